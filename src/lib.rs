@@ -1,0 +1,23 @@
+//! `offshoot`: a job queue for coding agents on one's own machine.
+//!
+//! Start with `docs/ARCHITECTURE.md`: it follows one job through these folders.
+
+pub mod agent;
+pub mod api_client;
+pub mod app;
+pub mod background;
+pub mod cli;
+pub mod clock;
+pub mod config;
+pub mod daemon;
+pub mod demo;
+pub mod domain;
+pub mod forge;
+pub mod git;
+pub mod http;
+pub mod process;
+pub mod store;
+pub mod telemetry;
+pub mod webhook;
+pub mod wire;
+pub mod worker;

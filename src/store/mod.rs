@@ -1,0 +1,2 @@
+//! store
+pub(crate) mod sqlite;
