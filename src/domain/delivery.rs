@@ -1,0 +1,79 @@
+//! One webhook event on its way to one callback URL.
+
+use super::id::{DeliveryId, EventId, JobNumber};
+use super::job::named_enum;
+use super::time::Timestamp;
+
+named_enum! {
+    /// How far a delivery is.
+    DeliveryState {
+        Pending = "pending",
+        Delivered = "delivered",
+        /// The receiver answered 410: its URL is left alone until somebody lifts that.
+        Suspended = "suspended",
+        /// Every try was used up; it can be redelivered by hand.
+        Dead = "dead",
+    }
+}
+
+/// A rendered webhook, waiting or done. Its bytes never change.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Delivery {
+    pub id: DeliveryId,
+    pub job: JobNumber,
+    /// The same in every try; also the `webhook-id`.
+    pub event_id: EventId,
+    /// `job.completed`, `job.failed` or `job.cancelled`.
+    pub kind: String,
+    pub url: String,
+    pub body: Vec<u8>,
+    pub state: DeliveryState,
+    /// Tries made so far.
+    pub tries: u32,
+    pub next_try_at: Option<Timestamp>,
+    pub last_status: Option<u16>,
+    pub last_error: Option<String>,
+    pub created_at: Timestamp,
+    pub delivered_at: Option<Timestamp>,
+}
+
+/// One try, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeliveryTry {
+    pub number: u32,
+    pub at: Timestamp,
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    pub duration_ms: u64,
+}
+
+/// What a try came to, as it is recorded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TryRecord {
+    pub at: Timestamp,
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    pub duration_ms: u64,
+    /// The state after it.
+    pub state: DeliveryState,
+    pub next_try_at: Option<Timestamp>,
+}
+
+/// Webhook bytes made inside the transaction that ends a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RenderedCallback {
+    pub event_id: EventId,
+    pub delivery_id: DeliveryId,
+    pub kind: String,
+    pub url: String,
+    pub body: Vec<u8>,
+}
+
+/// The callback of a job in one glance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CallbackSummary {
+    /// `None`: the job has no callback URL, or has not ended.
+    pub state: Option<DeliveryState>,
+    pub tries: u32,
+    pub last_status: Option<u16>,
+}

@@ -1,0 +1,311 @@
+//! A job: what a caller asked for, and how far it is.
+
+use super::branch::BranchName;
+use super::delivery::CallbackSummary;
+use super::id::{ClientId, JobId, JobNumber};
+use super::options::RunOptions;
+use super::reason::Reason;
+use super::time::Timestamp;
+
+/// Prompt size in bytes after trimming: the most that a caller may send.
+pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
+/// Title size in characters: what GitHub takes.
+pub const TITLE_CHARS_MAX: usize = 256;
+/// `metadata` as JSON text, in bytes.
+pub const METADATA_BYTES_MAX: usize = 16 * 1024;
+/// Priorities reach from `-PRIORITY_MAX` to `PRIORITY_MAX`, higher first.
+pub const PRIORITY_MAX: i8 = 10;
+
+macro_rules! named_enum {
+    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum $name { $($(#[$vdoc])* $variant,)+ }
+
+        impl $name {
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+
+            /// The name in answers, events and the store.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)+ }
+            }
+
+            #[must_use]
+            pub fn parse(text: &str) -> Option<Self> {
+                match text { $($text => Some(Self::$variant),)+ _ => None }
+            }
+        }
+
+        impl std::fmt::Display for $name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str(self.as_str())
+            }
+        }
+    };
+}
+pub(crate) use named_enum;
+
+named_enum! {
+    /// Where in its life a job is. There will never be another value.
+    Status {
+        Queued = "queued",
+        Running = "running",
+        Completed = "completed",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+}
+
+impl Status {
+    /// Queued or running: it may still change.
+    #[must_use]
+    pub const fn is_live(self) -> bool {
+        matches!(self, Self::Queued | Self::Running)
+    }
+}
+
+named_enum! {
+    /// How far a job is.
+    Phase {
+        Queued = "queued",
+        Preparing = "preparing",
+        Agent = "agent",
+        Verifying = "verifying",
+        Committing = "committing",
+        Pushing = "pushing",
+        OpeningPr = "opening_pr",
+        Done = "done",
+    }
+}
+
+named_enum! {
+    /// How a finished job ended.
+    Outcome {
+        PullRequest = "pull_request",
+        BranchPushed = "branch_pushed",
+        NoChanges = "no_changes",
+        DryRun = "dry_run",
+        Failed = "failed",
+        Cancelled = "cancelled",
+    }
+}
+
+named_enum! {
+    /// Why a queued job is not running yet.
+    WaitingFor {
+        Slot = "slot",
+        Branch = "branch",
+        ClientLimit = "client_limit",
+        Dependency = "dependency",
+        RunAt = "run_at",
+        /// A login's limit, or a peer that is away: `until` says when it is tried again.
+        UsageLimit = "usage_limit",
+        Login = "login",
+        Paused = "paused",
+        Disk = "disk",
+        Attached = "attached",
+        Backoff = "backoff",
+    }
+}
+
+/// Why a queued job waits, and until when where that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    pub for_: WaitingFor,
+    pub until: Option<Timestamp>,
+}
+
+/// What a caller asked for; never changed after it was accepted.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobRequest {
+    pub prompt: String,
+    /// The branch asked for, or the made-up one.
+    pub branch: BranchName,
+    pub title: Option<String>,
+    pub body: Option<String>,
+    pub os_feature_id: Option<String>,
+    pub callback_url: Option<String>,
+    /// A JSON object as text, handed back as it came.
+    pub metadata: Option<String>,
+    pub labels: Vec<String>,
+    pub base_branch: Option<String>,
+    /// −10…10, higher first.
+    pub priority: i8,
+    pub options: RunOptions,
+    /// The name of the token that submitted it.
+    pub submitted_by: String,
+}
+
+/// How a job belongs to others: one branch, worktree path, session and pull request per chain.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chain {
+    /// The first job of the chain; a job of its own chain names itself.
+    pub root: JobId,
+    /// The job that this one retries.
+    pub original: Option<JobId>,
+    /// The job that this one follows up.
+    pub parent: Option<JobId>,
+}
+
+/// Where the work of a job begins.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Start {
+    /// With the agent.
+    Agent,
+    /// With a finished commit of an earlier job of the chain: it is published, no agent runs.
+    Publish { base_sha: String, head_sha: String },
+}
+
+/// A job to be accepted.
+#[derive(Clone, Debug)]
+pub struct NewJob {
+    pub client_id: ClientId,
+    pub request: NewJobRequest,
+    /// `None`: a chain of its own.
+    pub chain: Option<Chain>,
+    pub start: Start,
+    /// The `[agents.<name>]` entry whose login it uses: what a hold holds.
+    pub login: String,
+}
+
+/// As [`JobRequest`], but the branch may still be open: it is made from the number that the store gives.
+#[derive(Clone, Debug)]
+pub struct NewJobRequest {
+    pub prompt: String,
+    pub branch: Option<BranchName>,
+    pub title: Option<String>,
+    pub body: Option<String>,
+    pub os_feature_id: Option<String>,
+    pub callback_url: Option<String>,
+    pub metadata: Option<String>,
+    pub labels: Vec<String>,
+    pub base_branch: Option<String>,
+    pub priority: i8,
+    pub options: RunOptions,
+    pub submitted_by: String,
+}
+
+/// Tokens, money and time of one attempt or of a whole job.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_tokens: u64,
+    pub cache_write_tokens: u64,
+    /// Millionths of a US dollar; `None` when the agent does not say.
+    pub cost_micro_usd: Option<u64>,
+    pub turns: u64,
+    pub duration_ms: u64,
+}
+
+impl Usage {
+    /// The sum of two attempts.
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        let cost = match (self.cost_micro_usd, other.cost_micro_usd) {
+            (None, None) => None,
+            (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+        };
+        Self {
+            input_tokens: self.input_tokens + other.input_tokens,
+            output_tokens: self.output_tokens + other.output_tokens,
+            cache_read_tokens: self.cache_read_tokens + other.cache_read_tokens,
+            cache_write_tokens: self.cache_write_tokens + other.cache_write_tokens,
+            cost_micro_usd: cost,
+            turns: self.turns + other.turns,
+            duration_ms: self.duration_ms + other.duration_ms,
+        }
+    }
+}
+
+/// What the job has brought about so far. Each field is stored when it is true and never taken back.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Effects {
+    pub worktree_path: Option<String>,
+    pub base_sha: Option<String>,
+    pub head_sha: Option<String>,
+    /// The commit that the remote branch was proven to have.
+    pub pushed_sha: Option<String>,
+    pub pr_url: Option<String>,
+    pub pr_number: Option<i64>,
+    pub files_changed: Option<i64>,
+    pub insertions: Option<i64>,
+    pub deletions: Option<i64>,
+    pub session_id: Option<String>,
+    /// Process id of the agent while it runs.
+    pub pid: Option<i64>,
+    pub exit_code: Option<i64>,
+}
+
+/// A job as the store keeps it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Job {
+    pub id: JobId,
+    pub number: JobNumber,
+    pub client_id: ClientId,
+    pub request: JobRequest,
+    pub chain: Chain,
+    pub start: Start,
+    pub login: String,
+    pub status: Status,
+    pub phase: Phase,
+    pub outcome: Option<Outcome>,
+    /// Why it failed or was cancelled; of a queued job: what its last attempt met.
+    pub reason: Option<Reason>,
+    /// Number of the newest attempt, 0 before the first.
+    pub attempt: u32,
+    /// Attempts that used up one of `maxAttempts`.
+    pub attempts_counted: u32,
+    /// Tries since the last success that met a peer that was away.
+    pub backoff_tries: u32,
+    /// Not started again before this.
+    pub not_before: Option<Timestamp>,
+    pub effects: Effects,
+    pub usage: Usage,
+    pub warnings: Vec<String>,
+    pub cancel_requested_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub started_at: Option<Timestamp>,
+    pub completed_at: Option<Timestamp>,
+    pub updated_at: Timestamp,
+}
+
+/// A job with what only the rest of the store can tell about it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobView {
+    pub job: Job,
+    pub client_name: String,
+    pub repository: super::client::RepositoryName,
+    /// `None` when the job is not queued.
+    pub waiting: Option<Waiting>,
+    /// 1 + the queued jobs before it; `None` when the job is not queued.
+    pub position: Option<i64>,
+    pub callback: CallbackSummary,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_there_and_back() {
+        for status in Status::ALL {
+            assert_eq!(Status::parse(status.as_str()), Some(*status));
+        }
+        for phase in Phase::ALL {
+            assert_eq!(Phase::parse(phase.as_str()), Some(*phase));
+        }
+        for outcome in Outcome::ALL {
+            assert_eq!(Outcome::parse(outcome.as_str()), Some(*outcome));
+        }
+    }
+
+    #[test]
+    fn the_cost_of_a_silent_agent_stays_unknown() {
+        let known = Usage { cost_micro_usd: Some(5), turns: 1, ..Usage::default() };
+        assert_eq!(Usage::default().plus(Usage::default()).cost_micro_usd, None);
+        assert_eq!(known.plus(Usage::default()).cost_micro_usd, Some(5));
+        assert_eq!(known.plus(known).turns, 2);
+    }
+}
