@@ -1,1 +1,2 @@
 
+mod agent_transcripts;
