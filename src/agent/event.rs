@@ -142,7 +142,8 @@ impl AgentEvent {
             Self::RateLimit { rejected, resets_at, window } => {
                 let verb = if *rejected { "reached" } else { "near or within" };
                 let window = window.as_deref().map_or(String::new(), |name| format!(" {}", one_line(name, 60)));
-                let reset = resets_at.map_or(String::new(), |at| format!(", resets at Unix time {at}"));
+                let resets_at = resets_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
+                let reset = resets_at.map_or(String::new(), |at| format!(", resets at {at}"));
                 format!("usage limit{window} {verb}{reset}")
             }
             Self::Retrying { attempt, attempts_max, delay_ms, status } => {

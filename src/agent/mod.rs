@@ -25,7 +25,7 @@ pub mod registry;
 mod text;
 mod verdict;
 
-pub use claude::Claude;
+pub use claude::{ALWAYS_DISALLOWED_TOOLS, Claude, DEFAULT_ALLOWED_TOOLS};
 pub use command::Command;
 pub use event::{AgentEvent, Channel, EVENT_TEXT_BYTES_MAX};
 pub use invocation::{AgentCommand, AgentError, Invocation, Session};

@@ -202,17 +202,43 @@ fn told(name: &str) -> String {
 
 #[test]
 fn what_people_read_of_a_commit() {
-    insta::assert_snapshot!(told("commit"), @"");
+    insta::assert_snapshot!(told("commit"), @r"
+    agent.progress | agent 2.1.329 started, model claude-opus-5-5
+    agent.progress | turn 1, 12638 tokens of context
+    agent.tool_use | Write: hello.txt
+    agent.tool_result | File created successfully at: $WORKTREE/hello.txt (file state is current in your context — no need to Read it back)
+    agent.progress | turn 2, 12741 tokens of context
+    agent.tool_use | Bash: git add -- hello.txt && git commit -q -m 'Add hello.txt'
+    agent.tool_result | (Bash completed with no output)
+    agent.progress | turn 3, 12836 tokens of context
+    agent.message | Committed hello.txt.
+    agent.progress | agent finished: Committed hello.txt.
+    ");
 }
 
 #[test]
 fn what_people_read_of_a_denial() {
-    insta::assert_snapshot!(told("write-file-denied"), @"");
+    insta::assert_snapshot!(told("write-file-denied"), @r"
+    agent.progress | agent 2.1.329 started, model claude-opus-5-5
+    agent.progress | turn 1, 12639 tokens of context
+    agent.message | I will create hello.txt.
+    agent.tool_use | Write: hello.txt
+    agent.progress | not allowed to use Write: Claude requested permissions to write to $WORKTREE/hello.txt, but you haven't granted it yet.
+    agent.tool_result | failed: Claude requested permissions to write to $WORKTREE/hello.txt, but you haven't granted it yet.
+    agent.progress | turn 2, 12752 tokens of context
+    agent.message | Created hello.txt.
+    agent.progress | agent finished: Created hello.txt.
+    ");
 }
 
 #[test]
 fn what_people_read_of_a_usage_limit() {
-    insta::assert_snapshot!(told("rate-limit-subscription"), @"");
+    insta::assert_snapshot!(told("rate-limit-subscription"), @r"
+    agent.progress | agent 2.1.329 started, model claude-sonnet-5-5
+    agent.progress | usage limit five_hour reached, resets at 2026-11-20T18:55:23Z
+    agent.message | You've hit your 5-hour limit · resets 6:55pm (UTC)
+    agent.progress | agent gave up: You've hit your 5-hour limit · resets 6:55pm (UTC)
+    ");
 }
 
 #[test]

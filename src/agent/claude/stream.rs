@@ -126,10 +126,14 @@ impl ClaudeParser {
             return None;
         }
         self.message_id = Some(id.to_owned());
-        self.turns += 1;
         let usage = &message.usage.0;
         let parts = [&usage.input_tokens, &usage.cache_read_input_tokens, &usage.cache_creation_input_tokens];
         let context_tokens = parts.iter().filter_map(|part| part.as_count()).fold(0, u64::saturating_add);
+        // A message that only reports an API error was made up by the agent itself.
+        if context_tokens == 0 {
+            return None;
+        }
+        self.turns = self.turns.saturating_add(1);
         Some(AgentEvent::Progress { turns: self.turns, context_tokens })
     }
 
