@@ -129,26 +129,40 @@ impl AgentEvent {
         let limit = EVENT_TEXT_BYTES_MAX;
         match self {
             Self::Started { model, version, .. } => {
-                let model = model.as_deref().map_or(String::new(), |model| format!(", model {}", one_line(model, 100)));
-                let version = version.as_deref().map_or(String::new(), |text| format!(" {}", one_line(text, 40)));
+                let model = model
+                    .as_deref()
+                    .map_or(String::new(), |model| format!(", model {}", one_line(model, 100)));
+                let version =
+                    version.as_deref().map_or(String::new(), |text| format!(" {}", one_line(text, 40)));
                 format!("agent{version} started{model}")
             }
-            Self::Message { text } | Self::Thinking { text } | Self::Output { text, .. } => visible(text, limit),
+            Self::Message { text } | Self::Thinking { text } | Self::Output { text, .. } => {
+                visible(text, limit)
+            }
             Self::ToolUse { name, summary, .. } if summary.is_empty() => one_line(name, 100),
-            Self::ToolUse { name, summary, .. } => format!("{}: {}", one_line(name, 100), visible(summary, limit - 500)),
+            Self::ToolUse { name, summary, .. } => {
+                format!("{}: {}", one_line(name, 100), visible(summary, limit - 500))
+            }
             Self::ToolResult { ok: true, summary, .. } => visible(summary, limit),
-            Self::ToolResult { ok: false, summary, .. } => format!("failed: {}", visible(summary, limit - 10)),
-            Self::Progress { turns, context_tokens } => format!("turn {turns}, {context_tokens} tokens of context"),
+            Self::ToolResult { ok: false, summary, .. } => {
+                format!("failed: {}", visible(summary, limit - 10))
+            }
+            Self::Progress { turns, context_tokens } => {
+                format!("turn {turns}, {context_tokens} tokens of context")
+            }
             Self::RateLimit { rejected, resets_at, window } => {
                 let verb = if *rejected { "reached" } else { "near or within" };
-                let window = window.as_deref().map_or(String::new(), |name| format!(" {}", one_line(name, 60)));
+                let window =
+                    window.as_deref().map_or(String::new(), |name| format!(" {}", one_line(name, 60)));
                 let resets_at = resets_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
                 let reset = resets_at.map_or(String::new(), |at| format!(", resets at {at}"));
                 format!("usage limit{window} {verb}{reset}")
             }
             Self::Retrying { attempt, attempts_max, delay_ms, status } => {
                 let status = status.map_or(String::new(), |status| format!(" with status {status}"));
-                format!("the model's API failed{status}, trying again in {delay_ms} ms ({attempt} of {attempts_max})")
+                format!(
+                    "the model's API failed{status}, trying again in {delay_ms} ms ({attempt} of {attempts_max})"
+                )
             }
             Self::Denied { tool, message } => {
                 format!("not allowed to use {}: {}", one_line(tool, 100), visible(message, limit - 500))

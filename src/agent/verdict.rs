@@ -126,7 +126,9 @@ impl StepExit {
     pub(super) fn fault(self, last_words: &str) -> (Fault, String) {
         let (fault, mut message) = match (self.ending_signal(), self.code) {
             (Some(signal), _) => match ENDED_FROM_OUTSIDE.iter().find(|(number, _)| *number == signal) {
-                Some((_, name)) => (Fault::Interrupted, format!("the agent was ended by {name} before it was done")),
+                Some((_, name)) => {
+                    (Fault::Interrupted, format!("the agent was ended by {name} before it was done"))
+                }
                 None => (Fault::Crashed, format!("the agent was killed by signal {signal}")),
             },
             (None, Some(0)) => (Fault::Crashed, "the agent ended without a result".to_owned()),

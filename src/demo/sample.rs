@@ -2,7 +2,8 @@
 //! understands it, and nothing of it is ever run by the demo itself.
 
 /// Paths with their content, in the order in which they are listed.
-pub const FILES: &[(&str, &str)] = &[("README.md", README), ("greeting.py", GREETING), ("test_greeting.py", TEST)];
+pub const FILES: &[(&str, &str)] =
+    &[("README.md", README), ("greeting.py", GREETING), ("test_greeting.py", TEST)];
 
 const README: &str = "\
 # Greeting

@@ -1,8 +1,10 @@
 //! The scripted agent as a real process, started by the real adapter's command and read by its parser.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use offshoot::agent::{
-    Agent, AgentEvent, AgentKind, AgentOutcome, AgentReader, AgentVerdict, AuthState, Fault, Invocation, Session,
-    StepExit, Stream, registry::find_agent,
+    Agent, AgentEvent, AgentKind, AgentOutcome, AgentReader, AgentVerdict, AuthState, Fault, Invocation,
+    Session, StepExit, Stream, registry::find_agent,
 };
 use offshoot::demo::sample;
 use std::io::Read as _;
@@ -124,7 +126,10 @@ fn without_a_mark_it_adds_a_function_a_test_and_a_line() {
     assert!(verdict.usage.cost_usd_micros.is_some_and(|cost| cost > 0) && verdict.usage.turns > 0);
     assert!(text(&dir, "greeting.py").ends_with("return f\"Goodbye, {name}!\"\n"));
     assert!(text(&dir, "test_greeting.py").contains("def test_goodbye(self):"));
-    assert!(text(&dir, "README.md").contains("arrives.\n- `goodbye(name)` greets somebody who leaves.\n\n## Tests"));
+    assert!(
+        text(&dir, "README.md")
+            .contains("arrives.\n- `goodbye(name)` greets somebody who leaves.\n\n## Tests")
+    );
     let writes = |event: &&AgentEvent| matches!(event, AgentEvent::ToolUse { summary, .. } if summary == "greeting.py");
     assert_eq!(events.iter().filter(writes).count(), 1);
     assert!(!events.iter().any(|event| matches!(event, AgentEvent::Output { .. })));
@@ -185,7 +190,8 @@ fn a_crash_leaves_its_code_and_its_last_words() {
 #[test]
 fn it_writes_what_it_is_told_below_the_working_directory() {
     let dir = project();
-    let prompt = "[[scenario:write path=a/b.txt content=\"x y\\n\"]] and [[scenario:write path=c.txt content=c]]";
+    let prompt =
+        "[[scenario:write path=a/b.txt content=\"x y\\n\"]] and [[scenario:write path=c.txt content=c]]";
     assert_eq!(fault(&run(dir.path(), prompt).1), None);
     assert_eq!((text(&dir, "a/b.txt").as_str(), text(&dir, "c.txt").as_str()), ("x y\n", "c"));
     assert_eq!(text(&dir, "greeting.py"), sample::FILES[1].1, "a prompt with work in it adds no greeting");

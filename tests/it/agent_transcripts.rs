@@ -1,7 +1,10 @@
 //! Recorded output of the real `claude` 2.1.329, and what is made of it.
 
+#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
+
 use offshoot::agent::{
-    AgentEvent, AgentKind, AgentOutcome, AgentReader, AgentVerdict, Fault, StepExit, Stream, registry::find_agent,
+    AgentEvent, AgentKind, AgentOutcome, AgentReader, AgentVerdict, Fault, StepExit, Stream,
+    registry::find_agent,
 };
 use proptest::prelude::*;
 
@@ -99,11 +102,12 @@ fn every_transcript_is_in_the_table_and_holds_no_unknown_line() {
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
         let (events, _) = read(&std::fs::read(entry.unwrap().path()).unwrap(), b"", code(0));
-        let unknown: Vec<_> = events.iter().filter(|event| matches!(event, AgentEvent::Output { .. })).collect();
+        let unknown: Vec<_> =
+            events.iter().filter(|event| matches!(event, AgentEvent::Output { .. })).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
         seen += 1;
     }
-    assert_eq!(seen, 20, "a new transcript needs a row in the table above");
+    assert_eq!(seen, 21, "a new transcript needs a row in the table above");
 }
 
 #[test]
@@ -117,9 +121,18 @@ fn failures_that_leave_only_a_line_on_stderr_say_it() {
         let (events, verdict) = read(b"", stderr.as_bytes(), code(1));
         assert_eq!(fault(&verdict), Some(expected));
         assert!(message(&verdict).ends_with(stderr.trim_end()), "{}", message(&verdict));
-        assert_eq!(events, [AgentEvent::Output { stream: Stream::Stderr, text: stderr.trim_end().to_owned() }]);
+        assert_eq!(
+            events,
+            [AgentEvent::Output { stream: Stream::Stderr, text: stderr.trim_end().to_owned() }]
+        );
         assert_eq!(verdict.session_id, None);
     }
+}
+
+#[test]
+fn a_resume_of_an_unknown_session_has_no_session() {
+    let (_, verdict) = read(&transcript("resume-unknown-session"), b"", code(1));
+    assert_eq!((fault(&verdict), verdict.session_id.as_deref()), (Some(Fault::SessionUnknown), None));
 }
 
 #[test]
@@ -142,7 +155,8 @@ fn endings_that_were_not_recorded() {
         (result(r#""subtype":"success""#), Some(Fault::ApiError { status: None })),
         (result(r#""subtype":"success","is_error":false,"usage":"?","permission_denials":7"#), None),
         (
-            r#"{"type":"control_request","request":{"subtype":"can_use_tool","tool_name":"Write"}}"#.to_owned(),
+            r#"{"type":"control_request","request":{"subtype":"can_use_tool","tool_name":"Write"}}"#
+                .to_owned(),
             Some(Fault::NeedsInput),
         ),
     ];
@@ -163,7 +177,8 @@ fn a_second_turn_makes_the_first_result_stale() {
 
 #[test]
 fn a_limit_that_was_lifted_is_not_blamed() {
-    let lifted = r#"{"type":"rate_limit_event","rate_limit_info":{"status":"allowed","resetsAt":1795200923}}"#;
+    let lifted =
+        r#"{"type":"rate_limit_event","rate_limit_info":{"status":"allowed","resetsAt":1795200923}}"#;
     let mut stdout = transcript("rate-limit-subscription");
     let tail: Vec<&[u8]> = stdout.split(|byte| *byte == b'\n').collect();
     let mut parts: Vec<&[u8]> = tail[..2].to_vec();
@@ -196,7 +211,8 @@ fn tokens_and_money_are_those_of_the_run_alone() {
 /// One line per event: its name and its text.
 fn told(name: &str) -> String {
     let (events, _) = read(&transcript(name), b"", code(0));
-    let lines: Vec<String> = events.iter().map(|event| format!("{} | {}", event.name(), event.text())).collect();
+    let lines: Vec<String> =
+        events.iter().map(|event| format!("{} | {}", event.name(), event.text())).collect();
     lines.join("\n")
 }
 
@@ -251,14 +267,20 @@ fn one_enormous_line_is_cut_and_what_follows_is_read() {
     events.extend(reader.feed(Stream::Stdout, b"\n"));
     events.extend(reader.feed(Stream::Stdout, &transcript("no-change")));
     assert!(matches!(&events[0], AgentEvent::Output { text, .. } if text.len() < 9_000), "shown bounded");
-    assert!(matches!(&events[1], AgentEvent::Notice { text } if text.contains("2097152 bytes")), "{:?}", events[1]);
+    assert!(
+        matches!(&events[1], AgentEvent::Notice { text } if text.contains("2097152 bytes")),
+        "{:?}",
+        events[1]
+    );
     assert_eq!(fault(&reader.finish(code(0)).1), None);
 }
 
 fn hostile_line() -> impl Strategy<Value = Vec<u8>> {
     let recorded: Vec<Vec<u8>> = ["commit", "write-file-denied", "rate-limit-subscription", "max-turns"]
         .iter()
-        .flat_map(|name| transcript(name).split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>())
+        .flat_map(|name| {
+            transcript(name).split(|byte| *byte == b'\n').map(<[u8]>::to_vec).collect::<Vec<_>>()
+        })
         .filter(|line| !line.is_empty())
         .collect();
     let one = proptest::sample::select(recorded);

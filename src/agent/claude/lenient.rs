@@ -55,7 +55,11 @@ impl Scalar {
     }
 
     /// As [`Self::as_amount`], in whole units; the conversion saturates.
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked by as_amount, saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "checked by as_amount, saturates"
+    )]
     pub(super) fn as_count(&self) -> Option<u64> {
         self.as_amount().map(|value| value.round() as u64)
     }
@@ -321,8 +325,17 @@ mod tests {
     #[test]
     fn every_field_accepts_every_kind() {
         let kinds = [
-            "null", "true", "-1", "18446744073709551615", "0.5", "\"t\"", "[]", "[1,[2],{\"x\":3}]", "{}",
-            "{\"x\":{\"y\":1}}", "{\"x\":4,\"z\":[5]}",
+            "null",
+            "true",
+            "-1",
+            "18446744073709551615",
+            "0.5",
+            "\"t\"",
+            "[]",
+            "[1,[2],{\"x\":3}]",
+            "{}",
+            "{\"x\":{\"y\":1}}",
+            "{\"x\":4,\"z\":[5]}",
         ];
         for kind in kinds {
             for field in ["a", "b", "c", "d", "e", "unknown"] {

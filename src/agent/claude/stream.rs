@@ -43,7 +43,10 @@ impl StreamParser for ClaudeParser {
 
 /// An event is a JSON object; a list or a bare value is somebody else's output.
 fn parse(line: &[u8]) -> Option<Box<Line>> {
-    line.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(line).ok().map(Box::new)).flatten()
+    line.trim_ascii_start()
+        .starts_with(b"{")
+        .then(|| serde_json::from_slice(line).ok().map(Box::new))
+        .flatten()
 }
 
 impl ClaudeParser {
@@ -80,7 +83,9 @@ impl ClaudeParser {
             },
             "model_fallback" | "informational" => AgentEvent::Notice { text: line.content.into_text()? },
             // Hooks, status of the request, changes of a screen that is not there.
-            "status" | "hook_started" | "hook_progress" | "hook_response" | "ui_invalidate" => return Some(Vec::new()),
+            "status" | "hook_started" | "hook_progress" | "hook_response" | "ui_invalidate" => {
+                return Some(Vec::new());
+            }
             _ => return None,
         };
         Some(vec![event])

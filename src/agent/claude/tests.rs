@@ -65,7 +65,12 @@ fn the_argument_table() {
                 i.max_turns = Some(7);
                 i.max_budget_usd_micros = Some(1_020_000);
             },
-            &["--session-id=ID", "--permission-mode=acceptEdits", "--max-turns=7", "--max-budget-usd=1.020000"],
+            &[
+                "--session-id=ID",
+                "--permission-mode=acceptEdits",
+                "--max-turns=7",
+                "--max-budget-usd=1.020000",
+            ],
         ),
         (
             |i| {
@@ -158,9 +163,11 @@ fn what_claude_refuses_is_refused_before_the_start() {
 #[test]
 fn the_login_is_read_from_the_status_and_the_exit_together() {
     let rows = [
-        (Some(0), r#"{"loggedIn":true,"authMethod":"oauth_token","x":[1]}"#, AuthState::LoggedIn {
-            method: Some("oauth_token".to_owned()),
-        }),
+        (
+            Some(0),
+            r#"{"loggedIn":true,"authMethod":"oauth_token","x":[1]}"#,
+            AuthState::LoggedIn { method: Some("oauth_token".to_owned()) },
+        ),
         (Some(1), r#"{"loggedIn":false}"#, AuthState::NotLoggedIn),
         (Some(1), r#"{"loggedIn":true}"#, AuthState::Unknown),
         (Some(0), "{}", AuthState::Unknown),

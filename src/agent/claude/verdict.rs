@@ -17,6 +17,10 @@ const SUMMARY_BYTES_MAX: usize = 16 * 1024;
 /// What the end of stderr may contribute to a message.
 const LAST_WORDS_BYTES_MAX: usize = 2_000;
 
+/// How the answer to `--resume` with an unknown id begins. It comes as a result event and again on stderr; with
+/// other output formats on stderr alone.
+const SESSION_UNKNOWN: &str = "No conversation found with session ID";
+
 /// Enough to name what was not permitted, over all turns of a process.
 const DENIALS_MAX: usize = 1_000;
 
@@ -115,9 +119,12 @@ impl Ending {
 }
 
 pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
+    let outcome = outcome(run, exit);
+    // The result of a vain resume repeats the id that was asked for.
+    let no_session = matches!(outcome, AgentOutcome::Failed { fault: Fault::SessionUnknown, .. });
     AgentVerdict {
-        outcome: outcome(run, exit),
-        session_id: run.session_id.clone(),
+        outcome,
+        session_id: run.session_id.clone().filter(|_| !no_session),
         usage: run.usage,
         denials: run.denials.clone(),
         auth_source: run.auth.clone(),
@@ -154,10 +161,13 @@ fn outcome(run: &Run, exit: StepExit) -> AgentOutcome {
 fn cut_off(run: &Run, exit: StepExit) -> (Fault, String) {
     if let Some(tool) = &run.waits_for {
         let tool = one_line(tool, 100);
-        return (Fault::NeedsInput, format!("the agent asked for permission to use {tool} and got no answer"));
+        return (
+            Fault::NeedsInput,
+            format!("the agent asked for permission to use {tool} and got no answer"),
+        );
     }
     let (fault, message) = exit.fault(&run.last_words);
-    if fault == Fault::Crashed && run.last_words.contains("No conversation found with session ID") {
+    if fault == Fault::Crashed && run.last_words.contains(SESSION_UNKNOWN) {
         return (Fault::SessionUnknown, message);
     }
     (fault, message)
@@ -176,6 +186,7 @@ fn fault(run: &Run, ending: &Ending) -> Fault {
         ("budget_exhausted", _) | (_, "error_max_budget_usd") => Fault::MaxBudget,
         ("aborted_streaming" | "aborted_tools", _) => Fault::Interrupted,
         ("api_error", _) | (_, "success") => api_fault(run, ending),
+        _ if ending.text.contains(SESSION_UNKNOWN) => Fault::SessionUnknown,
         _ => Fault::Crashed,
     }
 }
@@ -236,7 +247,10 @@ fn usage(line: &Line) -> Usage {
 fn micros(dollars: &Scalar) -> Option<u64> {
     /// More than any budget, less than where a double loses millionths.
     const DOLLARS_MAX: f64 = 1e9;
-    dollars.as_amount().filter(|amount| *amount <= DOLLARS_MAX).and_then(|amount| Scalar::Number(amount * 1e6).as_count())
+    dollars
+        .as_amount()
+        .filter(|amount| *amount <= DOLLARS_MAX)
+        .and_then(|amount| Scalar::Number(amount * 1e6).as_count())
 }
 
 fn joined(errors: &Content<Scalar>) -> String {

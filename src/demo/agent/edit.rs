@@ -18,7 +18,11 @@ pub(super) fn next_greeting(dir: &Path) -> io::Result<Vec<(String, String)>> {
     let known = |name: &str, source: &str| source.contains(&format!("def {name}("));
     let (name, word, whom) = match GREETINGS.iter().find(|(name, ..)| !known(name, &source)) {
         Some((name, word, whom)) => ((*name).to_owned(), *word, *whom),
-        None => (format!("greeting_{}", source.matches("def ").count() + 1), "Hello again", "somebody who returns"),
+        None => (
+            format!("greeting_{}", source.matches("def ").count() + 1),
+            "Hello again",
+            "somebody who returns",
+        ),
     };
     let gap = if source.is_empty() { "" } else { "\n\n" };
     source.push_str(&format!(

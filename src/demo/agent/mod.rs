@@ -78,7 +78,8 @@ const WORKED: Next = Next::GoOn { worked: true };
 
 impl<W: std::io::Write> ScriptedAgent<W> {
     fn run(&mut self, marks: &[Mark]) -> ExitCode {
-        let logged_in = !marks.iter().any(|mark| matches!(mark.name.as_str(), "not-logged-in" | "usage-limit"));
+        let logged_in =
+            !marks.iter().any(|mark| matches!(mark.name.as_str(), "not-logged-in" | "usage-limit"));
         self.speaker.init(if logged_in { "scripted" } else { "none" });
         let mut worked = false;
         for mark in marks {

@@ -153,7 +153,11 @@ impl<W: Write> Speaker<W> {
             },
             "modelUsage": usage, "model_usage_since_last_result": usage, "permission_denials": self.denials,
         });
-        let text = if ending.subtype == "success" { ("result", json!(ending.text)) } else { ("errors", json!([ending.text])) };
+        let text = if ending.subtype == "success" {
+            ("result", json!(ending.text))
+        } else {
+            ("errors", json!([ending.text]))
+        };
         event[text.0] = text.1;
         self.print(event);
     }
