@@ -170,8 +170,8 @@ fn endings_that_were_not_recorded() {
 fn a_second_turn_makes_the_first_result_stale() {
     let mut stdout = transcript("write-file");
     stdout.extend(transcript("sigkill-while-tool-runs"));
-    let (_, verdict) = read(&stdout, b"", signal(9));
-    assert_eq!(fault(&verdict), Some(Fault::Interrupted));
+    let (_, verdict) = read(&stdout, b"", code(0));
+    assert_eq!(fault(&verdict), Some(Fault::Crashed), "the second turn has no result");
     assert_eq!(verdict.usage.cost_usd_micros, Some(102_212), "what was spent stays spent");
 }
 
@@ -255,6 +255,23 @@ fn what_people_read_of_a_usage_limit() {
     agent.message | You've hit your 5-hour limit · resets 6:55pm (UTC)
     agent.progress | agent gave up: You've hit your 5-hour limit · resets 6:55pm (UTC)
     ");
+}
+
+#[test]
+fn what_is_no_known_event_is_shown_as_it_is() {
+    let rows = [
+        "plain words",
+        r#"["result","success"]"#,
+        r#"{"type":"tomorrow","x":1}"#,
+        r#"{"type":["result"]}"#,
+        "{}",
+    ];
+    for line in rows {
+        let (events, verdict) = read(line.as_bytes(), b"", code(0));
+        assert_eq!(events, [AgentEvent::Output { stream: Stream::Stdout, text: line.to_owned() }]);
+        assert_eq!(fault(&verdict), Some(Fault::Crashed), "{line}");
+    }
+    assert_eq!(read(b"\n \n\r\n", b"\n", code(1)).0, []);
 }
 
 #[test]
