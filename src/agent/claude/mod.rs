@@ -44,7 +44,7 @@ pub const ALWAYS_DISALLOWED_TOOLS: &[&str] = &["ListAgents", "SendMessage", "Ent
 /// Takes away the instruction to sign commits as co-author: the owner's commits are the owner's.
 const SETTINGS: &str = r#"{"includeCoAuthoredBy":false}"#;
 
-/// The oldest release line in which the flags used here were seen working together.
+/// The beginning of the release line that was measured (2.1.329). Older ones are not known to have all these flags.
 const VERSION_MIN: Version = Version::new(2, 1, 0);
 
 const BYPASS_PERMISSIONS: &str = "bypassPermissions";
