@@ -1,1 +1,2 @@
-//! domain
+//! Domain types.
+pub mod options;
