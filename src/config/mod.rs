@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use toml::Value;
 
-use crate::domain::options::{Layer, RunOptions};
+use crate::domain::options::{Layer, RunOptions, is_entry_name};
 
 mod agents;
 mod env;
@@ -174,6 +174,7 @@ fn build(
     serving: bool,
     mut warnings: Vec<Warning>,
 ) -> Option<Config> {
+    check_names(values);
     let paths = paths::build(values, dirs);
     let server = sections::server(values, dirs);
     let github = sections::github(values, dirs);
@@ -209,6 +210,16 @@ fn build(
         rows,
         warnings,
     })
+}
+
+/// Names of the owner's choice become parts of variables, paths of keys, and answers of the API.
+fn check_names(values: &mut Values) {
+    for top in ["agents", "profiles", "notify", "secrets"] {
+        for name in values.names(top).into_iter().filter(|name| !is_entry_name(name)) {
+            let rule = "must be named with 1 to 64 characters of a-z, 0-9, - and _, a letter or digit first";
+            values.problems.push(Problem::new(format!("{top}.{name}"), rule));
+        }
+    }
 }
 
 fn profiles(values: &mut Values, agents: &BTreeMap<String, AgentEntry>) -> BTreeMap<String, Profile> {

@@ -227,6 +227,8 @@ const FAULTY: &[(&str, &str)] = &[
     ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
     ("[policy]\nsecrets = \"deny\"", "policy.secrets (file, line 2) is not supported yet (not_supported)"),
     ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
+    ("[agents.Big]\nkind = \"claude\"", "agents.Big must be named with"),
+    ("[secrets]\n\"a b\" = \"x\"", "secrets.a b must be named with"),
     ("[server\n", "the configuration file (file, line 1) is not TOML"),
 ];
 
@@ -298,6 +300,18 @@ fn serving_needs_a_secret_that_fits_the_address() {
     assert_eq!(codes, ["exposed", "exposed"]);
     let bare = load_with(&serving(), &[("AGENT_API_SECRET", SECRET)], "").unwrap();
     assert_eq!(bare.warnings()[0].code, "unsigned_callbacks");
+}
+
+#[test]
+fn a_program_on_this_machine_finds_the_server() {
+    for (bind, url) in [
+        ("127.0.0.1", "http://127.0.0.1:3456"),
+        ("0.0.0.0", "http://127.0.0.1:3456"),
+        ("::", "http://[::1]:3456"),
+        ("10.0.0.7", "http://10.0.0.7:3456"),
+    ] {
+        assert_eq!(load(&[("OFFSHOOT_SERVER_BIND", bind)], "").unwrap().server.local_url(), url);
+    }
 }
 
 #[test]
