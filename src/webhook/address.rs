@@ -111,7 +111,11 @@ pub fn check_url(text: &str, policy: &Policy) -> Result<CallbackUrl, AddressErro
 ///
 /// # Errors
 /// The reason why the first refused address may not be dialled; [`AddressError::NoAddress`] for an empty list.
-pub fn vet(url: &CallbackUrl, addresses: &[IpAddr], policy: &Policy) -> Result<Vec<SocketAddr>, AddressError> {
+pub fn vet(
+    url: &CallbackUrl,
+    addresses: &[IpAddr],
+    policy: &Policy,
+) -> Result<Vec<SocketAddr>, AddressError> {
     if addresses.is_empty() {
         return Err(AddressError::NoAddress { host: url.host().to_owned() });
     }
@@ -129,7 +133,8 @@ fn read(text: &str) -> Result<Url, AddressError> {
     if text.len() > URL_BYTES_MAX {
         return Err(AddressError::TooLong);
     }
-    if text.chars().any(|character| character.is_control() || character.is_whitespace() || character == '\\') {
+    if text.chars().any(|character| character.is_control() || character.is_whitespace() || character == '\\')
+    {
         return Err(AddressError::Malformed("it contains a space, a control character or a backslash"));
     }
     let (scheme, rest) = text.split_once("://").ok_or(AddressError::Scheme)?;
@@ -153,7 +158,9 @@ fn read(text: &str) -> Result<Url, AddressError> {
     }
     match url.host() {
         None => Err(AddressError::Malformed("it has no host")),
-        Some(Host::Domain(name)) if name.split('.').rev().skip(usize::from(name.ends_with('.'))).any(str::is_empty) => {
+        Some(Host::Domain(name))
+            if name.split('.').rev().skip(usize::from(name.ends_with('.'))).any(str::is_empty) =>
+        {
             Err(AddressError::Malformed("its host name has an empty part"))
         }
         Some(_) => Ok(url),

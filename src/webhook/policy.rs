@@ -33,7 +33,10 @@ pub struct AllowEntry {
 enum Target {
     /// Lower case, punycode, no final dot.
     Name(String),
-    Network { address: IpAddr, prefix_bits: u8 },
+    Network {
+        address: IpAddr,
+        prefix_bits: u8,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
@@ -132,7 +135,10 @@ fn parse_entry(text: &str) -> Option<AllowEntry> {
         return Some(AllowEntry { target: single(address), port: None });
     }
     if let Ok(socket) = text.parse::<SocketAddr>() {
-        return Some(AllowEntry { target: single(socket.ip()), port: Some(socket.port()).filter(|port| *port > 0) });
+        return Some(AllowEntry {
+            target: single(socket.ip()),
+            port: Some(socket.port()).filter(|port| *port > 0),
+        });
     }
     let (name, port) = match text.split_once(':') {
         Some((name, port)) => (name, Some(parse_port(port)?)),

@@ -20,7 +20,8 @@ pub fn parse_retry_after(value: &str, now_s: i64) -> Option<Duration> {
 
 /// RFC 9110 section 5.6.7 obliges a recipient to read all three.
 fn http_date(value: &str) -> Option<Timestamp> {
-    const FORMS: [&str; 3] = ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
+    const FORMS: [&str; 3] =
+        ["%a, %d %b %Y %H:%M:%S GMT", "%A, %d-%b-%y %H:%M:%S GMT", "%a %b %e %H:%M:%S %Y"];
     FORMS.iter().find_map(|form| {
         let civil = strtime::parse(form, value).ok()?.to_datetime().ok()?;
         civil.to_zoned(jiff::tz::TimeZone::UTC).ok().map(|zoned| zoned.timestamp())

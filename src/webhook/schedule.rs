@@ -34,7 +34,8 @@ mod tests {
     fn ten_tries_and_then_dead() {
         let waits: Vec<_> =
             (0..12).map(|done| next_delay(done, None, 0.5).map(|wait| wait.as_secs_f64().round())).collect();
-        let expected: Vec<_> = DELAYS_SECONDS.iter().map(|&delay| Some(delay as f64)).chain([None, None]).collect();
+        let expected: Vec<_> =
+            DELAYS_SECONDS.iter().map(|&delay| Some(delay as f64)).chain([None, None]).collect();
         assert_eq!(waits, expected);
     }
 
@@ -48,7 +49,8 @@ mod tests {
 
     #[test]
     fn a_receiver_may_ask_for_up_to_twice_the_delay() {
-        let asked = |seconds| next_delay(2, Some(Duration::from_secs(seconds)), 0.5).map(|wait| wait.as_secs());
+        let asked =
+            |seconds| next_delay(2, Some(Duration::from_secs(seconds)), 0.5).map(|wait| wait.as_secs());
         assert_eq!(asked(0), Some(300));
         assert_eq!(asked(450), Some(450));
         assert_eq!(asked(u64::MAX), Some(600));

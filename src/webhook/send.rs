@@ -104,7 +104,10 @@ impl Sender {
     pub async fn send(&self, request: &SendRequest<'_>) -> SendResult {
         let deadline = Instant::now() + self.limits.whole;
         match timeout_at(deadline, self.try_once(request)).await {
-            Ok(Ok(result)) => result,
+            Ok(Ok((result, answer))) => {
+                drain(answer, deadline).await;
+                result
+            }
             Ok(Err(failure)) => SendResult::Failed { text: failure.text, kind: failure.kind },
             Err(_) => SendResult::Failed {
                 text: format!("no answer within {} s", self.limits.whole.as_secs_f32()),
@@ -113,7 +116,7 @@ impl Sender {
         }
     }
 
-    async fn try_once(&self, request: &SendRequest<'_>) -> Result<SendResult, Failure> {
+    async fn try_once(&self, request: &SendRequest<'_>) -> Result<(SendResult, reqwest::Response), Failure> {
         let url = check_url(request.url, &self.policy)?;
         let addresses = vet(&url, &self.resolve(&url).await?, &self.policy)?;
         self.refuse_own(&url, &addresses)?;
@@ -129,19 +132,20 @@ impl Sender {
                 secrets.standard_signature(request.event_id, request.timestamp_s, request.body),
             );
         }
-        let answer = call.body(request.body.to_vec()).send().await.map_err(|error| Failure::of_transport(&error))?;
+        let answer =
+            call.body(request.body.to_vec()).send().await.map_err(|error| Failure::of_transport(&error))?;
         let status = answer.status();
         let retry_after = answer
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
             .and_then(|value| parse_retry_after(value, request.timestamp_s));
-        drain(answer).await;
-        Ok(match status.as_u16() {
+        let result = match status.as_u16() {
             410 => SendResult::Gone,
             code if status.is_success() => SendResult::Accepted { status: code },
             code => SendResult::Refused { status: code, retry_after },
-        })
+        };
+        Ok((result, answer))
     }
 
     async fn resolve(&self, url: &CallbackUrl) -> Result<Vec<IpAddr>, Failure> {
@@ -233,7 +237,8 @@ impl Failure {
 }
 
 /// Reads a bounded part of the answer for a bounded time, so that an ordinary receiver can finish writing.
-async fn drain(mut answer: reqwest::Response) {
+async fn drain(mut answer: reqwest::Response, deadline: Instant) {
+    let deadline = deadline.min(Instant::now() + Duration::from_secs(ANSWER_SECONDS_MAX));
     let mut bytes_left = ANSWER_BYTES_MAX;
     let reading = async {
         while let Ok(Some(chunk)) = answer.chunk().await {
@@ -244,5 +249,5 @@ async fn drain(mut answer: reqwest::Response) {
         }
     };
     // Both outcomes are fine: the status is already known.
-    timeout(Duration::from_secs(ANSWER_SECONDS_MAX), reading).await.ok();
+    timeout_at(deadline, reading).await.ok();
 }

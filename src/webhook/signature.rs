@@ -67,7 +67,8 @@ impl SigningSecrets {
     /// The value of [`HEADER_AGENT_SIGNATURE`]: always by the current secret, and over its text as configured.
     #[must_use]
     pub fn agent_signature(&self, body: &[u8]) -> String {
-        let digits = hex::encode(mac(self.current.expose_secret().as_bytes(), &[body]).finalize().into_bytes());
+        let digits =
+            hex::encode(mac(self.current.expose_secret().as_bytes(), &[body]).finalize().into_bytes());
         match self.style {
             Style::Hex => digits,
             Style::Prefixed => format!("{STYLE_PREFIX}{digits}"),
@@ -178,10 +179,18 @@ mod tests {
 
     #[test]
     fn standard_webhooks_published_vector() {
-        let signed = secrets(SPEC_SECRET, None, Style::Hex).standard_signature(SPEC_ID, SPEC_SECONDS, SPEC_BODY);
+        let signed =
+            secrets(SPEC_SECRET, None, Style::Hex).standard_signature(SPEC_ID, SPEC_SECONDS, SPEC_BODY);
         assert_eq!(signed, SPEC_SIGNATURE);
         let check = |signatures: &str, timestamp: &str, now_s| {
-            verify_standard(&SecretString::from(SPEC_SECRET), SPEC_ID, timestamp, signatures, SPEC_BODY, now_s)
+            verify_standard(
+                &SecretString::from(SPEC_SECRET),
+                SPEC_ID,
+                timestamp,
+                signatures,
+                SPEC_BODY,
+                now_s,
+            )
         };
         let sent = SPEC_SECONDS.to_string();
         assert!(check(SPEC_SIGNATURE, &sent, SPEC_SECONDS));
@@ -218,7 +227,8 @@ mod tests {
 
     #[test]
     fn unusable_secrets_are_refused_and_never_shown() {
-        let refused = |text: &str| SigningSecrets::new(SecretString::from(text), None, Style::Hex).unwrap_err();
+        let refused =
+            |text: &str| SigningSecrets::new(SecretString::from(text), None, Style::Hex).unwrap_err();
         assert_eq!(refused(""), SignatureError::Empty);
         assert_eq!(refused("whsec_"), SignatureError::Empty);
         assert_eq!(refused("whsec_!!!"), SignatureError::NotBase64);
