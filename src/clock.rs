@@ -15,10 +15,7 @@ pub struct Clock(Arc<Source>);
 enum Source {
     System,
     /// Moves only when told to; random bytes are a counted sequence from a seed.
-    Manual {
-        now_ms: AtomicI64,
-        random_state: AtomicU64,
-    },
+    Manual { now_ms: AtomicI64, random_state: AtomicU64 },
 }
 
 impl Clock {
@@ -31,7 +28,10 @@ impl Clock {
     /// A clock that stands still at `now_ms` (Unix milliseconds) and draws its randomness from `seed`.
     #[must_use]
     pub fn manual(now_ms: i64, seed: u64) -> Self {
-        Self(Arc::new(Source::Manual { now_ms: AtomicI64::new(now_ms), random_state: AtomicU64::new(seed) }))
+        Self(Arc::new(Source::Manual {
+            now_ms: AtomicI64::new(now_ms),
+            random_state: AtomicU64::new(seed),
+        }))
     }
 
     /// Unix time in milliseconds. May jump in either direction: order things by id, not by this.
