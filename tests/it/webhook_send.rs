@@ -193,6 +193,7 @@ async fn the_status_decides() {
         ("503 Down\r\nretry-after: 99999999999999999999", refused(503, Some(u64::MAX))),
         ("500 Broken", refused(500, None)),
         ("599 Odd", refused(599, None)),
+        ("999 Odder", refused(999, None)),
     ];
     for (head, expected) in rows {
         let receiver = Receiver::answering(head).await;
