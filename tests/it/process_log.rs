@@ -34,10 +34,20 @@ async fn a_reader_that_starts_anew_at_its_position_misses_and_repeats_nothing() 
 async fn a_flood_keeps_its_beginning_and_its_end_and_says_where_it_was_cut() {
     let rig = Rig::new();
     let mut spec = rig.script(
-        "echo begin; i=0; while [ $i -lt 40 ]; do head -c 1000000 /dev/zero | tr '\\0' x; i=$((i+1)); done; echo the result",
+        "echo begin; i=0; while [ $i -lt 40 ]; do head -c 1000000 /dev/zero | tr '\\0' x; i=$((i+1)); done; \
+         echo > flooded; while [ ! -e go ]; do sleep 0.05; done; echo the result",
     );
     spec.output_bytes_max = 1 << 20;
-    let (step, _, record) = rig.run(&spec).await;
+    let (step, shim) = rig.start(&spec).await;
+    eventually("all is written", || rig.worktree().join("flooded").exists()).await;
+    if cfg!(target_os = "linux") {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", shim.pid)).unwrap();
+        let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        let peak_kib: u64 = peak.trim().trim_end_matches(" kB").parse().unwrap();
+        assert!(peak_kib < 32 << 10, "{peak_kib} KiB");
+    }
+    std::fs::write(rig.worktree().join("go"), "").unwrap();
+    let (_, record) = finish(&step).await;
     assert_eq!((record.cause, record.code), (ExitCause::Exited, Some(0)));
     assert_eq!((record.output_bytes, record.dropped_bytes), (40_000_000 + 6 + 11, 0));
     let size = |name: &str| std::fs::metadata(step.dir().join(name)).unwrap().size();
@@ -102,7 +112,7 @@ async fn new_records_arrive_by_the_bell_long_before_the_fallback_look() {
     loop {
         match next(&mut tail).await {
             Tailed::Record(record) => {
-                late_ms.push(offshoot::clock::Clock::system().now_ms() - record.wall_ms)
+                late_ms.push(offshoot::clock::Clock::system().now_ms() - record.wall_ms);
             }
             Tailed::Ended(_) => break,
             other => panic!("{other:?}"),

@@ -1,5 +1,7 @@
 //! What a command started, wherever it went, is gone when the step is over.
 
+#![allow(clippy::unwrap_used, reason = "a test may end here")]
+
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -142,7 +144,7 @@ async fn the_ladder_gives_a_command_its_grace_before_it_kills() {
     let mut spec = rig.script(
         "trap '' INT; trap 'echo > said-goodbye; exit 5' TERM; echo up; while :; do sleep 0.02; done",
     );
-    spec.stop_grace = Duration::from_secs(5);
+    spec.stop_grace = Duration::from_secs(3);
     let (step, _) = rig.start(&spec).await;
     until_says(&step, "up").await;
     Control::new(&step).cancel().await.unwrap();

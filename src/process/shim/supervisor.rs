@@ -7,6 +7,7 @@ use std::process::{ChildStderr, ChildStdout};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -261,7 +262,7 @@ impl Supervisor {
         if slept > SLEPT_MS_MIN {
             log.append(Stream::Slept, &u64::try_from(slept).unwrap_or(0).to_le_bytes());
         }
-        if slept > SLEPT_MS_MIN || slept < 0 {
+        if !(0..=SLEPT_MS_MIN).contains(&slept) {
             self.wall_ahead_ms = ahead;
         }
         if system::awake_ms() >= self.wall_until {
@@ -311,14 +312,12 @@ fn record_of(log: &LogWriter, cause: ExitCause, started_at_ms: i64) -> ExitRecor
 fn usage() -> ExitUsage {
     // Linux counts resident memory in KiB, macOS in bytes (getrusage(2)).
     let rss_unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
-    let ms = |time: nix::sys::time::TimeVal| {
-        u64::try_from(time.tv_sec() * 1000 + i64::from(time.tv_usec()) / 1000)
-    };
+    let ms = |time: TimeVal| u64::try_from(time.num_milliseconds()).unwrap_or(0);
     getrusage(UsageWho::RUSAGE_CHILDREN).map_or_else(
         |_| ExitUsage::default(),
         |usage| ExitUsage {
-            user_ms: ms(usage.user_time()).unwrap_or(0),
-            system_ms: ms(usage.system_time()).unwrap_or(0),
+            user_ms: ms(usage.user_time()),
+            system_ms: ms(usage.system_time()),
             max_rss_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * rss_unit,
         },
     )
