@@ -1,12 +1,13 @@
 //! One step from launch to exit record.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use offshoot::process::{
-    Control, ExitCause, Launcher, MessageFate, ProcessError, ScopeUse, ShimProgram, Stdin, StepState, Stream,
-    inspect,
+    Control, ExitCause, Launcher, MessageFate, ProcessError, ScopeLimits, ScopeUse, ShimProgram, Stdin,
+    StepState, Stream, inspect,
 };
 
 use crate::process_rig::{DEADLINE, Rig, bytes_of, eventually, finish, text_of, until_says};
@@ -125,6 +126,19 @@ async fn a_program_that_is_no_shim_is_a_start_error() {
     let launcher = Launcher::new(ShimProgram::At("/bin/false".into()), ScopeUse::Never);
     let error = launcher.launch(&rig.step(), &rig.script("true")).await.unwrap_err();
     assert!(matches!(error, ProcessError::Start(_)), "{error}");
+}
+
+#[tokio::test]
+async fn where_no_user_manager_answers_a_step_is_started_plainly() {
+    let rig = Rig::new();
+    // Without these two variables nobody finds a manager, on any machine.
+    let scope = ScopeUse::WhereAnswered { environment: BTreeMap::new(), limits: ScopeLimits::default() };
+    let launcher = Launcher::new(ShimProgram::At(env!("CARGO_BIN_EXE_offshoot").into()), scope);
+    assert!(!launcher.uses_scopes().await);
+    let step = rig.step();
+    launcher.launch(&step, &rig.script("exit 6")).await.unwrap().release().await.unwrap();
+    assert_eq!(finish(&step).await.1.code, Some(6));
+    launcher.stop_scope(&step).await;
 }
 
 #[test]
