@@ -6,8 +6,8 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use offshoot::process::{
-    Control, ExitCause, Launcher, MessageFate, ProcessError, ScopeLimits, ScopeUse, ShimProgram, Stdin,
-    StepState, Stream, inspect,
+    Control, ExitCause, Launcher, LogPosition, MessageFate, ProcessError, ScopeLimits, ScopeUse, ShimProgram,
+    Stdin, StepState, Stream, inspect,
 };
 
 use crate::process_rig::{DEADLINE, Rig, bytes_of, eventually, finish, text_of, until_says};
@@ -257,4 +257,17 @@ async fn a_shim_that_is_asked_to_leave_ends_its_tree_first() {
     assert_eq!((record.cause, record.survivors), (ExitCause::Stopped, 0));
     assert!(record.code == Some(7) || record.signal == Some(2), "{record:?}");
     drop(records);
+}
+
+#[test]
+fn everything_that_waits_may_move_between_threads() {
+    fn may_move<T: Send>(_: &T) {}
+    let rig = Rig::new();
+    let (step, spec) = (rig.step(), rig.script("true"));
+    let control = Control::new(&step);
+    let mut tail = Tail::open(&step, LogPosition::default());
+    may_move(&rig.launcher.launch(&step, &spec));
+    may_move(&tail.next());
+    may_move(&control.cancel());
+    may_move(&end_lost_tree(&step, std::path::Path::new("/"), Duration::ZERO));
 }
