@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use offshoot::process::{
     Control, ExitCause, Launcher, LogPosition, MessageFate, ProcessError, ScopeLimits, ScopeUse, ShimProgram,
-    Stdin, StepState, Stream, inspect,
+    Stdin, StepState, Stream, Tail, end_lost_tree, inspect,
 };
 
 use crate::process_rig::{DEADLINE, Rig, bytes_of, eventually, finish, text_of, until_says};
