@@ -1,8 +1,10 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    match std::env::args_os().nth(1) {
+    let mut arguments = std::env::args_os().skip(1);
+    match arguments.next() {
+        Some(verb) if verb == "shim" => offshoot::process::shim_main(arguments),
         Some(verb) if verb == "scripted-agent" => offshoot::demo::agent::scripted_agent_main(),
-        _ => ExitCode::SUCCESS,
+        _ => ExitCode::from(2),
     }
 }
