@@ -1,1 +1,5 @@
+//! Integration tests: real programs, real files, one binary.
 
+mod git;
+mod git_fixture;
+mod git_hostile;
