@@ -128,6 +128,9 @@ fn finish(place: &Place, base: Oid, made: &Made) -> Result<Collected, GitError> 
         index::write_after_commit(place, &made.staged.entries)?;
     }
     advance(&library, place, &made.at, made.head)?;
+    if made.head != made.parent {
+        disk::sync_file_system(&place.clone).map_err(GitError::io("make the commit durable"))?;
+    }
     let stat = diff::measure(&library, base, made.head)?;
     let mut notes = made.staged.notes.clone();
     notes.extend(stat.new_gitlinks.iter().map(|path| Note::new(path, "a submodule was added or moved")));

@@ -19,7 +19,7 @@ impl CommitId {
     }
 
     pub(super) fn oid(&self) -> Result<git2::Oid, GitError> {
-        git2::Oid::from_str(&self.0).map_err(GitError::library("read an object id"))
+        git2::Oid::from_str(&self.0).map_err(GitError::library("read a commit id"))
     }
 }
 

@@ -195,7 +195,10 @@ impl RemoteFailure {
         let lower = stderr.to_lowercase();
         let has = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
         let text = || last_lines(stderr);
-        if has(AUTH) {
+        if has(&["cannot run", "cannot exec"]) {
+            // A program of this machine is missing; its "no such file" is not about the repository.
+            Self::Other { text: text() }
+        } else if has(AUTH) {
             Self::AuthFailed
         } else if has(NOT_FOUND) {
             Self::NotFound
@@ -240,6 +243,7 @@ mod tests {
             ("fatal: unable to access 'https://x/': The requested URL returned error: 503", "Unavailable"),
             ("ssh: connect to host x port 22: Connection timed out", "Unavailable"),
             ("fatal: mismatched algorithms", "Other"),
+            ("error: cannot run ssh: No such file or directory", "Other"),
         ];
         for (stderr, expected) in table {
             let got = format!("{:?}", RemoteFailure::classify(stderr));

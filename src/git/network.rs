@@ -67,7 +67,7 @@ pub(super) fn competes_with_token(key: &str) -> bool {
 
 /// `git config --list` gives section and variable in lower case and keeps the case of the middle part.
 fn concerns_network(key: &str) -> bool {
-    matches!(key, "core.sshcommand" | "core.askpass" | "ssh.variant")
+    matches!(key, "core.sshcommand" | "ssh.variant")
         || key.starts_with("credential.")
         || key.starts_with("http.")
         || (key.starts_with("url.") && (key.ends_with(".insteadof") || key.ends_with(".pushinsteadof")))

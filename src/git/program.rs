@@ -182,7 +182,8 @@ fn is_inherited(name: &OsStr) -> bool {
     !name.starts_with(b"GIT_") || matches!(name, b"GIT_SSH" | b"GIT_SSH_COMMAND" | b"GIT_SSH_VARIANT")
 }
 
-/// Runs to the end or to the deadline. However it ends, nothing of the process group is left behind.
+/// Runs to the end or to the deadline. On the deadline, and when the caller gives up, the whole process group is
+/// killed.
 pub(super) async fn finish(
     mut command: Command,
     step: &'static str,
@@ -193,18 +194,18 @@ pub(super) async fn finish(
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(GitError::Abandoned);
     };
+    // The program is reaped only after its output has ended, so its group's id cannot belong to anybody else while
+    // the group may still be killed.
     let all = async {
-        tokio::join!(
-            read_bounded(stdout, STDOUT_BYTES_MAX),
-            read_bounded(stderr, STDERR_BYTES_MAX),
-            child.wait()
-        )
+        let (stdout, stderr) =
+            tokio::join!(read_bounded(stdout, STDOUT_BYTES_MAX), read_bounded(stderr, STDERR_BYTES_MAX));
+        (stdout, stderr, child.wait().await)
     };
     let Ok((stdout, stderr, status)) = timeout(deadline, all).await else {
         drop(group);
         return Err(GitError::Deadline { step, seconds: deadline.as_secs() });
     };
-    drop(group);
+    group.disarm();
     let (stdout, cut) = stdout.map_err(GitError::io("read git's output"))?;
     if cut {
         return Err(GitError::Program { step, text: format!("it wrote more than {STDOUT_BYTES_MAX} bytes") });
@@ -236,19 +237,23 @@ async fn read_bounded(
     }
 }
 
-/// Kills the program's whole group (ssh, remote helpers, credential helpers) when dropped.
+/// Kills the program's whole group (ssh, remote helpers, credential helpers) when dropped armed.
 struct ProcessGroup(Option<Pid>);
 
 impl ProcessGroup {
     fn of(pid: Option<u32>) -> Self {
         Self(pid.and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw))
     }
+
+    fn disarm(mut self) {
+        self.0 = None;
+    }
 }
 
 impl Drop for ProcessGroup {
     fn drop(&mut self) {
         if let Some(group) = self.0 {
-            // ESRCH is the ordinary answer: everything has ended.
+            // ESRCH: everything has ended by itself.
             let _ = killpg(group, Signal::SIGKILL);
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::collect::{Author, CommitSpec, commit_tree, resolve};
 use super::commit_id::CommitId;
+use super::disk;
 use super::error::GitError;
 use super::refs;
 use super::repository::Repository;
@@ -72,7 +73,12 @@ impl Repository {
             .await?;
         let _held = self.lock.administration.lock().await;
         let set = name.clone();
-        self.verified(move |clone| refs::set(&refs::open(&clone)?, &set, commit)).await?;
+        self.verified(move |clone| {
+            refs::set(&refs::open(&clone)?, &set, commit)?;
+            // The worktree may be removed on the strength of this snapshot.
+            disk::sync_file_system(&clone).map_err(GitError::io("make the snapshot durable"))
+        })
+        .await?;
         Ok(Snapshot { name, commit: commit.into(), notes })
     }
 

@@ -40,6 +40,9 @@ const ABSENT: &[&str] = &[
     "objects/info/http-alternates",
 ];
 
+/// Directories in which worktrees are registered and recorded, once there are any.
+const OURS: &[&str] = &["worktrees", "offshoot"];
+
 /// Compares everything that could make git or libgit2 run a program, read elsewhere, or see other history.
 ///
 /// # Errors
@@ -68,6 +71,11 @@ pub(super) fn verify(clone: &Path) -> Result<(), GitError> {
             return tampered(name);
         }
     }
+    for name in OURS {
+        if clone.join(name).symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+            return tampered(name);
+        }
+    }
     if clone.join("packed-refs").symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
         return tampered("packed-refs");
     }
@@ -81,6 +89,11 @@ pub(super) fn repair(clone: &Path) -> io::Result<()> {
     }
     if clone.join("packed-refs").symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
         disk::remove_any(&clone.join("packed-refs"))?;
+    }
+    for name in OURS {
+        if clone.join(name).symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+            disk::remove_any(&clone.join(name))?;
+        }
     }
     for name in ["objects", "refs"] {
         if !disk::is_real_dir(&clone.join(name)) {

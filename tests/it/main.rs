@@ -3,3 +3,4 @@
 mod git;
 mod git_fixture;
 mod git_hostile;
+mod git_vectors;
