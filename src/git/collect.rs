@@ -75,7 +75,7 @@ impl Repository {
             let place = place.clone();
             self.verified(move |_| settle_registration(&place, &unique)).await?;
         }
-        let scratch = self.git.settings().scratch_dir.join(self.git.unique("rules"));
+        let scratch = self.git.scratch_path();
         let made = {
             let (place, spec) = (place.clone(), spec.clone());
             self.blocking(move |_| make(&place, base, &spec, scratch)).await?

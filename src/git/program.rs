@@ -1,7 +1,7 @@
 //! The one place where the git program is started.
 
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 use tokio::process::Command;
 use tokio::time::timeout;
 
+use super::disk;
 use super::error::GitError;
 use super::network;
 use super::settings::GitSettings;
@@ -25,6 +26,9 @@ const VERSION_FLOOR: (u32, u32) = (2, 39);
 const STDERR_BYTES_MAX: usize = 64 * 1024;
 /// Standard output beyond this fails the call. A remote with 100,000 branches answers `ls-remote` in about 10 MB.
 const STDOUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// How names in the scratch directory begin.
+const SCRATCH_STEM: &str = "rules";
 
 /// The git program of this machine, with the settings that it is run with. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -66,7 +70,7 @@ impl Git {
     /// [`GitError::TooOld`], or [`GitError::Io`] when the program cannot be started.
     pub async fn probe(settings: GitSettings, clock: Clock) -> Result<Self, GitError> {
         cut_library_off()?;
-        std::fs::create_dir_all(&settings.scratch_dir).map_err(GitError::io("make the scratch directory"))?;
+        ready_scratch(&settings.scratch_dir).map_err(GitError::io("make the scratch directory"))?;
         let mut probed = Inner { settings, version: String::new(), network: Vec::new(), clock };
         let output = probed.run(version_call()).await?;
         let line = String::from_utf8_lossy(&output.stdout);
@@ -101,6 +105,11 @@ impl Git {
         let taken = self.0.network.iter().filter(|(key, _)| !has_auth || !network::competes_with_token(key));
         config.extend(taken.cloned());
         config
+    }
+
+    /// A path in the scratch directory for one staging.
+    pub(super) fn scratch_path(&self) -> PathBuf {
+        self.0.settings.scratch_dir.join(self.unique(SCRATCH_STEM))
     }
 
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Output, GitError> {
@@ -257,6 +266,18 @@ impl Drop for ProcessGroup {
             let _ = killpg(group, Signal::SIGKILL);
         }
     }
+}
+
+/// Makes the directory, and removes what a killed server left there.
+fn ready_scratch(dir: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(dir)?;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(SCRATCH_STEM.as_bytes()) {
+            disk::remove_any(&entry.path())?;
+        }
+    }
+    Ok(())
 }
 
 fn version_call() -> Call<'static> {

@@ -111,8 +111,10 @@ impl Repository {
         let tip = async || self.git.remote_tip(remote, branch).await;
         match answer {
             Answer::Done(outcome) => outcome,
-            Answer::Stale => match tip().await {
+            Answer::Stale(text) => match tip().await {
                 Ok(Some(found)) if found == *commit => PushOutcome::AlreadyThere,
+                // Somebody else's update was under way and has failed, or was undone.
+                Ok(found) if found.as_ref() == expected => PushOutcome::Unavailable { text },
                 Ok(found) => PushOutcome::Moved { found },
                 Err(_) => PushOutcome::Moved { found: None },
             },
@@ -138,7 +140,7 @@ impl Repository {
 enum Answer {
     Done(PushOutcome),
     /// The lease did not hold.
-    Stale,
+    Stale(String),
     /// No line about the ref: the connection, the credentials or the transfer failed.
     Unclear(String),
 }
@@ -155,7 +157,7 @@ fn read_answer(output: &Output, stderr: &str) -> Answer {
     match line {
         Some((" " | "*" | "+", _)) if output.success => Answer::Done(PushOutcome::Pushed),
         Some(("=", _)) if output.success => Answer::Done(PushOutcome::AlreadyThere),
-        Some(("!", summary)) if is_stale(summary) => Answer::Stale,
+        Some(("!", summary)) if is_stale(summary) => Answer::Stale(summary.to_owned()),
         Some(("!", summary)) if summary.contains("remote rejected") => {
             Answer::Done(PushOutcome::Rejected { text: last_lines(&format!("{summary}\n{stderr}")) })
         }
@@ -181,13 +183,16 @@ mod tests {
         };
         assert_eq!(answer(true, "*\tab:refs/heads/x\t[new branch]"), Answer::Done(PushOutcome::Pushed));
         assert_eq!(answer(true, "=\tab:refs/heads/x\t[up to date]"), Answer::Done(PushOutcome::AlreadyThere));
-        assert_eq!(answer(false, "!\tab:refs/heads/x\t[rejected] (stale info)"), Answer::Stale);
+        assert_eq!(
+            answer(false, "!\tab:refs/heads/x\t[rejected] (stale info)"),
+            Answer::Stale(String::from("[rejected] (stale info)"))
+        );
         let refused = answer(false, "!\tab:refs/heads/x\t[remote rejected] (pre-receive hook declined)");
         assert!(
             matches!(refused, Answer::Done(PushOutcome::Rejected { text }) if text.contains("declined") && text.contains("words"))
         );
         let raced = answer(false, "!\tab:refs/heads/x\t[remote rejected] (cannot lock ref 'refs/heads/x')");
-        assert_eq!(raced, Answer::Stale);
+        assert!(matches!(raced, Answer::Stale(_)));
         assert!(matches!(answer(false, ""), Answer::Unclear(_)));
     }
 }

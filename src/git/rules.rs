@@ -116,7 +116,7 @@ impl Rules {
 
 impl Drop for Rules {
     fn drop(&mut self) {
-        // The scratch directory is private and emptied at start; nothing depends on this.
+        // What cannot be removed now is swept at the next start.
         let _ = disk::remove_any(&self.copies);
     }
 }

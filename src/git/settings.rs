@@ -13,7 +13,7 @@ pub struct GitSettings {
     /// The whole environment that git may inherit: `PATH`, `HOME`, `SSH_AUTH_SOCK`, proxy variables and the like.
     /// Names beginning with `GIT_` are dropped, except `GIT_SSH`, `GIT_SSH_COMMAND` and `GIT_SSH_VARIANT`.
     pub environment: BTreeMap<OsString, OsString>,
-    /// A private directory on a local disk for short-lived files; made if missing.
+    /// A private directory on a local disk for short-lived files, of one server alone; made if missing.
     pub scratch_dir: PathBuf,
     /// The transports that git may use, as in `GIT_ALLOW_PROTOCOL` (git(1)), for instance `https:ssh`.
     pub allowed_protocols: String,

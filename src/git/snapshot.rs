@@ -55,7 +55,7 @@ impl Repository {
         }
         let place = Place::new(&self.path, worktree)?;
         let base = base.oid()?;
-        let scratch = self.git.settings().scratch_dir.join(self.git.unique("rules"));
+        let scratch = self.git.scratch_path();
         let name = spec.name.clone();
         let (commit, notes) = self
             .verified(move |_| {

@@ -19,6 +19,9 @@ use super::worktree::Place;
 const LINK: u32 = 0o120_000;
 const GITLINK: u32 = 0o160_000;
 
+/// Names that other systems would take for the repository itself.
+const FORBIDDEN: &str = "left out: git does not track this name";
+
 /// Notes beyond this are dropped: they are read by people.
 const NOTES_MAX: usize = 200;
 
@@ -72,7 +75,7 @@ pub(super) fn stage(
         Stager::new(library, &index, Baseline::load(place), Rules::new(&place.clone, scratch)?, rules);
     walk(&place.path, &mut stager)?;
     stager.keep_what_was_not_looked_at();
-    let Stager { tracked, taken, notes, .. } = stager;
+    let Stager { tracked, taken, mut notes, .. } = stager;
 
     let failed = GitError::library("write the tree");
     let mut changed = false;
@@ -82,12 +85,18 @@ pub(super) fn stage(
     }
     let mut entries: Vec<IndexEntry> = taken.into_values().collect();
     entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    let mut refused = Vec::new();
     for entry in &entries {
         if tracked.get(&entry.path) != Some(&(entry.id, entry.mode)) {
-            index.add(entry).map_err(&failed)?;
-            changed = true;
+            match index.add(entry) {
+                Ok(()) => changed = true,
+                Err(error) if error.message().starts_with("invalid path") => refused.push(entry.path.clone()),
+                Err(error) => return Err(failed(error)),
+            }
         }
     }
+    entries.retain(|entry| !refused.contains(&entry.path));
+    notes.extend(refused.iter().take(NOTES_MAX).map(|path| Note::new(path, FORBIDDEN)));
     let tree = if changed { index.write_tree_to(library).map_err(&failed)? } else { tree.id() };
     Ok(Staged { tree, entries, notes })
 }
@@ -186,8 +195,8 @@ impl<'a> Stager<'a> {
             Ok(None) if bytes > bytes_max && self.rules.strict => {
                 return Err(GitError::FileTooLarge { path: shown(&path), bytes, bytes_max });
             }
-            Ok(None) => return Ok(self.leave(&path, "left out: too large, or changed while it was read")),
-            Err(_) => return Ok(self.leave(&path, "left out: it cannot be read")),
+            Ok(None) => return self.leave(&path, "left out: too large, or changed while it was read"),
+            Err(_) => return self.leave(&path, "left out: it cannot be read"),
         };
         let rules = self.shadow.content(&path);
         let (id, stored) = self.stored_form(&content, &rules, tracked)?;
@@ -224,7 +233,7 @@ impl<'a> Stager<'a> {
 
     fn link(&mut self, dir: &OwnedFd, name: &[u8], path: Vec<u8>, stat: &FileStat) -> Result<(), GitError> {
         let Some(target) = read_link(dir, name) else {
-            return Ok(self.leave(&path, "left out: changed while it was read"));
+            return self.leave(&path, "left out: changed while it was read");
         };
         let written = self.library.odb().and_then(|odb| odb.write(ObjectType::Blob, &target));
         let id = written.map_err(GitError::library("store a link"))?;
@@ -232,9 +241,10 @@ impl<'a> Stager<'a> {
         Ok(())
     }
 
-    fn leave(&mut self, path: &[u8], why: &'static str) {
+    fn leave(&mut self, path: &[u8], why: &'static str) -> Result<(), GitError> {
         self.note(path, why);
         self.keep(path);
+        Ok(())
     }
 }
 
@@ -250,7 +260,14 @@ impl Visit for Stager<'_> {
             self.keep(path);
             return Ok(Descend::No);
         }
-        if is_below(path, &self.exclude) || has_git_name(path) {
+        if has_git_name(path) {
+            // The name itself belongs to a nested repository, which has its own note.
+            if !path.ends_with(b"/.git") {
+                self.note(path, FORBIDDEN);
+            }
+            return Ok(Descend::No);
+        }
+        if is_below(path, &self.exclude) {
             self.kept_below.push(path.to_vec());
             return Ok(Descend::No);
         }
@@ -274,7 +291,7 @@ impl Visit for Stager<'_> {
     fn leaf(&mut self, dir: &OwnedFd, name: &[u8], path: Vec<u8>, stat: &FileStat) -> Result<(), GitError> {
         if is_git_name(name) {
             if path != b".git" {
-                self.note(&path, "left out: git does not track this name");
+                self.note(&path, FORBIDDEN);
             }
             return Ok(());
         }

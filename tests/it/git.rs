@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use offshoot::git::{
     BranchStart, ChangeKind, CommitId, DiffRequest, GitError, PushMode, PushOutcome, Remote, RemoteFailure,
-    Repository, sweep_trash,
+    sweep_trash,
 };
 
-use crate::git_fixture::{BRANCH, Rig, add_commit, git_at, run, settings_at, spec};
+use crate::git_fixture::{BRANCH, Rig, add_commit, run, spec};
 
 #[tokio::test]
 async fn work_goes_from_the_remote_to_the_remote() {
@@ -55,6 +55,8 @@ async fn a_push_never_overwrites_what_it_did_not_expect() {
 
     fs::write(path.join("a.txt"), "more\n").unwrap();
     let more = rig.collect().await.head;
+    let outcome = rig.push(&more, None).await.unwrap();
+    assert_eq!(outcome, PushOutcome::Moved { found: Some(theirs.clone()) });
     let outcome = rig.push(&more, Some(&mine)).await.unwrap();
     assert_eq!(outcome, PushOutcome::Moved { found: Some(theirs.clone()) });
     assert_eq!(rig.git.remote_tip(&rig.remote, BRANCH).await.unwrap(), Some(theirs.clone()));
@@ -391,65 +393,36 @@ async fn a_diff_is_complete_or_says_that_it_is_cut() {
 }
 
 #[tokio::test]
-async fn the_users_own_address_rules_apply_and_its_hooks_do_not() {
-    let rig = Rig::without_clone(&[("a", "a")]).await;
-    let marker = rig.dir.path().join("marker");
-    let hooks = rig.dir.path().join("hooks");
-    fs::create_dir(&hooks).unwrap();
-    for hook in ["pre-push", "post-checkout", "reference-transaction"] {
-        fs::write(hooks.join(hook), format!("#!/bin/sh\ntouch {}\n", marker.display())).unwrap();
-        fs::set_permissions(hooks.join(hook), fs::Permissions::from_mode(0o755)).unwrap();
-    }
-    let config = format!(
-        "[core]\nhooksPath = {}\n[url \"{}/\"]\ninsteadOf = https://forge.invalid/\n",
-        hooks.display(),
-        rig.dir.path().display()
-    );
-    fs::write(rig.dir.path().join("home/.gitconfig"), config).unwrap();
-    let git = git_at(rig.dir.path()).await;
-    let repository = Repository::new(git, rig.repository.path(), &rig.locks).unwrap();
-    let remote = Remote::new("https://forge.invalid/remote.git", None);
-    repository.ensure_clone(&remote).await.unwrap();
+async fn a_collection_that_was_cut_short_ends_in_the_same_commit() {
+    let rig = Rig::new().await;
     let path = rig.worktree().await;
-    fs::write(path.join("a"), "b").unwrap();
+    let index = fs::read(rig.admin().join("index")).unwrap();
+    fs::write(path.join("a.txt"), "work\n").unwrap();
     let head = rig.collect().await.head;
-    let outcome = repository.push(&remote, &head, BRANCH, None, PushMode::FastForward).await.unwrap();
-    assert_eq!(outcome, PushOutcome::Pushed);
-    assert!(!marker.exists());
+    // As if the server had died with the commit written and nothing pointing at it, or only the index moved.
+    for cut in 0..2 {
+        run(&path, &["update-ref", "refs/heads/feat", rig.base.as_str()]);
+        if cut == 0 {
+            fs::write(rig.admin().join("index"), &index).unwrap();
+            fs::remove_file(rig.repository.path().join("offshoot/job1/index")).unwrap();
+        }
+        let again = rig.collect().await;
+        assert_eq!(again.head, head);
+        assert_eq!(rig.repository.find_ref("refs/heads/feat").await.unwrap(), Some(head.clone()));
+        assert_eq!(run(&path, &["status", "--porcelain"]).stdout, b"");
+    }
 }
 
 #[tokio::test]
-async fn a_token_travels_in_the_environment_only_and_a_hanging_remote_is_left() {
-    use std::io::Read as _;
-    let rig = Rig::without_clone(&[("a", "a")]).await;
-    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let token = "tok-4711-secret";
-    let remote = Remote::new(format!("http://127.0.0.1:{port}/o/r.git"), Some(token.into()));
-    let mut settings = settings_at(rig.dir.path());
-    settings.query_deadline = Duration::from_secs(3);
-    let git = offshoot::git::Git::probe(settings, offshoot::clock::Clock::system()).await.unwrap();
-    let server = std::thread::spawn(move || {
-        let (mut peer, _) = listener.accept().unwrap();
-        let mut request = Vec::new();
-        let mut block = [0; 4096];
-        while !request.ends_with(b"\r\n\r\n") {
-            let count = peer.read(&mut block).unwrap();
-            request.extend_from_slice(&block[..count]);
-        }
-        let mut arguments = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            arguments.extend(fs::read(entry.path().join("cmdline")).unwrap_or_default());
-        }
-        // Never answers: waits until the other side gives up.
-        let _ = peer.read_to_end(&mut Vec::new());
-        (String::from_utf8_lossy(&request).into_owned(), String::from_utf8_lossy(&arguments).into_owned())
-    });
-    let failed = git.remote_tip(&remote, "main").await.unwrap_err();
-    assert!(failed.is_retryable(), "{failed:?}");
-    let (request, arguments) = server.join().unwrap();
-    let encoded = "eC1hY2Nlc3MtdG9rZW46dG9rLTQ3MTEtc2VjcmV0";
-    assert!(request.contains(&format!("Authorization: Basic {encoded}")), "{request}");
-    assert!(arguments.contains(&format!("127.0.0.1:{port}")), "git's helper is among the processes");
-    assert!(!arguments.contains(token) && !arguments.contains(encoded));
+async fn a_known_submodule_stays_where_it_points() {
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    let pointer = format!("160000,{},sub", "1".repeat(40));
+    run(&path, &["update-index", "--add", "--cacheinfo", &pointer]);
+    run(&path, &["commit", "-qm", "a submodule"]);
+    fs::create_dir(path.join("sub")).unwrap();
+    fs::write(path.join("sub/inside"), "not ours").unwrap();
+    fs::write(path.join("a.txt"), "work\n").unwrap();
+    let head = rig.collect().await.head;
+    assert_eq!(rig.listing(&head), ["100644 a.txt", "100644 dir/b.txt", "100755 run.sh", "160000 sub"]);
 }

@@ -1,5 +1,7 @@
 //! A remote, a clone and a worktree in a directory of their own, and an agent that uses git freely.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
@@ -43,7 +45,7 @@ impl Rig {
         let git = git_at(dir.path()).await;
         let locks = RepositoryLocks::default();
         let repository = Repository::new(git.clone(), dir.path().join("repos/o/r.git"), &locks).unwrap();
-        let remote = Remote::new(dir.path().join("remote.git").to_str().unwrap(), None);
+        let remote = Remote::new(format!("file://{}", dir.path().join("remote.git").display()), None);
         Self { dir, remote, git, locks, repository, base }
     }
 

@@ -1,5 +1,7 @@
 //! Files, links, names and refs that an agent can leave behind: what is published is what it wrote, no more.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::ffi::OsStr;
 use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
@@ -190,4 +192,25 @@ async fn a_change_that_keeps_size_and_time_is_seen() {
     assert_eq!(rig.content(&head, "a.txt"), b"ONE\nTWO\n");
     assert_eq!(rig.content(&head, "run.sh"), b"#!/bin/zz\n");
     assert_eq!(rig.content(&head, "dir/b.txt"), b"B\n");
+}
+
+#[tokio::test]
+async fn names_that_stand_for_the_repository_elsewhere_are_left_out() {
+    let rig = Rig::new().await;
+    let worktree = rig.worktree().await;
+    fs::write(worktree.join("git~1"), "x").unwrap();
+    fs::write(worktree.join(".git "), "x").unwrap();
+    fs::create_dir(worktree.join(".GIT")).unwrap();
+    fs::write(worktree.join(".GIT/config"), "x").unwrap();
+    fs::write(worktree.join("dir/.Git"), "x").unwrap();
+    fs::write(worktree.join("good"), "x").unwrap();
+    let collected = rig.collect().await;
+    assert_eq!(
+        rig.listing(&collected.head),
+        ["100644 a.txt", "100644 dir/b.txt", "100644 good", "100755 run.sh"]
+    );
+    let mut noted: Vec<_> = collected.notes.iter().map(|note| note.path.as_str()).collect();
+    noted.sort_unstable();
+    assert_eq!(noted, [".GIT", ".git ", "dir", "dir/.Git", "git~1"]);
+    assert_eq!(rig.collect().await.head, collected.head);
 }

@@ -1,6 +1,8 @@
 //! Ways in which an agent can prepare configuration, hooks, filters or repositories, in its worktree and, without a
 //! sandbox, in the clone: nothing of it is run, nothing is pushed elsewhere, a changed clone is reported.
 
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};

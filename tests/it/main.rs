@@ -3,4 +3,5 @@
 mod git;
 mod git_fixture;
 mod git_hostile;
+mod git_remote;
 mod git_vectors;
