@@ -17,8 +17,8 @@ use crate::domain::job::{Effects, Usage};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::process::{
-    CommandSpec, Control, ExitCause, ExitRecord, ShimIdentity, StepDir, StepName, StepState, Stdin, Tail, Tailed,
-    end_lost_tree, inspect, survivors,
+    CommandSpec, Control, ExitCause, ExitRecord, ShimIdentity, Stdin, StepDir, StepName, StepState, Tail,
+    Tailed, end_lost_tree, inspect, survivors,
 };
 
 /// The one step of an attempt that is an agent's first turn.
@@ -97,8 +97,12 @@ impl Line<'_> {
     fn check_exit(&self, record: &ExitRecord) -> Step<()> {
         match record.cause {
             ExitCause::Exited => Ok(()),
-            ExitCause::Cancelled if self.signals.cancel.is_cancelled() => Err(Halt::Ended(AttemptEnd::Cancelled)),
-            ExitCause::Cancelled => Err(Halt::fault(ReasonCode::Interrupted, "It was cancelled from outside.")),
+            ExitCause::Cancelled if self.signals.cancel.is_cancelled() => {
+                Err(Halt::Ended(AttemptEnd::Cancelled))
+            }
+            ExitCause::Cancelled => {
+                Err(Halt::fault(ReasonCode::Interrupted, "It was cancelled from outside."))
+            }
             ExitCause::Stopped => Err(Halt::fault(ReasonCode::Stopped, "")),
             ExitCause::WallLimit => {
                 let limit = format!("The limit is {} s.", self.options.timeout_seconds);
@@ -135,7 +139,9 @@ impl Line<'_> {
     pub(super) fn agent_halt(&self, fault: Fault, message: &str) -> Halt {
         let code = ReasonCode::parse(fault.code()).unwrap_or(ReasonCode::Crashed);
         let until = match fault {
-            Fault::UsageLimit { resets_at } => resets_at.map(|at| Timestamp::from_ms(at.saturating_mul(1_000))),
+            Fault::UsageLimit { resets_at } => {
+                resets_at.map(|at| Timestamp::from_ms(at.saturating_mul(1_000)))
+            }
             _ => None,
         };
         Halt::fault_until(code, message, until)
@@ -146,9 +152,10 @@ impl Line<'_> {
         self.tools.launcher.stop_scope(step).await;
         let worktree = self.job.effects.worktree_path.as_deref().map_or_else(|| step.dir(), Path::new);
         match end_lost_tree(step, worktree, LOST_TREE_MAX).await {
-            Ok(left) if left.is_empty() => {
-                Halt::fault(ReasonCode::Interrupted, "Its supervisor was killed, or the machine was restarted.")
-            }
+            Ok(left) if left.is_empty() => Halt::fault(
+                ReasonCode::Interrupted,
+                "Its supervisor was killed, or the machine was restarted.",
+            ),
             Ok(left) => Halt::internal("processes of a lost agent cannot be killed", format!("{left:?}")),
             Err(error) => error.into(),
         }
@@ -156,7 +163,9 @@ impl Line<'_> {
 
     /// No attempt begins before the one before it is proven dead.
     async fn bury_earlier_attempt(&self) -> Step<()> {
-        let Some(earlier) = self.lease.attempt.checked_sub(1).filter(|number| *number > 0) else { return Ok(()) };
+        let Some(earlier) = self.lease.attempt.checked_sub(1).filter(|number| *number > 0) else {
+            return Ok(());
+        };
         let step = self.step_dir(earlier)?;
         match inspect(&step)? {
             StepState::NotStarted | StepState::NotReleased => return Ok(()),
@@ -171,7 +180,9 @@ impl Line<'_> {
             return Ok(());
         }
         match self.lost(&step).await {
-            Halt::Ended(AttemptEnd::Faulted { reason, .. }) if reason.code == ReasonCode::Interrupted => Ok(()),
+            Halt::Ended(AttemptEnd::Faulted { reason, .. }) if reason.code == ReasonCode::Interrupted => {
+                Ok(())
+            }
             other => Err(other),
         }
     }
@@ -283,7 +294,7 @@ impl Line<'_> {
         });
         match written.await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.raw_os_error() == Some(nix::libc::ENOSPC) => {
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 Err(Halt::fault(ReasonCode::DiskFull, ""))
             }
             Ok(Err(error)) => Err(Halt::internal("the prompt cannot be written", error)),

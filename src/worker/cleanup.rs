@@ -2,9 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use super::Worker;
 use super::attempt::Line;
 use super::halt::Step;
-use super::Worker;
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::id::{JobId, JobRef};
 use crate::domain::job::{Job, Status};

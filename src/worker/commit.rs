@@ -26,8 +26,11 @@ impl Line<'_> {
         if !collected.changed {
             return match work.verdict.denials.first() {
                 Some(denial) => {
-                    let detail =
-                        format!("Denied were {} uses, the first of {}.", work.verdict.denials.len(), denial.tool);
+                    let detail = format!(
+                        "Denied were {} uses, the first of {}.",
+                        work.verdict.denials.len(),
+                        denial.tool
+                    );
                     Err(Halt::fault(ReasonCode::PermissionDenied, &detail))
                 }
                 None => {

@@ -78,7 +78,7 @@ impl From<GitError> for Halt {
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
             GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
             GitError::FileTooLarge { .. } => ReasonCode::PushRejected,
-            GitError::Io { source, .. } if source.raw_os_error() == Some(nix::libc::ENOSPC) => {
+            GitError::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
                 return Self::fault(ReasonCode::DiskFull, "");
             }
             _ => return Self::internal("a git step failed", text),

@@ -126,7 +126,11 @@ impl Worker {
 impl Tools {
     fn repository(&self, client: &Client) -> Result<Repository, GitError> {
         let (org, repo) = client.repository.key();
-        Repository::new(self.git.clone(), self.settings.repos_dir.join(org).join(format!("{repo}.git")), &self.locks)
+        Repository::new(
+            self.git.clone(),
+            self.settings.repos_dir.join(org).join(format!("{repo}.git")),
+            &self.locks,
+        )
     }
 
     /// One path per chain, so that retries and follow-ups meet what was left there.

@@ -40,7 +40,10 @@ impl Line<'_> {
         repository.fetch(&remote, FETCH_FRESH).await?;
         tools.store.record_fetch(&self.client.id, None, None).await?;
         let Some(base_tip) = repository.resolve_base(&base).await? else {
-            return Err(Halt::fault(ReasonCode::BaseNotFound, &format!("The remote has no branch \"{base}\".")));
+            return Err(Halt::fault(
+                ReasonCode::BaseNotFound,
+                &format!("The remote has no branch \"{base}\"."),
+            ));
         };
         let beginning = self.beginning(&repository, base_tip).await?;
         self.refuse_protected(&beginning.branch, &base)?;
@@ -88,10 +91,9 @@ impl Line<'_> {
             Ok(facts) => {
                 let id = i64::try_from(facts.id).ok();
                 match self.client.forge_id {
-                    Some(known) if Some(known) != id => Err(Halt::fault(
-                        ReasonCode::RepoNotFound,
-                        "Another repository has that name now.",
-                    )),
+                    Some(known) if Some(known) != id => {
+                        Err(Halt::fault(ReasonCode::RepoNotFound, "Another repository has that name now."))
+                    }
                     _ => Ok(id),
                 }
             }
@@ -140,7 +142,9 @@ impl Line<'_> {
         match mode {
             OnBranchExists::Continue => Ok(Beginning { branch, start: tip.clone(), tip: Some(tip) }),
             OnBranchExists::Reset => Ok(Beginning { branch, start: base, tip: Some(tip) }),
-            OnBranchExists::Fail => Err(Halt::fault(ReasonCode::BranchExists, &format!("Branch \"{branch}\"."))),
+            OnBranchExists::Fail => {
+                Err(Halt::fault(ReasonCode::BranchExists, &format!("Branch \"{branch}\".")))
+            }
             OnBranchExists::Suffix => {
                 let free = self.free_suffix(repository, &branch).await?;
                 Ok(Beginning { branch: free, start: base, tip: None })
@@ -166,7 +170,9 @@ impl Line<'_> {
 
     async fn chain_has_pushed(&self) -> Step<bool> {
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        Ok(chain.iter().any(|job| job.effects.pushed_sha.is_some() && job.request.branch == self.job.request.branch))
+        Ok(chain
+            .iter()
+            .any(|job| job.effects.pushed_sha.is_some() && job.request.branch == self.job.request.branch))
     }
 
     /// An earlier attempt of the chain may have left work in the path: it is snapshotted before the path is used anew.
@@ -175,7 +181,9 @@ impl Line<'_> {
             return Ok(());
         }
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        let Some(base) = chain.iter().rev().find_map(|job| job.effects.base_sha.clone()) else { return Ok(()) };
+        let Some(base) = chain.iter().rev().find_map(|job| job.effects.base_sha.clone()) else {
+            return Ok(());
+        };
         let base = Self::commit_id(&base)?;
         let taken = self.snapshot(repository, path, &base, "before").await;
         match taken {

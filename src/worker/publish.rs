@@ -46,7 +46,8 @@ impl Line<'_> {
         let outcome = repository.push(remote, head, &branch, pin.expected.as_ref(), pin.mode).await?;
         match outcome {
             PushOutcome::Pushed | PushOutcome::AlreadyThere => {
-                self.effects(Effects { pushed_sha: Some(head.as_str().to_owned()), ..Effects::default() }).await?;
+                self.effects(Effects { pushed_sha: Some(head.as_str().to_owned()), ..Effects::default() })
+                    .await?;
                 self.say(&format!("pushed {branch}")).await
             }
             PushOutcome::Moved { found } => {
@@ -80,7 +81,11 @@ impl Line<'_> {
         }
         let seen = self.tools.git.remote_tip(remote, self.job.request.branch.as_str()).await?;
         match seen {
-            Some(tip) if tip != *head && tip.as_str() != base_sha && !repository.descends_from(head, &tip).await? => {
+            Some(tip)
+                if tip != *head
+                    && tip.as_str() != base_sha
+                    && !repository.descends_from(head, &tip).await? =>
+            {
                 Err(Halt::fault(ReasonCode::BranchMoved, &format!("It is at {tip} now.")))
             }
             expected => Ok(Pin { expected, mode }),
@@ -109,7 +114,8 @@ impl Line<'_> {
             ..Effects::default()
         })
         .await?;
-        self.say(&format!("{} pull request {}", if opened.created { "opened" } else { "found" }, opened.url)).await?;
+        self.say(&format!("{} pull request {}", if opened.created { "opened" } else { "found" }, opened.url))
+            .await?;
         self.decorate(&*forge, &opened).await
     }
 

@@ -73,7 +73,9 @@ mod tests {
         let name = RepositoryName::parse("acme", "w").unwrap();
         assert_eq!(remotes.url(&name, None), "https://github.com/acme/w.git");
         assert!(remotes.is_forge("https://github.com/acme/w.git"));
-        for other in ["https://github.com.evil/x", "https://github.com:8443/x", "git@github.com:a/b", "/srv/a.git"] {
+        for other in
+            ["https://github.com.evil/x", "https://github.com:8443/x", "git@github.com:a/b", "/srv/a.git"]
+        {
             assert!(!remotes.is_forge(other), "{other}");
         }
     }

@@ -31,8 +31,13 @@ pub(super) enum StepEnd {
     /// Its shim is dead and left no record.
     Lost,
     /// It was ended by us because it was silent for too long.
-    Idle { verdict: AgentVerdict },
-    Exited { record: ExitRecord, verdict: AgentVerdict },
+    Idle {
+        verdict: AgentVerdict,
+    },
+    Exited {
+        record: ExitRecord,
+        verdict: AgentVerdict,
+    },
 }
 
 /// What has been read of a step, and what of it is stored.
@@ -60,12 +65,7 @@ struct Asked {
 
 impl Line<'_> {
     /// Follows the step until it has ended and everything it said is stored.
-    pub(super) async fn supervise(
-        &mut self,
-        step: &StepDir,
-        agent: &dyn Agent,
-        name: &str,
-    ) -> Step<StepEnd> {
+    pub(super) async fn supervise(&mut self, step: &StepDir, agent: &dyn Agent, name: &str) -> Step<StepEnd> {
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
         let mut reading = Reading::new(agent, stored);
@@ -186,7 +186,10 @@ impl Reading {
             Tailed::Record(record) => self.take_record(&record),
             Tailed::Skipped { records } => {
                 self.records += records;
-                self.note(&format!("{records} blocks of output were dropped: the output limit was reached"), None);
+                self.note(
+                    &format!("{records} blocks of output were dropped: the output limit was reached"),
+                    None,
+                );
             }
             Tailed::Torn => self.note("the last words of the step were lost", None),
             Tailed::Ended(_) => {}
