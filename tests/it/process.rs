@@ -1,8 +1,6 @@
 //! One step from launch to exit record.
 
 use std::collections::BTreeMap;
-use std::fs::Permissions;
-use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -150,8 +148,12 @@ async fn where_a_user_manager_answers_a_step_gets_a_scope_of_its_own() {
     let record = "#!/bin/sh\necho \"${0##*/} $*\" >> \"${0%/*}/calls\"\n";
     let run = format!("{record}while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n");
     for (program, text) in [("systemd-run", run.as_str()), ("systemctl", record)] {
-        std::fs::write(bin.join(program), text).unwrap();
-        std::fs::set_permissions(bin.join(program), Permissions::from_mode(0o755)).unwrap();
+        // Copied by another process: a descriptor of ours could be in a fork of another test, and the file busy.
+        std::fs::write(bin.join("text"), text).unwrap();
+        let copy = ["-m", "755", "text", program];
+        assert!(
+            std::process::Command::new("install").args(copy).current_dir(&bin).status().unwrap().success()
+        );
     }
     let path = format!("{}:/usr/bin:/bin", bin.display());
     let environment =
