@@ -27,7 +27,8 @@ pub enum ScopeUse {
     Never,
     /// In a scope where a user manager answers, else plainly.
     WhereAnswered {
-        /// What `systemd-run --user` needs to find the manager: `XDG_RUNTIME_DIR`, `DBUS_SESSION_BUS_ADDRESS`.
+        /// What `systemd-run --user` needs to find the manager: `XDG_RUNTIME_DIR`, `DBUS_SESSION_BUS_ADDRESS`; a
+        /// `PATH` where the program is in none of the usual places. The command under the shim gets none of it.
         environment: BTreeMap<String, String>,
         /// Limits of each scope.
         limits: ScopeLimits,

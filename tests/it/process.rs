@@ -141,6 +141,43 @@ async fn where_no_user_manager_answers_a_step_is_started_plainly() {
     launcher.stop_scope(&step).await;
 }
 
+#[tokio::test]
+async fn where_a_user_manager_answers_a_step_gets_a_scope_of_its_own() {
+    let rig = Rig::new();
+    let bin = rig.worktree();
+    let record = "#!/bin/sh\necho \"${0##*/} $*\" >> \"${0%/*}/calls\"\n";
+    let run = format!("{record}while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n");
+    for (program, text) in [("systemd-run", run.as_str()), ("systemctl", record)] {
+        // Copied by another process: a descriptor of ours could be in a fork of another test, and the file busy.
+        std::fs::write(bin.join("text"), text).unwrap();
+        let copy = ["-m", "755", "text", program];
+        assert!(
+            std::process::Command::new("install").args(copy).current_dir(&bin).status().unwrap().success()
+        );
+    }
+    let path = format!("{}:/usr/bin:/bin", bin.display());
+    let environment =
+        BTreeMap::from([("PATH".into(), path), ("XDG_RUNTIME_DIR".into(), "/run/user/0".into())]);
+    let limits = ScopeLimits { processes_max: Some(100), memory_bytes_max: None };
+    let program = ShimProgram::At(env!("CARGO_BIN_EXE_offshoot").into());
+    let launcher = Launcher::new(program, ScopeUse::WhereAnswered { environment, limits });
+    assert!(launcher.uses_scopes().await);
+    let step = rig.step();
+    launcher.launch(&step, &rig.script("env")).await.unwrap().release().await.unwrap();
+    let (records, record) = finish(&step).await;
+    assert_eq!(record.code, Some(0));
+    assert!(!text_of(&records, Stream::Stdout).contains("XDG_RUNTIME_DIR"));
+    launcher.stop_scope(&step).await;
+    let calls = std::fs::read_to_string(bin.join("calls")).unwrap();
+    let calls: Vec<&str> = calls.lines().collect();
+    let unit = format!("--unit=offshoot-{} --property=TasksMax=100 -- ", step.name());
+    assert!(
+        calls[1].starts_with("systemd-run --user --scope --collect ") && calls[1].contains(&unit),
+        "{calls:?}"
+    );
+    assert_eq!(calls[2], format!("systemctl --user stop -- offshoot-{}.scope", step.name()));
+}
+
 #[test]
 fn a_step_goes_on_when_everything_that_started_it_is_gone() {
     let rig = Rig::new();

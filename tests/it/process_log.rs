@@ -141,8 +141,9 @@ async fn the_torn_end_of_a_dead_shims_log_is_told_once() {
 #[tokio::test]
 async fn new_records_arrive_by_the_bell_long_before_the_fallback_look() {
     let rig = Rig::new();
-    let (step, _) =
-        rig.start(&rig.script("i=0; while [ $i -lt 40 ]; do echo $i; sleep 0.05; i=$((i+1)); done")).await;
+    let (step, _) = rig
+        .start(&rig.script("sleep 2; i=0; while [ $i -lt 40 ]; do echo $i; sleep 0.05; i=$((i+1)); done"))
+        .await;
     let mut tail = Tail::open(&step, LogPosition::default());
     let mut late_ms = Vec::new();
     loop {
@@ -155,7 +156,7 @@ async fn new_records_arrive_by_the_bell_long_before_the_fallback_look() {
         }
     }
     late_ms.sort_unstable();
-    // By looks alone half of them would be about 500 ms late.
-    assert!(late_ms[late_ms.len() / 2] < 250, "{late_ms:?}");
+    // By looks alone half of them would be about 500 ms late; the pause at the beginning makes looks rare.
+    assert!(late_ms[late_ms.len() / 2] < 400, "{late_ms:?}");
     assert_eq!(finish(&step).await.1.code, Some(0));
 }

@@ -33,6 +33,7 @@ use super::log::{LogWriter, Stream};
 use super::spec::{CommandSpec, ExitCause, ShimIdentity};
 use super::{ProcessError, StepDir, StepName, durable, system};
 use record::ExitSlot;
+use signals::Signals;
 use supervisor::Supervisor;
 
 /// What the server reads from the shim's standard output once the barrier is reached.
@@ -96,13 +97,16 @@ impl Start {
 
     fn run(self) -> ExitCode {
         let started_at_ms = system::wall_ms();
-        // A step that has a log was released before; a second run would spend twice.
-        let Ok(mut log) = LogWriter::create(&self.step, self.spec.output_bytes_max) else {
+        // Before the log begins: a SIGTERM that kills the shim until here leaves a step that cost nothing, a later one
+        // is heard. A step that has a log was released before; a second run would spend twice.
+        let (Ok(signals), Ok(mut log)) =
+            (Signals::install(), LogWriter::create(&self.step, self.spec.output_bytes_max))
+        else {
             return ExitCode::from(1);
         };
         let supervisor = detach_standard_streams()
             .and_then(|()| write_released(&self.step, &mut log))
-            .and_then(|()| Supervisor::start(&self.step, &self.spec));
+            .and_then(|()| Supervisor::start(&self.step, &self.spec, signals));
         let ended = match supervisor {
             Ok(supervisor) => supervisor.run(log, started_at_ms),
             Err(error) => {

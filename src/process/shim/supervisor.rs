@@ -84,9 +84,8 @@ impl Ended {
 
 impl Supervisor {
     /// Opens the socket, then starts the command: what runs can be reached.
-    pub(super) fn start(step: &StepDir, spec: &CommandSpec) -> std::io::Result<Self> {
+    pub(super) fn start(step: &StepDir, spec: &CommandSpec, signals: Signals) -> std::io::Result<Self> {
         let socket = ControlSocket::bind(step)?;
-        let signals = Signals::install()?;
         let wall_limit_ms = u64::try_from(spec.wall_limit.as_millis()).unwrap_or(u64::MAX);
         let mut child = spawn(step, spec).inspect_err(|_| drop(std::fs::remove_file(step.socket())))?;
         let pid = i32::try_from(child.id()).map_err(|_| std::io::Error::other("impossible pid"))?;
