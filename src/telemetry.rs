@@ -1,1 +1,59 @@
-//! telemetry
+//! Logging: to standard error, for people or as one JSON object a line.
+//!
+//! Fields of ours are `job.id`, `job.number`, `attempt`, `step` and `client.id`, by these names everywhere, so that one
+//! search finds all that happened to a job. Secrets are `SecretString`s, whose `Debug` shows none of them. Fails only
+//! when logging was set up before.
+
+use std::io;
+
+use thiserror::Error;
+use tracing::Subscriber;
+use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::util::SubscriberInitExt as _;
+
+use crate::config::LogSettings;
+
+/// Libraries that say too much below warnings to be of use in a queue's log; `trace` lets all of them speak.
+const QUIET: &[&str] =
+    &["h2", "hyper", "hyper_util", "octocrab", "reqwest", "rustls", "tower", "refinery_core", "globset"];
+
+/// Logging was set up twice.
+#[derive(Debug, Error)]
+#[error("logging is set up already")]
+pub struct AlreadySet;
+
+/// Sends everything that is logged from now on to standard error.
+///
+/// # Errors
+/// When this process logs already.
+pub fn init(settings: &LogSettings) -> Result<(), AlreadySet> {
+    subscriber(settings, io::stderr).try_init().map_err(|_| AlreadySet)
+}
+
+/// The same into `writer`, for one thread at a time (`tracing::subscriber::with_default`). Without colours, which a
+/// journal keeps as rubbish.
+pub fn subscriber<W>(settings: &LogSettings, writer: W) -> Box<dyn Subscriber + Send + Sync>
+where
+    W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
+{
+    let shared =
+        tracing_subscriber::fmt().with_writer(writer).with_ansi(false).with_env_filter(filter(&settings.level));
+    if settings.json {
+        Box::new(shared.json().flatten_event(true).with_current_span(true).with_span_list(false).finish())
+    } else {
+        Box::new(shared.with_target(false).finish())
+    }
+}
+
+fn filter(level: &str) -> EnvFilter {
+    let mut directives = level.to_owned();
+    if level != "trace" {
+        let ceiling = if level == "error" { "error" } else { "warn" };
+        for name in QUIET {
+            directives.push_str(&format!(",{name}={ceiling}"));
+        }
+    }
+    // Every word here is ours or has been checked, so nothing is lost by leaving out what does not parse.
+    EnvFilter::builder().parse_lossy(directives)
+}

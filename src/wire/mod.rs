@@ -1,1 +1,27 @@
-//! wire
+//! Every JSON shape that others rely on: answers, requests, callbacks, events, and the options column of the store.
+//!
+//! Promises: names are camelCase; a documented member is always present, `null` when empty; times are RFC 3339 in UTC
+//! with milliseconds; money is a number of dollars. A request is read leniently by [`fields`]: all faults are found at
+//! once, each with a JSON pointer, and members that nobody knows become warnings instead of errors.
+//!
+//! Must not know: HTTP, SQL, files, the present time. It turns `domain` values into JSON and back, and decides nothing
+//! about jobs. Every answer can be read back too, because the command line reads what the server writes.
+//!
+//! Fails: with a list of [`problem::Fault`]s; rendering cannot fail. Tested: snapshots and tables beside the code.
+
+pub mod callback;
+pub mod client;
+pub mod delivery;
+pub mod diff;
+pub mod event;
+pub mod fields;
+pub mod health;
+pub mod job;
+pub mod message;
+pub mod options;
+pub mod problem;
+pub mod queue;
+pub mod request;
+pub mod sync;
+pub mod time;
+pub mod words;

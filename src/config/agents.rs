@@ -1,0 +1,160 @@
+//! `[agents.<name>]`: which programs can be asked to work, and with which environment.
+
+use std::collections::BTreeMap;
+
+use secrecy::SecretString;
+use toml::Value;
+
+use super::error::Problem;
+use super::values::Values;
+use crate::domain::options::{is_entry_name, is_settable, may_reach_agent};
+
+/// The protocol that an agent program speaks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AgentKind {
+    Claude,
+    Codex,
+    Opencode,
+    Gemini,
+    /// Any program: the prompt on standard input, the exit code decides.
+    Command,
+}
+
+impl AgentKind {
+    pub const ALL: [Self; 5] = [Self::Claude, Self::Codex, Self::Opencode, Self::Gemini, Self::Command];
+
+    /// As in the configuration; also the name of the entry that exists from the start.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Opencode => "opencode",
+            Self::Gemini => "gemini",
+            Self::Command => "command",
+        }
+    }
+
+    fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
+    }
+
+    /// The variables by which each program finds its login and its settings.
+    const fn login_variables(self) -> &'static [&'static str] {
+        match self {
+            Self::Claude => &[
+                "ANTHROPIC_API_KEY",
+                "ANTHROPIC_AUTH_TOKEN",
+                "ANTHROPIC_BASE_URL",
+                "CLAUDE_CODE_OAUTH_TOKEN",
+                "CLAUDE_CONFIG_DIR",
+            ],
+            Self::Codex => &["OPENAI_API_KEY", "CODEX_HOME"],
+            Self::Opencode => &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENCODE_CONFIG"],
+            Self::Gemini => &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
+            Self::Command => &[],
+        }
+    }
+}
+
+/// One login of one program.
+#[derive(Clone, Debug)]
+pub struct AgentEntry {
+    pub kind: AgentKind,
+    /// A path, or a name to be found in PATH. `None` only for the ready-made entry `command`, which cannot run until
+    /// it is given a program.
+    pub command: Option<String>,
+    /// Before the arguments that the protocol needs.
+    pub args: Vec<String>,
+    /// Names of the server's variables that are passed on.
+    pub env: Vec<String>,
+    pub set_env: BTreeMap<String, SecretString>,
+}
+
+impl AgentEntry {
+    /// The entry that exists without any configuration.
+    pub(super) fn ready_made(kind: AgentKind) -> Self {
+        Self {
+            kind,
+            command: (kind != AgentKind::Command).then(|| kind.as_str().to_owned()),
+            args: Vec::new(),
+            env: kind.login_variables().iter().map(|&name| name.to_owned()).collect(),
+            set_env: BTreeMap::new(),
+        }
+    }
+}
+
+/// All entries: one of each kind, and what the owner wrote.
+pub(super) fn build(
+    values: &mut Values,
+    secrets: &BTreeMap<String, SecretString>,
+) -> BTreeMap<String, AgentEntry> {
+    let mut agents: BTreeMap<String, AgentEntry> = AgentKind::ALL
+        .into_iter()
+        .map(|kind| (kind.as_str().to_owned(), AgentEntry::ready_made(kind)))
+        .collect();
+    for name in values.names("agents") {
+        if !is_entry_name(&name) {
+            let rule = "must be named with 1 to 64 characters of a-z, 0-9, - and _";
+            values.problems.push(Problem::new(format!("agents.{name}"), rule));
+        } else if let Some(entry) = one(values, &name, secrets) {
+            agents.insert(name, entry);
+        }
+    }
+    agents
+}
+
+fn one(values: &mut Values, name: &str, secrets: &BTreeMap<String, SecretString>) -> Option<AgentEntry> {
+    let key = |key: &str| format!("agents.{name}.{key}");
+    let word = values.text(&key("kind")).unwrap_or_else(|| name.to_owned());
+    let Some(kind) = AgentKind::parse(&word) else {
+        values
+            .problems
+            .push(Problem::new(key("kind"), "must be set, because the name is not that of a kind"));
+        return None;
+    };
+    let ready_made = AgentEntry::ready_made(kind);
+    let command = values.text(&key("command")).or(ready_made.command);
+    match &command {
+        None => values.problems.push(Problem::new(key("command"), "must be set for kind command")),
+        Some(command) if command.trim().is_empty() || command.starts_with('-') || command.contains('\n') => {
+            values.problem(&key("command"), "must be a program: a path, or a name to be found in PATH");
+        }
+        // Where a relative path leads depends on where the server was started.
+        Some(command) if command.contains('/') && !command.starts_with('/') => {
+            values.problem(&key("command"), "must be an absolute path, or a bare name to be found in PATH");
+        }
+        Some(_) => {}
+    }
+    let env = values.texts(&key("env")).unwrap_or(ready_made.env);
+    if let Some(refused) = env.iter().find(|name| !may_reach_agent(name)) {
+        values.problem(&key("env"), format!("must not name {refused}, which is withheld from agents"));
+    }
+    let args = values.texts(&key("args")).unwrap_or_default();
+    let set_env = set_env(values, &key("set_env"), secrets);
+    Some(AgentEntry { kind, command, args, env, set_env })
+}
+
+fn set_env(
+    values: &mut Values,
+    key: &str,
+    secrets: &BTreeMap<String, SecretString>,
+) -> BTreeMap<String, SecretString> {
+    let mut variables = BTreeMap::new();
+    let Some(Value::Table(table)) = values.get(key) else { return variables };
+    for (name, value) in &table {
+        if !is_settable(name) {
+            values.problem(key, format!("must not set {name}: not a variable name, or a reserved one"));
+        }
+        let secret = value.get("secret").and_then(Value::as_str);
+        match (secret, value.as_str()) {
+            (None, Some(text)) => drop(variables.insert(name.clone(), SecretString::from(text))),
+            (Some(secret), _) => match secrets.get(secret) {
+                Some(value) => drop(variables.insert(name.clone(), value.clone())),
+                None => values.problem(key, format!("names the secret {secret}, which is not configured")),
+            },
+            (None, None) => {}
+        }
+    }
+    variables
+}

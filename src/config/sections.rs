@@ -1,0 +1,292 @@
+//! The sections of the configuration as types, and the rules that concern more than one value.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Url;
+
+use super::error::Problem;
+use super::paths::PlatformDirs;
+use super::secret;
+use super::values::Values;
+use crate::domain::options::RunOptions;
+
+/// `[server]`
+#[derive(Clone, Debug)]
+pub struct Server {
+    pub bind: IpAddr,
+    /// 0: the system chooses.
+    pub port: u16,
+    /// 1 to 64.
+    pub max_concurrent_jobs: u32,
+    /// No limit but the one above when `None`.
+    pub max_concurrent_per_client: Option<u32>,
+    pub queue_max: u32,
+    /// How long a stop waits for git and forge steps under way.
+    pub drain_seconds: u64,
+    pub allowed_hosts: Vec<String>,
+    /// The built-in admin token; take it from `Config::admin_secret`, which refuses an absent or weak one.
+    pub secret: Option<SecretString>,
+}
+
+impl Server {
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        SocketAddr::new(self.bind, self.port)
+    }
+}
+
+/// `[github]`
+#[derive(Clone, Debug)]
+pub struct Github {
+    /// Without a slash at the end.
+    pub api_url: Url,
+    /// With `{org}` and `{repo}` to fill in.
+    pub clone_url: String,
+    pub token: Option<SecretString>,
+    /// Empty: every organisation.
+    pub allowed_orgs: Vec<String>,
+}
+
+/// `[git]`
+#[derive(Clone, Debug)]
+pub struct Git {
+    pub author_name: String,
+    pub author_email: String,
+    /// Globs.
+    pub protected_branches: Vec<String>,
+    pub snapshot_days: u64,
+}
+
+/// How `X-Agent-Signature` is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SignatureStyle {
+    Hex,
+    /// Hex with `sha256=` before it.
+    Prefixed,
+}
+
+/// `[callbacks]`
+#[derive(Clone, Debug)]
+pub struct Callbacks {
+    pub secret: Option<SecretString>,
+    pub previous_secret: Option<SecretString>,
+    pub signature_style: SignatureStyle,
+    /// Hosts, addresses and networks as written, with an optional port; the sender reads them.
+    pub allow: Vec<String>,
+    pub tailnet: bool,
+}
+
+/// `[profiles.<name>]`
+#[derive(Clone, Debug)]
+pub struct Profile {
+    pub submit: bool,
+    pub prompt: Option<String>,
+    pub options: RunOptions,
+}
+
+/// `[notify.<name>]`
+#[derive(Clone, Debug)]
+pub struct Channel {
+    pub kind: String,
+    /// Often as good as a password.
+    pub url: Option<SecretString>,
+    pub command: Vec<String>,
+    pub on: Vec<String>,
+}
+
+/// `[limits]`
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    pub step_output_bytes_max: u64,
+    pub step_processes_max: u64,
+    pub step_memory_bytes_max: Option<u64>,
+    pub disk_free_bytes_min: u64,
+}
+
+/// `[retention]`, all in days.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Retention {
+    pub job_days: u64,
+    pub log_days: u64,
+    pub event_days: u64,
+    pub worktree_days: u64,
+}
+
+/// `[log]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    pub json: bool,
+    /// One of error, warn, info, debug, trace.
+    pub level: String,
+}
+
+pub(super) fn server(values: &mut Values, dirs: Option<&PlatformDirs>) -> Server {
+    let bind = values.text("server.bind").unwrap_or_default();
+    let bind = if bind == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { bind.parse().ok() };
+    if bind.is_none() {
+        values.problem("server.bind", "must be an IP address, such as 127.0.0.1, ::1 or 0.0.0.0");
+    }
+    for host in values.texts("server.allowed_hosts").unwrap_or_default() {
+        let allowed =
+            |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'-' | b':' | b'[' | b']');
+        if host.is_empty() || !host.bytes().all(allowed) {
+            values.problem(
+                "server.allowed_hosts",
+                "must hold host names or addresses, with a port where it is not the usual one",
+            );
+        }
+    }
+    Server {
+        bind: bind.unwrap_or(IpAddr::from([127, 0, 0, 1])),
+        port: values.small("server.port").and_then(|port| u16::try_from(port).ok()).unwrap_or_default(),
+        max_concurrent_jobs: values.small("server.max_concurrent_jobs").unwrap_or_default(),
+        max_concurrent_per_client: values.small("server.max_concurrent_per_client"),
+        queue_max: values.small("server.queue_max").unwrap_or_default(),
+        drain_seconds: values.integer("server.drain_seconds").unwrap_or_default(),
+        allowed_hosts: values.texts("server.allowed_hosts").unwrap_or_default(),
+        secret: sendable(secret::take(values, "server.secret", dirs), values),
+    }
+}
+
+/// A token travels in a header: spaces and control characters would be lost or refused on the way (RFC 6750, 2.1).
+fn sendable(secret: Option<SecretString>, values: &mut Values) -> Option<SecretString> {
+    let secret = secret?;
+    if !secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
+        values.problem("server.secret", "must be printable ASCII without spaces");
+        return None;
+    }
+    Some(secret)
+}
+
+pub(super) fn github(values: &mut Values, dirs: Option<&PlatformDirs>) -> Option<Github> {
+    let text = values.text("github.api_url").unwrap_or_default();
+    let api_url = Url::parse(text.trim_end_matches('/')).ok().filter(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.password().is_none()
+    });
+    if api_url.is_none() {
+        values.problem("github.api_url", "must be an http or https URL without a user name");
+    }
+    let clone_url = values.text("github.clone_url").unwrap_or_default();
+    if let Some(rule) = broken_clone_url(&clone_url) {
+        values.problem("github.clone_url", rule);
+    }
+    let token = secret::take(values, "github.token", dirs);
+    if token.as_ref().is_some_and(|token| !token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()))
+    {
+        values.problem("github.token", "must be printable ASCII without spaces");
+    }
+    let allowed_orgs = values.texts("github.allowed_orgs").unwrap_or_default();
+    Some(Github { api_url: api_url?, clone_url, token, allowed_orgs })
+}
+
+/// Only transports that run nothing on this machine: git's `ext::` and other helpers are not among them.
+fn broken_clone_url(url: &str) -> Option<&'static str> {
+    if !url.contains("{org}") || !url.contains("{repo}") {
+        return Some("must contain {org} and {repo}");
+    }
+    let transports = ["https://", "http://", "ssh://", "file:///", "/"];
+    let scp_like = url.split_once(':').is_some_and(|(host, path)| {
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'@' | b'.' | b'-' | b'_');
+        !host.is_empty() && !host.starts_with('-') && host.bytes().all(plain) && !path.starts_with([':', '/'])
+    });
+    let has_password = url
+        .split_once("://")
+        .and_then(|(_, rest)| rest.split('/').next()?.split_once('@'))
+        .is_some_and(|(user, _)| user.contains(':') || url.starts_with("http"));
+    match () {
+        () if has_password => Some("must not contain a user name or token: set github.token instead"),
+        () if transports.iter().any(|start| url.starts_with(start)) || scp_like => None,
+        () => Some("must be an https, http, ssh or file URL, user@host:path, or an absolute path"),
+    }
+}
+
+pub(super) fn git(values: &mut Values) -> Git {
+    for key in ["git.author_name", "git.author_email"] {
+        let text = values.text(key).unwrap_or_default();
+        if text.trim().is_empty() || text.contains(['<', '>', '\n']) {
+            values.problem(key, "must be one line that is not empty, without < and >");
+        }
+    }
+    Git {
+        author_name: values.text("git.author_name").unwrap_or_default(),
+        author_email: values.text("git.author_email").unwrap_or_default(),
+        protected_branches: values.texts("git.protected_branches").unwrap_or_default(),
+        snapshot_days: values.integer("git.snapshot_days").unwrap_or_default(),
+    }
+}
+
+pub(super) fn callbacks(values: &mut Values, dirs: Option<&PlatformDirs>) -> Callbacks {
+    let secret = secret::take(values, "callbacks.secret", dirs);
+    let previous_secret = values.text("callbacks.previous_secret").map(SecretString::from);
+    if previous_secret.is_some() && secret.is_none() {
+        values.problem("callbacks.previous_secret", "needs callbacks.secret beside it");
+    }
+    let prefixed = values.text("callbacks.signature_style").is_some_and(|style| style == "sha256=");
+    Callbacks {
+        secret,
+        previous_secret,
+        signature_style: if prefixed { SignatureStyle::Prefixed } else { SignatureStyle::Hex },
+        allow: values.texts("callbacks.allow").unwrap_or_default(),
+        tailnet: values.bool("callbacks.tailnet").unwrap_or_default(),
+    }
+}
+
+pub(super) fn notify(values: &mut Values) -> BTreeMap<String, Channel> {
+    let mut channels = BTreeMap::new();
+    for name in values.names("notify") {
+        let key = |key: &str| format!("notify.{name}.{key}");
+        let Some(kind) = values.text(&key("kind")) else {
+            values.problems.push(Problem::new(key("kind"), "must be set"));
+            continue;
+        };
+        let channel = Channel {
+            kind,
+            url: values.text(&key("url")).map(SecretString::from),
+            command: values.texts(&key("command")).unwrap_or_default(),
+            on: values.texts(&key("on")).unwrap_or_default(),
+        };
+        match channel.kind.as_str() {
+            "command" if channel.command.is_empty() => {
+                values.problems.push(Problem::new(key("command"), "must be set for kind command"));
+            }
+            "ntfy" | "slack" | "discord" if channel.url.is_none() => {
+                values.problems.push(Problem::new(key("url"), "must be set for this kind"));
+            }
+            _ => {}
+        }
+        channels.insert(name, channel);
+    }
+    channels
+}
+
+pub(super) fn limits(values: &Values) -> Limits {
+    let number = |key: &str| values.integer(key).unwrap_or_default();
+    Limits {
+        step_output_bytes_max: number("limits.step_output_bytes_max"),
+        step_processes_max: number("limits.step_processes_max"),
+        step_memory_bytes_max: values.integer("limits.step_memory_bytes_max"),
+        disk_free_bytes_min: number("limits.disk_free_bytes_min"),
+    }
+}
+
+pub(super) fn retention(values: &Values) -> Retention {
+    let number = |key: &str| values.integer(key).unwrap_or_default();
+    Retention {
+        job_days: number("retention.job_days"),
+        log_days: number("retention.log_days"),
+        event_days: number("retention.event_days"),
+        worktree_days: number("retention.worktree_days"),
+    }
+}
+
+pub(super) fn log(values: &Values) -> LogSettings {
+    LogSettings {
+        json: values.text("log.format").is_some_and(|format| format == "json"),
+        level: values.text("log.level").unwrap_or_default(),
+    }
+}

@@ -1,0 +1,138 @@
+//! Whether a server may be started with this configuration, and what its owner should know.
+
+use secrecy::{ExposeSecret as _, SecretString};
+use url::Host;
+
+use super::error::{Problem, Warning};
+use super::keys::{BUILT_AGENT_KINDS, NOT_BUILT, Unbuilt};
+use super::sections::Server;
+use super::values::{Origin, Values};
+use super::{AgentKind, Config};
+
+/// Characters of the admin token; 32 of hex are 128 bits, beyond guessing over a network.
+const SECRET_CHARS_MIN: usize = 32;
+
+const HOW_TO_SECRET: &str = "export AGENT_API_SECRET=$(openssl rand -hex 32)";
+
+/// The token, unless it is absent, or too weak for an address that others can reach.
+pub(super) fn admin_secret(server: &Server) -> Result<&SecretString, Problem> {
+    let problem = |rule: String| Problem::new("server.secret", rule).from("AGENT_API_SECRET");
+    let Some(secret) = &server.secret else {
+        let rule = "must be set: without a secret anybody on this machine could run commands as you";
+        return Err(problem(rule.to_owned()).remedy(HOW_TO_SECRET));
+    };
+    if is_short(secret) && !server.bind.to_canonical().is_loopback() {
+        let rule = format!(
+            "must have {SECRET_CHARS_MIN} characters or more, because others can reach {}",
+            server.bind
+        );
+        return Err(problem(rule).remedy(format!("{HOW_TO_SECRET}, or set server.bind to 127.0.0.1")));
+    }
+    Ok(secret)
+}
+
+fn is_short(secret: &SecretString) -> bool {
+    secret.expose_secret().chars().count() < SECRET_CHARS_MIN
+}
+
+/// Adds the problems and warnings of serving. Without `serving` only what concerns everybody.
+pub(super) fn check(config: &mut Config, serving: bool, values: &mut Values) {
+    let short = config.server.secret.as_ref().is_some_and(is_short);
+    let mut warn = |code, text: String| config.warnings.push(Warning { code, text });
+    if config.github.api_url.scheme() == "http" && !is_loopback(config.github.api_url.host()) {
+        warn("exposed", "github.api_url is plain http: the token can be read on the way".to_owned());
+    }
+    if !serving {
+        return;
+    }
+    if let Err(problem) = admin_secret(&config.server) {
+        // A fault in the secret itself has been told already.
+        if !values.problems.iter().any(|told| told.key.starts_with("server.secret")) {
+            values.problems.push(problem);
+        }
+    } else if short {
+        let text = format!(
+            "server.secret has fewer than {SECRET_CHARS_MIN} characters; that is accepted on loopback only. Better: {HOW_TO_SECRET}"
+        );
+        warn("weak_secret", text);
+    }
+    if !config.server.bind.to_canonical().is_loopback() {
+        let bind = config.server.bind;
+        warn(
+            "exposed",
+            format!("others can reach {bind} and the traffic is not encrypted: put a TLS proxy before it"),
+        );
+        if config.server.allowed_hosts.is_empty() {
+            warn(
+                "exposed",
+                "server.allowed_hosts is empty: requests that name this machine by a host name are refused"
+                    .to_owned(),
+            );
+        }
+    }
+    if config.callbacks.secret.is_none() {
+        let text = "callbacks are not signed: set callbacks.secret or WEBHOOK_SECRET".to_owned();
+        warn("unsigned_callbacks", text);
+    }
+}
+
+fn is_loopback(host: Option<Host<&str>>) -> bool {
+    match host {
+        Some(Host::Domain(name)) => name == "localhost",
+        Some(Host::Ipv4(address)) => address.is_loopback(),
+        Some(Host::Ipv6(address)) => address.is_loopback(),
+        None => false,
+    }
+}
+
+/// Answers every use of what is not built yet: with a problem where ignoring it would be unsafe, else with a warning.
+pub(super) fn check_not_built(values: &mut Values, warnings: &mut Vec<Warning>) {
+    let mut refused: Vec<(String, Origin)> = Vec::new();
+    for (path, entry) in values.entries() {
+        // In a profile an option is as unbuilt as in the defaults, where it is named once.
+        let as_default = path.strip_prefix("profiles.").and_then(|rest| rest.split_once('.'));
+        let as_default = as_default.map(|(_, option)| format!("defaults.{option}"));
+        let rule = NOT_BUILT.iter().find(|(pattern, unbuilt)| {
+            let refused_option = as_default.as_deref() == Some(pattern) && *unbuilt == Unbuilt::Refused;
+            matches(pattern, path) || refused_option
+        });
+        let unchanged = entry.key.default_value().as_ref() == Some(&entry.value);
+        match rule {
+            Some((_, Unbuilt::Refused)) if !unchanged => {
+                refused.push((path.to_owned(), entry.origin.clone()))
+            }
+            Some((_, Unbuilt::Warned)) if !unchanged => {
+                let text = format!("{path} ({}) is not supported yet and has no effect", entry.origin);
+                warnings.push(Warning { code: "not_supported", text });
+            }
+            _ => {}
+        }
+        let unbuilt_kind = entry.key.name == "kind"
+            && entry.key.section == "agents.*"
+            && entry.value.as_str().is_some_and(|kind| !BUILT_AGENT_KINDS.contains(&kind));
+        if unbuilt_kind {
+            let text = format!("{path} ({}): agents of this kind are not supported yet", entry.origin);
+            warnings.push(Warning { code: "not_supported", text });
+        }
+    }
+    for (path, origin) in refused {
+        let problem =
+            Problem::new(path, "is not supported yet (not_supported), and ignoring it would be unsafe");
+        values.problems.push(problem.from(origin).remedy("remove the line, or set it to its default"));
+    }
+}
+
+fn matches(pattern: &str, path: &str) -> bool {
+    match pattern.strip_suffix('*') {
+        Some(start) => path.starts_with(start),
+        None => pattern == path,
+    }
+}
+
+impl AgentKind {
+    /// Whether agents of this kind can be run by this version.
+    #[must_use]
+    pub fn is_built(self) -> bool {
+        BUILT_AGENT_KINDS.contains(&self.as_str())
+    }
+}

@@ -1,0 +1,97 @@
+//! How the server is.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::time::UtcTime;
+use super::words::ReasonCode;
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Health {
+    /// `ok, degraded` or `draining`.
+    pub status: String,
+    pub version: String,
+    pub uptime_seconds: u64,
+    pub queue: QueueHealth,
+    pub paused: bool,
+    /// The agent entry `claude`.
+    pub claude: ClaudeHealth,
+    pub agents: Vec<AgentHealth>,
+    pub holds: Vec<Hold>,
+    pub disk: Disk,
+    pub callbacks: CallbackHealth,
+    /// The isolation that agents run in.
+    pub isolation: String,
+    /// `ok` or `read_only`.
+    pub database: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct QueueHealth {
+    pub running: i64,
+    pub queued: i64,
+    pub max_concurrent: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ClaudeHealth {
+    pub authenticated: bool,
+    pub version: Option<String>,
+}
+
+/// What the last look at an agent found; looks are cached, this never starts a process.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct AgentHealth {
+    pub name: String,
+    pub kind: String,
+    pub installed: bool,
+    pub version: Option<String>,
+    /// `null` when it cannot be known without spending.
+    pub authenticated: Option<bool>,
+    /// `null` before the first look.
+    pub checked_at: Option<UtcTime>,
+}
+
+/// Why all work of one login waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Hold {
+    pub login: String,
+    pub code: ReasonCode,
+    pub message: String,
+    pub since: UtcTime,
+    /// `null`: until somebody mends it.
+    pub until: Option<UtcTime>,
+    /// The number of the job that is out as a probe.
+    pub probe: Option<i64>,
+}
+
+impl From<crate::domain::hold::Hold> for Hold {
+    fn from(hold: crate::domain::hold::Hold) -> Self {
+        Self {
+            login: hold.login,
+            code: hold.reason.code.into(),
+            message: hold.reason.message,
+            since: hold.since.into(),
+            until: hold.until.map(UtcTime),
+            probe: hold.probe.map(|job| job.0),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Disk {
+    /// `null` when it could not be asked.
+    pub free_bytes: Option<u64>,
+    /// No job starts below this.
+    pub floor_bytes: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct CallbackHealth {
+    pub pending: i64,
+    pub dead: i64,
+}

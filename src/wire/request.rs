@@ -1,0 +1,322 @@
+//! What callers send. Each shape is written by the command line and read leniently by the server.
+
+use serde::Serialize;
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::fields::{Fields, Reading};
+use super::options::{self, Options};
+use super::words;
+use crate::domain::options::RunOptions;
+use crate::domain::retry::RetryMode;
+
+/// `POST /jobs`. Either `clientId`, or `githubOrg` and `githubRepo`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SubmitRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub github_org: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub github_repo: Option<String>,
+    /// 1 byte to 256 KiB after trimming.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub branch_name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_feature_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_callback_url: Option<String>,
+    /// An object of at most 16 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub base_branch: Option<String>,
+    /// −10…10, higher first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Options>,
+}
+
+/// A submission as it was read: types are right, rules are not checked yet.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Submission {
+    pub client_id: Option<String>,
+    pub github_org: Option<String>,
+    pub github_repo: Option<String>,
+    pub prompt: Option<String>,
+    pub branch_name: Option<String>,
+    pub title: Option<String>,
+    pub body: Option<String>,
+    pub os_feature_id: Option<String>,
+    pub callback_url: Option<String>,
+    pub metadata: Option<Value>,
+    pub labels: Vec<String>,
+    pub base_branch: Option<String>,
+    pub priority: Option<i64>,
+    pub options: RunOptions,
+}
+
+impl Submission {
+    /// Reads the body of `POST /jobs`.
+    pub fn read(value: &Value, reading: &mut Reading) -> Self {
+        let Some(mut f) = Fields::of(value, "", reading) else { return Self::default() };
+        let submission = Self {
+            client_id: f.text("clientId"),
+            github_org: f.text("githubOrg"),
+            github_repo: f.text("githubRepo"),
+            prompt: f.text("prompt"),
+            branch_name: f.text("branchName"),
+            title: f.text("title"),
+            body: f.text("body"),
+            os_feature_id: f.text("osFeatureId"),
+            callback_url: f.text("osCallbackUrl"),
+            metadata: f.value("metadata").cloned(),
+            labels: f.texts("labels").unwrap_or_default(),
+            base_branch: f.text("baseBranch"),
+            priority: f.integer("priority"),
+            options: read_options(&mut f),
+        };
+        for name in ["runAt", "dependsOn", "profile", "variables", "attachments"] {
+            f.later(name);
+        }
+        f.finish();
+        submission
+    }
+}
+
+/// `POST /clients`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_client_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub github_org: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub github_repo: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_branch: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clone_url: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Options>,
+}
+
+/// A registration as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Registration {
+    pub os_client_id: Option<String>,
+    pub name: Option<String>,
+    pub github_org: Option<String>,
+    pub github_repo: Option<String>,
+    pub default_branch: Option<String>,
+    pub clone_url: Option<String>,
+    pub options: RunOptions,
+}
+
+impl Registration {
+    /// Reads the body of `POST /clients`.
+    pub fn read(value: &Value, reading: &mut Reading) -> Self {
+        let Some(mut f) = Fields::of(value, "", reading) else { return Self::default() };
+        let registration = Self {
+            os_client_id: f.text("osClientId"),
+            name: f.text("name"),
+            github_org: f.text("githubOrg"),
+            github_repo: f.text("githubRepo"),
+            default_branch: f.text("defaultBranch"),
+            clone_url: f.text("cloneUrl"),
+            options: read_options(&mut f),
+        };
+        f.finish();
+        registration
+    }
+}
+
+/// `PATCH /clients/:id`, a JSON merge patch (RFC 7396): what is absent stays, `null` clears.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClientPatchRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_client_id: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub default_branch: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub clone_url: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub paused: Option<bool>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Value>,
+}
+
+/// A change of a client as it was read: `Some(None)` clears.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ClientChange {
+    pub name: Option<String>,
+    pub os_client_id: Option<Option<String>>,
+    pub default_branch: Option<Option<String>>,
+    pub clone_url: Option<Option<String>>,
+    pub paused: Option<bool>,
+    pub options: Option<RunOptions>,
+}
+
+impl ClientChange {
+    /// Reads the body of `PATCH /clients/:id` over the client's present options.
+    pub fn read(value: &Value, current: &RunOptions, reading: &mut Reading) -> Self {
+        let Some(mut f) = Fields::of(value, "", reading) else { return Self::default() };
+        for name in ["name", "paused"] {
+            if value.get(name).is_some_and(Value::is_null) {
+                f.fault(name, "cannot be cleared");
+            }
+        }
+        let change = Self {
+            name: f.text("name"),
+            os_client_id: clearable(&mut f, "osClientId"),
+            default_branch: clearable(&mut f, "defaultBranch"),
+            clone_url: clearable(&mut f, "cloneUrl"),
+            paused: f.flag("paused"),
+            options: {
+                f.value("options");
+                let pointer = f.at("options");
+                value.get("options").map(|patch| options::patched(current, patch, &pointer, f.reading()))
+            },
+        };
+        f.finish();
+        change
+    }
+}
+
+/// `POST /jobs/:id/retry`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct RetryRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub mode: Option<words::RetryMode>,
+    /// A new prompt; the agent runs again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+}
+
+/// A retry as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Retry {
+    pub mode: Option<RetryMode>,
+    pub prompt: Option<String>,
+}
+
+impl Retry {
+    /// Reads the body of `POST /jobs/:id/retry`; an absent body is an empty one.
+    pub fn read(value: &Value, reading: &mut Reading) -> Self {
+        let Some(mut f) = Fields::of(value, "", reading) else { return Self::default() };
+        let words: Vec<_> = RetryMode::ALL.iter().map(|mode| mode.as_str()).collect();
+        let retry = Self { mode: f.word("mode", &words, RetryMode::parse), prompt: f.text("prompt") };
+        f.finish();
+        retry
+    }
+}
+
+/// `POST /queue/pause`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct PauseRequest {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// `POST /queue/try-now`.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+pub struct TryNowRequest {
+    /// Only this login; all when absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub login: Option<String>,
+}
+
+/// Reads a body whose only member is an optional text.
+pub fn read_only_text(value: &Value, name: &'static str, reading: &mut Reading) -> Option<String> {
+    let mut f = Fields::of(value, "", reading)?;
+    let text = f.text(name);
+    f.finish();
+    text
+}
+
+fn read_options(f: &mut Fields<'_>) -> RunOptions {
+    let pointer = f.at("options");
+    match f.value("options") {
+        Some(value) => options::read(value, &pointer, f.reading()),
+        None => RunOptions::default(),
+    }
+}
+
+fn clearable(f: &mut Fields<'_>, name: &'static str) -> Option<Option<String>> {
+    if !f.has(name) {
+        return None;
+    }
+    match f.value(name) {
+        None => Some(None),
+        Some(_) => f.text(name).map(Some),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_command_line_writes_the_server_reads() {
+        let request = SubmitRequest {
+            client_id: Some("cli-abcd".to_owned()),
+            prompt: Some("go".to_owned()),
+            labels: Some(vec!["x".to_owned()]),
+            options: Some(Options { max_turns: Some(3), ..Options::default() }),
+            ..SubmitRequest::default()
+        };
+        let mut reading = Reading::default();
+        let read = Submission::read(&serde_json::to_value(&request).unwrap(), &mut reading);
+        assert_eq!(reading, Reading::default());
+        assert_eq!((read.client_id.as_deref(), read.prompt.as_deref()), (Some("cli-abcd"), Some("go")));
+        assert_eq!((read.labels, read.options.max_turns), (vec!["x".to_owned()], Some(3)));
+    }
+
+    #[test]
+    fn what_later_versions_bring_is_recorded() {
+        let body =
+            json!({"runAt": "x", "dependsOn": [], "profile": "p", "variables": {"a": 1}, "attachments": [1]});
+        let mut reading = Reading::default();
+        Submission::read(&body, &mut reading);
+        let places: Vec<_> = reading.not_supported.iter().map(|fault| fault.pointer.as_str()).collect();
+        assert_eq!(places, ["/runAt", "/profile", "/variables", "/attachments"]);
+    }
+
+    #[test]
+    fn a_merge_patch_tells_absent_from_null() {
+        let mut reading = Reading::default();
+        let body =
+            json!({"osClientId": null, "defaultBranch": "dev", "options": {"draft": true}, "name": null});
+        let change = ClientChange::read(&body, &RunOptions::default(), &mut reading);
+        assert_eq!(change.os_client_id, Some(None));
+        assert_eq!(change.default_branch, Some(Some("dev".to_owned())));
+        assert_eq!((change.clone_url, change.options.unwrap().draft), (None, Some(true)));
+        assert_eq!(reading.faults[0].pointer, "/name");
+    }
+
+    #[test]
+    fn a_body_that_is_no_object_is_one_fault() {
+        let mut reading = Reading::default();
+        Retry::read(&json!([1]), &mut reading);
+        assert_eq!(reading.faults.len(), 1);
+        assert_eq!(reading.faults[0].pointer, "");
+    }
+}

@@ -1,0 +1,293 @@
+//! Layers, rules and messages of the configuration.
+
+use std::path::Path;
+
+use offshoot::config::{Config, ConfigError, Environment, Flags, Origin};
+use offshoot::domain::options::{Publish, StepCommand};
+use secrecy::ExposeSecret as _;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn load_with(flags: &Flags, pairs: &[(&str, &str)], text: &str) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("config.toml");
+    std::fs::write(&file, text).unwrap();
+    chmod(&file, 0o600);
+    let mut all = vec![("HOME", "/home/ada")];
+    all.extend_from_slice(pairs);
+    Config::load(flags, &Environment::from_pairs(all), Some(&file))
+}
+
+fn chmod(path: &Path, mode: u32) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn load(pairs: &[(&str, &str)], text: &str) -> Result<Config, ConfigError> {
+    load_with(&Flags::default(), pairs, text)
+}
+
+fn serving() -> Flags {
+    Flags { serving: true, ..Flags::default() }
+}
+
+/// The faults, each as "key (source) rule", without remedies.
+fn faults(result: Result<Config, ConfigError>) -> Vec<String> {
+    let problems = result.expect_err("a fault").problems;
+    problems.iter().map(|problem| problem.to_string().lines().next().unwrap().to_owned()).collect()
+}
+
+#[test]
+fn nothing_said_gives_the_defaults() {
+    let config = load(&[], "").unwrap();
+    assert_eq!(config.server.address().to_string(), "127.0.0.1:3456");
+    assert_eq!((config.server.max_concurrent_jobs, config.server.queue_max, config.server.drain_seconds), (2, 1000, 30));
+    assert_eq!(config.paths.data_dir, Path::new("/home/ada/.local/share/offshoot"));
+    assert_eq!(config.paths.repos_dir, config.paths.data_dir.join("repos"));
+    assert_eq!(config.paths.run_dir(), config.paths.data_dir.join("run"));
+    assert_eq!(config.github.clone_url, "git@github.com:{org}/{repo}.git");
+    let names: Vec<&str> = config.agents.keys().map(String::as_str).collect();
+    assert_eq!(names, ["claude", "codex", "command", "gemini", "opencode"]);
+    assert!(config.rows().iter().all(|row| row.origin == Origin::Default));
+    assert!(config.warnings().is_empty());
+}
+
+#[test]
+fn a_flag_beats_a_variable_beats_its_twin_beats_the_file() {
+    let file = "[server]\nport = 1";
+    let twin = ("OFFSHOOT_SERVER_PORT", "2");
+    let frozen = ("PORT", "3");
+    let flags = Flags { port: Some(4), ..Flags::default() };
+    let origin = |config: &Config| {
+        config.rows().iter().find(|row| row.key == "server.port").map(|row| row.origin.to_string()).unwrap()
+    };
+    let table = [
+        (load(&[], file), 1, "file, line 2"),
+        (load(&[twin], file), 2, "OFFSHOOT_SERVER_PORT"),
+        (load(&[twin, frozen], file), 3, "PORT"),
+        (load(&[twin, ("PORT", "")], file), 2, "OFFSHOOT_SERVER_PORT"),
+        (load_with(&flags, &[twin, frozen], file), 4, "--port"),
+    ];
+    for (config, port, from) in table {
+        let config = config.unwrap();
+        assert_eq!((config.server.port, origin(&config).as_str()), (port, from));
+    }
+}
+
+#[test]
+fn every_frozen_name_is_read() {
+    let pairs = [
+        ("AGENT_API_SECRET", SECRET),
+        ("PORT", "4000"),
+        ("MAX_CONCURRENT_JOBS", "5"),
+        ("REPOS_DIR", "/srv/repos"),
+        ("WORKTREES_DIR", "~/trees"),
+        ("WEBHOOK_SECRET", "hook"),
+        ("LOG_LEVEL", "debug"),
+        ("GITHUB_TOKEN", "ghp_x"),
+    ];
+    let config = load(&pairs, "").unwrap();
+    assert_eq!(config.admin_secret().unwrap().expose_secret(), SECRET);
+    assert_eq!((config.server.port, config.server.max_concurrent_jobs), (4000, 5));
+    assert_eq!(config.paths.repos_dir, Path::new("/srv/repos"));
+    assert_eq!(config.paths.worktrees_dir, Path::new("/home/ada/trees"));
+    assert_eq!(config.callbacks.secret.unwrap().expose_secret(), "hook");
+    assert_eq!(config.github.token.unwrap().expose_secret(), "ghp_x");
+    assert_eq!(config.log.level, "debug");
+}
+
+#[test]
+fn every_fixed_key_has_a_variable() {
+    // A wrong value must be noticed at the right key: that proves the name without knowing each key's range.
+    let config = load(&[], "").unwrap();
+    for row in config.rows().iter().filter(|row| !row.key.starts_with("agents.")) {
+        let name = format!("OFFSHOOT_{}", row.key.replace('.', "_").to_uppercase());
+        let found = faults(load(&[(&name, "\u{7}")], ""));
+        assert!(found.iter().any(|fault| fault.starts_with(&format!("{} ({name})", row.key))) || found.is_empty(), "{name}: {found:?}");
+    }
+}
+
+#[test]
+fn lists_and_named_sections_come_from_variables_too() {
+    let pairs = [
+        ("OFFSHOOT_GITHUB_ALLOWED_ORGS", "acme, initech"),
+        ("OFFSHOOT_GIT_PROTECTED_BRANCHES", "[\"main\", \"release/a,b\"]"),
+        ("OFFSHOOT_AGENTS_CLAUDE_COMMAND", "/opt/claude"),
+        ("OFFSHOOT_AGENTS_CLAUDE_SET_ENV", "{\"A\": \"1\"}"),
+        ("OFFSHOOT_DEFAULTS_MAX_BUDGET_USD", "1.5"),
+        ("OFFSHOOT_DEFAULTS_VERIFY", "[[\"make\", \"test\"], \"make lint\"]"),
+    ];
+    let config = load(&pairs, "").unwrap();
+    assert_eq!(config.github.allowed_orgs, ["acme", "initech"]);
+    assert_eq!(config.git.protected_branches, ["main", "release/a,b"]);
+    assert_eq!(config.agents["claude"].command.as_deref(), Some("/opt/claude"));
+    assert_eq!(config.agents["claude"].set_env["A"].expose_secret(), "1");
+    assert_eq!(config.defaults.max_budget_usd_micros, Some(1_500_000));
+    let argv = StepCommand::Argv(vec!["make".to_owned(), "test".to_owned()]);
+    assert_eq!(config.defaults.verify, Some(vec![argv, StepCommand::Shell("make lint".to_owned())]));
+}
+
+#[test]
+fn a_file_says_everything_in_its_own_words() {
+    let text = r#"
+        [agents.work]
+        kind = "command"
+        command = "/usr/bin/env"
+        args = ["true"]
+        env = ["EDITOR"]
+        set_env = { TOKEN = { secret = "npm" }, MODE = "fast" }
+        [secrets]
+        npm = "s3cret"
+        [defaults]
+        agent = "work"
+        publish = "branch"
+        timeout_seconds = 60
+    "#;
+    let config = load(&[], text).unwrap();
+    assert_eq!(config.agents["work"].set_env["TOKEN"].expose_secret(), "s3cret");
+    assert_eq!(config.agents["work"].env, ["EDITOR"]);
+    assert_eq!((config.defaults.publish, config.defaults.timeout_seconds), (Some(Publish::Branch), Some(60)));
+    assert_eq!(config.defaults.max_turns, None);
+}
+
+#[test]
+fn all_faults_are_told_at_once_with_the_place_of_each() {
+    let text = "[server]\nprot = 1\nqueue_max = 0\n\n[sevrer]\nport = 1\n[log]\nlevel = \"inf\"\n";
+    let found = faults(load(&[("PORT", "70000"), ("REPOS_DIR", "repos"), ("OFFSHOOT_LOG_LEVLE", "x")], text));
+    let expected = [
+        "server.prot (file, line 2) is not a known key; did you mean server.port?",
+        "server.queue_max (file, line 3) must be a whole number between 1 and 100000",
+        "sevrer (file, line 5) is not a known key; did you mean server?",
+        "log.level (file, line 8) must be error, warn, info, debug or trace; did you mean info?",
+        "server.port (PORT) must be a whole number between 0 and 65535",
+        "paths.repos_dir (REPOS_DIR) must be an absolute path, or one that starts with ~/",
+        "OFFSHOOT_LOG_LEVLE names no known key; did you mean log.level?",
+    ];
+    for fault in expected {
+        assert!(found.contains(&fault.to_owned()), "{fault}\nis not among\n{}", found.join("\n"));
+    }
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+}
+
+#[test]
+fn what_breaks_a_rule_is_refused() {
+    let table = [
+        ("[server]\nbind = \"example.org\"", "server.bind (file, line 2) must be an IP address"),
+        ("[server]\nallowed_hosts = [\"a/b\"]", "server.allowed_hosts (file, line 2) must hold host names"),
+        ("[server]\nport = \"3456\"", "server.port (file, line 2) must be a whole number"),
+        ("[paths]\nrepos_dir = \"/a/../b\"", "paths.repos_dir (file, line 2) must be an absolute path"),
+        ("[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"", "paths.repos_dir (file, line 2) must not be paths.worktrees_dir"),
+        ("[github]\napi_url = \"ftp://x\"", "github.api_url (file, line 2) must be an http or https URL"),
+        ("[github]\napi_url = \"https://me:pw@x\"", "github.api_url (file, line 2) must be an http or https URL"),
+        ("[github]\nclone_url = \"https://github.com/x\"", "github.clone_url (file, line 2) must contain {org}"),
+        ("[github]\nclone_url = \"ext::sh -c {org}{repo}\"", "github.clone_url (file, line 2) must be an https"),
+        ("[github]\nclone_url = \"-oProxy:{org}/{repo}\"", "github.clone_url (file, line 2) must be an https"),
+        ("[github]\nclone_url = \"https://t0ken@h/{org}/{repo}\"", "github.clone_url (file, line 2) must not contain"),
+        ("[git]\nauthor_name = \"a <b>\"", "git.author_name (file, line 2) must be one line"),
+        ("[agents.mine]\ncommand = \"x\"", "agents.mine.kind must be set"),
+        ("[agents.mine]\nkind = \"command\"", "agents.mine.command must be set"),
+        ("[agents.claude]\ncommand = \"./claude\"", "agents.claude.command (file, line 2) must be an absolute path"),
+        ("[agents.claude]\nenv = [\"WEBHOOK_SECRET\"]", "agents.claude.env (file, line 2) must not name WEBHOOK_SECRET"),
+        ("[agents.claude.set_env]\nA = { secret = \"no\" }", "agents.claude.set_env (file, line 1) names the secret no"),
+        ("[defaults]\nagent = \"nobody\"", "defaults.agent (file, line 2) names the agent nobody"),
+        ("[defaults]\nmax_attempts = 11", "defaults.max_attempts (file, line 2) must be a whole number"),
+        ("[defaults]\nset_env = { A = \"a\" }", "defaults.set_env (file, line 2) can be set for a client or a profile"),
+        ("[defaults]\ncopy_files = [\"ok\", \"../x\"]", "defaults.copy_files (file, line 2) is wrong: entry 2 must be"),
+        ("[profiles.p]\nset_env = { A = \"a\" }", "profiles.p.set_env names the secret a"),
+        ("[callbacks]\nprevious_secret = \"x\"", "callbacks.previous_secret (file, line 2) needs callbacks.secret"),
+        ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
+        ("[policy]\nsecrets = \"deny\"", "policy.secrets (file, line 2) is not supported yet (not_supported)"),
+        ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
+        ("[server\n", "the configuration file (file, line 1) is not TOML"),
+    ];
+    for (text, expected) in table {
+        let found = faults(load(&[], text));
+        assert!(found.iter().any(|fault| fault.starts_with(expected)), "{text}\n{found:#?}");
+    }
+}
+
+#[test]
+fn good_clone_urls_pass() {
+    for url in ["https://h/{org}/{repo}.git", "ssh://git@h:22/{org}/{repo}", "file:///srv/{org}/{repo}.git", "/srv/{org}/{repo}.git", "me@h:{org}/{repo}"] {
+        assert!(load(&[("OFFSHOOT_GITHUB_CLONE_URL", url)], "").is_ok(), "{url}");
+    }
+}
+
+#[test]
+fn a_data_directory_too_deep_for_sockets_is_refused() {
+    let deepest = format!("/{}", "d".repeat(57));
+    let flags = |dir: &str| Flags { data_dir: Some(dir.into()), ..Flags::default() };
+    assert!(load_with(&flags(&deepest), &[], "").is_ok());
+    let found = faults(load_with(&flags(&format!("{deepest}d")), &[], ""));
+    assert_eq!(found, ["paths.data_dir (--data-dir) must be at most 58 bytes long: sockets lie in it"]);
+}
+
+#[test]
+fn what_is_not_built_is_said_at_start() {
+    let text = "[retention]\nlog_days = 5\n[notify.x]\nkind = \"desktop\"\n[agents.other]\nkind = \"codex\"\n[policy]\nsecrets = \"allow\"";
+    let config = load(&[("OFFSHOOT_RIG", "/rig"), ("OFFSHOOT_SECRET", "x")], text).unwrap();
+    let told: Vec<_> = config.warnings().iter().map(|warning| (warning.code, warning.text.as_str())).collect();
+    let expected = [
+        ("unknown_variable", "the variable OFFSHOOT_SECRET means nothing to offshoot and is ignored"),
+        ("not_supported", "agents.other.kind (file, line 6): agents of this kind are not supported yet"),
+        ("not_supported", "notify.x.kind (file, line 4) is not supported yet and has no effect"),
+        ("not_supported", "retention.log_days (file, line 2) is not supported yet and has no effect"),
+    ];
+    assert_eq!(told, expected);
+}
+
+#[test]
+fn serving_needs_a_secret_that_fits_the_address() {
+    let code = |result: Result<Config, ConfigError>| result.map(drop).map_err(|error| error.exit_code());
+    let bind = |address| [("AGENT_API_SECRET", "short-7"), ("OFFSHOOT_SERVER_BIND", address)];
+    assert!(load(&[], "").is_ok(), "looking at the configuration needs no secret");
+    let error = load_with(&serving(), &[], "").unwrap_err();
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().contains("export AGENT_API_SECRET=$(openssl rand -hex 32)"), "{error}");
+    for address in ["0.0.0.0", "::", "192.168.1.2", "::ffff:10.0.0.1"] {
+        assert_eq!(code(load_with(&serving(), &bind(address), "")), Err(78), "{address}");
+    }
+    for address in ["127.0.0.1", "::1", "localhost", "::ffff:127.0.0.1"] {
+        let config = load_with(&serving(), &bind(address), "").unwrap();
+        assert_eq!(config.warnings()[0].code, "weak_secret", "{address}");
+    }
+    let open = [("AGENT_API_SECRET", SECRET), ("OFFSHOOT_SERVER_BIND", "0.0.0.0"), ("WEBHOOK_SECRET", "x")];
+    let config = load_with(&serving(), &open, "").unwrap();
+    let codes: Vec<_> = config.warnings().iter().map(|warning| warning.code).collect();
+    assert_eq!(codes, ["exposed", "exposed"]);
+    let bare = load_with(&serving(), &[("AGENT_API_SECRET", SECRET)], "").unwrap();
+    assert_eq!(bare.warnings()[0].code, "unsigned_callbacks");
+}
+
+#[test]
+fn without_a_home_the_data_directory_must_be_said() {
+    let none: [(&str, &str); 0] = [];
+    let found = faults(Config::load(&Flags::default(), &Environment::from_pairs(none), None));
+    assert_eq!(found, ["paths.data_dir must be set: there is no home directory"]);
+    let env = Environment::from_pairs([("OFFSHOOT_PATHS_DATA_DIR", "/srv/offshoot")]);
+    assert!(Config::load(&Flags::default(), &env, None).is_ok());
+}
+
+#[test]
+fn children_see_what_they_need_and_no_more() {
+    let env = Environment::from_pairs([
+        ("HOME", "/h"),
+        ("LC_ALL", "C"),
+        ("PATH", "/bin"),
+        ("SSH_AUTH_SOCK", "/s"),
+        ("XDG_RUNTIME_DIR", "/run/user/1"),
+        ("ANTHROPIC_API_KEY", "k"),
+        ("AGENT_API_SECRET", SECRET),
+        ("GITHUB_TOKEN", "t"),
+        ("OFFSHOOT_TOKEN", "o"),
+        ("RANDOM", "r"),
+    ]);
+    let names = |map: std::collections::BTreeMap<std::ffi::OsString, std::ffi::OsString>| -> Vec<String> {
+        map.into_keys().map(|name| name.into_string().unwrap()).collect()
+    };
+    assert_eq!(names(env.for_git()), ["HOME", "LC_ALL", "PATH", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"]);
+    let wanted = ["ANTHROPIC_API_KEY", "AGENT_API_SECRET", "GITHUB_TOKEN", "OFFSHOOT_TOKEN", "XDG_RUNTIME_DIR"];
+    let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
+    assert_eq!(names(env.for_agent(&wanted)), ["ANTHROPIC_API_KEY", "HOME", "LC_ALL", "PATH"]);
+    assert!(!format!("{env:?}").contains(SECRET));
+}

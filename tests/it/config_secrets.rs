@@ -1,0 +1,211 @@
+//! Secrets: where they come from, who may read their files, and that nothing shows them.
+
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+
+use offshoot::config::{Config, ConfigError, Environment, Flags, LogSettings, Origin};
+use offshoot::telemetry;
+use secrecy::{ExposeSecret as _, SecretString};
+
+const SECRET: &str = "f00dfacef00dfacef00dfacef00dface";
+
+fn write(path: &Path, text: &str, mode: u32) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+}
+
+fn load(home: &Path, pairs: &[(&str, &str)], file: Option<&Path>) -> Result<Config, ConfigError> {
+    let mut all = vec![("HOME".to_owned(), home.to_str().unwrap().to_owned())];
+    all.extend(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
+    Config::load(&Flags { serving: true, data_dir: Some("/d".into()), ..Flags::default() }, &Environment::from_pairs(all), file)
+}
+
+#[test]
+fn a_secret_file_must_be_for_its_owner_alone() {
+    let home = tempfile::tempdir().unwrap();
+    let file = home.path().join("token");
+    for (mode, code) in [(0o600, None), (0o400, None), (0o640, Some(77)), (0o644, Some(77)), (0o700, Some(77))] {
+        write(&file, &format!("{SECRET}\n"), mode);
+        let loaded = load(home.path(), &[("OFFSHOOT_SERVER_SECRET_FILE", "~/token")], None);
+        match code {
+            None => assert_eq!(loaded.unwrap().admin_secret().unwrap().expose_secret(), SECRET),
+            Some(code) => {
+                let error = loaded.unwrap_err();
+                assert_eq!(error.exit_code(), code, "{mode:o}: {error}");
+                assert!(error.to_string().contains("server.secret_file names a file of mode"), "{error}");
+                assert!(error.to_string().contains("chmod 600"), "{error}");
+            }
+        }
+        std::fs::remove_file(&file).unwrap();
+    }
+}
+
+#[test]
+fn a_secret_file_that_is_none_is_refused() {
+    let home = tempfile::tempdir().unwrap();
+    let load_file = || load(home.path(), &[("OFFSHOOT_SERVER_SECRET_FILE", "~/token")], None).unwrap_err();
+    let error = load_file();
+    assert_eq!(error.exit_code(), 78);
+    assert!(error.to_string().contains("names a file that cannot be read"), "{error}");
+    let file = home.path().join("token");
+    write(&file, "\n", 0o600);
+    assert!(load_file().to_string().contains("names a file that is empty"));
+    write(&file, &"x".repeat(70_000), 0o600);
+    assert!(load_file().to_string().contains("at most 65536 bytes"));
+    std::fs::remove_file(&file).unwrap();
+    nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+    assert!(load_file().to_string().contains("is not an ordinary file"));
+}
+
+#[test]
+fn the_stronger_layer_wins_and_one_layer_cannot_say_both() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("config.toml");
+    write(&home.path().join("token"), SECRET, 0o600);
+    let other = "another-secret-of-32-characters-x";
+    write(&config, &format!("[server]\nsecret = \"{other}\""), 0o600);
+    let from_file = load(home.path(), &[("OFFSHOOT_SERVER_SECRET_FILE", "~/token")], Some(&config)).unwrap();
+    assert_eq!(from_file.admin_secret().unwrap().expose_secret(), SECRET);
+    write(&config, "[server]\nsecret_file = \"~/token\"", 0o644);
+    let from_env = load(home.path(), &[("AGENT_API_SECRET", other)], Some(&config)).unwrap();
+    assert_eq!(from_env.admin_secret().unwrap().expose_secret(), other);
+    let both = [("AGENT_API_SECRET", other), ("OFFSHOOT_SERVER_SECRET_FILE", "~/token")];
+    let error = load(home.path(), &both, None).unwrap_err();
+    assert_eq!(error.problems.len(), 1, "{error}");
+    assert!(error.to_string().contains("server.secret_file are both set"), "{error}");
+}
+
+#[test]
+fn a_configuration_file_with_a_secret_must_be_private_too() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("config.toml");
+    write(&config, &format!("[server]\nsecret = \"{SECRET}\""), 0o644);
+    let error = load(home.path(), &[], Some(&config)).unwrap_err();
+    assert_eq!(error.exit_code(), 77);
+    assert!(error.to_string().contains("holds server.secret and can be read by others"), "{error}");
+}
+
+#[test]
+fn systemd_credentials_are_read() {
+    let home = tempfile::tempdir().unwrap();
+    let dir = home.path().join("credentials");
+    std::fs::create_dir(&dir).unwrap();
+    write(&dir.join("server.secret"), SECRET, 0o440);
+    write(&dir.join("github.token"), "ghp_c", 0o440);
+    let pairs = [("CREDENTIALS_DIRECTORY", dir.to_str().unwrap()), ("GITHUB_TOKEN", "ghp_env")];
+    let config = load(home.path(), &pairs, None).unwrap();
+    assert_eq!(config.admin_secret().unwrap().expose_secret(), SECRET);
+    assert_eq!(config.github.token.as_ref().unwrap().expose_secret(), "ghp_env");
+    let row = config.rows().iter().find(|row| row.key == "server.secret").unwrap();
+    assert_eq!(row.origin, Origin::Credential("server.secret".to_owned()));
+}
+
+#[test]
+fn directories_are_made_private_and_a_foreign_or_closed_one_is_named() {
+    let home = tempfile::tempdir_in("/tmp").unwrap();
+    let data_dir = home.path().join("d");
+    let flags = Flags { data_dir: Some(data_dir.clone()), ..Flags::default() };
+    let env = Environment::from_pairs([("HOME", home.path())]);
+    let config = Config::load(&flags, &env, None).unwrap();
+    config.paths.ensure().unwrap();
+    config.paths.ensure().unwrap();
+    let mode = std::fs::metadata(config.paths.run_dir()).unwrap().permissions().mode();
+    assert_eq!(mode & 0o7777, 0o700);
+    let mut blocked = config.paths;
+    blocked.files_dir = home.path().join("d/file/below");
+    write(&home.path().join("d/file"), "", 0o600);
+    let error = blocked.ensure().unwrap_err();
+    assert_eq!(error.exit_code(), 77);
+    assert!(error.to_string().contains("paths.files_dir cannot be created"), "{error}");
+}
+
+#[test]
+fn no_listing_no_debug_and_no_message_shows_a_secret() {
+    let home = tempfile::tempdir().unwrap();
+    let config_file = home.path().join("config.toml");
+    let text = r#"
+        [github]
+        token = "hush-token"
+        [callbacks]
+        secret = "hush-hook"
+        previous_secret = "hush-old"
+        [secrets]
+        npm = "hush-npm"
+        [agents.claude]
+        set_env = { A = "hush-a", B = { secret = "npm" } }
+        [notify.me]
+        kind = "ntfy"
+        url = "https://ntfy.example/hush-topic"
+    "#;
+    write(&config_file, text, 0o600);
+    let secret = "hush-hush-hush-hush-hush-hush-hush";
+    let config = load(home.path(), &[("AGENT_API_SECRET", secret)], Some(&config_file)).unwrap();
+    assert!(!format!("{config:?}").contains("hush"));
+    assert!(!format!("{:?}", config.rows()).contains("hush"));
+    let masked = config.rows().iter().filter(|row| row.value == "********").count();
+    assert_eq!(masked, 7);
+    // Also when the values are faulty: of the wrong kind, out of range, in an unknown key.
+    let faulty = "[callbacks]\nsecret = [\"hush\"]\n[github]\ntoken = \"hush hush\"\nprevious = \"hush\"\n";
+    write(&config_file, faulty, 0o600);
+    let error = load(home.path(), &[("AGENT_API_SECRET", "hush\u{1}")], Some(&config_file)).unwrap_err();
+    assert!(error.problems.len() >= 4, "{error}");
+    assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
+}
+
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+fn logged(json: bool, level: &str, speak: impl FnOnce()) -> String {
+    let sink = Sink::default();
+    let settings = LogSettings { json, level: level.to_owned() };
+    let writer = sink.clone();
+    tracing::subscriber::with_default(telemetry::subscriber(&settings, move || writer.clone()), speak);
+    let bytes = sink.0.lock().unwrap().clone();
+    String::from_utf8(bytes).unwrap()
+}
+
+#[test]
+fn a_logged_secret_shows_nothing() {
+    let secret = SecretString::from("hush");
+    for json in [false, true] {
+        let text = logged(json, "info", || tracing::info!(job.id = "job-1", ?secret, "token loaded"));
+        assert!(text.contains("token loaded") && text.contains("REDACTED") && !text.contains("hush"), "{text}");
+    }
+}
+
+#[test]
+fn json_lines_carry_the_job() {
+    let text = logged(true, "info", || {
+        let span = tracing::info_span!("attempt", job.id = "job-1", attempt = 2);
+        span.in_scope(|| tracing::info!(phase = "agent", "phase"));
+        tracing::info!(job.id = "job-2", "done");
+        tracing::debug!("not at this level");
+    });
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(lines.len(), 2, "{text}");
+    assert_eq!(lines[0]["span"]["job.id"], "job-1");
+    assert_eq!(lines[1]["job.id"], "job-2");
+}
+
+#[test]
+fn libraries_are_quiet_until_everything_is_asked_for() {
+    let speak = || {
+        tracing::debug!(target: "hyper::client", "connection");
+        tracing::debug!(target: "offshoot::worker", "prepared");
+    };
+    assert!(!logged(false, "debug", speak).contains("connection"));
+    assert!(logged(false, "debug", speak).contains("prepared"));
+    assert!(logged(false, "trace", speak).contains("connection"));
+}
