@@ -1,8 +1,12 @@
+mod agent;
+mod agent_transcripts;
+mod cli;
+mod cli_api;
 mod config;
 mod config_example;
 mod config_secrets;
-mod service_files;
 mod process;
 mod process_log;
 mod process_rig;
 mod process_tree;
+mod service_files;
