@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use offshoot::cli::{self, Local};
+use offshoot::cli::{self, CliError, ErrorKind, Local, Output};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -19,4 +19,13 @@ fn main() -> ExitCode {
 }
 
 /// What the command line starts in this process.
-const LOCAL: Local = Local { serve: None, demo: None };
+const LOCAL: Local = Local {
+    serve: |_, _, _, out| absent("server", out),
+    demo: |_, _, out| absent("demonstration", out),
+};
+
+fn absent(what: &str, out: &mut Output) -> ExitCode {
+    let error = CliError::new(ErrorKind::Failed, format!("this build has no {what}"));
+    out.error(&error.hint("see what it has", "offshoot --help"));
+    ExitCode::FAILURE
+}

@@ -64,7 +64,8 @@ impl ApiError {
     }
 
     /// Sorts an error answer by its status.
-    pub(super) fn from_problem(problem: Problem, retry_after: Option<Duration>) -> Self {
+    #[must_use]
+    pub fn from_problem(problem: Problem, retry_after: Option<Duration>) -> Self {
         let problem = Box::new(problem);
         match problem.status {
             401 | 403 => Self::Unauthorised(problem),

@@ -8,7 +8,8 @@ use super::human;
 
 /// A job queue for coding agents on your own machine: give it a prompt, get a pull request.
 #[derive(Debug, Parser)]
-#[command(name = "offshoot", version, disable_help_subcommand = true, max_term_width = 100)]
+#[command(name = "offshoot", version, max_term_width = 100, arg_required_else_help = true)]
+#[command(disable_help_subcommand = true)]
 #[command(after_help = "Start with `offshoot demo`: it needs no account, no network and no configuration.")]
 pub(super) struct Cli {
     #[command(flatten)]
@@ -94,8 +95,17 @@ pub struct ServeFlags {
     #[arg(long, value_name = "ADDRESS")]
     pub bind: Option<String>,
     /// Run at most this many jobs at the same time.
-    #[arg(long, value_name = "N")]
-    pub max_jobs: Option<u32>,
+    #[arg(long, visible_alias = "max-jobs", value_name = "N")]
+    pub max_concurrent_jobs: Option<u32>,
+    /// Keep database, logs and clones below this directory.
+    #[arg(long, value_name = "DIR")]
+    pub data_dir: Option<PathBuf>,
+    /// Log from this level on: error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL")]
+    pub log_level: Option<String>,
+    /// Log for people (human) or with one JSON object a line (json).
+    #[arg(long, value_name = "FORMAT")]
+    pub log_format: Option<String>,
     /// End running agents too when the server is stopped; without it they go on and the next server takes them over.
     #[arg(long)]
     pub stop_agents: bool,

@@ -120,6 +120,11 @@ impl CliError {
         self
     }
 
+    /// The same words with another exit code, where a verb knows better what a status means.
+    pub(super) fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
     /// As [`Self::hint`], unless something to type is there already.
     pub(super) fn hint_if_none(self, label: &str, command: impl Into<String>) -> Self {
         if self.hints.is_empty() { self.hint(label, command) } else { self }
@@ -213,3 +218,89 @@ fn kind_of(error: &ApiError) -> ErrorKind {
     }
 }
 
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::wire::problem::{Fault, JobName};
+
+    fn refused(status: u16, code: &str, detail: &str) -> Problem {
+        Problem::new(status, code, "Title", detail)
+    }
+
+    #[test]
+    fn exit_codes_are_those_that_scripts_know() {
+        let table = [
+            (ErrorKind::ReaderGone, 0),
+            (ErrorKind::Failed, 1),
+            (ErrorKind::Usage, 2),
+            (ErrorKind::Unreachable, 3),
+            (ErrorKind::Unauthorised, 4),
+            (ErrorKind::NotFound, 5),
+            (ErrorKind::Conflict, 6),
+            (ErrorKind::TimedOut, 7),
+            (ErrorKind::Configuration { exit_code: 78 }, 78),
+            (ErrorKind::Interrupted, 130),
+        ];
+        for (kind, code) in table {
+            assert_eq!(kind.exit_code(), code, "{kind:?}");
+        }
+        let ended = [Ended::Done, Ended::JobFailed, Ended::JobCancelled].map(Ended::exit_code);
+        assert_eq!(ended, [0, 10, 11]);
+    }
+
+    #[test]
+    fn statuses_of_answers_become_exit_codes() {
+        for (status, code) in
+            [(400, 1), (401, 4), (403, 4), (404, 5), (409, 6), (422, 2), (429, 1), (500, 1), (502, 1), (503, 1)]
+        {
+            let error = CliError::from(ApiError::from_problem(refused(status, "code", "why"), None));
+            assert_eq!(error.kind.exit_code(), code, "{status}");
+            assert_eq!(error.to_problem().status, status);
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_type() {
+        let away = ApiError::Unreachable {
+            url: "http://127.0.0.1:3456".to_owned(),
+            why: "connection refused".to_owned(),
+            maybe_done: false,
+        };
+        assert_snapshot!(CliError::from(away).to_text(), @r"
+        cannot reach offshoot at http://127.0.0.1:3456 (connection refused)
+          start it:         offshoot serve
+          or name another:  offshoot --url http://HOST:PORT ...
+        ");
+        let mut busy = refused(409, "branch_busy", "branch \"feature/x\" is in use by job #142");
+        busy.jobs = vec![JobName { id: "job-abcd".to_owned(), number: 142 }];
+        assert_snapshot!(CliError::from(ApiError::from_problem(busy, None)).to_text(), @r#"
+        branch "feature/x" is in use by job #142
+          look at it:  offshoot show 142
+        "#);
+        let mut invalid = refused(422, "invalid", "2 members are invalid");
+        invalid.errors = vec![Fault::new("/branchName", "must not begin with \u{1b}[2J"), Fault::new("/title", "is too long")];
+        let error = CliError::from(ApiError::from_problem(invalid, None));
+        assert_snapshot!(error.hint("see the rules", "offshoot submit --help").to_text(), @r"
+        2 members are invalid
+          /branchName must not begin with  [2J
+          /title is too long
+          see the rules:  offshoot submit --help
+        ");
+    }
+
+    #[test]
+    fn a_failure_of_ours_has_the_shape_of_the_servers() {
+        let problem = CliError::usage("there is no prompt").to_problem();
+        assert_eq!((problem.code.as_str(), problem.status), ("usage", 0));
+        assert_eq!((problem.detail.as_str(), problem.error.as_str()), ("there is no prompt", "there is no prompt"));
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let gone = CliError::output(&io::ErrorKind::BrokenPipe.into());
+        assert_eq!((gone.kind, gone.kind.exit_code()), (ErrorKind::ReaderGone, 0));
+        assert_eq!(CliError::output(&io::ErrorKind::StorageFull.into()).kind.exit_code(), 1);
+    }
+}

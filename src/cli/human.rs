@@ -23,17 +23,6 @@ pub(super) fn age(now_ms: i64, then_ms: i64) -> String {
     }
 }
 
-/// How far ahead, for waits: `in 42s`, `in 5 min`, `in 3 h`, or `now` when the time has come.
-pub(super) fn ahead(now_ms: i64, then_ms: i64) -> String {
-    let seconds = u64::try_from(then_ms.saturating_sub(now_ms).saturating_add(999) / 1_000).unwrap_or(0);
-    match seconds {
-        0 => "now".to_owned(),
-        1..MINUTE => format!("in {seconds} s"),
-        MINUTE..HOUR => format!("in {} min", seconds.div_ceil(MINUTE)),
-        _ => format!("in {} h", seconds.div_ceil(HOUR)),
-    }
-}
-
 /// Dollars with cents, and with more digits where cents would hide everything: `$0.41`, `$0.004`.
 pub(super) fn money(dollars: f64) -> String {
     if dollars > 0.0 && dollars < 0.01 { format!("${dollars:.3}") } else { format!("${dollars:.2}") }
@@ -119,7 +108,6 @@ mod tests {
         assert_eq!([7, 323, 3_723].map(took), ["0:07", "5:23", "1:02:03"]);
         let ages = [-5, 0, 59, 60, 3_599, 7_200, 86_400 * 5].map(|s| age(1_000_000_000_000, 1_000_000_000_000 - s * 1_000));
         assert_eq!(ages, ["0s", "0s", "59s", "1m", "59m", "2h", "5d"]);
-        assert_eq!([0, 1, 59_500, 61_000, 7_200_000].map(|ms| ahead(0, ms)), ["now", "in 1 s", "in 1 min", "in 2 min", "in 2 h"]);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! unset and `TERM` is not `dumb`.
 
 use std::io::{self, IsTerminal as _, Write};
+use std::process::ExitCode;
 
 use comfy_table::{Cell, ContentArrangement, Table, presets};
 use serde::Serialize;
@@ -125,9 +126,22 @@ impl Output {
         self.say(&format!("{head} {}", error.to_text()));
     }
 
-    /// A word of the answer with its colour.
-    pub(super) fn word(&self, text: &str, tone: Option<Tone>) -> String {
-        tone.map_or_else(|| text.to_owned(), |tone| paint(text, tone, self.style.colour_out))
+    /// What the reader of the command line has to say: help and versions are answers, faults are errors.
+    pub(super) fn usage(&mut self, error: &clap::Error) -> ExitCode {
+        let code = ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+        let text = error.render();
+        let coloured = if error.use_stderr() { self.style.colour_err } else { self.style.colour_out };
+        let shown = if coloured { text.ansi().to_string() } else { text.to_string() };
+        if !error.use_stderr() {
+            let _ = self.line(shown.trim_end());
+        } else if self.style.json {
+            let message = text.to_string();
+            let message = message.lines().next().unwrap_or_default().trim_start_matches("error: ");
+            self.error(&CliError::usage(message));
+        } else {
+            self.say(shown.trim_end());
+        }
+        code
     }
 
     /// A table with `head` above its columns. Cells are made harmless here; the second column carries `tones`.
