@@ -19,10 +19,8 @@ fn main() -> ExitCode {
 }
 
 /// What the command line starts in this process.
-const LOCAL: Local = Local {
-    serve: |_, _, _, out| absent("server", out),
-    demo: |_, _, out| absent("demonstration", out),
-};
+const LOCAL: Local =
+    Local { serve: |_, _, _, out| absent("server", out), demo: |_, _, out| absent("demonstration", out) };
 
 fn absent(what: &str, out: &mut Output) -> ExitCode {
     let error = CliError::new(ErrorKind::Failed, format!("this build has no {what}"));

@@ -123,7 +123,12 @@ impl ApiClient {
     ///
     /// # Errors
     /// When there is none of that name.
-    pub async fn wait_job(&self, job: &str, etag: &str, wait: Duration) -> Result<Option<Tagged<Job>>, ApiError> {
+    pub async fn wait_job(
+        &self,
+        job: &str,
+        etag: &str,
+        wait: Duration,
+    ) -> Result<Option<Tagged<Job>>, ApiError> {
         let query = [("wait", wait.as_secs().to_string())];
         let call = self.call(Method::GET, &["jobs", job], &query).if_none_match(etag).patience(wait);
         Ok(call.tagged_answer().await?.map(|(value, etag)| Tagged { value, etag }))
@@ -147,7 +152,8 @@ impl ApiClient {
         if raw {
             query.push(("raw", "true".to_owned()));
         }
-        let response = self.call(Method::GET, &["jobs", job, "log"], &query).patience(LOG_LIMIT).send().await?;
+        let response =
+            self.call(Method::GET, &["jobs", job, "log"], &query).patience(LOG_LIMIT).send().await?;
         Ok(LogReader { response, url: self.base_url().to_owned() })
     }
 

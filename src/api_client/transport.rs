@@ -99,7 +99,9 @@ impl Call<'_> {
     }
 
     /// The answer as JSON with its entity tag; `None` for 304.
-    pub(super) async fn tagged_answer<T: DeserializeOwned>(self) -> Result<Option<(T, Option<String>)>, ApiError> {
+    pub(super) async fn tagged_answer<T: DeserializeOwned>(
+        self,
+    ) -> Result<Option<(T, Option<String>)>, ApiError> {
         let (client, limit) = (self.client, self.limit);
         let response = self.send().await?;
         if response.status() == StatusCode::NOT_MODIFIED {
@@ -125,8 +127,7 @@ impl Call<'_> {
         if let Some(fault) = fault {
             return Err(fault);
         }
-        let response =
-            builder.timeout(limit).send().await.map_err(|error| client.failure(&error, limit))?;
+        let response = builder.timeout(limit).send().await.map_err(|error| client.failure(&error, limit))?;
         if response.status().is_success() || response.status() == StatusCode::NOT_MODIFIED {
             return Ok(response);
         }
@@ -157,7 +158,9 @@ async fn refusal(client: &ApiClient, response: Response, limit: Duration) -> Api
     let retry_after = retry_after.and_then(|text| text.trim().parse().ok()).map(Duration::from_secs);
     match read(client, response, limit).await {
         Ok(body) => match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => ApiError::from_problem(Problem { status: status.as_u16(), ..problem }, retry_after),
+            Ok(problem) => {
+                ApiError::from_problem(Problem { status: status.as_u16(), ..problem }, retry_after)
+            }
             Err(_) => client.unintelligible(format!("status {}: {}", status.as_u16(), excerpt(&body))),
         },
         Err(error) => error,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::human;
+use crate::domain::id::JobRef;
 
 /// A job queue for coding agents on your own machine: give it a prompt, get a pull request.
 #[derive(Debug, Parser)]
@@ -171,8 +172,10 @@ pub(super) struct SubmitFlags {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = "Terms: status=failed,queued  repo=ORG/REPO  client=ID  branch=NAME  label=NAME  by=TOKEN  \
-                  since=2d  until=TIME; any other word is searched for.")]
+#[command(
+    after_help = "Terms: status=failed,queued  repo=ORG/REPO  client=ID  branch=NAME  label=NAME  by=TOKEN  \
+                  since=2d  until=TIME; any other word is searched for."
+)]
 pub(super) struct LsFlags {
     /// Show only jobs that fit all of these terms.
     #[arg(value_name = "TERM")]
@@ -189,7 +192,7 @@ pub(super) struct LsFlags {
 #[derive(Debug, Args)]
 pub(super) struct ShowFlags {
     /// The number, the id, or the beginning of the id of a job.
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = job_name)]
     pub(super) job: String,
     /// Print the whole prompt and all attempts too.
     #[arg(long)]
@@ -199,7 +202,7 @@ pub(super) struct ShowFlags {
 #[derive(Debug, Args)]
 pub(super) struct LogsFlags {
     /// The number, the id, or the beginning of the id of a job.
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = job_name)]
     pub(super) job: String,
     /// Go on until the job has ended.
     #[arg(short, long)]
@@ -221,14 +224,14 @@ pub(super) struct LogsFlags {
 #[derive(Debug, Args)]
 pub(super) struct CancelFlags {
     /// Numbers, ids, or beginnings of ids of jobs.
-    #[arg(value_name = "JOB", required = true)]
+    #[arg(value_name = "JOB", required = true, value_parser = job_name)]
     pub(super) jobs: Vec<String>,
 }
 
 #[derive(Debug, Args)]
 pub(super) struct RetryFlags {
     /// The number, the id, or the beginning of the id of a job.
-    #[arg(value_name = "JOB")]
+    #[arg(value_name = "JOB", value_parser = job_name)]
     pub(super) job: String,
     /// Start again from the base branch instead of repeating only what failed.
     #[arg(long, conflicts_with = "publish")]
@@ -301,6 +304,15 @@ pub(super) enum ConfigVerb {
     },
 }
 
+/// Takes `142`, `#142`, an id, or the beginning of one; what can be none of them need not be asked for.
+fn job_name(text: &str) -> Result<String, String> {
+    let name = text.strip_prefix('#').unwrap_or(text);
+    let known = JobRef::parse(name).map(|_| name.to_owned());
+    known.ok_or_else(|| {
+        "a job is named by its number, its id, or four or more characters of its id".to_owned()
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -334,6 +346,8 @@ mod tests {
             "submit a --timeout soon",
             "ls --limit 0",
             "cancel",
+            "show ..",
+            "cancel 142 a/b",
             "frobnicate",
         ] {
             let words = std::iter::once("offshoot").chain(line.split(' '));
@@ -347,7 +361,8 @@ mod tests {
         for line in ["offshoot --json ls", "offshoot ls --json"] {
             assert!(Cli::try_parse_from(line.split(' ')).expect(line).global.json);
         }
-        let cli = Cli::try_parse_from(["offshoot", "submit", "-", "--priority", "-10"]).expect("a negative priority");
+        let cli = Cli::try_parse_from(["offshoot", "submit", "-", "--priority", "-10"])
+            .expect("a negative priority");
         let Verb::Submit(submit) = cli.verb else { panic!("not submit") };
         assert_eq!((submit.prompt.as_deref(), submit.priority), (Some("-"), Some(-10)));
     }

@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::api_client::ApiError;
+use crate::domain::id::ClientId;
 use crate::wire::problem::Problem;
 
 /// What kind of failure it is.
@@ -162,7 +163,8 @@ impl CliError {
     /// The problem document of the server, or one of our own in its shape (`status` 0: no server spoke).
     pub(super) fn to_problem(&self) -> Problem {
         self.problem.clone().unwrap_or_else(|| {
-            let detail = self.details.iter().fold(self.message.clone(), |text, line| format!("{text}; {line}"));
+            let detail =
+                self.details.iter().fold(self.message.clone(), |text, line| format!("{text}; {line}"));
             Problem::new(0, self.kind.code(), "The command failed", &detail)
         })
     }
@@ -173,10 +175,14 @@ impl From<ApiError> for CliError {
         let kind = kind_of(&error);
         let mut cli_error = Self::new(kind, error.to_string());
         if let Some(problem) = error.problem() {
-            cli_error.details = problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+            cli_error.details =
+                problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
             if let Some(id) = problem.request_id.as_deref().filter(|_| problem.status >= 500) {
                 cli_error.details.push(format!("request {id}, as the server's log names it"));
             }
+        }
+        if let ApiError::Busy { retry_after: Some(after), .. } = &error {
+            cli_error.details.push(format!("it asks to be tried again in {} s", after.as_secs().max(1)));
         }
         let cli_error = match &error {
             ApiError::Unreachable { .. } => cli_error
@@ -189,13 +195,14 @@ impl From<ApiError> for CliError {
                 .hint("give the server's token", "export OFFSHOOT_TOKEN=...")
                 .hint("or see which is used", "offshoot config show --origin"),
             ApiError::Unauthorised(_) => cli_error.hint("use a token that may", "export OFFSHOOT_TOKEN=..."),
+            ApiError::Conflict(problem) if problem.existing_id.is_some() => {
+                let id = problem.existing_id.as_deref().unwrap_or_default();
+                let noun = if id.starts_with(ClientId::PREFIX) { "client show" } else { "show" };
+                cli_error.hint("look at it", format!("offshoot {noun} {id}"))
+            }
             ApiError::Conflict(problem) => problem.jobs.iter().take(3).fold(cli_error, |cli_error, job| {
                 cli_error.hint("look at it", format!("offshoot show {}", job.number))
             }),
-            ApiError::Busy { retry_after: Some(after), .. } => {
-                let command = format!("sleep {}; offshoot ...", after.as_secs().max(1));
-                cli_error.hint("try again", command).hint("see what it does", "offshoot queue status")
-            }
             ApiError::TimedOut { .. } | ApiError::Busy { .. } | ApiError::Server(_) => {
                 cli_error.hint("see what it does", "offshoot queue status")
             }
@@ -252,9 +259,18 @@ mod tests {
 
     #[test]
     fn statuses_of_answers_become_exit_codes() {
-        for (status, code) in
-            [(400, 1), (401, 4), (403, 4), (404, 5), (409, 6), (422, 2), (429, 1), (500, 1), (502, 1), (503, 1)]
-        {
+        for (status, code) in [
+            (400, 1),
+            (401, 4),
+            (403, 4),
+            (404, 5),
+            (409, 6),
+            (422, 2),
+            (429, 1),
+            (500, 1),
+            (502, 1),
+            (503, 1),
+        ] {
             let error = CliError::from(ApiError::from_problem(refused(status, "code", "why"), None));
             assert_eq!(error.kind.exit_code(), code, "{status}");
             assert_eq!(error.to_problem().status, status);
@@ -280,7 +296,10 @@ mod tests {
           look at it:  offshoot show 142
         "#);
         let mut invalid = refused(422, "invalid", "2 members are invalid");
-        invalid.errors = vec![Fault::new("/branchName", "must not begin with \u{1b}[2J"), Fault::new("/title", "is too long")];
+        invalid.errors = vec![
+            Fault::new("/branchName", "must not begin with \u{1b}[2J"),
+            Fault::new("/title", "is too long"),
+        ];
         let error = CliError::from(ApiError::from_problem(invalid, None));
         assert_snapshot!(error.hint("see the rules", "offshoot submit --help").to_text(), @r"
         2 members are invalid
@@ -294,7 +313,10 @@ mod tests {
     fn a_failure_of_ours_has_the_shape_of_the_servers() {
         let problem = CliError::usage("there is no prompt").to_problem();
         assert_eq!((problem.code.as_str(), problem.status), ("usage", 0));
-        assert_eq!((problem.detail.as_str(), problem.error.as_str()), ("there is no prompt", "there is no prompt"));
+        assert_eq!(
+            (problem.detail.as_str(), problem.error.as_str()),
+            ("there is no prompt", "there is no prompt")
+        );
     }
 
     #[test]

@@ -49,7 +49,8 @@ pub(super) fn size(bytes: u64) -> String {
 /// # Errors
 /// A sentence that names the accepted forms, when the text is none of them or reaches beyond 365 days.
 pub(super) fn parse_duration(text: &str) -> Result<Duration, String> {
-    const RULE: &str = "a duration is a number of seconds, or numbers with units such as 90s, 30m, 2h, 1h30m or 1d";
+    const RULE: &str =
+        "a duration is a number of seconds, or numbers with units such as 90s, 30m, 2h, 1h30m or 1d";
     const LONGEST: u64 = 365 * DAY;
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
         let seconds: u64 = text.parse().map_err(|_| RULE.to_owned())?;
@@ -94,7 +95,8 @@ pub(super) fn one_line(text: &str, chars_max: usize) -> String {
 /// `text` without anything that steers a terminal or turns its reading direction; line ends and tabs stay.
 pub(super) fn printable(text: &str) -> String {
     let steers = |c: char| {
-        (c.is_control() && c != '\n' && c != '\t') || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        (c.is_control() && c != '\n' && c != '\t')
+            || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
     };
     text.chars().map(|c| if steers(c) { ' ' } else { c }).collect()
 }
@@ -106,14 +108,18 @@ mod tests {
     #[test]
     fn stretches_and_ages() {
         assert_eq!([7, 323, 3_723].map(took), ["0:07", "5:23", "1:02:03"]);
-        let ages = [-5, 0, 59, 60, 3_599, 7_200, 86_400 * 5].map(|s| age(1_000_000_000_000, 1_000_000_000_000 - s * 1_000));
+        let ages = [-5, 0, 59, 60, 3_599, 7_200, 86_400 * 5]
+            .map(|s| age(1_000_000_000_000, 1_000_000_000_000 - s * 1_000));
         assert_eq!(ages, ["0s", "0s", "59s", "1m", "59m", "2h", "5d"]);
     }
 
     #[test]
     fn money_and_sizes() {
         assert_eq!([0.0, 0.0042, 0.41, 12.0].map(money), ["$0.00", "$0.004", "$0.41", "$12.00"]);
-        assert_eq!([0, 999, 1_000, 41_500, 1_250_000_000].map(size), ["0 B", "999 B", "1.0 kB", "41 kB", "1.2 GB"]);
+        assert_eq!(
+            [0, 999, 1_000, 41_500, 1_250_000_000].map(size),
+            ["0 B", "999 B", "1.0 kB", "41 kB", "1.2 GB"]
+        );
     }
 
     #[test]
@@ -121,7 +127,9 @@ mod tests {
         for (text, seconds) in [("90", 90), ("90s", 90), ("30m", 1_800), ("1h30m", 5_400), ("1d", 86_400)] {
             assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
         }
-        for wrong in ["", "m", "1x", "1h30", "-5", "1.5h", "366d", "99999999999999999999", "99999999999999999d"] {
+        for wrong in
+            ["", "m", "1x", "1h30", "-5", "1.5h", "366d", "99999999999999999999", "99999999999999999d"]
+        {
             assert!(parse_duration(wrong).is_err(), "{wrong}");
         }
     }

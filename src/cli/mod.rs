@@ -93,7 +93,8 @@ fn speak(verb: Verb, global: &Global, env: &Environment, out: &mut Output) -> Re
         .enable_all()
         .build()
         .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
-    let mut context = commands::Context { api, out, clock: Clock::system(), zone: jiff::tz::TimeZone::system() };
+    let mut context =
+        commands::Context { api, out, clock: Clock::system(), zone: jiff::tz::TimeZone::system() };
     let ended = runtime.block_on(commands::speak(verb, &mut context))?;
     Ok(ExitCode::from(ended.exit_code()))
 }

@@ -148,7 +148,12 @@ impl Output {
     ///
     /// # Errors
     /// As [`Self::line`].
-    pub(super) fn table(&mut self, head: &[&str], rows: Vec<Vec<String>>, tones: &[Option<Tone>]) -> Result<(), CliError> {
+    pub(super) fn table(
+        &mut self,
+        head: &[&str],
+        rows: Vec<Vec<String>>,
+        tones: &[Option<Tone>],
+    ) -> Result<(), CliError> {
         let mut table = Table::new();
         table.load_style(presets::NOTHING);
         if self.style.terminal {
@@ -193,4 +198,80 @@ fn paint(text: &str, tone: Tone, colour: bool) -> String {
         Tone::Quiet => "2",
     };
     format!("\u{1b}[{code}m{text}\u{1b}[0m")
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use std::cell::RefCell;
+    use std::rc::Rc;
+
+    use super::*;
+    use crate::cli::error::ErrorKind;
+
+    /// Both streams, to be looked at afterwards.
+    #[derive(Clone, Default)]
+    pub(in crate::cli) struct Captured {
+        out: Rc<RefCell<Vec<u8>>>,
+        err: Rc<RefCell<Vec<u8>>>,
+    }
+
+    struct Stream(Rc<RefCell<Vec<u8>>>);
+
+    impl Write for Stream {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.borrow_mut().write(bytes)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl Captured {
+        pub(in crate::cli) fn output(&self, style: Style) -> Output {
+            Output::new(Box::new(Stream(self.out.clone())), Box::new(Stream(self.err.clone())), style)
+        }
+
+        pub(in crate::cli) fn out(&self) -> String {
+            String::from_utf8(self.out.borrow().clone()).unwrap()
+        }
+
+        pub(in crate::cli) fn err(&self) -> String {
+            String::from_utf8(self.err.borrow().clone()).unwrap()
+        }
+    }
+
+    /// A pipe whose reader has gone.
+    struct Gone;
+
+    impl Write for Gone {
+        fn write(&mut self, _: &[u8]) -> io::Result<usize> {
+            Err(io::ErrorKind::BrokenPipe.into())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn an_error_is_talk_for_people_and_an_answer_for_programs() {
+        let error = CliError::usage("there is no prompt").hint("give it", "offshoot submit TEXT");
+        let people = Captured::default();
+        people.output(Style::default()).error(&error);
+        assert_eq!(people.out(), "");
+        assert_eq!(people.err(), "error: there is no prompt\n  give it:  offshoot submit TEXT\n");
+        let program = Captured::default();
+        program.output(Style { json: true, ..Style::default() }).error(&error);
+        assert_eq!(program.err(), "");
+        let problem: serde_json::Value = serde_json::from_str(&program.out()).unwrap();
+        assert_eq!(problem["error"], "there is no prompt");
+    }
+
+    #[test]
+    fn a_reader_that_went_away_ends_the_answer_only() {
+        let mut out = Output::new(Box::new(Gone), Box::new(Gone), Style::default());
+        assert_eq!(out.line("x").expect_err("nobody reads").kind, ErrorKind::ReaderGone);
+        out.say("nobody listens");
+    }
 }

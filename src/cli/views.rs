@@ -22,7 +22,9 @@ pub(super) struct Viewpoint {
 impl Viewpoint {
     /// The time of day, with the date in front when that is another one than today's.
     pub(super) fn clock(&self, at: UtcTime) -> String {
-        let zoned = |ms| jiff::Timestamp::from_millisecond(ms).ok().map(|instant| instant.to_zoned(self.zone.clone()));
+        let zoned = |ms| {
+            jiff::Timestamp::from_millisecond(ms).ok().map(|instant| instant.to_zoned(self.zone.clone()))
+        };
         match (zoned(at.0.as_ms()), zoned(self.now_ms)) {
             (Some(at), Some(now)) if at.date() == now.date() => at.strftime("%H:%M").to_string(),
             (Some(at), _) => at.strftime("%Y-%m-%d %H:%M").to_string(),
@@ -70,11 +72,15 @@ impl Viewpoint {
     /// How far a job is, or how it ended, in a few words.
     pub(super) fn state(&self, job: &JobSummary) -> String {
         match job.status.0 {
-            Status::Queued => job.waiting.map_or_else(|| "starts now".to_owned(), |waiting| self.waiting(waiting)),
+            Status::Queued => {
+                job.waiting.map_or_else(|| "starts now".to_owned(), |waiting| self.waiting(waiting))
+            }
             Status::Running if job.cancel_requested_at.is_some() => "stopping".to_owned(),
             Status::Running => job.phase.to_string().replace('_', " "),
             Status::Completed => job.outcome.map_or("-", |outcome| outcome_words(outcome.0)).to_owned(),
-            Status::Failed => job.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| reason.code.to_string()),
+            Status::Failed => {
+                job.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| reason.code.to_string())
+            }
             Status::Cancelled => "-".to_owned(),
         }
     }
@@ -115,8 +121,12 @@ impl Viewpoint {
         }
         sheet.maybe("pr", it.pr_url.clone());
         for check in &it.verify {
-            let code = check.exit_code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit {code}"));
-            sheet.line("verify", format!("{}  {code}  {}", check.command, human::took(check.duration_ms / 1_000)));
+            let code =
+                check.exit_code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit {code}"));
+            sheet.line(
+                "verify",
+                format!("{}  {code}  {}", check.command, human::took(check.duration_ms / 1_000)),
+            );
         }
         if it.callback.state != "none" {
             let answer = it.callback.last_status.map(|status| format!(", last answer {status}"));
@@ -166,10 +176,12 @@ impl Viewpoint {
 
     fn attempts(&self, job: &Job, sheet: &mut Sheet) {
         for attempt in &job.attempts {
-            let how = attempt.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| reason.code.to_string());
+            let how =
+                attempt.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| reason.code.to_string());
             let ended = attempt.ended_at.map_or_else(|| "now".to_owned(), |at| self.clock(at));
-            let uncounted = if attempt.counted { "" } else { "  not counted" };
-            let line = format!("{}  {} - {ended}  {how}{uncounted}", attempt.number, self.clock(attempt.started_at));
+            let uncounted = if attempt.counted || attempt.reason.is_none() { "" } else { "  not counted" };
+            let line =
+                format!("{}  {} - {ended}  {how}{uncounted}", attempt.number, self.clock(attempt.started_at));
             sheet.line("attempt", line);
         }
     }
@@ -250,6 +262,135 @@ impl Sheet {
     fn maybe(&mut self, label: &'static str, value: Option<String>) {
         if let Some(value) = value {
             self.line(label, value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::cli::output::tests::Captured;
+    use crate::cli::output::{Output, Style};
+
+    fn viewpoint() -> Viewpoint {
+        Viewpoint { now_ms: 1_795_254_420_000, zone: TimeZone::UTC }
+    }
+
+    /// The fixture with some members changed.
+    fn job(changes: Value) -> Job {
+        let mut job: Value = serde_json::from_str(include_str!("../../tests/fixtures/cli/job.json")).unwrap();
+        let Value::Object(changes) = changes else { panic!("changes are an object") };
+        job.as_object_mut().unwrap().extend(changes);
+        serde_json::from_value(job).unwrap()
+    }
+
+    fn failed() -> Job {
+        job(json!({
+            "number": 139, "status": "failed", "outcome": "failed", "title": null, "prUrl": null, "prNumber": null,
+            "reason": {
+                "code": "verify_failed", "message": "A verification command failed; nothing was pushed. exit 1",
+                "hint": "look at its output: offshoot logs 139; the work is kept", "retryable": true
+            },
+            "verify": [{ "command": "cargo test", "exitCode": 1, "durationMs": 130_000 }],
+            "worktreePath": "/w/acme/widg/job-9x1m4c", "warnings": ["one\u{1b}[2J", "two"],
+            "callback": { "state": "none", "tries": 0, "lastStatus": null },
+        }))
+    }
+
+    #[test]
+    fn the_list_says_why_each_job_is_where_it_is() {
+        let live = json!({ "completedAt": null, "outcome": null, "prNumber": null });
+        let with = |more: Value| {
+            let mut changes = live.clone();
+            changes.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            job(changes)
+        };
+        let jobs = [
+            with(json!({ "number": 144, "status": "queued", "startedAt": null, "title": null,
+                         "waiting": { "for": "usage_limit", "until": "2026-11-21T14:00:00.000Z" } })),
+            with(json!({ "number": 143, "status": "running", "phase": "opening_pr",
+                         "usage": { "inputTokens": 0, "outputTokens": 0, "cacheReadTokens": 0, "cacheWriteTokens": 0,
+                                    "costUsd": null, "turns": 0, "durationMs": 0 } })),
+            job(json!({})),
+            failed(),
+        ];
+        let captured = Captured::default();
+        let mut out = captured.output(Style::default());
+        let rows = jobs.iter().map(|job| viewpoint().job_row(&job.summary)).collect();
+        out.table(&JOB_COLUMNS, rows, &[]).unwrap();
+        assert_snapshot!(captured.out(), @r"
+        #    STATUS     STATE                                   TITLE           REPO  BRANCH              AGE  TIME  COST   PR
+        144  queued     waits for the usage limit, until 14:00  -               widg  feature/quotes-tab  7m   -     $0.41  -
+        143  running    opening pr                              Add Quotes tab  widg  feature/quotes-tab  7m   6:50  -      -
+        142  completed  pull request                            Add Quotes tab  widg  feature/quotes-tab  7m   5:23  $0.41  #42
+        139  failed     verify_failed                           -               widg  feature/quotes-tab  7m   5:23  $0.41  -
+        ");
+    }
+
+    #[test]
+    fn a_job_is_shown_with_what_to_type_next() {
+        assert_snapshot!(viewpoint().job(&job(json!({})), true), @r"
+        #142  Add Quotes tab  COMPLETED: pull request
+          repo      acme/widg
+          branch    feature/quotes-tab  <- main@9c1f2ab
+          took      5:23   cost $0.41   agent claude
+          changed   6 files, +180 -12
+          pr        https://github.com/acme/widg/pull/42
+          callback  delivered (1 try, last answer 200)
+          id        job-7fk2qdabcd234567  by admin
+          attempt   1  09:40 - 09:45  -
+          prompt    Implement the Quotes tab on the Site view
+          next      offshoot logs 142
+        ");
+        assert_snapshot!(human::printable(&viewpoint().job(&failed(), false)), @r"
+        #139  Implement the Quotes tab on the Site view  FAILED: verify_failed
+          repo      acme/widg
+          branch    feature/quotes-tab  <- main@9c1f2ab
+          took      5:23   cost $0.41   agent claude
+          why       A verification command failed; nothing was pushed. exit 1
+          changed   6 files, +180 -12
+          verify    cargo test  exit 1  2:10
+          warning   one [2J
+                    two
+          worktree  /w/acme/widg/job-9x1m4c
+          id        job-7fk2qdabcd234567  by admin
+          next      look at its output: offshoot logs 139; the work is kept
+                    offshoot retry 139
+        ");
+        let dry = job(json!({ "outcome": "dry_run", "prUrl": null }));
+        assert_eq!(next_commands(&dry.summary)[0], "offshoot retry 142 --publish");
+    }
+
+    #[test]
+    fn a_message_of_several_lines_stays_in_its_column() {
+        let message = json!({ "seq": 1, "type": "stdout", "createdAt": "2026-11-21T12:00:02.000Z",
+                              "content": "I will look\n  at it\u{1b}[31m\n" });
+        let message = serde_json::from_value(message).unwrap();
+        assert_snapshot!(viewpoint().message(&message), @r"
+        12:00:02  stdout  I will look
+                            at it [31m
+        ");
+    }
+
+    #[test]
+    fn another_day_is_named() {
+        let at = |text| UtcTime::parse(text).unwrap();
+        assert_eq!(viewpoint().clock(at("2026-11-21T23:59:00Z")), "23:59");
+        assert_eq!(viewpoint().clock(at("2026-11-22T00:01:00Z")), "2026-11-22 00:01");
+    }
+
+    #[test]
+    fn colour_is_only_where_it_is_wanted() {
+        for (colour_out, expected) in [(false, false), (true, true)] {
+            let captured = Captured::default();
+            let mut out: Output = captured.output(Style { colour_out, ..Style::default() });
+            let rows = vec![vec!["1".to_owned(), "failed\u{1b}[2J".to_owned()]];
+            out.table(&["#", "STATUS"], rows, &[tone(Status::Failed)]).unwrap();
+            assert_eq!(captured.out().contains("\u{1b}["), expected, "{:?}", captured.out());
+            assert!(!captured.out().contains("\u{1b}[2J"));
         }
     }
 }

@@ -2,6 +2,7 @@ mod agent;
 mod agent_transcripts;
 mod cli;
 mod cli_api;
+mod cli_fake;
 mod config;
 mod config_example;
 mod config_secrets;

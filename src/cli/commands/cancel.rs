@@ -30,13 +30,13 @@ pub(super) async fn run(flags: &CancelFlags, context: &mut Context<'_>) -> Resul
 fn refused(error: ApiError, job: &str) -> CliError {
     match &error {
         // A job that is over is in the wrong state, which scripts tell from a malformed request.
-        ApiError::Invalid { problem } if problem.status == 400 => {
-            CliError::from(error).of_kind(ErrorKind::Conflict).hint("look at it", format!("offshoot show {job}"))
-        }
-        ApiError::Busy { problem, .. } if problem.status == 503 => {
-            let detail = problem.detail.clone();
-            CliError::new(ErrorKind::TimedOut, detail).hint("the request stands; look", format!("offshoot show {job}"))
-        }
+        ApiError::Invalid { problem } if problem.status == 400 => CliError::from(error)
+            .of_kind(ErrorKind::Conflict)
+            .hint("look at it", format!("offshoot show {job}")),
+        // Its end takes longer than a request should; it will be cancelled all the same.
+        ApiError::Busy { problem, .. } if problem.status == 503 => CliError::from(error)
+            .of_kind(ErrorKind::TimedOut)
+            .hint("look at it", format!("offshoot show {job}")),
         _ => which_job(error),
     }
 }

@@ -71,10 +71,7 @@ async fn add(flags: ClientAddFlags, context: &mut Context<'_>) -> Result<Ended, 
         os_client_id: flags.os_client_id,
         options: None,
     };
-    let created = context.api.create_client(&request, &context.clock.random_uuid()).await.map_err(|error| {
-        let error = CliError::from(error);
-        if error.kind == ErrorKind::Conflict { error.hint("see it", "offshoot client ls") } else { error }
-    })?;
+    let created = context.api.create_client(&request, &context.clock.random_uuid()).await?;
     if context.out.is_json() {
         context.out.json(&created)?;
         return Ok(Ended::Done);
@@ -82,7 +79,9 @@ async fn add(flags: ClientAddFlags, context: &mut Context<'_>) -> Result<Ended, 
     let client = &created.client;
     let full = format!("{}/{}", client.github_org, client.github_repo);
     let branch = client.default_branch.as_deref().unwrap_or("its default branch");
-    context.out.line(&format!("Registered {full} as {} ({}), work starts from {branch}", client.name, client.id))?;
+    context
+        .out
+        .line(&format!("Registered {full} as {} ({}), work starts from {branch}", client.name, client.id))?;
     for warning in &created.warnings {
         context.out.say(&format!("warning: {warning}"));
     }
@@ -128,8 +127,10 @@ async fn show(name: &str, context: &mut Context<'_>) -> Result<Ended, CliError> 
 fn sheet(detail: &ClientDetail, view: &crate::cli::views::Viewpoint) -> String {
     let client = &detail.client;
     let disk = detail.disk_bytes.map_or_else(|| "-".to_owned(), human::size);
-    let fetched = detail.last_fetched_at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", view.age(at)));
-    let mut text = format!("{}  {}/{}  {}", client.name, client.github_org, client.github_repo, state(client));
+    let fetched =
+        detail.last_fetched_at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", view.age(at)));
+    let mut text =
+        format!("{}  {}/{}  {}", client.name, client.github_org, client.github_repo, state(client));
     let rows = [
         ("id", client.id.clone()),
         ("base", client.default_branch.clone().unwrap_or_else(|| "the remote's default branch".to_owned())),

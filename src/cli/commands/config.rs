@@ -9,11 +9,20 @@ use crate::cli::output::Output;
 use crate::config::{Config, Environment};
 
 /// Prints every key with its value, secrets masked.
-pub(in crate::cli) fn show(global: &Global, origin: bool, env: &Environment, out: &mut Output) -> Result<(), CliError> {
+pub(in crate::cli) fn show(
+    global: &Global,
+    origin: bool,
+    env: &Environment,
+    out: &mut Output,
+) -> Result<(), CliError> {
     let config = match connection::load(global, env) {
         Ok(config) => config,
         // The usual hint is this very command.
-        Err(error) => return Err(CliError::new(error.kind, error.message).hint("see every key", "offshoot config --help")),
+        Err(error) => {
+            return Err(
+                CliError::new(error.kind, error.message).hint("see every key", "offshoot config --help")
+            );
+        }
     };
     let file = Config::file(env, global.config.as_deref()).map(|(path, _)| path);
     if out.is_json() {

@@ -77,7 +77,11 @@ pub(super) async fn tell(
             return Ok(job.value);
         }
         if !wondered && silent_since.elapsed() > SILENCE {
-            context.out.say(&format!("nothing was said for a minute; #{} is {}", job.value.summary.number, view.state(&job.value.summary)));
+            context.out.say(&format!(
+                "nothing was said for a minute; #{} is {}",
+                job.value.summary.number,
+                view.state(&job.value.summary)
+            ));
             wondered = true;
         }
         match watch::news(context, &job, LOOK_EVERY).await {

@@ -6,8 +6,8 @@ use super::{Context, client, queue};
 use crate::api_client::JobQuery;
 use crate::cli::args::LsFlags;
 use crate::cli::error::{CliError, Ended};
-use crate::cli::views::{JOB_COLUMNS, tone};
 use crate::cli::human;
+use crate::cli::views::{JOB_COLUMNS, tone};
 
 pub(super) async fn run(flags: LsFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
     let mut query = JobQuery { limit: Some(flags.limit), offset: Some(flags.offset), ..JobQuery::default() };
@@ -74,7 +74,9 @@ fn set_instant(place: &mut Option<String>, text: &str, now_ms: i64) -> Result<Op
     let instant = match human::parse_duration(text) {
         Ok(ago) => {
             let ms = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
-            jiff::Timestamp::from_millisecond(now_ms).ok().and_then(|now| now.checked_sub(ms.milliseconds()).ok())
+            jiff::Timestamp::from_millisecond(now_ms)
+                .ok()
+                .and_then(|now| now.checked_sub(ms.milliseconds()).ok())
         }
         Err(_) => text.parse().ok(),
     };

@@ -206,6 +206,9 @@ mod tests {
         assert_eq!(sent(&["p"]), serde_json::json!({ "prompt": "p" }));
         let all = sent(&["p", "-b", "x", "--timeout", "2h", "--dry-run", "--label", "a", "--label", "b"]);
         assert_eq!((&all["branchName"], &all["labels"]), (&"x".into(), &serde_json::json!(["a", "b"])));
-        assert_eq!((&all["options"]["timeoutSeconds"], &all["options"]["publish"]), (&7_200.into(), &"none".into()));
+        assert_eq!(
+            (&all["options"]["timeoutSeconds"], &all["options"]["publish"]),
+            (&7_200.into(), &"none".into())
+        );
     }
 }

@@ -26,7 +26,11 @@ pub(super) enum News {
 
 /// Waits up to `wait` until a job is no longer what `known` says. A server that does not hold the request open does not
 /// make this a busy loop.
-pub(super) async fn news(context: &Context<'_>, known: &Tagged<Job>, wait: Duration) -> Result<News, ApiError> {
+pub(super) async fn news(
+    context: &Context<'_>,
+    known: &Tagged<Job>,
+    wait: Duration,
+) -> Result<News, ApiError> {
     let asked_at = tokio::time::Instant::now();
     let job = &known.value.summary.id;
     let answer = match &known.etag {
