@@ -23,22 +23,23 @@ pub(super) struct Cli {
 #[derive(Clone, Debug, Args)]
 pub(super) struct Global {
     /// Print JSON in the shapes of the HTTP API.
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = "Everywhere")]
     pub(super) json: bool,
     /// Use the server at this address instead of OFFSHOOT_URL or the configured one.
-    #[arg(long, global = true, value_name = "URL")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "URL")]
     pub(super) url: Option<String>,
     /// Read this configuration file instead of the usual one.
-    #[arg(long, global = true, value_name = "FILE")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_name = "FILE")]
     pub(super) config: Option<PathBuf>,
     /// Say when to use colour; NO_COLOR is obeyed as well.
-    #[arg(long, global = true, value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
+    #[arg(long, global = true, help_heading = "Everywhere", value_enum, default_value_t = Colour::Auto, value_name = "WHEN")]
     pub(super) color: Colour,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Colour {
-    /// When the output is a terminal.
+    // Plain comments: documented values would turn every help into the long form.
+    // When the output is a terminal.
     Auto,
     Always,
     Never,
@@ -333,6 +334,21 @@ mod tests {
             }
             commands.extend(command.get_subcommands().cloned());
         }
+    }
+
+    /// The whole reference, so that a change of it is seen.
+    #[test]
+    fn every_help_text() {
+        let mut reference = String::new();
+        let mut commands = vec![Cli::command().bin_name("offshoot")];
+        while let Some(mut command) = commands.pop() {
+            command.build();
+            let help = command.clone().term_width(100).render_long_help();
+            reference.push_str(&format!("{help}\n----\n"));
+            let below: Vec<_> = command.get_subcommands().cloned().collect();
+            commands.extend(below.into_iter().rev());
+        }
+        insta::assert_snapshot!(reference);
     }
 
     #[test]

@@ -101,7 +101,7 @@ pub struct CliError {
     /// Further lines that belong to the message.
     details: Vec<String>,
     hints: Vec<Hint>,
-    problem: Option<Problem>,
+    problem: Option<Box<Problem>>,
 }
 
 impl CliError {
@@ -162,7 +162,7 @@ impl CliError {
 
     /// The problem document of the server, or one of our own in its shape (`status` 0: no server spoke).
     pub(super) fn to_problem(&self) -> Problem {
-        self.problem.clone().unwrap_or_else(|| {
+        self.problem.as_deref().cloned().unwrap_or_else(|| {
             let detail =
                 self.details.iter().fold(self.message.clone(), |text, line| format!("{text}; {line}"));
             Problem::new(0, self.kind.code(), "The command failed", &detail)
@@ -208,7 +208,7 @@ impl From<ApiError> for CliError {
             }
             ApiError::NotFound(_) | ApiError::Invalid { .. } => cli_error,
         };
-        Self { problem: error.problem().cloned(), ..cli_error }
+        Self { problem: error.problem().cloned().map(Box::new), ..cli_error }
     }
 }
 

@@ -164,7 +164,7 @@ impl Output {
         if self.style.colour_out {
             table.enforce_styling();
         }
-        table.set_header(head.iter().map(|title| Cell::new(title)));
+        table.set_header(head.iter().map(Cell::new));
         for (index, row) in rows.into_iter().enumerate() {
             let tone = tones.get(index).copied().flatten().filter(|_| self.style.colour_out);
             table.add_row(row.iter().enumerate().map(|(column, text)| {

@@ -200,6 +200,31 @@ async fn following_outlives_a_restart_of_the_server() {
 }
 
 #[tokio::test]
+async fn an_interrupted_watcher_says_that_the_job_goes_on() {
+    let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
+    let fake = Fake::start(move |seen, _| {
+        if seen.line.contains("/messages?") {
+            let _ = asked.send(());
+            return page(&[]);
+        }
+        Answer::json(200, &job(&json!({ "status": "running", "phase": "agent", "completedAt": null })))
+    })
+    .await;
+    let child = command(&fake.url, &["logs", "142", "-f"]).spawn().unwrap();
+    // The second look comes after a wait in which the signal's receiver is in place.
+    for _ in 0..2 {
+        tokio::time::timeout(DEADLINE, was_asked.recv()).await.expect("it follows").unwrap();
+    }
+    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
+    let output =
+        tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("ends in time").unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("job #142 goes on") && said.contains("offshoot cancel 142"), "{said}");
+}
+
+#[tokio::test]
 async fn the_list_is_a_table_without_colour_in_a_pipe() {
     let fake = Fake::start(|seen, _| match seen.line.split('?').next().unwrap() {
         "GET /jobs" => Answer::json(200, &json!({ "jobs": [job(&json!({}))], "total": 3, "limit": 1, "offset": 0, "nextCursor": "x" })),

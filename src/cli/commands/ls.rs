@@ -58,8 +58,8 @@ fn read_term(term: &str, now_ms: i64, query: &mut JobQuery) -> Result<Option<Str
         "branch" => &mut query.branch,
         "label" => &mut query.label,
         "by" => &mut query.submitted_by,
-        "since" => return Ok(set_instant(&mut query.since, &value, now_ms)?),
-        "until" => return Ok(set_instant(&mut query.until, &value, now_ms)?),
+        "since" => return set_instant(&mut query.since, &value, now_ms),
+        "until" => return set_instant(&mut query.until, &value, now_ms),
         _ => {
             return Err(CliError::usage(format!("{name:?} is nothing that jobs are listed by"))
                 .hint("see what is", "offshoot ls --help"));
