@@ -343,7 +343,7 @@ mod tests {
         let mut commands = vec![Cli::command().bin_name("offshoot")];
         while let Some(mut command) = commands.pop() {
             command.build();
-            let help = command.clone().term_width(100).render_long_help();
+            let help = command.clone().term_width(100).render_help();
             reference.push_str(&format!("{help}\n----\n"));
             let below: Vec<_> = command.get_subcommands().cloned().collect();
             commands.extend(below.into_iter().rev());

@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::error::Problem;
 use super::values::Values;
-use crate::domain::options::{is_entry_name, is_settable, may_reach_agent};
+use crate::domain::options::{is_settable, may_reach_agent};
 
 /// The protocol that an agent program speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,10 +94,7 @@ pub(super) fn build(
         .map(|kind| (kind.as_str().to_owned(), AgentEntry::ready_made(kind)))
         .collect();
     for name in values.names("agents") {
-        if !is_entry_name(&name) {
-            let rule = "must be named with 1 to 64 characters of a-z, 0-9, - and _";
-            values.problems.push(Problem::new(format!("agents.{name}"), rule));
-        } else if let Some(entry) = one(values, &name, secrets) {
+        if let Some(entry) = one(values, &name, secrets) {
             agents.insert(name, entry);
         }
     }

@@ -16,6 +16,7 @@
 //! and against real bare repositories for the local forge.
 
 mod answer;
+mod client;
 mod ensure;
 mod error;
 mod gate;
@@ -25,9 +26,10 @@ mod local;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
+pub use client::{HttpLimits, http_client};
 pub use ensure::{EnsureWaits, ensure_pull_request};
 pub use error::{ForgeError, Refusal};
-pub use github::{GitHub, GitHubAuth, HttpLimits, http_client};
+pub use github::{GitHub, GitHubAuth};
 pub use local::{LocalForge, LocalPullRequest};
 
 /// `org/repo`, as the forge spells it.
@@ -80,7 +82,10 @@ pub struct PullRequest {
 pub trait Forge: Send + Sync {
     /// # Errors
     /// [`ForgeError::NotFound`] when there is none or the credential cannot see it.
-    fn repository<'a>(&'a self, name: &'a RepositoryName) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>>;
+    fn repository<'a>(
+        &'a self,
+        name: &'a RepositoryName,
+    ) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>>;
 
     /// The open pull request of exactly this head and base.
     fn find_pull_request<'a>(
@@ -91,7 +96,10 @@ pub trait Forge: Send + Sync {
     ) -> BoxFuture<'a, Result<Option<PullRequest>, ForgeError>>;
 
     /// Asks once for a new pull request. Callers want [`ensure_pull_request`].
-    fn open_pull_request<'a>(&'a self, new: &'a NewPullRequest) -> BoxFuture<'a, Result<PullRequest, ForgeError>>;
+    fn open_pull_request<'a>(
+        &'a self,
+        new: &'a NewPullRequest,
+    ) -> BoxFuture<'a, Result<PullRequest, ForgeError>>;
 
     /// Adds labels; `Some` is a warning why that did not work.
     fn add_labels<'a>(

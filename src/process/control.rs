@@ -12,6 +12,9 @@ use super::{ProcessError, StepDir, system};
 /// A shim answers from its poll loop within milliseconds, unless the disk holds up a write to the log.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
 
+/// Between two tries to connect to a shim that lives.
+const CONNECT_LOOK: Duration = Duration::from_millis(20);
+
 /// Longest answer: an exit record.
 const ANSWER_BYTES_MAX: u64 = 8 << 10;
 
@@ -98,18 +101,29 @@ impl Control {
 
     async fn ask(&self, request: &[u8]) -> Result<String, ProcessError> {
         let asked = async {
-            let mut stream = UnixStream::connect(self.step.socket()).await?;
-            stream.write_all(request).await?;
-            read_line(&mut stream).await
+            let mut stream = self.connect().await?;
+            stream.write_all(request).await.map_err(|_| ProcessError::Gone)?;
+            read_line(&mut stream).await.map_err(|_| ProcessError::Gone)
         };
-        let line = match tokio::time::timeout(ANSWER_MAX, asked).await {
-            Ok(Ok(line)) => line,
-            Ok(Err(_)) => return Err(ProcessError::Gone),
-            Err(_) => return Err(ProcessError::Deadline(ANSWER_MAX.as_secs())),
-        };
+        let line = tokio::time::timeout(ANSWER_MAX, asked)
+            .await
+            .map_err(|_| ProcessError::Deadline(ANSWER_MAX.as_secs()))??;
         match line.strip_prefix("no ") {
             Some(why) => Err(ProcessError::Refused(why.to_owned())),
             None => Ok(line),
+        }
+    }
+
+    /// A shim that was released a moment ago has no socket yet; one that is ending may have none any more.
+    async fn connect(&self) -> Result<UnixStream, ProcessError> {
+        loop {
+            if let Ok(stream) = UnixStream::connect(self.step.socket()).await {
+                return Ok(stream);
+            }
+            if !matches!(inspect(&self.step)?, StepState::Running(_)) {
+                return Err(ProcessError::Gone);
+            }
+            tokio::time::sleep(CONNECT_LOOK).await;
         }
     }
 }

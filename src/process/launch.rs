@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin};
 
+use super::inspect::{StepState, inspect};
 use super::scope::{Scope, ScopeUse};
 use super::shim::{GO, READY};
 use super::spec::{CommandSpec, ShimIdentity};
@@ -64,8 +65,15 @@ impl Launcher {
         spec.check()?;
         ensure_dir(step.dir())?;
         ensure_dir(step.run_dir())?;
-        if step.exit().exists() || step.log().exists() {
-            return Err(ProcessError::Refused("the step was released before".to_owned()));
+        match inspect(step)? {
+            StepState::NotStarted => {}
+            StepState::NotReleased => remove_empty_log(step)?,
+            StepState::Running(_) => {
+                return Err(ProcessError::Refused("a supervisor of this step lives".to_owned()));
+            }
+            StepState::Exited(_) | StepState::Lost(_) => {
+                return Err(ProcessError::Refused("the step was released before".to_owned()));
+            }
         }
         spec.store(step)?;
         let program = self.program_path()?;
@@ -142,6 +150,17 @@ async fn wait_until_ready(child: &mut Child) -> Result<(), ProcessError> {
     } else {
         message.trim().to_owned()
     }))
+}
+
+/// A shim that died between the beginning of the log and its first record has spent nothing, but its log would
+/// stand in the way.
+fn remove_empty_log(step: &StepDir) -> Result<(), ProcessError> {
+    match std::fs::remove_file(step.log()) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(ProcessError::Io { what: "cannot remove an empty log", source })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Only for the own user: specs may hold keys, sockets take orders.

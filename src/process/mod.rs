@@ -11,7 +11,7 @@
 //! Fails: before the release with a [`ProcessError`] and nothing spent; after it never silently, as the
 //! [`ExitRecord`] names the cause. A shim that was killed leaves no record: then [`StepState::Lost`], and
 //! [`end_lost_tree`] does what can be done from outside (marker variable and working directory), which is best
-//! effort where there is no systemd scope. On macOS the tree is found by parentage and process group only.
+//! effort where there is no systemd scope. On macOS the tree is found by parentage only.
 //!
 //! Tested: frames, reader and writer beside the code, with properties; everything else by `tests/it/process.rs`
 //! with real shims and shell scripts as commands. A golden file holds log format 1.

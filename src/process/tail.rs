@@ -12,8 +12,8 @@ use super::{ProcessError, StepDir};
 /// How long a new record may stay unseen when no bell rings.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// The same once the bell was closed: most likely the shim is just ending.
-const LOOK_WHEN_DEAF: Duration = Duration::from_millis(100);
+/// The same at first when there is no bell: the shim is just beginning or just ending. Doubles up to [`LOOK`].
+const LOOK_WITHOUT_BELL: Duration = Duration::from_millis(10);
 
 /// What comes out of a [`Tail`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -37,8 +37,8 @@ pub struct Tail {
     step: StepDir,
     chain: LogChain,
     bell: Option<UnixStream>,
-    /// The shim has just closed the bell, though it lives: do not connect again at once.
-    deaf: bool,
+    /// How long to wait before the next try to connect.
+    pause: Duration,
     /// The state in which nothing more is written; what is read after it was seen is all there is.
     last: Option<StepState>,
     torn_told: bool,
@@ -54,7 +54,7 @@ impl Tail {
             step: step.clone(),
             chain,
             bell: None,
-            deaf: false,
+            pause: LOOK_WITHOUT_BELL,
             last: None,
             torn_told: false,
             ended: false,
@@ -105,28 +105,31 @@ impl Tail {
 
     /// Until the bell rings, the shim is gone, or it is time to look anyway.
     async fn wait(&mut self) {
-        if std::mem::take(&mut self.deaf) {
-            tokio::time::sleep(LOOK_WHEN_DEAF).await;
-            return;
+        if self.bell.is_none() {
+            self.bell = watch(&self.step).await;
         }
-        let rung = async {
-            if self.bell.is_none() {
-                let Ok(mut stream) = UnixStream::connect(self.step.socket()).await else {
-                    return std::future::pending().await;
-                };
-                // The answer to this counts as the first ring, so nothing written meanwhile is missed.
-                let _ = stream.write_all(b"1 watch\n").await;
-                self.bell = Some(stream);
+        if let Some(bell) = &self.bell {
+            match tokio::time::timeout(LOOK, heard(bell)).await {
+                Ok(true) => self.pause = LOOK_WITHOUT_BELL,
+                Ok(false) => self.bell = None,
+                Err(_) => {}
             }
-            if let Some(bell) = &self.bell
-                && !heard(bell).await
-            {
-                self.bell = None;
-                self.deaf = true;
-            }
-        };
-        let _ = tokio::time::timeout(LOOK, rung).await;
+        }
+        if self.bell.is_none() {
+            tokio::time::sleep(self.pause).await;
+            self.pause = LOOK.min(self.pause * 2);
+        }
     }
+}
+
+/// A connection on which the shim rings. Its answer counts as the first ring, so nothing written meanwhile is missed.
+async fn watch(step: &StepDir) -> Option<UnixStream> {
+    let asked = async {
+        let mut stream = UnixStream::connect(step.socket()).await?;
+        stream.write_all(b"1 watch\n").await?;
+        Ok::<_, std::io::Error>(stream)
+    };
+    tokio::time::timeout(LOOK, asked).await.ok()?.ok()
 }
 
 /// Empties the bell. False: the shim has closed it.

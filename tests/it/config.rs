@@ -41,7 +41,10 @@ fn faults(result: Result<Config, ConfigError>) -> Vec<String> {
 fn nothing_said_gives_the_defaults() {
     let config = load(&[], "").unwrap();
     assert_eq!(config.server.address().to_string(), "127.0.0.1:3456");
-    assert_eq!((config.server.max_concurrent_jobs, config.server.queue_max, config.server.drain_seconds), (2, 1000, 30));
+    assert_eq!(
+        (config.server.max_concurrent_jobs, config.server.queue_max, config.server.drain_seconds),
+        (2, 1000, 30)
+    );
     assert_eq!(config.paths.data_dir, Path::new("/home/ada/.local/share/offshoot"));
     assert_eq!(config.paths.repos_dir, config.paths.data_dir.join("repos"));
     assert_eq!(config.paths.run_dir(), config.paths.data_dir.join("run"));
@@ -98,12 +101,15 @@ fn every_frozen_name_is_read() {
 
 #[test]
 fn every_fixed_key_has_a_variable() {
-    // A wrong value must be noticed at the right key: that proves the name without knowing each key's range.
+    // A bell fits no key at all and must be noticed at the right one.
     let config = load(&[], "").unwrap();
     for row in config.rows().iter().filter(|row| !row.key.starts_with("agents.")) {
         let name = format!("OFFSHOOT_{}", row.key.replace('.', "_").to_uppercase());
         let found = faults(load(&[(&name, "\u{7}")], ""));
-        assert!(found.iter().any(|fault| fault.starts_with(&format!("{} ({name})", row.key))) || found.is_empty(), "{name}: {found:?}");
+        assert!(
+            found.iter().any(|fault| fault.starts_with(&format!("{} ({name})", row.key))),
+            "{name}: {found:?}"
+        );
     }
 }
 
@@ -169,38 +175,66 @@ fn all_faults_are_told_at_once_with_the_place_of_each() {
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
+/// A faulty file, and how the message about it begins.
+const FAULTY: &[(&str, &str)] = &[
+    ("[server]\nbind = \"example.org\"", "server.bind (file, line 2) must be an IP address"),
+    ("[server]\nallowed_hosts = [\"a/b\"]", "server.allowed_hosts (file, line 2) must hold host names"),
+    ("[server]\nport = \"3456\"", "server.port (file, line 2) must be a whole number"),
+    ("[paths]\nrepos_dir = \"/a/../b\"", "paths.repos_dir (file, line 2) must be an absolute path"),
+    (
+        "[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"",
+        "paths.repos_dir (file, line 2) must not be paths.worktrees_dir",
+    ),
+    ("[github]\napi_url = \"ftp://x\"", "github.api_url (file, line 2) must be an http or https URL"),
+    ("[github]\napi_url = \"https://me:pw@x\"", "github.api_url (file, line 2) must be an http or https URL"),
+    ("[github]\nclone_url = \"https://github.com/x\"", "github.clone_url (file, line 2) must contain {org}"),
+    ("[github]\nclone_url = \"ext::sh -c {org}{repo}\"", "github.clone_url (file, line 2) must be an https"),
+    ("[github]\nclone_url = \"-oProxy:{org}/{repo}\"", "github.clone_url (file, line 2) must be an https"),
+    (
+        "[github]\nclone_url = \"https://t0ken@h/{org}/{repo}\"",
+        "github.clone_url (file, line 2) must not contain",
+    ),
+    ("[git]\nauthor_name = \"a <b>\"", "git.author_name (file, line 2) must be one line"),
+    ("[agents.mine]\ncommand = \"x\"", "agents.mine.kind must be set"),
+    ("[agents.mine]\nkind = \"command\"", "agents.mine.command must be set"),
+    (
+        "[agents.claude]\ncommand = \"./claude\"",
+        "agents.claude.command (file, line 2) must be an absolute path",
+    ),
+    (
+        "[agents.claude]\nenv = [\"WEBHOOK_SECRET\"]",
+        "agents.claude.env (file, line 2) must not name WEBHOOK_SECRET",
+    ),
+    (
+        "[agents.claude.set_env]\nA = { secret = \"no\" }",
+        "agents.claude.set_env (file, line 1) names the secret no",
+    ),
+    ("[defaults]\nagent = \"nobody\"", "defaults.agent (file, line 2) names the agent nobody"),
+    ("[defaults]\nmax_attempts = 11", "defaults.max_attempts (file, line 2) must be a whole number"),
+    (
+        "[defaults]\nset_env = { A = \"a\" }",
+        "defaults.set_env (file, line 2) can be set for a client or a profile",
+    ),
+    (
+        "[defaults]\ncopy_files = [\"ok\", \"../x\"]",
+        "defaults.copy_files (file, line 2) is wrong: entry 2 must be",
+    ),
+    ("[profiles.p]\nset_env = { A = \"a\" }", "profiles.p.set_env names the secret a"),
+    (
+        "[callbacks]\nprevious_secret = \"x\"",
+        "callbacks.previous_secret (file, line 2) needs callbacks.secret",
+    ),
+    ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
+    ("[policy]\nsecrets = \"deny\"", "policy.secrets (file, line 2) is not supported yet (not_supported)"),
+    ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
+    ("[agents.Big]\nkind = \"claude\"", "agents.Big must be named with"),
+    ("[secrets]\n\"a b\" = \"x\"", "secrets.a b must be named with"),
+    ("[server\n", "the configuration file (file, line 1) is not TOML"),
+];
+
 #[test]
 fn what_breaks_a_rule_is_refused() {
-    let table = [
-        ("[server]\nbind = \"example.org\"", "server.bind (file, line 2) must be an IP address"),
-        ("[server]\nallowed_hosts = [\"a/b\"]", "server.allowed_hosts (file, line 2) must hold host names"),
-        ("[server]\nport = \"3456\"", "server.port (file, line 2) must be a whole number"),
-        ("[paths]\nrepos_dir = \"/a/../b\"", "paths.repos_dir (file, line 2) must be an absolute path"),
-        ("[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"", "paths.repos_dir (file, line 2) must not be paths.worktrees_dir"),
-        ("[github]\napi_url = \"ftp://x\"", "github.api_url (file, line 2) must be an http or https URL"),
-        ("[github]\napi_url = \"https://me:pw@x\"", "github.api_url (file, line 2) must be an http or https URL"),
-        ("[github]\nclone_url = \"https://github.com/x\"", "github.clone_url (file, line 2) must contain {org}"),
-        ("[github]\nclone_url = \"ext::sh -c {org}{repo}\"", "github.clone_url (file, line 2) must be an https"),
-        ("[github]\nclone_url = \"-oProxy:{org}/{repo}\"", "github.clone_url (file, line 2) must be an https"),
-        ("[github]\nclone_url = \"https://t0ken@h/{org}/{repo}\"", "github.clone_url (file, line 2) must not contain"),
-        ("[git]\nauthor_name = \"a <b>\"", "git.author_name (file, line 2) must be one line"),
-        ("[agents.mine]\ncommand = \"x\"", "agents.mine.kind must be set"),
-        ("[agents.mine]\nkind = \"command\"", "agents.mine.command must be set"),
-        ("[agents.claude]\ncommand = \"./claude\"", "agents.claude.command (file, line 2) must be an absolute path"),
-        ("[agents.claude]\nenv = [\"WEBHOOK_SECRET\"]", "agents.claude.env (file, line 2) must not name WEBHOOK_SECRET"),
-        ("[agents.claude.set_env]\nA = { secret = \"no\" }", "agents.claude.set_env (file, line 1) names the secret no"),
-        ("[defaults]\nagent = \"nobody\"", "defaults.agent (file, line 2) names the agent nobody"),
-        ("[defaults]\nmax_attempts = 11", "defaults.max_attempts (file, line 2) must be a whole number"),
-        ("[defaults]\nset_env = { A = \"a\" }", "defaults.set_env (file, line 2) can be set for a client or a profile"),
-        ("[defaults]\ncopy_files = [\"ok\", \"../x\"]", "defaults.copy_files (file, line 2) is wrong: entry 2 must be"),
-        ("[profiles.p]\nset_env = { A = \"a\" }", "profiles.p.set_env names the secret a"),
-        ("[callbacks]\nprevious_secret = \"x\"", "callbacks.previous_secret (file, line 2) needs callbacks.secret"),
-        ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
-        ("[policy]\nsecrets = \"deny\"", "policy.secrets (file, line 2) is not supported yet (not_supported)"),
-        ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
-        ("[server\n", "the configuration file (file, line 1) is not TOML"),
-    ];
-    for (text, expected) in table {
+    for (text, expected) in FAULTY {
         let found = faults(load(&[], text));
         assert!(found.iter().any(|fault| fault.starts_with(expected)), "{text}\n{found:#?}");
     }
@@ -208,7 +242,13 @@ fn what_breaks_a_rule_is_refused() {
 
 #[test]
 fn good_clone_urls_pass() {
-    for url in ["https://h/{org}/{repo}.git", "ssh://git@h:22/{org}/{repo}", "file:///srv/{org}/{repo}.git", "/srv/{org}/{repo}.git", "me@h:{org}/{repo}"] {
+    for url in [
+        "https://h/{org}/{repo}.git",
+        "ssh://git@h:22/{org}/{repo}",
+        "file:///srv/{org}/{repo}.git",
+        "/srv/{org}/{repo}.git",
+        "me@h:{org}/{repo}",
+    ] {
         assert!(load(&[("OFFSHOOT_GITHUB_CLONE_URL", url)], "").is_ok(), "{url}");
     }
 }
@@ -226,7 +266,8 @@ fn a_data_directory_too_deep_for_sockets_is_refused() {
 fn what_is_not_built_is_said_at_start() {
     let text = "[retention]\nlog_days = 5\n[notify.x]\nkind = \"desktop\"\n[agents.other]\nkind = \"codex\"\n[policy]\nsecrets = \"allow\"";
     let config = load(&[("OFFSHOOT_RIG", "/rig"), ("OFFSHOOT_SECRET", "x")], text).unwrap();
-    let told: Vec<_> = config.warnings().iter().map(|warning| (warning.code, warning.text.as_str())).collect();
+    let told: Vec<_> =
+        config.warnings().iter().map(|warning| (warning.code, warning.text.as_str())).collect();
     let expected = [
         ("unknown_variable", "the variable OFFSHOOT_SECRET means nothing to offshoot and is ignored"),
         ("not_supported", "agents.other.kind (file, line 6): agents of this kind are not supported yet"),
@@ -244,6 +285,8 @@ fn serving_needs_a_secret_that_fits_the_address() {
     let error = load_with(&serving(), &[], "").unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("export AGENT_API_SECRET=$(openssl rand -hex 32)"), "{error}");
+    let also = load_with(&serving(), &[("REPOS_DIR", "x")], "").unwrap_err();
+    assert_eq!(also.problems.len(), 2, "a missing secret is told together with other faults: {also}");
     for address in ["0.0.0.0", "::", "192.168.1.2", "::ffff:10.0.0.1"] {
         assert_eq!(code(load_with(&serving(), &bind(address), "")), Err(78), "{address}");
     }
@@ -257,6 +300,18 @@ fn serving_needs_a_secret_that_fits_the_address() {
     assert_eq!(codes, ["exposed", "exposed"]);
     let bare = load_with(&serving(), &[("AGENT_API_SECRET", SECRET)], "").unwrap();
     assert_eq!(bare.warnings()[0].code, "unsigned_callbacks");
+}
+
+#[test]
+fn a_program_on_this_machine_finds_the_server() {
+    for (bind, url) in [
+        ("127.0.0.1", "http://127.0.0.1:3456"),
+        ("0.0.0.0", "http://127.0.0.1:3456"),
+        ("::", "http://[::1]:3456"),
+        ("10.0.0.7", "http://10.0.0.7:3456"),
+    ] {
+        assert_eq!(load(&[("OFFSHOOT_SERVER_BIND", bind)], "").unwrap().server.local_url(), url);
+    }
 }
 
 #[test]
@@ -286,7 +341,8 @@ fn children_see_what_they_need_and_no_more() {
         map.into_keys().map(|name| name.into_string().unwrap()).collect()
     };
     assert_eq!(names(env.for_git()), ["HOME", "LC_ALL", "PATH", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"]);
-    let wanted = ["ANTHROPIC_API_KEY", "AGENT_API_SECRET", "GITHUB_TOKEN", "OFFSHOOT_TOKEN", "XDG_RUNTIME_DIR"];
+    let wanted =
+        ["ANTHROPIC_API_KEY", "AGENT_API_SECRET", "GITHUB_TOKEN", "OFFSHOOT_TOKEN", "XDG_RUNTIME_DIR"];
     let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(names(env.for_agent(&wanted)), ["ANTHROPIC_API_KEY", "HOME", "LC_ALL", "PATH"]);
     assert!(!format!("{env:?}").contains(SECRET));

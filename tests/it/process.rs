@@ -1,15 +1,16 @@
 //! One step from launch to exit record.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use offshoot::process::{
-    Control, ExitCause, Launcher, MessageFate, ProcessError, ScopeUse, ShimProgram, Stdin, StepState, Stream,
-    inspect,
+    Control, ExitCause, Launcher, LogPosition, MessageFate, ProcessError, ScopeLimits, ScopeUse, ShimProgram,
+    Stdin, StepState, Stream, Tail, end_lost_tree, inspect,
 };
 
-use crate::process_rig::{Rig, bytes_of, eventually, finish, text_of, until_says};
+use crate::process_rig::{DEADLINE, Rig, bytes_of, eventually, finish, text_of, until_says};
 
 #[tokio::test]
 async fn a_command_runs_in_its_directory_with_exactly_its_environment() {
@@ -47,7 +48,9 @@ async fn a_command_starts_with_no_signal_blocked_or_ignored_and_no_foreign_descr
         rig.run(&rig.script("grep -E '^Sig(Blk|Ign)' /proc/self/status; exec ls /proc/self/fd")).await;
     let text = text_of(&records, Stream::Stdout);
     let words: Vec<&str> = text.split_whitespace().collect();
-    let ["SigBlk:", blocked, "SigIgn:", ignored, descriptors @ ..] = words.as_slice() else { panic!("{text}") };
+    let ["SigBlk:", blocked, "SigIgn:", ignored, descriptors @ ..] = words.as_slice() else {
+        panic!("{text}")
+    };
     let number = |hex: &str| u64::from_str_radix(hex, 16).unwrap();
     // 32 and 33 belong to the C library, which lets nobody change them.
     assert_eq!((number(blocked), number(ignored) & !(0b11 << 31)), (0, 0), "{text}");
@@ -78,6 +81,8 @@ async fn without_release_nothing_runs_and_the_step_can_be_launched_again() {
     let spec = rig.script("touch ran");
     let launched = rig.launcher.launch(&step, &spec).await.unwrap();
     assert_eq!(inspect(&step).unwrap(), StepState::Running(launched.identity().clone()));
+    let second = rig.launcher.launch(&step, &spec).await.unwrap_err();
+    assert!(matches!(second, ProcessError::Refused(_)), "{second}");
     drop(launched);
     eventually("the shim leaves", || inspect(&step).unwrap() == StepState::NotReleased).await;
     assert!(!rig.worktree().join("ran").exists() && !step.log().exists());
@@ -90,11 +95,50 @@ async fn without_release_nothing_runs_and_the_step_can_be_launched_again() {
 }
 
 #[tokio::test]
+async fn a_log_without_a_record_does_not_stand_in_the_way() {
+    let rig = Rig::new();
+    let step = rig.step();
+    drop(rig.launcher.launch(&step, &rig.script("true")).await.unwrap());
+    eventually("the shim leaves", || inspect(&step).unwrap() == StepState::NotReleased).await;
+    std::fs::write(step.log(), "").unwrap();
+    rig.launcher.launch(&step, &rig.script("true")).await.unwrap().release().await.unwrap();
+    assert_eq!(finish(&step).await.1.code, Some(0));
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_shim_that_has_ended_leaves_no_zombie_in_the_program_that_started_it() {
+    let rig = Rig::new();
+    let (step, shim) = rig.start(&rig.script("true")).await;
+    finish(&step).await;
+    let entry = std::path::PathBuf::from(format!("/proc/{}", shim.pid));
+    let until = tokio::time::Instant::now() + DEADLINE;
+    while entry.exists() {
+        assert!(tokio::time::Instant::now() < until, "still there");
+        // The runtime waits for orphans whenever another child ends.
+        tokio::process::Command::new("true").status().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn a_program_that_is_no_shim_is_a_start_error() {
     let rig = Rig::new();
     let launcher = Launcher::new(ShimProgram::At("/bin/false".into()), ScopeUse::Never);
     let error = launcher.launch(&rig.step(), &rig.script("true")).await.unwrap_err();
     assert!(matches!(error, ProcessError::Start(_)), "{error}");
+}
+
+#[tokio::test]
+async fn where_no_user_manager_answers_a_step_is_started_plainly() {
+    let rig = Rig::new();
+    // Without these two variables nobody finds a manager, on any machine.
+    let scope = ScopeUse::WhereAnswered { environment: BTreeMap::new(), limits: ScopeLimits::default() };
+    let launcher = Launcher::new(ShimProgram::At(env!("CARGO_BIN_EXE_offshoot").into()), scope);
+    assert!(!launcher.uses_scopes().await);
+    let step = rig.step();
+    launcher.launch(&step, &rig.script("exit 6")).await.unwrap().release().await.unwrap();
+    assert_eq!(finish(&step).await.1.code, Some(6));
+    launcher.stop_scope(&step).await;
 }
 
 #[test]
@@ -133,7 +177,6 @@ async fn messages_are_logged_written_once_and_end_with_the_input() {
     spec.stdin = Stdin::Messages;
     let (step, _) = rig.start(&spec).await;
     let control = Control::new(&step);
-    eventually("the socket is there", || step.socket().exists()).await;
     assert_eq!(control.message("m1", b"first\n").await.unwrap(), MessageFate::Written);
     assert_eq!(control.message("m1", b"first\n").await.unwrap(), MessageFate::Written);
     assert_eq!(control.message("m2", b"second\n").await.unwrap(), MessageFate::Written);
@@ -214,4 +257,17 @@ async fn a_shim_that_is_asked_to_leave_ends_its_tree_first() {
     assert_eq!((record.cause, record.survivors), (ExitCause::Stopped, 0));
     assert!(record.code == Some(7) || record.signal == Some(2), "{record:?}");
     drop(records);
+}
+
+#[test]
+fn everything_that_waits_may_move_between_threads() {
+    fn may_move<T: Send>(_: &T) {}
+    let rig = Rig::new();
+    let (step, spec) = (rig.step(), rig.script("true"));
+    let control = Control::new(&step);
+    let mut tail = Tail::open(&step, LogPosition::default());
+    may_move(&rig.launcher.launch(&step, &spec));
+    may_move(&tail.next());
+    may_move(&control.cancel());
+    may_move(&end_lost_tree(&step, std::path::Path::new("/"), Duration::ZERO));
 }

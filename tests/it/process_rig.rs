@@ -1,5 +1,7 @@
 //! Real shims with shell scripts as commands.
 
+#![allow(clippy::unwrap_used, reason = "a test may end here")]
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Mutex;
@@ -137,7 +139,7 @@ pub(crate) async fn until_says(step: &StepDir, text: &str) {
     while !said.contains(text) {
         match next(&mut tail).await {
             Tailed::Record(record) if record.stream == Stream::Stdout => {
-                said.push_str(&String::from_utf8_lossy(&record.payload))
+                said.push_str(&String::from_utf8_lossy(&record.payload));
             }
             Tailed::Record(_) => {}
             other => panic!("ended with {said:?}: {other:?}"),

@@ -1,5 +1,7 @@
 //! What a command started, wherever it went, is gone when the step is over.
 
+#![allow(clippy::unwrap_used, reason = "a test may end here")]
+
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -58,8 +60,29 @@ async fn what_a_command_leaves_in_the_background_is_gone_and_does_not_hold_up_th
     assert!(records.iter().any(|record| record.payload == b"done\n"));
 }
 
+#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn thousands_of_short_lives_leave_no_zombie_behind() {
+async fn a_marked_process_that_is_no_descendant_any_more_is_ended_too() {
+    let rig = Rig::new();
+    let step = rig.step();
+    // Nobody told the shim of this one: it is a child of the test.
+    let mut stray = std::process::Command::new("sh")
+        .args(["-c", "trap '' INT TERM; echo > ready; while :; do sleep 0.05; done"])
+        .env("OFFSHOOT_STEP", step.name().as_str())
+        .current_dir(rig.worktree())
+        .spawn()
+        .unwrap();
+    eventually("it ignores signals", || rig.worktree().join("ready").exists()).await;
+    let launched = rig.launcher.launch(&step, &rig.script("true")).await.unwrap();
+    launched.release().await.unwrap();
+    let (_, record) = finish(&step).await;
+    assert_eq!((record.cause, record.code, record.survivors), (ExitCause::Exited, Some(0), 0));
+    assert_eq!(stray.wait().unwrap().code(), None, "it was killed");
+    assert_eq!(survivors(&step), []);
+}
+
+#[tokio::test]
+async fn many_short_lives_leave_no_zombie_behind() {
     let rig = Rig::new();
     let (_, shim) = rig
         .start(
@@ -142,7 +165,7 @@ async fn the_ladder_gives_a_command_its_grace_before_it_kills() {
     let mut spec = rig.script(
         "trap '' INT; trap 'echo > said-goodbye; exit 5' TERM; echo up; while :; do sleep 0.02; done",
     );
-    spec.stop_grace = Duration::from_secs(5);
+    spec.stop_grace = Duration::from_secs(3);
     let (step, _) = rig.start(&spec).await;
     until_says(&step, "up").await;
     Control::new(&step).cancel().await.unwrap();

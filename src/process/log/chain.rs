@@ -1,6 +1,5 @@
 //! Reads the log of a step as one: the head, then the tail files as they replace each other.
 
-use std::fs::File;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
@@ -123,8 +122,8 @@ impl LogChain {
 }
 
 fn inode(path: &std::path::Path) -> io::Result<Option<u64>> {
-    match File::open(path) {
-        Ok(file) => Ok(Some(file.metadata()?.ino())),
+    match std::fs::symlink_metadata(path) {
+        Ok(metadata) => Ok(Some(metadata.ino())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
     }

@@ -1,9 +1,11 @@
 //! Reads one log file from an offset, also while it grows.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
+
+use nix::libc;
 
 use super::frame::{BadFrame, Decoded, FRAME_PAYLOAD_BYTES_MAX, HEADER_BYTES, Record, decode};
 
@@ -37,7 +39,10 @@ impl LogReader {
     /// Those of opening a file.
     pub fn open(path: &Path, offset: u64) -> io::Result<Self> {
         let buffer = vec![0; 2 * (FRAME_PAYLOAD_BYTES_MAX + HEADER_BYTES)];
-        Ok(Self { file: File::open(path)?, offset, buffer, pending: 0..0 })
+        // Whatever an unconfined command puts in the place of the log, this neither follows nor waits.
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK;
+        let file = OpenOptions::new().read(true).custom_flags(flags).open(path)?;
+        Ok(Self { file, offset, buffer, pending: 0..0 })
     }
 
     /// Where the next record begins.

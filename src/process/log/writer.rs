@@ -18,6 +18,8 @@ pub(in crate::process) struct LogWriter {
     step: StepDir,
     head_bytes_max: u64,
     file: File,
+    /// The head could not be synced when it was left.
+    head_lost: bool,
     /// The tail file before `file`; still to be synced.
     previous: Option<File>,
     /// End of the last whole frame in `file`.
@@ -45,6 +47,7 @@ impl LogWriter {
             step: step.clone(),
             head_bytes_max,
             file,
+            head_lost: false,
             previous: None,
             offset: 0,
             tails_begun: 0,
@@ -94,6 +97,9 @@ impl LogWriter {
 
     /// Brings everything to the disk. To be called again is no cure: a failed sync may have lost the pages.
     pub(in crate::process) fn sync(&self) -> io::Result<()> {
+        if self.head_lost {
+            return Err(io::Error::other("the head of the log could not be synced"));
+        }
         if let Some(previous) = &self.previous {
             previous.sync_all()?;
         }
@@ -104,8 +110,7 @@ impl LogWriter {
         let frame_bytes = (HEADER_BYTES + payload.len()) as u64;
         if self.tails_begun == 0 {
             if self.offset + frame_bytes > self.head_bytes_max && self.sequence > 0 {
-                self.write(Stream::Cut, &self.head_bytes_max.to_le_bytes())?;
-                self.begin_tail()?;
+                self.leave_head()?;
             }
         } else if self.offset + frame_bytes > TAIL_BYTES_MAX {
             self.begin_tail()?;
@@ -113,22 +118,35 @@ impl LogWriter {
         self.write(stream, payload)
     }
 
-    /// Puts an empty tail file into the slot of the oldest one. Readers that have the old one open keep it.
+    /// The tail file is there before the head says that it goes on there; readers pass over an empty one.
+    fn leave_head(&mut self) -> io::Result<()> {
+        let tail = self.create_tail()?;
+        self.write(Stream::Cut, &self.head_bytes_max.to_le_bytes())?;
+        // Complete from here on, and not at hand at the end.
+        self.head_lost = self.enter(tail).sync_all().is_err();
+        Ok(())
+    }
+
     fn begin_tail(&mut self) -> io::Result<()> {
+        let tail = self.create_tail()?;
+        self.previous = Some(self.enter(tail));
+        Ok(())
+    }
+
+    /// Puts an empty file into the slot of the oldest tail. Readers that have the old one open keep it.
+    fn create_tail(&self) -> io::Result<File> {
         let path = self.step.tail(self.tails_begun % 2);
         let beside = path.with_extension("part");
         let file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
         std::fs::rename(&beside, &path)?;
-        let complete = std::mem::replace(&mut self.file, file);
-        if self.tails_begun == 0 {
-            // The head is complete from here on and will not be at hand at the end.
-            complete.sync_all()?;
-        } else {
-            self.previous = Some(complete);
-        }
+        Ok(file)
+    }
+
+    /// Goes on in `file` and gives back the one before.
+    fn enter(&mut self, file: File) -> File {
         self.offset = 0;
         self.tails_begun += 1;
-        Ok(())
+        std::mem::replace(&mut self.file, file)
     }
 
     fn write(&mut self, stream: Stream, payload: &[u8]) -> io::Result<()> {

@@ -16,6 +16,7 @@ mod input;
 mod ladder;
 mod record;
 mod signals;
+mod sleep;
 mod socket;
 mod spawn;
 mod supervisor;

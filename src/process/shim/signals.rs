@@ -10,8 +10,8 @@ use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, sigaction
 
 static PIPE: AtomicI32 = AtomicI32::new(-1);
 
-/// Receives SIGTERM and SIGCHLD. SIGINT and SIGHUP are taken and mean nothing: they come from a terminal.
-/// Handlers, unlike ignored signals, are not inherited by the command.
+/// Receives SIGTERM and SIGCHLD. Taken without a meaning are SIGINT and SIGHUP, which come from a terminal, and
+/// SIGXFSZ: a log that has reached a file size limit is an error of the write, not the end of the shim.
 pub(super) struct Signals {
     read: OwnedFd,
     /// Kept open for the handler.
@@ -27,7 +27,7 @@ impl Signals {
         }
         PIPE.store(write.as_raw_fd(), Ordering::SeqCst);
         let action = SigAction::new(SigHandler::Handler(note), SaFlags::SA_RESTART, SigSet::empty());
-        for signal in [Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGINT, Signal::SIGHUP] {
+        for signal in [Signal::SIGTERM, Signal::SIGCHLD, Signal::SIGINT, Signal::SIGHUP, Signal::SIGXFSZ] {
             install(signal, &action)?;
         }
         SigSet::empty().thread_set_mask()?;

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
+use nix::sys::signal::Signal;
 
 use crate::process::spec::{CommandSpec, Stdin};
 use crate::process::{MARKER_VARIABLE, StepDir, system};
@@ -66,9 +67,13 @@ fn open_stdin(stdin: &Stdin) -> io::Result<Stdio> {
 #[expect(unsafe_code, reason = "code between fork and exec is unsafe in every wrapper")]
 fn bind_to_this_process(command: &mut Command) {
     let parent = nix::unistd::getpid();
-    // SAFETY: only setsid, prctl and getppid are called, all async-signal-safe; nothing is allocated.
+    // SAFETY: only signal, setsid, prctl and getppid are called, all async-signal-safe; nothing is allocated.
     unsafe {
         command.pre_exec(move || {
+            // Ignored signals are inherited: a server begun in the background of a shell ignores SIGQUIT.
+            for signal in Signal::iterator() {
+                libc::signal(signal as libc::c_int, libc::SIG_DFL);
+            }
             nix::unistd::setsid()?;
             system::die_with_parent(parent)
         });

@@ -7,6 +7,7 @@ use std::process::{ChildStderr, ChildStdout};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, killpg};
+use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
@@ -14,6 +15,7 @@ use super::input::Input;
 use super::ladder::{Ladder, Rung, living};
 use super::record::TEXT_BYTES_MAX;
 use super::signals::Signals;
+use super::sleep::SleepWatch;
 use super::socket::{ControlSocket, Request};
 use super::spawn::spawn;
 use crate::process::log::{FRAME_PAYLOAD_BYTES_MAX, LogWriter, Stream};
@@ -31,9 +33,6 @@ const READS_PER_TURN: usize = 16;
 
 /// What a pipe can hold when its writer is gone: 64 KiB by default, 1 MiB at most for ordinary users.
 const READS_AT_END: usize = 64;
-
-/// Wall time may run ahead of awake time by clock corrections; more than a minute is sleep.
-const SLEPT_MS_MIN: i64 = 60_000;
 
 /// Children waited for in one go; the rest comes in the next turn.
 const REAPS_PER_TURN: usize = 10_000;
@@ -58,8 +57,7 @@ pub(super) struct Supervisor {
     grace_ms: u64,
     output_bytes: u64,
     output_bytes_end: u64,
-    /// Wall minus awake time, as far as it was told.
-    wall_ahead_ms: i64,
+    sleep: SleepWatch,
 }
 
 struct Command {
@@ -106,7 +104,7 @@ impl Supervisor {
             grace_ms: u64::try_from(spec.stop_grace.as_millis()).unwrap_or(u64::MAX),
             output_bytes: 0,
             output_bytes_end: spec.output_bytes_end.unwrap_or(u64::MAX),
-            wall_ahead_ms: wall_ahead_ms(),
+            sleep: SleepWatch::begin(system::wall_ms(), system::awake_ms()),
         })
     }
 
@@ -120,7 +118,7 @@ impl Supervisor {
                 self.end(ExitCause::Stopped);
             }
             self.drain(&mut log, READS_PER_TURN);
-            is_gone = self.follow_tree(&mut log);
+            is_gone = self.follow_tree();
             self.input.write();
             self.answer(&mut log);
             self.look_at_clocks(&mut log);
@@ -131,6 +129,7 @@ impl Supervisor {
             }
         }
         self.input.give_up();
+        // Not until end-of-file: somebody outside of the tree may hold the other ends.
         self.drain(&mut log, READS_AT_END);
         log.tell_gap();
         let mut record = record_of(&log, self.cause.unwrap_or(ExitCause::Exited), started_at_ms);
@@ -181,8 +180,7 @@ impl Supervisor {
     }
 
     /// Waits for whoever has ended. True: the whole tree is gone, or what is left cannot be ended.
-    fn follow_tree(&mut self, log: &mut LogWriter) -> bool {
-        let was_running = self.command.ended.is_none();
+    fn follow_tree(&mut self) -> bool {
         let no_children = self.reap();
         if self.command.ended.is_none() {
             return self
@@ -190,11 +188,7 @@ impl Supervisor {
                 .as_mut()
                 .is_some_and(|ladder| !ladder.go_on(self.command.living(), &self.marker));
         }
-        if was_running {
-            // What the command wrote comes before anything that is still to come from its tree.
-            self.drain(log, READS_AT_END);
-            self.cause.get_or_insert(ExitCause::Exited);
-        }
+        self.cause.get_or_insert(ExitCause::Exited);
         if no_children && system::marked(&self.marker).is_empty() {
             return true;
         }
@@ -256,13 +250,8 @@ impl Supervisor {
     }
 
     fn look_at_clocks(&mut self, log: &mut LogWriter) {
-        let ahead = wall_ahead_ms();
-        let slept = ahead - self.wall_ahead_ms;
-        if slept > SLEPT_MS_MIN {
-            log.append(Stream::Slept, &u64::try_from(slept).unwrap_or(0).to_le_bytes());
-        }
-        if slept > SLEPT_MS_MIN || slept < 0 {
-            self.wall_ahead_ms = ahead;
+        if let Some(slept_ms) = self.sleep.look(system::wall_ms(), system::awake_ms()) {
+            log.append(Stream::Slept, &slept_ms.to_le_bytes());
         }
         if system::awake_ms() >= self.wall_until {
             self.end(ExitCause::WallLimit);
@@ -287,10 +276,6 @@ fn drain(pipe: &mut Option<impl Read>, stream: Stream, log: &mut LogWriter, read
     }
 }
 
-fn wall_ahead_ms() -> i64 {
-    system::wall_ms() - i64::try_from(system::awake_ms()).unwrap_or(0)
-}
-
 /// Syncs the log, once: a failed sync is recorded, repeating it proves nothing.
 fn record_of(log: &LogWriter, cause: ExitCause, started_at_ms: i64) -> ExitRecord {
     ExitRecord {
@@ -311,14 +296,12 @@ fn record_of(log: &LogWriter, cause: ExitCause, started_at_ms: i64) -> ExitRecor
 fn usage() -> ExitUsage {
     // Linux counts resident memory in KiB, macOS in bytes (getrusage(2)).
     let rss_unit = if cfg!(target_os = "linux") { 1024 } else { 1 };
-    let ms = |time: nix::sys::time::TimeVal| {
-        u64::try_from(time.tv_sec() * 1000 + i64::from(time.tv_usec()) / 1000)
-    };
+    let ms = |time: TimeVal| u64::try_from(time.num_milliseconds()).unwrap_or(0);
     getrusage(UsageWho::RUSAGE_CHILDREN).map_or_else(
         |_| ExitUsage::default(),
         |usage| ExitUsage {
-            user_ms: ms(usage.user_time()).unwrap_or(0),
-            system_ms: ms(usage.system_time()).unwrap_or(0),
+            user_ms: ms(usage.user_time()),
+            system_ms: ms(usage.system_time()),
             max_rss_bytes: u64::try_from(usage.max_rss()).unwrap_or(0) * rss_unit,
         },
     )

@@ -61,7 +61,7 @@ pub(in crate::process) fn working_directory(pid: i32) -> Option<PathBuf> {
 /// looked at is the one that is signalled. False: no such process.
 pub(in crate::process) fn signal(pid: i32, started: u64, signal: Signal) -> bool {
     let pidfd = pidfd_open(pid);
-    if !look_at(pid).is_some_and(|seen| seen.started == started) {
+    if look_at(pid).is_none_or(|seen| seen.started != started) {
         return false;
     }
     match pidfd {

@@ -1,5 +1,5 @@
-//! macOS: libproc. There is no subreaper, no parent-death signal, no pidfd: what has left its parents and its
-//! process group is not found again, and environments of other processes are not looked at. So the figure of
+//! macOS: libproc. There is no subreaper, no parent-death signal, no pidfd: what has lost its
+//! parent is not found again, and environments of other processes are not looked at. So the figure of
 //! survivors is a report, not a promise, and a pid is checked just before it is signalled, not together with it.
 
 use std::io;
