@@ -1,9 +1,8 @@
-//! Everything that needs more than pure logic: real git, real SQLite, real processes, peers that misbehave on order.
-
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
-
 mod agent;
 mod agent_transcripts;
+mod cli;
+mod cli_api;
+mod cli_fake;
 mod config;
 mod config_example;
 mod config_secrets;
