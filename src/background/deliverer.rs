@@ -128,7 +128,13 @@ fn jitter(clock: &Clock) -> f64 {
 }
 
 /// What becomes of the delivery after this try.
-fn judge(delivery: &Delivery, result: &SendResult, now: Timestamp, duration_ms: u64, jitter: f64) -> TryRecord {
+fn judge(
+    delivery: &Delivery,
+    result: &SendResult,
+    now: Timestamp,
+    duration_ms: u64,
+    jitter: f64,
+) -> TryRecord {
     let (status, error, retry_after) = match result {
         SendResult::Accepted { status } => (Some(*status), None, None),
         SendResult::Refused { status, retry_after } => {

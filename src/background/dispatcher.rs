@@ -137,7 +137,10 @@ impl Dispatcher {
         tracing::info!(running = self.running.len(), "waiting for the steps under way");
         let all = async { while self.attempts.join_next().await.is_some() {} };
         if timeout(drain, all).await.is_err() {
-            tracing::warn!(left = self.attempts.len(), "some steps did not end in time; the next start goes on with them");
+            tracing::warn!(
+                left = self.attempts.len(),
+                "some steps did not end in time; the next start goes on with them"
+            );
         }
         self.attempts.shutdown().await;
     }

@@ -80,8 +80,11 @@ impl Prober {
         for program in &self.programs {
             found.push(self.probe(program).await);
         }
-        let working: Vec<_> =
-            found.iter().filter(|probe| probe.authenticated == Some(true)).map(|probe| probe.name.clone()).collect();
+        let working: Vec<_> = found
+            .iter()
+            .filter(|probe| probe.authenticated == Some(true))
+            .map(|probe| probe.name.clone())
+            .collect();
         self.found.send_replace(found);
         let Ok(accounts) = self.store.accounts().await else { return false };
         for hold in &accounts.holds {
@@ -115,7 +118,8 @@ impl Prober {
             authenticated: None,
             checked_at: Some(Timestamp::from_ms(self.clock.now_ms())),
         };
-        let Some(spec) = registry::find_agent(program.kind).and_then(|agent| agent.probe(&program.command)) else {
+        let Some(spec) = registry::find_agent(program.kind).and_then(|agent| agent.probe(&program.command))
+        else {
             return probe;
         };
         let Some(version) = run(&spec.version_argv, &program.environment).await else { return probe };
@@ -128,7 +132,7 @@ impl Prober {
             let state = (spec.parse_auth)(auth.status.code(), &String::from_utf8_lossy(&auth.stdout));
             probe.authenticated = match state {
                 AuthState::LoggedIn { .. } => Some(true),
-                AuthState::LoggedOut => Some(false),
+                AuthState::NotLoggedIn => Some(false),
                 AuthState::Unknown => None,
             };
         }
@@ -140,6 +144,11 @@ async fn run(argv: &[String], environment: &BTreeMap<OsString, OsString>) -> Opt
     let (program, arguments) = argv.split_first()?;
     let mut command = Command::new(program);
     command.args(arguments).env_clear().envs(environment).current_dir("/");
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).kill_on_drop(true).process_group(0);
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .process_group(0);
     timeout(PROBE_MAX, command.output()).await.ok()?.ok()
 }

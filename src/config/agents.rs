@@ -39,20 +39,14 @@ impl AgentKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// The variables by which each program finds its login and its settings.
+    /// The variables by which each program finds its own login and settings. Keys that are billed by use are not among
+    /// them: the owner names those in `env`, where a bill is meant.
     const fn login_variables(self) -> &'static [&'static str] {
         match self {
-            Self::Claude => &[
-                "ANTHROPIC_API_KEY",
-                "ANTHROPIC_AUTH_TOKEN",
-                "ANTHROPIC_BASE_URL",
-                "CLAUDE_CODE_OAUTH_TOKEN",
-                "CLAUDE_CONFIG_DIR",
-            ],
-            Self::Codex => &["OPENAI_API_KEY", "CODEX_HOME"],
-            Self::Opencode => &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENCODE_CONFIG"],
-            Self::Gemini => &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-            Self::Command => &[],
+            Self::Claude => &["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"],
+            Self::Codex => &["CODEX_HOME"],
+            Self::Opencode => &["OPENCODE_CONFIG"],
+            Self::Gemini | Self::Command => &[],
         }
     }
 }

@@ -14,8 +14,13 @@ use crate::git::{CommitId, GitError, Repository, SnapshotSpec, sweep_trash};
 use crate::store::StoreError;
 
 impl Line<'_> {
-    /// Takes the worktree away. With `keep` its files are snapshotted first; if that fails the worktree stays.
+    /// Takes the worktree away. With `keep` its files are snapshotted first; if that fails the worktree stays. The
+    /// result's commit is kept in any case: its diff is shown, and a retry may publish it.
     pub(super) async fn clean_up(&mut self, keep: bool) -> Step<()> {
+        if let Some(head) = self.job.effects.head_sha.clone() {
+            let name = format!("refs/offshoot/{}/head", self.job.id);
+            self.tools.repository(&self.client)?.keep(&name, &Self::commit_id(&head)?).await?;
+        }
         if self.options.keep_worktree == Some(true) {
             return Ok(());
         }
@@ -33,6 +38,12 @@ impl Line<'_> {
         }
         if let Err(error) = repository.remove_worktree(&path).await {
             tracing::warn!(%error, "the worktree could not be removed; it is swept later");
+            return Ok(());
+        }
+        // an old `feat` would stand in the way of a new `feat/y`
+        let branch = format!("refs/heads/{}", self.job.request.branch);
+        if let Err(error) = repository.delete_ref(&branch).await {
+            tracing::debug!(%error, "the local branch stays");
         }
         Ok(())
     }
