@@ -37,8 +37,10 @@ pub fn subscriber<W>(settings: &LogSettings, writer: W) -> Box<dyn Subscriber + 
 where
     W: for<'writer> MakeWriter<'writer> + Send + Sync + 'static,
 {
-    let shared =
-        tracing_subscriber::fmt().with_writer(writer).with_ansi(false).with_env_filter(filter(&settings.level));
+    let shared = tracing_subscriber::fmt()
+        .with_writer(writer)
+        .with_ansi(false)
+        .with_env_filter(filter(&settings.level));
     if settings.json {
         Box::new(shared.json().flatten_event(true).with_current_span(true).with_span_list(false).finish())
     } else {

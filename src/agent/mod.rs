@@ -1,1 +1,115 @@
-//! agent
+//! Coding agents as pure adapters: what to start, how to read what it says, how to judge how it ended.
+//!
+//! Promises: an [`Agent`] turns an [`Invocation`] into one argument vector with the prompt on standard input, and
+//! its [`StreamParser`] turns lines of output into [`AgentEvent`]s and, together with the exit, into one
+//! [`AgentVerdict`]. Adding an agent is one file here and one line in [`registry`].
+//!
+//! Must not know: processes, files, clocks, jobs, git, the database. Nothing here starts a program or reads one
+//! byte; whoever runs the command feeds the bytes in. Only serde and the standard library are imported.
+//!
+//! Fails: building a command is refused with an [`AgentError`]. Reading never fails: what is not understood
+//! becomes [`AgentEvent::Output`], so a newer agent with new event types still works. Memory is bounded by the line
+//! cap of [`LineSplitter`] and the element caps of the JSON shapes, however hostile the output is.
+//!
+//! Tested: beside the code by tables and properties; in `tests/it/agent_transcripts.rs` against recorded output
+//! of the real programs; in `tests/it/agent.rs` against the scripted agent as a real process.
+
+mod claude;
+mod command;
+mod event;
+mod invocation;
+mod lines;
+mod probe;
+mod reader;
+pub mod registry;
+mod text;
+mod verdict;
+
+pub use claude::{ALWAYS_DISALLOWED_TOOLS, Claude, DEFAULT_ALLOWED_TOOLS};
+pub use command::Command;
+pub use event::{AgentEvent, Channel, EVENT_TEXT_BYTES_MAX};
+pub use invocation::{AgentCommand, AgentError, Invocation, Session};
+pub use lines::{LINE_BYTES_MAX, Line, LineSplitter};
+pub use probe::{AuthState, ProbeSpec, Version};
+pub use reader::AgentReader;
+pub use registry::AgentKind;
+pub use verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, Usage};
+
+/// One kind of coding agent. Implementations hold no state: one value serves all attempts at once.
+pub trait Agent: Send + Sync {
+    fn kind(&self) -> AgentKind;
+
+    fn capabilities(&self) -> Capabilities;
+
+    /// The program to start for this invocation.
+    ///
+    /// # Errors
+    /// When the agent is known to refuse such a start: see [`AgentError`].
+    fn command(&self, invocation: &Invocation) -> Result<AgentCommand, AgentError>;
+
+    /// Names of environment variables that are passed on from the server's own environment. Everything else is
+    /// withheld, above all keys and tokens, unless the owner names it in the entry's `env`.
+    fn environment_names(&self) -> &'static [&'static str] {
+        BASE_ENVIRONMENT_NAMES
+    }
+
+    /// A fresh reader for one step's output.
+    fn parser(&self) -> Box<dyn StreamParser>;
+
+    /// How to ask the installed program for its version and login, or `None` where there is nothing to ask.
+    fn probe(&self, program: &[String]) -> Option<ProbeSpec>;
+}
+
+/// What a kind of agent can do; callers branch on these, never on the kind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// A later step can continue the conversation by its session id.
+    pub resume: bool,
+    /// The final event says what the run cost.
+    pub cost: bool,
+    /// The running process takes further messages on standard input.
+    pub live_messages: bool,
+    /// Output is a sequence of typed events, so that silence and progress can be told apart.
+    pub structured_events: bool,
+}
+
+/// Which of the two output streams a line came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// Reads one step's output, line by line, and judges it at the end.
+pub trait StreamParser: Send {
+    /// Takes one line without its newline and gives the events it holds, often none or one. Never panics.
+    fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent>;
+
+    /// The judgement from everything read so far and the way the process ended.
+    fn finish(&self, exit: StepExit) -> AgentVerdict;
+}
+
+/// What any program needs to find its home, its tools, its language and its certificates. Left out on purpose:
+/// everything that is a key or leads to one (`*_API_KEY`, `*_TOKEN`, `SSH_AUTH_SOCK`, proxy URLs, which may hold
+/// passwords) and what would let an agent start services outside its tree (`XDG_RUNTIME_DIR`,
+/// `DBUS_SESSION_BUS_ADDRESS`).
+pub const BASE_ENVIRONMENT_NAMES: &[&str] = &[
+    "HOME",
+    "PATH",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "LANG",
+    "LANGUAGE",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TERM",
+    "TZ",
+    "TMPDIR",
+    "XDG_CONFIG_HOME",
+    "XDG_CACHE_HOME",
+    "XDG_DATA_HOME",
+    "SSL_CERT_FILE",
+    "SSL_CERT_DIR",
+    "NODE_EXTRA_CA_CERTS",
+];

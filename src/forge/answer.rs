@@ -41,9 +41,10 @@ impl Answer {
             403 if text.to_ascii_lowercase().contains("archived") => ForgeError::Archived,
             403 => ForgeError::Forbidden { text },
             404 | 410 | 451 => ForgeError::NotFound,
-            408 | 500.. => {
-                ForgeError::Unavailable { unclear: is_write, text: format!("status {}", self.status.as_u16()) }
-            }
+            408 | 500.. => ForgeError::Unavailable {
+                unclear: is_write,
+                text: format!("status {}", self.status.as_u16()),
+            },
             _ => ForgeError::Refused { refusal: refusal(body.as_ref(), &text), text },
         })
     }
@@ -176,7 +177,10 @@ mod tests {
         let forbidden = ForgeError::Forbidden { text: "Resource not accessible".to_owned() };
         assert_eq!(judge(403, &[], &body("Resource not accessible")), forbidden);
         for status in [500, 502, 503, 504] {
-            assert!(matches!(judge(status, &[], &json!("<html>")), ForgeError::Unavailable { unclear: true, .. }));
+            assert!(matches!(
+                judge(status, &[], &json!("<html>")),
+                ForgeError::Unavailable { unclear: true, .. }
+            ));
         }
     }
 
@@ -193,7 +197,10 @@ mod tests {
         assert_eq!(refusal_of(validation(head)), Refusal::HeadInvalid);
         let base = json!({"resource": "PullRequest", "field": "base", "code": "invalid"});
         assert_eq!(refusal_of(validation(base)), Refusal::Other);
-        assert_eq!(refusal_of(validation(json!({"message": "No commits between main and x"}))), Refusal::NoCommits);
+        assert_eq!(
+            refusal_of(validation(json!({"message": "No commits between main and x"}))),
+            Refusal::NoCommits
+        );
         let drafts = json!({"message": "Draft pull requests are not supported in this repository."});
         assert_eq!(refusal_of(drafts), Refusal::NoDrafts);
         assert_eq!(refusal_of(json!({"message": "odd", "errors": ["text", 7, null]})), Refusal::Other);

@@ -130,8 +130,12 @@ impl GitHub {
         http: &reqwest::Client,
         clock: Clock,
     ) -> Result<Self, ForgeError> {
-        let base = Url::parse(api_url).map_err(|error| setup(&format!("the API URL is malformed: {error}")))?;
-        if !matches!(base.scheme(), "http" | "https") || !base.username().is_empty() || base.password().is_some() {
+        let base =
+            Url::parse(api_url).map_err(|error| setup(&format!("the API URL is malformed: {error}")))?;
+        if !matches!(base.scheme(), "http" | "https")
+            || !base.username().is_empty()
+            || base.password().is_some()
+        {
             return Err(setup("the API URL must be http or https without a user name"));
         }
         let anonymous = octocrab(&base, http, AuthState::None)?;
@@ -214,7 +218,8 @@ impl GitHub {
         }
         let route = format!("/app/installations/{installation_id}/access_tokens");
         let answer = self.exchange(client, None, Request { route: &route, body: Some(&json!({})) }).await?;
-        let expires_at: Option<jiff::Timestamp> = answer["expires_at"].as_str().and_then(|text| text.parse().ok());
+        let expires_at: Option<jiff::Timestamp> =
+            answer["expires_at"].as_str().and_then(|text| text.parse().ok());
         let (Some(token), Some(expires_at)) = (answer["token"].as_str(), expires_at) else {
             return Err(unusable(false, "its installation token cannot be read"));
         };
@@ -236,7 +241,11 @@ impl GitHub {
     fn location(&self, answer: &Answer) -> Option<String> {
         let target = self.base.join(answer.headers.get(LOCATION)?.to_str().ok()?).ok()?;
         let same = target.origin() == self.base.origin();
-        same.then(|| target.query().map_or_else(|| target.path().to_owned(), |query| format!("{}?{query}", target.path())))
+        same.then(|| {
+            target
+                .query()
+                .map_or_else(|| target.path().to_owned(), |query| format!("{}?{query}", target.path()))
+        })
     }
 
     async fn read_repository(&self, name: &RepositoryName) -> Result<RepositoryFacts, ForgeError> {
@@ -276,8 +285,10 @@ impl GitHub {
             .append_pair("base", base)
             .append_pair("per_page", "100")
             .finish();
-        let found = self.call(Request { route: &route(repo, &format!("/pulls?{query}"))?, body: None }).await?;
-        let list = found.as_array().ok_or_else(|| unusable(false, "its list of pull requests cannot be read"))?;
+        let found =
+            self.call(Request { route: &route(repo, &format!("/pulls?{query}"))?, body: None }).await?;
+        let list =
+            found.as_array().ok_or_else(|| unusable(false, "its list of pull requests cannot be read"))?;
         let repository = repo.to_string();
         let is_ours = |pull: &&Value| {
             pull["head"]["ref"] == head
@@ -315,7 +326,10 @@ impl GitHub {
 }
 
 impl Forge for GitHub {
-    fn repository<'a>(&'a self, name: &'a RepositoryName) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>> {
+    fn repository<'a>(
+        &'a self,
+        name: &'a RepositoryName,
+    ) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>> {
         Box::pin(self.read_repository(name))
     }
 
@@ -328,7 +342,10 @@ impl Forge for GitHub {
         Box::pin(self.read_pull_request(repo, head, base))
     }
 
-    fn open_pull_request<'a>(&'a self, new: &'a NewPullRequest) -> BoxFuture<'a, Result<PullRequest, ForgeError>> {
+    fn open_pull_request<'a>(
+        &'a self,
+        new: &'a NewPullRequest,
+    ) -> BoxFuture<'a, Result<PullRequest, ForgeError>> {
         Box::pin(self.post_pull_request(new))
     }
 
@@ -350,7 +367,8 @@ impl Forge for GitHub {
         number: u64,
         reviewers: &'a [String],
     ) -> BoxFuture<'a, Option<String>> {
-        let (teams, users): (Vec<&String>, Vec<&String>) = reviewers.iter().partition(|name| name.contains('/'));
+        let (teams, users): (Vec<&String>, Vec<&String>) =
+            reviewers.iter().partition(|name| name.contains('/'));
         let slugs: Vec<&str> = teams.iter().filter_map(|team| team.rsplit('/').next()).collect();
         let body = json!({ "reviewers": users, "team_reviewers": slugs });
         Box::pin(async move {
@@ -468,7 +486,10 @@ fn pull_request(value: &Value, created: bool) -> Option<PullRequest> {
 
 /// A forge that echoes the credential must not get it into our records.
 fn redact(error: ForgeError, secret: Option<&SecretString>) -> ForgeError {
-    let clean = |text: String| match secret.map(|secret| secret.expose_secret()).filter(|secret| !secret.is_empty()) {
+    let clean = |text: String| match secret
+        .map(|secret| secret.expose_secret())
+        .filter(|secret| !secret.is_empty())
+    {
         Some(secret) => text.replace(secret, "[redacted]"),
         None => text,
     };

@@ -93,7 +93,8 @@ impl LocalForge {
         let changed = self.run(move |inner| {
             let _writing = inner.writing.lock().unwrap_or_else(PoisonError::into_inner);
             let known = inner.pull_requests(&repo)?;
-            let mut pull = known.into_iter().find(|pull| pull.number == number).ok_or(ForgeError::NotFound)?;
+            let mut pull =
+                known.into_iter().find(|pull| pull.number == number).ok_or(ForgeError::NotFound)?;
             change(&mut pull);
             inner.write(&repo, &pull)
         });
@@ -102,7 +103,10 @@ impl LocalForge {
 }
 
 impl Forge for LocalForge {
-    fn repository<'a>(&'a self, name: &'a RepositoryName) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>> {
+    fn repository<'a>(
+        &'a self,
+        name: &'a RepositoryName,
+    ) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>> {
         let name = name.clone();
         self.run(move |inner| inner.facts(name))
     }
@@ -117,7 +121,10 @@ impl Forge for LocalForge {
         self.run(move |inner| Ok(inner.find(&repo, &head, &base)?.map(|pull| pull.shown(false))))
     }
 
-    fn open_pull_request<'a>(&'a self, new: &'a NewPullRequest) -> BoxFuture<'a, Result<PullRequest, ForgeError>> {
+    fn open_pull_request<'a>(
+        &'a self,
+        new: &'a NewPullRequest,
+    ) -> BoxFuture<'a, Result<PullRequest, ForgeError>> {
         let new = new.clone();
         self.run(move |inner| inner.open(new))
     }
@@ -157,7 +164,14 @@ impl Inner {
         let default_branch = head.trim().strip_prefix("ref: refs/heads/").unwrap_or("main").to_owned();
         // A directory has no number of its own; its name is all that identifies it.
         let id = u64::from(crc32c::crc32c(name.to_string().as_bytes()));
-        Ok(RepositoryFacts { id, full_name: name, default_branch, archived: false, private: false, renamed: false })
+        Ok(RepositoryFacts {
+            id,
+            full_name: name,
+            default_branch,
+            archived: false,
+            private: false,
+            renamed: false,
+        })
     }
 
     fn open(&self, new: NewPullRequest) -> Result<PullRequest, ForgeError> {
@@ -197,11 +211,19 @@ impl Inner {
         Ok(pull.shown(true))
     }
 
-    fn find(&self, repo: &RepositoryName, head: &str, base: &str) -> Result<Option<LocalPullRequest>, ForgeError> {
+    fn find(
+        &self,
+        repo: &RepositoryName,
+        head: &str,
+        base: &str,
+    ) -> Result<Option<LocalPullRequest>, ForgeError> {
         let bare = self.bare(repo)?;
         let found = self.pull_requests(repo)?.into_iter().find(|pull| pull.is_open_for(head, base));
         // A pull request shows where its branch is now, not where it was.
-        Ok(found.map(|pull| LocalPullRequest { head_sha: tip(&bare, head).unwrap_or(pull.head_sha.clone()), ..pull }))
+        Ok(found.map(|pull| LocalPullRequest {
+            head_sha: tip(&bare, head).unwrap_or(pull.head_sha.clone()),
+            ..pull
+        }))
     }
 
     fn pull_requests(&self, name: &RepositoryName) -> Result<Vec<LocalPullRequest>, ForgeError> {
@@ -216,7 +238,9 @@ impl Inner {
             let path = entry.map_err(|error| broken(&error))?.path();
             if path.extension().is_some_and(|extension| extension == "json") {
                 let bytes = fs::read(&path).map_err(|error| broken(&error))?;
-                let record = serde_json::from_slice(&bytes).ok().and_then(|value: Value| LocalPullRequest::read(&value));
+                let record = serde_json::from_slice(&bytes)
+                    .ok()
+                    .and_then(|value: Value| LocalPullRequest::read(&value));
                 pulls.push(record.ok_or_else(|| unavailable("a pull request record cannot be read"))?);
             }
         }
@@ -242,7 +266,8 @@ impl Inner {
 
     /// The repository's directory, if there is one; a name that leaves the root names nothing.
     fn bare(&self, name: &RepositoryName) -> Result<PathBuf, ForgeError> {
-        let leaves = |part: &str| part.is_empty() || part.starts_with('.') || part.contains(['/', '\\', '\0']);
+        let leaves =
+            |part: &str| part.is_empty() || part.starts_with('.') || part.contains(['/', '\\', '\0']);
         let path = self.root.join(&name.org).join(format!("{}.git", name.repo));
         if leaves(&name.org) || leaves(&name.repo) || !path.join("HEAD").is_file() {
             return Err(ForgeError::NotFound);
@@ -257,7 +282,13 @@ impl LocalPullRequest {
     }
 
     fn shown(self, created: bool) -> PullRequest {
-        PullRequest { number: self.number, url: self.url, head_sha: self.head_sha, draft: self.draft, created }
+        PullRequest {
+            number: self.number,
+            url: self.url,
+            head_sha: self.head_sha,
+            draft: self.draft,
+            created,
+        }
     }
 
     fn record(&self) -> Value {
@@ -299,7 +330,8 @@ fn tip(bare: &Path, branch: &str) -> Option<String> {
     let loose = fs::read_to_string(bare.join(&name)).ok().map(|text| text.trim().to_owned());
     loose.filter(|id| is_id(id)).or_else(|| {
         let packed = fs::read_to_string(bare.join("packed-refs")).ok()?;
-        let found = packed.lines().find_map(|line| line.split_once(' ').filter(|(_, packed)| *packed == name));
+        let found =
+            packed.lines().find_map(|line| line.split_once(' ').filter(|(_, packed)| *packed == name));
         found.map(|(id, _)| id.to_owned()).filter(|id| is_id(id))
     })
 }

@@ -80,7 +80,10 @@ pub struct PullRequest {
 pub trait Forge: Send + Sync {
     /// # Errors
     /// [`ForgeError::NotFound`] when there is none or the credential cannot see it.
-    fn repository<'a>(&'a self, name: &'a RepositoryName) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>>;
+    fn repository<'a>(
+        &'a self,
+        name: &'a RepositoryName,
+    ) -> BoxFuture<'a, Result<RepositoryFacts, ForgeError>>;
 
     /// The open pull request of exactly this head and base.
     fn find_pull_request<'a>(
@@ -91,7 +94,10 @@ pub trait Forge: Send + Sync {
     ) -> BoxFuture<'a, Result<Option<PullRequest>, ForgeError>>;
 
     /// Asks once for a new pull request. Callers want [`ensure_pull_request`].
-    fn open_pull_request<'a>(&'a self, new: &'a NewPullRequest) -> BoxFuture<'a, Result<PullRequest, ForgeError>>;
+    fn open_pull_request<'a>(
+        &'a self,
+        new: &'a NewPullRequest,
+    ) -> BoxFuture<'a, Result<PullRequest, ForgeError>>;
 
     /// Adds labels; `Some` is a warning why that did not work.
     fn add_labels<'a>(

@@ -1,2 +1,137 @@
-//! store
+//! The queue and everything that must survive: one SQLite file behind one facade.
+//!
+//! Promises: an answered write is on disk (`synchronous=FULL`) before its future resolves. A status moves only through
+//! `domain::lifecycle`, guarded by the lease, in one transaction with its event, its attempt row and its callback.
+//! [`Change`] hints are sent after the commit; they may be lost, rows are the truth.
+//!
+//! Must not know: HTTP, git, processes, agents. Callers see domain types only; JSON columns use the shapes of `wire`,
+//! because both promise the same: only ever additions.
+//!
+//! Fails: with a [`StoreError`]; a failed `fsync` stops the store for good ([`Store::failure`]), the server then ends
+//! and recovers at its next start. Tested: on real files, beside each part and in `tests/it`.
+
+mod error;
+pub mod logs;
 pub(crate) mod sqlite;
+mod view;
+
+use std::path::Path;
+use std::sync::Arc;
+
+use tokio::sync::{broadcast, watch};
+
+use crate::clock::Clock;
+use crate::domain::id::JobNumber;
+use crate::domain::time::Timestamp;
+
+pub use error::{BranchConflict, StoreError};
+pub use sqlite::SCHEMA_VERSION;
+pub use view::{
+    Accounts, AnswerKey, CancelRequest, ClientCounts, DeliveryDetail, Ingest, IngestedMessage, JobFilter,
+    JobPage, KeyedAnswer, MessagePage, QueuePage, QueueState, QueuedJob, RenderAnswer, RunningJob,
+    StepRecord, StoredAnswer,
+};
+
+/// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.
+const CHANGES_BUFFERED: usize = 1_024;
+
+/// A hint that rows have changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// Something may be claimable: a new job, an ended one, a lifted hold, an unpaused client.
+    Queue,
+    /// Status, phase or effects of a job.
+    JobMoved(JobNumber),
+    CancelRequested(JobNumber),
+    /// New messages of a job.
+    Messages(JobNumber),
+    /// A delivery is due, or its state changed.
+    Deliveries,
+}
+
+/// Numbers the store needs to decide who may start.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Jobs that run at once, at least 1.
+    pub running_max: u32,
+    /// Jobs of one client that run at once; `None`: no limit of its own.
+    pub running_per_client_max: Option<u32>,
+    /// Queued jobs; a further submit is refused with [`StoreError::QueueFull`].
+    pub queued_max: u32,
+}
+
+/// The store. Cheap to clone; all clones share one writer thread.
+#[derive(Clone)]
+pub struct Store {
+    database: Arc<sqlite::Database>,
+    changes: broadcast::Sender<Change>,
+    clock: Clock,
+    limits: Limits,
+    logs: logs::Logs,
+    instance: Arc<str>,
+    epoch: i64,
+}
+
+impl Store {
+    /// Opens (or makes) the store below `data_dir`, brings its schema up to date and takes a new epoch. The caller
+    /// holds the lock of the data directory.
+    ///
+    /// # Errors
+    /// [`StoreError::NewerSchema`], [`StoreError::OldSqlite`], [`StoreError::Corrupt`], or what the file system said.
+    pub fn open(data_dir: &Path, clock: Clock, limits: Limits) -> Result<Self, StoreError> {
+        let (database, instance, epoch) = sqlite::Database::open(&data_dir.join("offshoot.db"), &clock)?;
+        Ok(Self {
+            database: Arc::new(database),
+            changes: broadcast::Sender::new(CHANGES_BUFFERED),
+            clock,
+            limits,
+            logs: logs::Logs::new(data_dir.join("attempts")),
+            instance: instance.into(),
+            epoch,
+        })
+    }
+
+    /// Hints about changes, from now on.
+    #[must_use]
+    pub fn watch(&self) -> broadcast::Receiver<Change> {
+        self.changes.subscribe()
+    }
+
+    /// Turns to `true` when the store can no longer promise durability; the server has to end.
+    #[must_use]
+    pub fn failure(&self) -> watch::Receiver<bool> {
+        self.database.failure()
+    }
+
+    /// Random name of this installation: part of every step's name, so that two installations never mix up processes.
+    #[must_use]
+    pub fn instance(&self) -> &str {
+        &self.instance
+    }
+
+    /// The number of this start of the server.
+    #[must_use]
+    pub fn epoch(&self) -> i64 {
+        self.epoch
+    }
+
+    #[must_use]
+    pub fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    /// Where the attempts keep their files.
+    #[must_use]
+    pub fn logs(&self) -> &logs::Logs {
+        &self.logs
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.clock.now_ms())
+    }
+
+    fn tell(&self, change: Change) {
+        // nobody listening is fine: the rows are the truth
+        let _ = self.changes.send(change);
+    }
+}

@@ -41,7 +41,10 @@ fn faults(result: Result<Config, ConfigError>) -> Vec<String> {
 fn nothing_said_gives_the_defaults() {
     let config = load(&[], "").unwrap();
     assert_eq!(config.server.address().to_string(), "127.0.0.1:3456");
-    assert_eq!((config.server.max_concurrent_jobs, config.server.queue_max, config.server.drain_seconds), (2, 1000, 30));
+    assert_eq!(
+        (config.server.max_concurrent_jobs, config.server.queue_max, config.server.drain_seconds),
+        (2, 1000, 30)
+    );
     assert_eq!(config.paths.data_dir, Path::new("/home/ada/.local/share/offshoot"));
     assert_eq!(config.paths.repos_dir, config.paths.data_dir.join("repos"));
     assert_eq!(config.paths.run_dir(), config.paths.data_dir.join("run"));
@@ -103,7 +106,10 @@ fn every_fixed_key_has_a_variable() {
     for row in config.rows().iter().filter(|row| !row.key.starts_with("agents.")) {
         let name = format!("OFFSHOOT_{}", row.key.replace('.', "_").to_uppercase());
         let found = faults(load(&[(&name, "\u{7}")], ""));
-        assert!(found.iter().any(|fault| fault.starts_with(&format!("{} ({name})", row.key))) || found.is_empty(), "{name}: {found:?}");
+        assert!(
+            found.iter().any(|fault| fault.starts_with(&format!("{} ({name})", row.key))) || found.is_empty(),
+            "{name}: {found:?}"
+        );
     }
 }
 
@@ -176,27 +182,66 @@ fn what_breaks_a_rule_is_refused() {
         ("[server]\nallowed_hosts = [\"a/b\"]", "server.allowed_hosts (file, line 2) must hold host names"),
         ("[server]\nport = \"3456\"", "server.port (file, line 2) must be a whole number"),
         ("[paths]\nrepos_dir = \"/a/../b\"", "paths.repos_dir (file, line 2) must be an absolute path"),
-        ("[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"", "paths.repos_dir (file, line 2) must not be paths.worktrees_dir"),
+        (
+            "[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"",
+            "paths.repos_dir (file, line 2) must not be paths.worktrees_dir",
+        ),
         ("[github]\napi_url = \"ftp://x\"", "github.api_url (file, line 2) must be an http or https URL"),
-        ("[github]\napi_url = \"https://me:pw@x\"", "github.api_url (file, line 2) must be an http or https URL"),
-        ("[github]\nclone_url = \"https://github.com/x\"", "github.clone_url (file, line 2) must contain {org}"),
-        ("[github]\nclone_url = \"ext::sh -c {org}{repo}\"", "github.clone_url (file, line 2) must be an https"),
-        ("[github]\nclone_url = \"-oProxy:{org}/{repo}\"", "github.clone_url (file, line 2) must be an https"),
-        ("[github]\nclone_url = \"https://t0ken@h/{org}/{repo}\"", "github.clone_url (file, line 2) must not contain"),
+        (
+            "[github]\napi_url = \"https://me:pw@x\"",
+            "github.api_url (file, line 2) must be an http or https URL",
+        ),
+        (
+            "[github]\nclone_url = \"https://github.com/x\"",
+            "github.clone_url (file, line 2) must contain {org}",
+        ),
+        (
+            "[github]\nclone_url = \"ext::sh -c {org}{repo}\"",
+            "github.clone_url (file, line 2) must be an https",
+        ),
+        (
+            "[github]\nclone_url = \"-oProxy:{org}/{repo}\"",
+            "github.clone_url (file, line 2) must be an https",
+        ),
+        (
+            "[github]\nclone_url = \"https://t0ken@h/{org}/{repo}\"",
+            "github.clone_url (file, line 2) must not contain",
+        ),
         ("[git]\nauthor_name = \"a <b>\"", "git.author_name (file, line 2) must be one line"),
         ("[agents.mine]\ncommand = \"x\"", "agents.mine.kind must be set"),
         ("[agents.mine]\nkind = \"command\"", "agents.mine.command must be set"),
-        ("[agents.claude]\ncommand = \"./claude\"", "agents.claude.command (file, line 2) must be an absolute path"),
-        ("[agents.claude]\nenv = [\"WEBHOOK_SECRET\"]", "agents.claude.env (file, line 2) must not name WEBHOOK_SECRET"),
-        ("[agents.claude.set_env]\nA = { secret = \"no\" }", "agents.claude.set_env (file, line 1) names the secret no"),
+        (
+            "[agents.claude]\ncommand = \"./claude\"",
+            "agents.claude.command (file, line 2) must be an absolute path",
+        ),
+        (
+            "[agents.claude]\nenv = [\"WEBHOOK_SECRET\"]",
+            "agents.claude.env (file, line 2) must not name WEBHOOK_SECRET",
+        ),
+        (
+            "[agents.claude.set_env]\nA = { secret = \"no\" }",
+            "agents.claude.set_env (file, line 1) names the secret no",
+        ),
         ("[defaults]\nagent = \"nobody\"", "defaults.agent (file, line 2) names the agent nobody"),
         ("[defaults]\nmax_attempts = 11", "defaults.max_attempts (file, line 2) must be a whole number"),
-        ("[defaults]\nset_env = { A = \"a\" }", "defaults.set_env (file, line 2) can be set for a client or a profile"),
-        ("[defaults]\ncopy_files = [\"ok\", \"../x\"]", "defaults.copy_files (file, line 2) is wrong: entry 2 must be"),
+        (
+            "[defaults]\nset_env = { A = \"a\" }",
+            "defaults.set_env (file, line 2) can be set for a client or a profile",
+        ),
+        (
+            "[defaults]\ncopy_files = [\"ok\", \"../x\"]",
+            "defaults.copy_files (file, line 2) is wrong: entry 2 must be",
+        ),
         ("[profiles.p]\nset_env = { A = \"a\" }", "profiles.p.set_env names the secret a"),
-        ("[callbacks]\nprevious_secret = \"x\"", "callbacks.previous_secret (file, line 2) needs callbacks.secret"),
+        (
+            "[callbacks]\nprevious_secret = \"x\"",
+            "callbacks.previous_secret (file, line 2) needs callbacks.secret",
+        ),
         ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
-        ("[policy]\nsecrets = \"deny\"", "policy.secrets (file, line 2) is not supported yet (not_supported)"),
+        (
+            "[policy]\nsecrets = \"deny\"",
+            "policy.secrets (file, line 2) is not supported yet (not_supported)",
+        ),
         ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
         ("[server\n", "the configuration file (file, line 1) is not TOML"),
     ];
@@ -208,7 +253,13 @@ fn what_breaks_a_rule_is_refused() {
 
 #[test]
 fn good_clone_urls_pass() {
-    for url in ["https://h/{org}/{repo}.git", "ssh://git@h:22/{org}/{repo}", "file:///srv/{org}/{repo}.git", "/srv/{org}/{repo}.git", "me@h:{org}/{repo}"] {
+    for url in [
+        "https://h/{org}/{repo}.git",
+        "ssh://git@h:22/{org}/{repo}",
+        "file:///srv/{org}/{repo}.git",
+        "/srv/{org}/{repo}.git",
+        "me@h:{org}/{repo}",
+    ] {
         assert!(load(&[("OFFSHOOT_GITHUB_CLONE_URL", url)], "").is_ok(), "{url}");
     }
 }
@@ -226,7 +277,8 @@ fn a_data_directory_too_deep_for_sockets_is_refused() {
 fn what_is_not_built_is_said_at_start() {
     let text = "[retention]\nlog_days = 5\n[notify.x]\nkind = \"desktop\"\n[agents.other]\nkind = \"codex\"\n[policy]\nsecrets = \"allow\"";
     let config = load(&[("OFFSHOOT_RIG", "/rig"), ("OFFSHOOT_SECRET", "x")], text).unwrap();
-    let told: Vec<_> = config.warnings().iter().map(|warning| (warning.code, warning.text.as_str())).collect();
+    let told: Vec<_> =
+        config.warnings().iter().map(|warning| (warning.code, warning.text.as_str())).collect();
     let expected = [
         ("unknown_variable", "the variable OFFSHOOT_SECRET means nothing to offshoot and is ignored"),
         ("not_supported", "agents.other.kind (file, line 6): agents of this kind are not supported yet"),
@@ -286,7 +338,8 @@ fn children_see_what_they_need_and_no_more() {
         map.into_keys().map(|name| name.into_string().unwrap()).collect()
     };
     assert_eq!(names(env.for_git()), ["HOME", "LC_ALL", "PATH", "SSH_AUTH_SOCK", "XDG_RUNTIME_DIR"]);
-    let wanted = ["ANTHROPIC_API_KEY", "AGENT_API_SECRET", "GITHUB_TOKEN", "OFFSHOOT_TOKEN", "XDG_RUNTIME_DIR"];
+    let wanted =
+        ["ANTHROPIC_API_KEY", "AGENT_API_SECRET", "GITHUB_TOKEN", "OFFSHOOT_TOKEN", "XDG_RUNTIME_DIR"];
     let wanted: Vec<String> = wanted.iter().map(|&name| name.to_owned()).collect();
     assert_eq!(names(env.for_agent(&wanted)), ["ANTHROPIC_API_KEY", "HOME", "LC_ALL", "PATH"]);
     assert!(!format!("{env:?}").contains(SECRET));

@@ -56,10 +56,15 @@ fn every_key_is_shown_and_every_shown_key_exists() {
         }
     }
     let config = load("");
-    for row in config.rows().iter().filter(|row| !row.key.starts_with("agents.") || row.key.contains(".claude.")) {
+    for row in
+        config.rows().iter().filter(|row| !row.key.starts_with("agents.") || row.key.contains(".claude."))
+    {
         assert!(shown.contains(&row.key), "{} is missing in the example", row.key);
     }
-    for key in shown.iter().filter(|key| !["profiles.", "notify.", "secrets."].iter().any(|top| key.starts_with(top))) {
+    for key in shown
+        .iter()
+        .filter(|key| !["profiles.", "notify.", "secrets."].iter().any(|top| key.starts_with(top)))
+    {
         assert!(config.rows().iter().any(|row| row.key == *key), "{key} is shown and does not exist");
     }
 }
@@ -81,9 +86,16 @@ fn every_shown_value_is_of_the_right_kind() {
 
 #[test]
 fn the_ready_made_claude_entry_is_the_one_shown() {
-    let text = uncommented(|line| line.starts_with('[') || ["kind = \"claude\"", "command = \"claude\"", "args", "env = [\"ANTH"].iter().any(|start| line.starts_with(start)));
+    let text = uncommented(|line| {
+        line.starts_with('[')
+            || ["kind = \"claude\"", "command = \"claude\"", "args", "env = [\"ANTH"]
+                .iter()
+                .any(|start| line.starts_with(start))
+    });
     let (shown, silent) = (load(&text), load(""));
     assert_eq!(format!("{:?}", shown.agents["claude"]), format!("{:?}", silent.agents["claude"]));
-    let set = shown.rows().iter().filter(|row| row.key.starts_with("agents.claude.") && row.origin != offshoot::config::Origin::Default);
+    let set = shown.rows().iter().filter(|row| {
+        row.key.starts_with("agents.claude.") && row.origin != offshoot::config::Origin::Default
+    });
     assert_eq!(set.count(), 4, "the shown lines were really read");
 }

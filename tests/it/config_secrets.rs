@@ -19,14 +19,20 @@ fn write(path: &Path, text: &str, mode: u32) {
 fn load(home: &Path, pairs: &[(&str, &str)], file: Option<&Path>) -> Result<Config, ConfigError> {
     let mut all = vec![("HOME".to_owned(), home.to_str().unwrap().to_owned())];
     all.extend(pairs.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())));
-    Config::load(&Flags { serving: true, data_dir: Some("/d".into()), ..Flags::default() }, &Environment::from_pairs(all), file)
+    Config::load(
+        &Flags { serving: true, data_dir: Some("/d".into()), ..Flags::default() },
+        &Environment::from_pairs(all),
+        file,
+    )
 }
 
 #[test]
 fn a_secret_file_must_be_for_its_owner_alone() {
     let home = tempfile::tempdir().unwrap();
     let file = home.path().join("token");
-    for (mode, code) in [(0o600, None), (0o400, None), (0o640, Some(77)), (0o644, Some(77)), (0o700, Some(77))] {
+    for (mode, code) in
+        [(0o600, None), (0o400, None), (0o640, Some(77)), (0o644, Some(77)), (0o700, Some(77))]
+    {
         write(&file, &format!("{SECRET}\n"), mode);
         let loaded = load(home.path(), &[("OFFSHOOT_SERVER_SECRET_FILE", "~/token")], None);
         match code {
@@ -181,7 +187,10 @@ fn a_logged_secret_shows_nothing() {
     let secret = SecretString::from("hush");
     for json in [false, true] {
         let text = logged(json, "info", || tracing::info!(job.id = "job-1", ?secret, "token loaded"));
-        assert!(text.contains("token loaded") && text.contains("REDACTED") && !text.contains("hush"), "{text}");
+        assert!(
+            text.contains("token loaded") && text.contains("REDACTED") && !text.contains("hush"),
+            "{text}"
+        );
     }
 }
 
@@ -193,7 +202,8 @@ fn json_lines_carry_the_job() {
         tracing::info!(job.id = "job-2", "done");
         tracing::debug!("not at this level");
     });
-    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let lines: Vec<serde_json::Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     assert_eq!(lines.len(), 2, "{text}");
     assert_eq!(lines[0]["span"]["job.id"], "job-1");
     assert_eq!(lines[1]["job.id"], "job-2");

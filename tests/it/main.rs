@@ -1,4 +1,2 @@
-mod config;
-mod config_example;
-mod config_secrets;
-mod service_files;
+mod agent;
+mod agent_transcripts;

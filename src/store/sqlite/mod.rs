@@ -1,1 +1,157 @@
-//! store/sqlite
+//! The SQLite side of the store: one writer thread with group commit, a pool of readers, one file per table group.
+//!
+//! Promises: every write runs alone in a savepoint of a shared transaction, and is answered only when that transaction is
+//! durable. A failing write takes nothing but itself back. Reads see a consistent snapshot.
+//!
+//! Must not know: what a status means (it asks `domain::lifecycle`), HTTP, time (the clock comes from the facade).
+//!
+//! Fails: see [`super::StoreError`]. After a failed commit by an I/O error the writer stops for good: SQLite's and the
+//! kernel's view of the file may differ then, and only a fresh start finds out (PostgreSQL learned this in 2018).
+//! Tested: each file on a real database in a temporary directory.
+
+mod answers;
+mod attempts;
+mod claim;
+mod clients;
+mod deliveries;
+mod events;
+mod finish;
+mod jobs;
+mod listing;
+mod messages;
+mod migrate;
+mod queue;
+mod rows;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use r2d2_sqlite::SqliteConnectionManager;
+use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use tokio::sync::watch;
+
+use super::error::StoreError;
+use crate::clock::Clock;
+
+pub use migrate::SCHEMA_VERSION;
+
+/// Reads that may run at once. They are short; more connections only cost page caches (2 MiB each).
+const READERS_MAX: u32 = 4;
+/// A reader that waits longer than this for a connection meets a stuck disk, not a queue.
+const READER_WAIT_MAX: Duration = Duration::from_secs(10);
+
+pub(crate) struct Database {
+    writer: writer::Writer,
+    readers: r2d2::Pool<SqliteConnectionManager>,
+}
+
+impl Database {
+    /// The database, the name of this installation, and the number of this start.
+    pub(super) fn open(file: &Path, clock: &Clock) -> Result<(Self, String, i64), StoreError> {
+        let mut connection = Connection::open(file).map_err(StoreError::from)?;
+        prepare(&connection)?;
+        migrate::run(&mut connection)?;
+        let (instance, epoch) = begin_epoch(&connection, clock)?;
+        let manager = SqliteConnectionManager::file(file)
+            .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
+            .with_init(|reader| {
+                reader.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;")?;
+                reader.set_prepared_statement_cache_capacity(64);
+                Ok(())
+            });
+        let readers = r2d2::Pool::builder()
+            .max_size(READERS_MAX)
+            .min_idle(Some(1))
+            .connection_timeout(READER_WAIT_MAX)
+            .build(manager)
+            .map_err(|error| StoreError::Database(error.to_string()))?;
+        Ok((Self { writer: writer::Writer::start(connection)?, readers }, instance, epoch))
+    }
+
+    /// Runs `operation` on the writer thread; resolves when its effect is durable.
+    pub(super) async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        self.writer.run(operation).await
+    }
+
+    /// Runs `operation` on a read connection, inside one snapshot.
+    pub(super) async fn read<T, F>(&self, operation: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
+    {
+        let readers = self.readers.clone();
+        let result = tokio::task::spawn_blocking(move || {
+            let mut connection = readers.get().map_err(|error| StoreError::Database(error.to_string()))?;
+            let snapshot = connection.transaction().map_err(StoreError::from)?;
+            operation(&snapshot)
+        });
+        result.await.map_err(|error| StoreError::Database(error.to_string()))?
+    }
+
+    pub(super) fn failure(&self) -> watch::Receiver<bool> {
+        self.writer.failure()
+    }
+}
+
+/// Takes the next epoch; makes the instance name at the very first start.
+fn begin_epoch(connection: &Connection, clock: &Clock) -> Result<(String, i64), StoreError> {
+    let instance = match meta(connection, "instance")? {
+        Some(name) => name,
+        None => {
+            let name = clock.random_text(6);
+            set_meta(connection, "instance", &name)?;
+            name
+        }
+    };
+    let last: i64 = meta(connection, "epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    set_meta(connection, "epoch", &(last + 1).to_string())?;
+    Ok((instance, last + 1))
+}
+
+/// The settings of a connection that writes. Each is a promise: see `synchronous` in SQLite's pragma documentation.
+fn prepare(connection: &Connection) -> Result<(), StoreError> {
+    migrate::check_library()?;
+    connection
+        .execute_batch(
+            "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
+             PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA application_id = 0x6f666673;",
+        )
+        .map_err(StoreError::from)?;
+    connection.set_prepared_statement_cache_capacity(128);
+    Ok(())
+}
+
+fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT value FROM meta WHERE key = ?1")?;
+    Ok(statement.query_row([key], |row| row.get(0)).optional()?)
+}
+
+fn set_meta(connection: &Connection, key: &str, value: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO meta (key, value) VALUES (?1, ?2) ON CONFLICT (key) DO UPDATE SET value = ?2",
+        )?
+        .execute([key, value])?;
+    Ok(())
+}
+
+fn clear_meta(connection: &Connection, key: &str) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM meta WHERE key = ?1")?.execute([key])?;
+    Ok(())
+}
+
+impl From<rusqlite::Error> for StoreError {
+    fn from(error: rusqlite::Error) -> Self {
+        use rusqlite::ffi::ErrorCode;
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::DiskFull,
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            _ => Self::Database(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! What a tool was used for and what came of it, in a line or two.
+
+use super::lenient::{Content, Object, Scalar};
+use super::shapes::{TextElement, ToolInput};
+use crate::agent::text::one_line;
+
+/// A command or path on one line; longer ones are cut, the whole stays in the log.
+const SUMMARY_BYTES_MAX: usize = 300;
+
+/// A result is often a whole file; its beginning says whether it worked.
+const RESULT_BYTES_MAX: usize = 2 * 1024;
+
+/// The argument that tells most. Paths below `cwd` are shown without it.
+pub(super) fn summary(input: &ToolInput, cwd: Option<&str>) -> String {
+    let paths = [&input.file_path, &input.notebook_path];
+    let others = [
+        &input.command,
+        &input.pattern,
+        &input.path,
+        &input.url,
+        &input.query,
+        &input.skill,
+        &input.description,
+        &input.prompt,
+    ];
+    let told = paths.into_iter().chain(others).find_map(Scalar::as_str).unwrap_or_default();
+    one_line(below(told, cwd), SUMMARY_BYTES_MAX)
+}
+
+/// The text of a tool result.
+pub(super) fn result_text(content: &Content<Object<TextElement>>) -> String {
+    let joined;
+    let text = match content {
+        Content::Text(text) => text,
+        Content::Blocks(blocks) => {
+            let texts: Vec<&str> = blocks.iter().filter_map(|block| block.0.text.as_str()).collect();
+            joined = texts.join("\n");
+            &joined
+        }
+    };
+    let mut end = text.len().min(RESULT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mark = if end < text.len() { "…" } else { "" };
+    format!("{}{mark}", &text[..end])
+}
+
+fn below<'t>(text: &'t str, cwd: Option<&str>) -> &'t str {
+    cwd.filter(|cwd| !cwd.is_empty())
+        .and_then(|cwd| text.strip_prefix(cwd)?.strip_prefix('/'))
+        .filter(|rest| !rest.is_empty())
+        .unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_summary_is_the_path_in_the_checkout_or_the_command() {
+        let rows = [
+            (r#"{"file_path":"/w/tree/src/a.rs","content":"x"}"#, "src/a.rs"),
+            (r#"{"file_path":"/w/treetop/a.rs"}"#, "/w/treetop/a.rs"),
+            (r#"{"command":"git add\n  -A","description":"stage"}"#, "git add -A"),
+            (r#"{"description":"look around","prompt":"..."}"#, "look around"),
+            (r#"{"command":["no","text"]}"#, ""),
+            ("{}", ""),
+        ];
+        for (input, expected) in rows {
+            let input: ToolInput = serde_json::from_str(input).unwrap();
+            assert_eq!(summary(&input, Some("/w/tree")), expected);
+        }
+    }
+}

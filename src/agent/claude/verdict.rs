@@ -1,0 +1,264 @@
+//! How a run of Claude ended. Decided from its last result event and the exit together, because each alone lies: an
+//! API error has `subtype: "success"` and exit 1, an interrupt exits 0, a run in which every tool was denied exits 0
+//! with a success, and a killed one has no result at all.
+
+use super::lenient::{Content, Scalar};
+use super::shapes::Line;
+use super::tool;
+use crate::agent::text::{one_line, visible};
+use crate::agent::verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, Usage};
+
+/// A failure's message goes into the job's answer; the whole of it is in the log.
+const MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// The closing words go into the pull request.
+const SUMMARY_BYTES_MAX: usize = 16 * 1024;
+
+/// What the end of stderr may contribute to a message.
+const LAST_WORDS_BYTES_MAX: usize = 2_000;
+
+/// How the answer to `--resume` with an unknown id begins. It comes as a result event and again on stderr; with
+/// other output formats on stderr alone.
+const SESSION_UNKNOWN: &str = "No conversation found with session ID";
+
+/// Enough to name what was not permitted, over all turns of a process.
+const DENIALS_MAX: usize = 1_000;
+
+/// Everything read so far that the verdict needs.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    pub(super) session_id: Option<String>,
+    pub(super) model: Option<String>,
+    pub(super) version: Option<String>,
+    pub(super) auth: Option<String>,
+    /// The tag on a message that only reports an API error.
+    pub(super) api_error_tag: Option<String>,
+    /// Set by a rejecting rate limit event, with its renewal in Unix seconds; cleared by an allowing one.
+    pub(super) limit_reached: Option<Option<i64>>,
+    /// The tool that the agent asked permission for and got no answer.
+    pub(super) waits_for: Option<String>,
+    last_words: String,
+    ending: Option<Ending>,
+    usage: Usage,
+    denials: Vec<Denial>,
+}
+
+/// One result event.
+#[derive(Debug)]
+pub(super) struct Ending {
+    pub(super) ok: bool,
+    /// The agent's closing words, or its errors.
+    pub(super) text: String,
+    subtype: Option<String>,
+    terminal_reason: Option<String>,
+    stop_reason: Option<String>,
+    api_status: Option<u16>,
+    session_id: Option<String>,
+    usage: Usage,
+    denials: Vec<Denial>,
+}
+
+impl Run {
+    /// A new turn in the same process: what the one before it said about its end no longer holds.
+    pub(super) fn begin_turn(&mut self) {
+        self.ending = None;
+        self.api_error_tag = None;
+        self.waits_for = None;
+    }
+
+    pub(super) fn end_turn(&mut self, ending: Ending) {
+        let (sum, turn) = (&mut self.usage, &ending.usage);
+        sum.input_tokens = sum.input_tokens.saturating_add(turn.input_tokens);
+        sum.output_tokens = sum.output_tokens.saturating_add(turn.output_tokens);
+        sum.cache_read_tokens = sum.cache_read_tokens.saturating_add(turn.cache_read_tokens);
+        sum.cache_write_tokens = sum.cache_write_tokens.saturating_add(turn.cache_write_tokens);
+        sum.cost_usd_micros = match (sum.cost_usd_micros, turn.cost_usd_micros) {
+            (Some(one), Some(other)) => Some(one.saturating_add(other)),
+            (one, other) => one.or(other),
+        };
+        sum.session_cost_usd_micros = turn.session_cost_usd_micros.or(sum.session_cost_usd_micros);
+        sum.turns = sum.turns.saturating_add(turn.turns);
+        sum.duration_ms = sum.duration_ms.saturating_add(turn.duration_ms);
+        let room = DENIALS_MAX.saturating_sub(self.denials.len());
+        self.denials.extend(ending.denials.iter().take(room).cloned());
+        self.session_id = ending.session_id.clone().or(self.session_id.take());
+        self.waits_for = None;
+        self.ending = Some(ending);
+    }
+
+    /// Keeps the end of what was printed outside of events.
+    pub(super) fn last_words(&mut self, line: &str) {
+        if self.last_words.len() + line.len() > LAST_WORDS_BYTES_MAX {
+            self.last_words.clear();
+        }
+        self.last_words.push_str(&one_line(line, LAST_WORDS_BYTES_MAX));
+        self.last_words.push('\n');
+    }
+}
+
+impl Ending {
+    pub(super) fn new(line: Line, cwd: Option<&str>) -> Self {
+        let denials = line.permission_denials.0.iter().map(|denial| Denial {
+            tool: one_line(&denial.0.tool_name.text(), 100),
+            tool_use_id: one_line(&denial.0.tool_use_id.text(), 100),
+            summary: tool::summary(&denial.0.tool_input.0, cwd),
+        });
+        Self {
+            // Only a plain "no" counts: an ending without the field is no success.
+            ok: line.is_error.as_bool() == Some(false) && line.subtype.as_str() == Some("success"),
+            denials: denials.collect(),
+            usage: usage(&line),
+            text: line.result.into_text().unwrap_or_else(|| joined(&line.errors)),
+            subtype: line.subtype.into_text(),
+            terminal_reason: line.terminal_reason.into_text(),
+            stop_reason: line.stop_reason.into_text(),
+            api_status: line.api_error_status.as_count().and_then(|status| u16::try_from(status).ok()),
+            session_id: line.session_id.into_text(),
+        }
+    }
+}
+
+pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
+    let outcome = outcome(run, exit);
+    // The result of a vain resume repeats the id that was asked for.
+    let no_session = matches!(outcome, AgentOutcome::Failed { fault: Fault::SessionUnknown, .. });
+    AgentVerdict {
+        outcome,
+        session_id: run.session_id.clone().filter(|_| !no_session),
+        usage: run.usage,
+        denials: run.denials.clone(),
+        auth_source: run.auth.clone(),
+        agent_version: run.version.clone(),
+        model: run.model.clone(),
+    }
+}
+
+fn outcome(run: &Run, exit: StepExit) -> AgentOutcome {
+    let Some(ending) = &run.ending else {
+        let (fault, message) = cut_off(run, exit);
+        return AgentOutcome::Failed { fault, message };
+    };
+    if ending.ok && ending.stop_reason.as_deref() != Some("refusal") {
+        if exit.succeeded() {
+            return AgentOutcome::Succeeded { summary: visible(&ending.text, SUMMARY_BYTES_MAX) };
+        }
+        let (fault, message) = exit.fault(&run.last_words);
+        return AgentOutcome::Failed { fault, message };
+    }
+    let fault = fault(run, ending);
+    let message = if fault == Fault::Interrupted {
+        "the agent was interrupted before it was done".to_owned()
+    } else if ending.text.trim().is_empty() {
+        let subtype = ending.subtype.as_deref().unwrap_or("no reason");
+        format!("the agent gave up: {}", one_line(subtype, 100))
+    } else {
+        visible(ending.text.trim(), MESSAGE_BYTES_MAX)
+    };
+    AgentOutcome::Failed { fault, message }
+}
+
+/// The fault of a run that left no result.
+fn cut_off(run: &Run, exit: StepExit) -> (Fault, String) {
+    if let Some(tool) = &run.waits_for {
+        let tool = one_line(tool, 100);
+        return (
+            Fault::NeedsInput,
+            format!("the agent asked for permission to use {tool} and got no answer"),
+        );
+    }
+    let (fault, message) = exit.fault(&run.last_words);
+    if fault == Fault::Crashed && run.last_words.contains(SESSION_UNKNOWN) {
+        return (Fault::SessionUnknown, message);
+    }
+    (fault, message)
+}
+
+/// The fault that a result event tells. The reason is looked at before the subtype, which says `success` over API
+/// errors.
+fn fault(run: &Run, ending: &Ending) -> Fault {
+    let reason = ending.terminal_reason.as_deref().unwrap_or_default();
+    let subtype = ending.subtype.as_deref().unwrap_or_default();
+    if ending.stop_reason.as_deref() == Some("refusal") {
+        return Fault::Refused;
+    }
+    match (reason, subtype) {
+        ("max_turns", _) | (_, "error_max_turns") => Fault::MaxTurns,
+        ("budget_exhausted", _) | (_, "error_max_budget_usd") => Fault::MaxBudget,
+        ("aborted_streaming" | "aborted_tools", _) => Fault::Interrupted,
+        ("api_error", _) | (_, "success") => api_fault(run, ending),
+        _ if ending.text.contains(SESSION_UNKNOWN) => Fault::SessionUnknown,
+        _ => Fault::Crashed,
+    }
+}
+
+fn api_fault(run: &Run, ending: &Ending) -> Fault {
+    let tag = run.api_error_tag.as_deref().unwrap_or_default();
+    // No key in use: this is a subscription, or nobody is logged in.
+    let without_key = run.auth.as_deref() == Some("none");
+    match ending.api_status {
+        Some(401) => Fault::NotLoggedIn,
+        None if tag == "authentication_failed" => Fault::NotLoggedIn,
+        None if without_key && ending.text.starts_with("Not logged in") => Fault::NotLoggedIn,
+        // A subscription says when its window ends; a key's limit is per minute and passes by itself.
+        Some(429) if run.limit_reached.is_some() || without_key => {
+            Fault::UsageLimit { resets_at: run.limit_reached.flatten() }
+        }
+        None if tag == "rate_limit" && run.limit_reached.is_some() => {
+            Fault::UsageLimit { resets_at: run.limit_reached.flatten() }
+        }
+        // 503 and 529 are said by servers that are full: RFC 9110 section 15.6.4, and Anthropic's own number.
+        Some(429 | 503 | 529) => Fault::Overloaded,
+        status => Fault::ApiError { status },
+    }
+}
+
+/// Tokens and money of this turn alone. `total_cost_usd` and `modelUsage` grow over a whole resumed session, and
+/// `usage` is zero after an interrupt; the difference since the last result is right in all cases.
+fn usage(line: &Line) -> Usage {
+    let session_cost_usd_micros = micros(&line.total_cost_usd);
+    let mut usage = Usage {
+        session_cost_usd_micros,
+        turns: u32::try_from(line.num_turns.as_count().unwrap_or(0)).unwrap_or(u32::MAX),
+        duration_ms: line.duration_ms.as_count().unwrap_or(0),
+        ..Usage::default()
+    };
+    let models = &line.model_usage_since_last_result.0;
+    if models.is_empty() {
+        let turn = &line.usage.0;
+        usage.input_tokens = turn.input_tokens.as_count().unwrap_or(0);
+        usage.output_tokens = turn.output_tokens.as_count().unwrap_or(0);
+        usage.cache_read_tokens = turn.cache_read_input_tokens.as_count().unwrap_or(0);
+        usage.cache_write_tokens = turn.cache_creation_input_tokens.as_count().unwrap_or(0);
+        usage.cost_usd_micros = session_cost_usd_micros;
+        return usage;
+    }
+    let sum = |field: fn(&super::shapes::ModelUsage) -> Option<u64>| {
+        models.iter().filter_map(|model| field(&model.0)).fold(0, u64::saturating_add)
+    };
+    usage.input_tokens = sum(|model| model.input_tokens.as_count());
+    usage.output_tokens = sum(|model| model.output_tokens.as_count());
+    usage.cache_read_tokens = sum(|model| model.cache_read_input_tokens.as_count());
+    usage.cache_write_tokens = sum(|model| model.cache_creation_input_tokens.as_count());
+    usage.cost_usd_micros = Some(sum(|model| micros(&model.cost_usd)));
+    usage
+}
+
+/// Dollars to millionths; absent, negative and absurd amounts are absent.
+fn micros(dollars: &Scalar) -> Option<u64> {
+    /// More than any budget, less than where a double loses millionths.
+    const DOLLARS_MAX: f64 = 1e9;
+    dollars
+        .as_amount()
+        .filter(|amount| *amount <= DOLLARS_MAX)
+        .and_then(|amount| Scalar::Number(amount * 1e6).as_count())
+}
+
+fn joined(errors: &Content<Scalar>) -> String {
+    match errors {
+        Content::Text(text) => text.clone(),
+        Content::Blocks(errors) => {
+            let texts: Vec<&str> = errors.iter().filter_map(Scalar::as_str).collect();
+            texts.join("; ")
+        }
+    }
+}

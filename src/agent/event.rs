@@ -1,0 +1,176 @@
+//! What an agent says and does while it runs, in the words of no particular agent.
+
+use super::Stream;
+use super::text::{one_line, visible};
+
+/// The longest text that [`AgentEvent::text`] gives, apart from a short mark. A screen of 100 long lines; the whole
+/// of it stays in the step's log.
+pub const EVENT_TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// One thing that happened inside an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentEvent {
+    /// The agent is up. May come more than once in one process.
+    Started {
+        session_id: Option<String>,
+        model: Option<String>,
+        version: Option<String>,
+        /// Where its credential comes from, as the agent names it; `none` is a subscription login or no login.
+        auth: Option<String>,
+    },
+    Message {
+        text: String,
+    },
+    Thinking {
+        text: String,
+    },
+    ToolUse {
+        id: String,
+        name: String,
+        /// The one argument that tells most, on one line: a command, a path inside the checkout.
+        summary: String,
+    },
+    ToolResult {
+        id: String,
+        ok: bool,
+        summary: String,
+    },
+    /// Another turn of the model began.
+    Progress {
+        turns: u32,
+        /// Tokens that the model was given in this turn, cached ones included.
+        context_tokens: u64,
+    },
+    RateLimit {
+        rejected: bool,
+        /// Unix seconds.
+        resets_at: Option<i64>,
+        /// The agent's name for the limit, such as `five_hour`.
+        window: Option<String>,
+    },
+    /// The model's API failed and the agent tries again by itself.
+    Retrying {
+        attempt: u32,
+        attempts_max: u32,
+        delay_ms: u64,
+        status: Option<u16>,
+    },
+    /// The agent was not allowed to use a tool and went on without.
+    Denied {
+        tool: String,
+        message: String,
+    },
+    /// The agent waits for a person's answer.
+    NeedsInput {
+        tool: String,
+    },
+    /// Something worth a line that fits nowhere else.
+    Notice {
+        text: String,
+    },
+    /// The agent's own closing words.
+    Ended {
+        ok: bool,
+        text: String,
+    },
+    /// A line that is no event: plain output, an unknown or broken event.
+    Output {
+        stream: Stream,
+        text: String,
+    },
+}
+
+/// Under which heading an event's text is listed for people.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Channel {
+    Stdout,
+    Stderr,
+    System,
+}
+
+impl AgentEvent {
+    /// The event's name in the history.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Message { .. } => "agent.message",
+            Self::Thinking { .. } => "agent.thinking",
+            Self::ToolUse { .. } => "agent.tool_use",
+            Self::ToolResult { .. } => "agent.tool_result",
+            Self::Output { .. } => "agent.output",
+            Self::Started { .. }
+            | Self::Progress { .. }
+            | Self::RateLimit { .. }
+            | Self::Retrying { .. }
+            | Self::Denied { .. }
+            | Self::NeedsInput { .. }
+            | Self::Notice { .. }
+            | Self::Ended { .. } => "agent.progress",
+        }
+    }
+
+    #[must_use]
+    pub fn channel(&self) -> Channel {
+        match self {
+            Self::Output { stream: Stream::Stderr, .. } => Channel::Stderr,
+            Self::Message { .. }
+            | Self::Thinking { .. }
+            | Self::ToolUse { .. }
+            | Self::ToolResult { .. }
+            | Self::Output { stream: Stream::Stdout, .. } => Channel::Stdout,
+            _ => Channel::System,
+        }
+    }
+
+    /// The event as text for people: one or more lines, at most [`EVENT_TEXT_BYTES_MAX`] bytes and a short mark,
+    /// control characters written out.
+    #[must_use]
+    pub fn text(&self) -> String {
+        let limit = EVENT_TEXT_BYTES_MAX;
+        match self {
+            Self::Started { model, version, .. } => {
+                let model = model
+                    .as_deref()
+                    .map_or(String::new(), |model| format!(", model {}", one_line(model, 100)));
+                let version =
+                    version.as_deref().map_or(String::new(), |text| format!(" {}", one_line(text, 40)));
+                format!("agent{version} started{model}")
+            }
+            Self::Message { text } | Self::Thinking { text } | Self::Output { text, .. } => {
+                visible(text, limit)
+            }
+            Self::ToolUse { name, summary, .. } if summary.is_empty() => one_line(name, 100),
+            Self::ToolUse { name, summary, .. } => {
+                format!("{}: {}", one_line(name, 100), visible(summary, limit - 500))
+            }
+            Self::ToolResult { ok: true, summary, .. } => visible(summary, limit),
+            Self::ToolResult { ok: false, summary, .. } => {
+                format!("failed: {}", visible(summary, limit - 10))
+            }
+            Self::Progress { turns, context_tokens } => {
+                format!("turn {turns}, {context_tokens} tokens of context")
+            }
+            Self::RateLimit { rejected, resets_at, window } => {
+                let verb = if *rejected { "reached" } else { "near or within" };
+                let window =
+                    window.as_deref().map_or(String::new(), |name| format!(" {}", one_line(name, 60)));
+                let resets_at = resets_at.and_then(|at| jiff::Timestamp::from_second(at).ok());
+                let reset = resets_at.map_or(String::new(), |at| format!(", resets at {at}"));
+                format!("usage limit{window} {verb}{reset}")
+            }
+            Self::Retrying { attempt, attempts_max, delay_ms, status } => {
+                let status = status.map_or(String::new(), |status| format!(" with status {status}"));
+                format!(
+                    "the model's API failed{status}, trying again in {delay_ms} ms ({attempt} of {attempts_max})"
+                )
+            }
+            Self::Denied { tool, message } => {
+                format!("not allowed to use {}: {}", one_line(tool, 100), visible(message, limit - 500))
+            }
+            Self::NeedsInput { tool } => format!("waits for permission to use {}", one_line(tool, 100)),
+            Self::Notice { text } => visible(text, limit),
+            Self::Ended { ok: true, text } => format!("agent finished: {}", visible(text, limit - 20)),
+            Self::Ended { ok: false, text } => format!("agent gave up: {}", visible(text, limit - 20)),
+        }
+    }
+}

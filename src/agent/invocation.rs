@@ -1,0 +1,95 @@
+//! What goes into an agent's start, and what comes out: plain values, no behaviour.
+
+use std::path::PathBuf;
+
+/// One start of an agent, as the worker asks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// The configured command and its own arguments; the first element is the program.
+    pub program: Vec<String>,
+    pub prompt: String,
+    /// Absolute path of the checkout to work in.
+    pub working_dir: PathBuf,
+    pub model: Option<String>,
+    pub effort: Option<String>,
+    /// `None` is the agent's safe default: everything inside a sandbox, edits only without one.
+    pub permission_mode: Option<String>,
+    /// `None` is the agent's documented default list, `Some` replaces it.
+    pub allowed_tools: Option<Vec<String>>,
+    pub disallowed_tools: Vec<String>,
+    pub max_turns: Option<u32>,
+    /// Millionths of a US dollar.
+    pub max_budget_usd_micros: Option<u64>,
+    pub append_system_prompt: Option<String>,
+    pub session: Session,
+    /// The process will be confined by a sandbox of ours.
+    pub sandboxed: bool,
+    /// The process will run with user id 0.
+    pub as_root: bool,
+}
+
+/// Which conversation the agent is to hold.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Session {
+    /// A new one under this id, a UUID in text form that was never used before.
+    New { id: String },
+    /// The continuation of an earlier one.
+    Resume { id: String },
+}
+
+impl Session {
+    #[must_use]
+    pub fn id(&self) -> &str {
+        match self {
+            Self::New { id } | Self::Resume { id } => id,
+        }
+    }
+}
+
+/// What to start. The working directory is the invocation's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentCommand {
+    /// Program and arguments; no shell ever sees them.
+    pub argv: Vec<String>,
+    /// Variables to set in addition to the passed-on names; these win.
+    pub env: Vec<(String, String)>,
+    /// The content of standard input. It goes through a file: an argument is visible to every user of the
+    /// machine, is limited to 128 KiB by Linux, and becomes an option when it begins with `-`.
+    pub stdin: String,
+}
+
+/// Why no command could be built.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AgentError {
+    #[error("the agent entry has an empty command")]
+    EmptyProgram,
+    #[error("the prompt holds nothing but blanks")]
+    EmptyPrompt,
+    #[error("the session id {0:?} is not a UUID, which this agent demands")]
+    SessionId(String),
+    #[error("the agent refuses the permission mode bypassPermissions as root outside a sandbox")]
+    BypassAsRoot,
+    #[error("the {0} holds a NUL character, which no argument may hold")]
+    Nul(&'static str),
+}
+
+impl Invocation {
+    /// What every agent demands of an invocation.
+    pub(super) fn check(&self) -> Result<(), AgentError> {
+        if self.program.first().is_none_or(String::is_empty) {
+            return Err(AgentError::EmptyProgram);
+        }
+        if self.prompt.trim().is_empty() {
+            return Err(AgentError::EmptyPrompt);
+        }
+        if self.program.iter().any(|argument| argument.contains('\0')) {
+            return Err(AgentError::Nul("command"));
+        }
+        Ok(())
+    }
+
+    /// `PWD`, because some agents take their directory from it and not from the real one.
+    pub(super) fn base_env(&self) -> Vec<(String, String)> {
+        self.working_dir.to_str().map(|dir| ("PWD".to_owned(), dir.to_owned())).into_iter().collect()
+    }
+}

@@ -1,0 +1,176 @@
+//! How a step of an agent ended, in the words of no particular agent.
+
+use super::text::one_line;
+
+/// How the process ended. Exactly one is set for an ended process; neither means that nobody saw the end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepExit {
+    pub code: Option<i32>,
+    pub signal: Option<i32>,
+}
+
+/// The judgement over one step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentVerdict {
+    pub outcome: AgentOutcome,
+    /// The session that was really used; `None` when the agent never got so far.
+    pub session_id: Option<String>,
+    pub usage: Usage,
+    /// Tool uses that were not permitted. A run in which everything was denied still counts as succeeded here;
+    /// whether it achieved anything shows in the checkout.
+    pub denials: Vec<Denial>,
+    pub auth_source: Option<String>,
+    pub agent_version: Option<String>,
+    pub model: Option<String>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AgentOutcome {
+    Succeeded {
+        /// The agent's closing words, one bounded text for people.
+        summary: String,
+    },
+    Failed {
+        fault: Fault,
+        /// What the agent or the operating system said about it, bounded.
+        message: String,
+    },
+}
+
+/// Why a step did not succeed. Every agent's own wording is mapped to these.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The login's allowance is used up. Unix seconds of its renewal, where known.
+    UsageLimit {
+        resets_at: Option<i64>,
+    },
+    /// No credential, or one that the API does not accept.
+    NotLoggedIn,
+    /// The model's API had no capacity, and the agent's own retries were in vain.
+    Overloaded,
+    /// The model's API failed in another way. `None` when it was not reached.
+    ApiError {
+        status: Option<u16>,
+    },
+    /// The model declined the request.
+    Refused,
+    /// The agent waited for an answer that nobody gave.
+    NeedsInput,
+    MaxTurns,
+    MaxBudget,
+    /// The session to resume is not known to the agent: a new one is needed.
+    SessionUnknown,
+    /// The agent ended by itself without a usable result.
+    Crashed,
+    /// The agent was ended from outside before it was done.
+    Interrupted,
+}
+
+impl Fault {
+    /// The word for it in answers, events and metrics. An unknown session is a kind of crash there.
+    #[must_use]
+    pub fn code(self) -> &'static str {
+        match self {
+            Self::UsageLimit { .. } => "usage_limit",
+            Self::NotLoggedIn => "not_logged_in",
+            Self::Overloaded => "overloaded",
+            Self::ApiError { .. } => "api_error",
+            Self::Refused => "refused",
+            Self::NeedsInput => "needs_input",
+            Self::MaxTurns => "max_turns",
+            Self::MaxBudget => "max_budget",
+            Self::SessionUnknown | Self::Crashed => "crashed",
+            Self::Interrupted => "interrupted",
+        }
+    }
+}
+
+/// What the step used up. Zero where the agent does not say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    pub input_tokens: u64,
+    pub output_tokens: u64,
+    pub cache_read_tokens: u64,
+    pub cache_write_tokens: u64,
+    /// Millionths of a US dollar spent by this step alone.
+    pub cost_usd_micros: Option<u64>,
+    /// Millionths of a US dollar spent by the whole session so far, earlier steps included.
+    pub session_cost_usd_micros: Option<u64>,
+    pub turns: u32,
+    pub duration_ms: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Denial {
+    pub tool: String,
+    pub tool_use_id: String,
+    pub summary: String,
+}
+
+/// Signals by which people, shells, service managers and the out-of-memory killer end a program.
+/// Numbers are the same on Linux and macOS: signal(7), signal(3).
+const ENDED_FROM_OUTSIDE: [(i32, &str); 4] = [(1, "SIGHUP"), (2, "SIGINT"), (9, "SIGKILL"), (15, "SIGTERM")];
+
+impl StepExit {
+    pub(super) fn succeeded(self) -> bool {
+        self.code == Some(0) && self.signal.is_none()
+    }
+
+    /// The signal that ended the program, also where it caught it and left with 128 + n as shells do.
+    fn ending_signal(self) -> Option<i32> {
+        self.signal.or_else(|| self.code.filter(|code| (129..=192).contains(code)).map(|code| code - 128))
+    }
+
+    /// The fault that the exit alone tells, for a program that left no result behind. `last_words` is the end of
+    /// what it printed.
+    pub(super) fn fault(self, last_words: &str) -> (Fault, String) {
+        let (fault, mut message) = match (self.ending_signal(), self.code) {
+            (Some(signal), _) => match ENDED_FROM_OUTSIDE.iter().find(|(number, _)| *number == signal) {
+                Some((_, name)) => {
+                    (Fault::Interrupted, format!("the agent was ended by {name} before it was done"))
+                }
+                None => (Fault::Crashed, format!("the agent was killed by signal {signal}")),
+            },
+            (None, Some(0)) => (Fault::Crashed, "the agent ended without a result".to_owned()),
+            (None, Some(code)) => (Fault::Crashed, format!("the agent exited with code {code}")),
+            (None, None) => (Fault::Interrupted, "the end of the agent was not seen".to_owned()),
+        };
+        let last_words = one_line(last_words, LAST_WORDS_BYTES_MAX);
+        if !last_words.is_empty() {
+            message.push_str(": ");
+            message.push_str(&last_words);
+        }
+        (fault, message)
+    }
+}
+
+/// A few lines are enough to see why a program gave up, and fit into an error message.
+const LAST_WORDS_BYTES_MAX: usize = 500;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_exit_alone_tells_who_ended_it() {
+        let code = |code| StepExit { code: Some(code), signal: None };
+        let signal = |signal| StepExit { code: None, signal: Some(signal) };
+        let rows = [
+            (code(1), Fault::Crashed),
+            (code(0), Fault::Crashed),
+            (code(127), Fault::Crashed),
+            (code(129), Fault::Interrupted),
+            (code(137), Fault::Interrupted),
+            (code(143), Fault::Interrupted),
+            (code(139), Fault::Crashed),
+            (signal(9), Fault::Interrupted),
+            (signal(15), Fault::Interrupted),
+            (signal(11), Fault::Crashed),
+            (StepExit::default(), Fault::Interrupted),
+        ];
+        for (exit, fault) in rows {
+            assert_eq!(exit.fault("").0, fault, "{exit:?}");
+        }
+        assert_eq!(code(3).fault("boom\n again\n").1, "the agent exited with code 3: boom again");
+    }
+}

@@ -1,0 +1,51 @@
+//! What can go wrong in the store.
+
+use crate::domain::id::{JobId, JobNumber};
+use crate::domain::lifecycle::Refusal;
+
+/// The live job that stands in the way of a branch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BranchConflict {
+    pub job: JobId,
+    pub number: JobNumber,
+    pub branch: String,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Named after the noun: `job`, `client`, `delivery`.
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// A prefix that more than one job begins with.
+    #[error("more than one job begins with that id: give more characters")]
+    Ambiguous,
+    #[error("branch \"{}\" is in use by live job #{} ({})", .0.branch, .0.number, .0.job)]
+    BranchBusy(BranchConflict),
+    /// Same repository or `osClientId` as a client that exists.
+    #[error("{what} is registered already as client {existing}")]
+    DuplicateClient { what: &'static str, existing: String },
+    #[error("the client has live jobs")]
+    ClientBusy { jobs: Vec<JobNumber> },
+    #[error("the queue is full: {max} jobs wait")]
+    QueueFull { max: u32 },
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The lease is of an older epoch or attempt: whoever holds it has lost the job and must stop.
+    #[error("the lease on job {0} is over")]
+    LeaseLost(JobNumber),
+    #[error("the database was written by a newer offshoot (schema {found}, this one knows {known})")]
+    NewerSchema { found: i64, known: i64 },
+    #[error("SQLite {0} has a known corruption bug; 3.51.3 or newer is needed")]
+    OldSqlite(String),
+    #[error("the database file is damaged: {0}")]
+    Corrupt(String),
+    #[error("the disk is full")]
+    DiskFull,
+    /// Durability can no longer be promised.
+    #[error("the store has stopped after a failed write")]
+    Stopped,
+    #[error("database: {0}")]
+    Database(String),
+    #[error("{0}")]
+    Io(#[from] std::io::Error),
+}

@@ -1,0 +1,129 @@
+//! The files of the attempts: where each one's steps keep their logs, and the transcript that people read.
+//!
+//! `<data_dir>/attempts/<job>/<attempt>/<step>/…` belongs to the step's shim; `…/<attempt>/transcript` is written here,
+//! only behind the length that the database vouches for.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::path::{Path, PathBuf};
+
+use super::view::IngestedMessage;
+use crate::domain::id::JobNumber;
+
+/// Shown where the transcript is shorter than its rows: the rows survived a power cut that the text did not.
+const LOST: &str = "(this output was lost in a power failure)";
+
+/// Where attempts keep their files.
+#[derive(Clone, Debug)]
+pub struct Logs {
+    root: PathBuf,
+}
+
+impl Logs {
+    pub(super) fn new(root: PathBuf) -> Self {
+        Self { root }
+    }
+
+    /// The directory of all attempts of a job.
+    #[must_use]
+    pub fn job_dir(&self, job: JobNumber) -> PathBuf {
+        self.root.join(job.0.to_string())
+    }
+
+    /// The directory of one step; its name comes from us (`agent-1`), never from a caller.
+    #[must_use]
+    pub fn step_dir(&self, job: JobNumber, attempt: u32, step: &str) -> PathBuf {
+        self.attempt_dir(job, attempt).join(step)
+    }
+
+    #[must_use]
+    pub fn attempt_dir(&self, job: JobNumber, attempt: u32) -> PathBuf {
+        self.job_dir(job).join(attempt.to_string())
+    }
+
+    /// A reader of the transcripts of one job; it keeps files open between reads.
+    pub(super) fn transcripts(&self, job: JobNumber) -> Transcripts {
+        Transcripts { dir: self.job_dir(job), open: HashMap::new() }
+    }
+
+    /// Writes the texts from `offset` on; what an interrupted write left behind that place is cut off first.
+    pub(super) fn append_transcript(
+        &self,
+        job: JobNumber,
+        attempt: u32,
+        offset: u64,
+        messages: &[IngestedMessage],
+    ) -> io::Result<()> {
+        let dir = self.attempt_dir(job, attempt);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let mut file =
+            OpenOptions::new().create(true).truncate(false).write(true).open(transcript_path(&dir))?;
+        file.set_len(offset)?;
+        io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
+        let size = messages.iter().map(|message| message.text.len()).sum();
+        let mut text = Vec::with_capacity(size);
+        for message in messages {
+            text.extend_from_slice(message.text.as_bytes());
+        }
+        file.write_all(&text)
+    }
+}
+
+fn transcript_path(attempt_dir: &Path) -> PathBuf {
+    attempt_dir.join("transcript")
+}
+
+pub(super) struct Transcripts {
+    dir: PathBuf,
+    open: HashMap<u32, Option<File>>,
+}
+
+impl Transcripts {
+    pub(super) fn read(&mut self, attempt: u32, offset: u64, bytes: u64) -> io::Result<String> {
+        let dir = &self.dir;
+        let file = match self.open.entry(attempt) {
+            std::collections::hash_map::Entry::Occupied(entry) => entry.into_mut(),
+            std::collections::hash_map::Entry::Vacant(entry) => {
+                match File::open(transcript_path(&dir.join(attempt.to_string()))) {
+                    Ok(file) => entry.insert(Some(file)),
+                    Err(error) if error.kind() == io::ErrorKind::NotFound => entry.insert(None),
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let Some(file) = file else { return Ok(LOST.to_owned()) };
+        let mut buffer = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+        match file.read_exact_at(&mut buffer, offset) {
+            Ok(()) => Ok(String::from_utf8_lossy(&buffer).into_owned()),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(LOST.to_owned()),
+            Err(error) => Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::event::MessageKind;
+    use crate::domain::time::Timestamp;
+
+    fn message(text: &str) -> IngestedMessage {
+        IngestedMessage { kind: MessageKind::Stdout, text: text.to_owned(), at: Timestamp::from_ms(0) }
+    }
+
+    #[test]
+    fn what_an_interrupted_write_left_is_cut_off() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::new(dir.path().to_owned());
+        let job = JobNumber(7);
+        logs.append_transcript(job, 1, 0, &[message("one"), message("two")]).unwrap();
+        logs.append_transcript(job, 1, 3, &[message("TWO")]).unwrap();
+        let mut reader = logs.transcripts(job);
+        assert_eq!(reader.read(1, 0, 3).unwrap(), "one");
+        assert_eq!(reader.read(1, 3, 3).unwrap(), "TWO");
+        assert_eq!(reader.read(1, 6, 3).unwrap(), LOST);
+        assert_eq!(reader.read(2, 0, 3).unwrap(), LOST);
+    }
+}

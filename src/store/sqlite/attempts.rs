@@ -1,0 +1,310 @@
+//! Attempts, their steps, and the effects that a worker reports while it holds the lease.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::error::StoreError;
+use super::super::view::StepRecord;
+use super::super::{Change, Store};
+use super::{jobs, rows};
+use crate::domain::attempt::{Attempt, Lease};
+use crate::domain::branch::BranchName;
+use crate::domain::id::JobNumber;
+use crate::domain::job::{Effects, Usage};
+use crate::domain::lifecycle::Transition;
+use crate::domain::options::RunOptions;
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// All attempts of a job, oldest first.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn list_attempts(&self, job: JobNumber) -> Result<Vec<Attempt>, StoreError> {
+        self.database
+            .read(move |connection| {
+                let mut statement =
+                    connection.prepare_cached("SELECT * FROM attempts WHERE job = ?1 ORDER BY number")?;
+                let attempts = statement.query_map([job.0], attempt)?.collect::<Result<_, _>>()?;
+                Ok(attempts)
+            })
+            .await
+    }
+
+    /// Stores the options and the isolation that the attempt runs with.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn record_options(
+        &self,
+        lease: Lease,
+        options: &RunOptions,
+        isolation: &'static str,
+    ) -> Result<(), StoreError> {
+        let text = crate::wire::options::to_text(options);
+        self.database
+            .write(move |connection| {
+                check(connection, lease)?;
+                connection
+                    .prepare_cached(
+                        "UPDATE attempts SET options = ?3, isolation = ?4 WHERE job = ?1 AND number = ?2",
+                    )?
+                    .execute(params![lease.job.0, lease.attempt, text, isolation])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Stores effects that are true now. Fields that are `None` stay as they are: an effect is never taken back.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn record_effects(&self, lease: Lease, effects: Effects) -> Result<(), StoreError> {
+        let now = self.now();
+        self.database
+            .write(move |connection| {
+                check(connection, lease)?;
+                write_effects(connection, now, lease.job, &effects)
+            })
+            .await?;
+        self.tell(Change::JobMoved(lease.job));
+        Ok(())
+    }
+
+    /// Gives the job another branch than it asked for, because that one was taken on the remote.
+    ///
+    /// # Errors
+    /// [`StoreError::BranchBusy`] when a live job has it; [`StoreError::LeaseLost`].
+    pub async fn record_branch(&self, lease: Lease, branch: &BranchName) -> Result<(), StoreError> {
+        let (now, branch) = (self.now(), branch.clone());
+        self.database
+            .write(move |connection| {
+                check(connection, lease)?;
+                let client = connection
+                    .prepare_cached("SELECT client FROM jobs WHERE number = ?1")?
+                    .query_row([lease.job.0], |row| row.get(0))?;
+                if let Some(conflict) = jobs::branch_conflict(connection, client, &branch, Some(lease.job))? {
+                    return Err(StoreError::BranchBusy(conflict));
+                }
+                connection
+                    .prepare_cached(
+                        "UPDATE jobs SET branch = ?2, branch_key = ?3, updated_at = ?4 WHERE number = ?1",
+                    )?
+                    .execute(params![
+                        lease.job.0,
+                        branch.as_str(),
+                        branch.as_str().to_ascii_lowercase(),
+                        now.as_ms()
+                    ])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Adds a warning that people see with the job; the same text only once.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn add_warning(&self, lease: Lease, warning: &str) -> Result<(), StoreError> {
+        let warning = warning.to_owned();
+        self.database
+            .write(move |connection| {
+                check(connection, lease)?;
+                let mut warnings = jobs::get(connection, lease.job)?.warnings;
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+                let text = serde_json::to_string(&warnings).unwrap_or_else(|_| "[]".to_owned());
+                connection
+                    .prepare_cached("UPDATE jobs SET warnings = ?2 WHERE number = ?1")?
+                    .execute(params![lease.job.0, text])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Stores what the attempt has used so far and adds it up for the job.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn record_usage(&self, lease: Lease, usage: Usage) -> Result<(), StoreError> {
+        self.database
+            .write(move |connection| {
+                check(connection, lease)?;
+                connection
+                    .prepare_cached("UPDATE attempts SET usage = ?3 WHERE job = ?1 AND number = ?2")?
+                    .execute(params![lease.job.0, lease.attempt, rows::usage_text(&usage)])?;
+                let mut statement = connection.prepare_cached("SELECT usage FROM attempts WHERE job = ?1")?;
+                let all = statement
+                    .query_map([lease.job.0], rows::usage)?
+                    .try_fold(Usage::default(), |sum, next| next.map(|next| sum.plus(next)))?;
+                connection
+                    .prepare_cached("UPDATE jobs SET usage = ?2 WHERE number = ?1")?
+                    .execute(params![lease.job.0, rows::usage_text(&all)])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The intent to start a step, written before its shim is spawned. Repeatable.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn begin_step(&self, lease: Lease, name: &str) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.database
+            .write(move |connection| {
+                check(connection, lease)?;
+                connection
+                    .prepare_cached("INSERT OR IGNORE INTO steps (job, attempt, name) VALUES (?1, ?2, ?3)")?
+                    .execute(params![lease.job.0, lease.attempt, name])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// Who the step's shim is, written before it is told to go.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn record_shim(
+        &self,
+        lease: Lease,
+        name: &str,
+        shim: String,
+        pid: i64,
+    ) -> Result<(), StoreError> {
+        let (now, name) = (self.now(), name.to_owned());
+        self.database
+            .write(move |connection| {
+                check(connection, lease)?;
+                connection
+                    .prepare_cached(
+                        "UPDATE steps SET shim = ?4, released = 1 WHERE job = ?1 AND attempt = ?2 AND name = ?3",
+                    )?
+                    .execute(params![lease.job.0, lease.attempt, name, shim])?;
+                let effects = Effects { pid: Some(pid), ..Effects::default() };
+                write_effects(connection, now, lease.job, &effects)
+            })
+            .await
+    }
+
+    /// Every step of an attempt that was ever intended.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn list_steps(&self, job: JobNumber, attempt: u32) -> Result<Vec<StepRecord>, StoreError> {
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT name, shim, released, log_offset FROM steps WHERE job = ?1 AND attempt = ?2",
+                )?;
+                let steps = statement
+                    .query_map(params![job.0, attempt], |row| {
+                        Ok(StepRecord {
+                            name: row.get(0)?,
+                            shim: row.get(1)?,
+                            released: row.get(2)?,
+                            log_offset: row.get(3)?,
+                        })
+                    })?
+                    .collect::<Result<_, _>>()?;
+                Ok(steps)
+            })
+            .await
+    }
+}
+
+/// That the lease is still good: the fence before every write of a worker.
+pub(super) fn check(connection: &Connection, lease: Lease) -> Result<(), StoreError> {
+    let valid: bool = connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM jobs WHERE number = ?1 AND status = 'running' AND attempt = ?2
+                 AND lease_epoch = ?3)",
+        )?
+        .query_row(params![lease.job.0, lease.attempt, lease.epoch], |row| row.get(0))?;
+    if valid { Ok(()) } else { Err(StoreError::LeaseLost(lease.job)) }
+}
+
+pub(super) fn options(
+    connection: &Connection,
+    job: JobNumber,
+    attempt: u32,
+) -> Result<Option<RunOptions>, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT options FROM attempts WHERE job = ?1 AND number = ?2 AND options <> '{}'")?
+        .query_row(params![job.0, attempt], rows::options)
+        .optional()?)
+}
+
+pub(super) fn end(
+    connection: &Connection,
+    now: Timestamp,
+    job: JobNumber,
+    attempt: u32,
+    decided: &Transition,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE attempts SET ended_at = ?3, counted = ?4, reason_code = ?5, reason_message = ?6,
+                 exit_code = (SELECT exit_code FROM jobs WHERE number = ?1)
+             WHERE job = ?1 AND number = ?2",
+        )?
+        .execute(params![
+            job.0,
+            attempt,
+            now.as_ms(),
+            decided.counted,
+            decided.reason.as_ref().map(|reason| reason.code.as_str()),
+            decided.reason.as_ref().map(|reason| &reason.message),
+        ])?;
+    Ok(())
+}
+
+fn write_effects(
+    connection: &Connection,
+    now: Timestamp,
+    job: JobNumber,
+    effects: &Effects,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE jobs SET worktree_path = coalesce(?2, worktree_path), base_sha = coalesce(?3, base_sha),
+                 head_sha = coalesce(?4, head_sha), pushed_sha = coalesce(?5, pushed_sha),
+                 pr_url = coalesce(?6, pr_url), pr_number = coalesce(?7, pr_number),
+                 files_changed = coalesce(?8, files_changed), insertions = coalesce(?9, insertions),
+                 deletions = coalesce(?10, deletions), session_id = coalesce(?11, session_id),
+                 pid = coalesce(?12, pid), exit_code = coalesce(?13, exit_code), updated_at = ?14
+             WHERE number = ?1",
+        )?
+        .execute(params![
+            job.0,
+            effects.worktree_path,
+            effects.base_sha,
+            effects.head_sha,
+            effects.pushed_sha,
+            effects.pr_url,
+            effects.pr_number,
+            effects.files_changed,
+            effects.insertions,
+            effects.deletions,
+            effects.session_id,
+            effects.pid,
+            effects.exit_code,
+            now.as_ms(),
+        ])?;
+    Ok(())
+}
+
+fn attempt(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attempt> {
+    Ok(Attempt {
+        number: row.get("number")?,
+        counted: row.get("counted")?,
+        started_at: Timestamp::from_ms(row.get("started_at")?),
+        ended_at: row.get::<_, Option<i64>>("ended_at")?.map(Timestamp::from_ms),
+        reason: rows::reason(row)?,
+        exit_code: row.get("exit_code")?,
+        usage: rows::usage(row)?,
+        isolation: row.get("isolation")?,
+        options: rows::options(row)?,
+    })
+}

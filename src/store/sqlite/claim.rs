@@ -1,0 +1,123 @@
+//! Taking the next job, and taking back what an earlier server began.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::error::StoreError;
+use super::super::{Change, Limits, Store};
+use super::{events, finish, jobs, queue};
+use crate::domain::attempt::{Assignment, Lease};
+use crate::domain::event::EventKind;
+use crate::domain::id::JobNumber;
+use crate::domain::lifecycle::Cause;
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// Takes the first queued job that may start, if a slot is free: by priority, then by turn (round-robin over
+    /// clients), then by number.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn claim(&self) -> Result<Option<Assignment>, StoreError> {
+        let (now, limits, epoch) = (self.now(), self.limits, self.epoch);
+        let claimed = self.database.write(move |connection| claim(connection, now, limits, epoch)).await?;
+        if let Some(assignment) = &claimed {
+            self.tell(Change::JobMoved(assignment.lease.job));
+        }
+        Ok(claimed)
+    }
+
+    /// Takes over every job that an earlier server left running. Called once, before anything is claimed.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn adopt_running(&self) -> Result<Vec<Assignment>, StoreError> {
+        let epoch = self.epoch;
+        self.database
+            .write(move |connection| {
+                connection
+                    .prepare_cached("UPDATE jobs SET lease_epoch = ?1 WHERE status = 'running'")?
+                    .execute([epoch])?;
+                let mut statement = connection.prepare_cached(&format!(
+                    "{} WHERE j.status = 'running' ORDER BY j.number",
+                    jobs::JOB_VIEW
+                ))?;
+                let running = statement.query_map([], super::rows::job)?.collect::<Result<Vec<_>, _>>()?;
+                Ok(running
+                    .into_iter()
+                    .map(|job| Assignment {
+                        lease: Lease { job: job.number, attempt: job.attempt, epoch },
+                        job,
+                        adopted: true,
+                    })
+                    .collect())
+            })
+            .await
+    }
+}
+
+fn claim(
+    connection: &Connection,
+    now: Timestamp,
+    limits: Limits,
+    epoch: i64,
+) -> Result<Option<Assignment>, StoreError> {
+    if queue::state(connection)?.paused {
+        return Ok(None);
+    }
+    let running: u32 = connection
+        .prepare_cached("SELECT count(*) FROM jobs WHERE status = 'running'")?
+        .query_row([], |row| row.get(0))?;
+    if running >= limits.running_max {
+        return Ok(None);
+    }
+    let next = connection
+        .prepare_cached(
+            "SELECT number, rank, turn, login FROM jobs j
+             WHERE status = 'queued' AND (not_before IS NULL OR not_before <= ?1)
+               AND login NOT IN (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR until > ?1)
+               AND client NOT IN (SELECT number FROM clients WHERE paused = 1)
+               AND (?2 IS NULL
+                    OR (SELECT count(*) FROM jobs r WHERE r.client = j.client AND r.status = 'running') < ?2)
+             ORDER BY rank, turn, number LIMIT 1",
+        )?
+        .query_row(params![now.as_ms(), limits.running_per_client_max], |row| {
+            Ok((JobNumber(row.get(0)?), row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+        })
+        .optional()?;
+    let Some((number, rank, turn, login)) = next else { return Ok(None) };
+    connection
+        .prepare_cached(
+            "INSERT INTO turns (rank, turn) VALUES (?1, ?2)
+             ON CONFLICT (rank) DO UPDATE SET turn = max(turn, excluded.turn)",
+        )?
+        .execute([rank, turn])?;
+    connection
+        .prepare_cached("UPDATE holds SET probe = ?2 WHERE login = ?1")?
+        .execute(params![login, number.0])?;
+    let lease = begin_attempt(connection, now, epoch, number)?;
+    Ok(Some(Assignment { lease, job: jobs::get(connection, number)?, adopted: false }))
+}
+
+fn begin_attempt(
+    connection: &Connection,
+    now: Timestamp,
+    epoch: i64,
+    number: JobNumber,
+) -> Result<Lease, StoreError> {
+    let transition = finish::decide(connection, now, number, Cause::Claimed)?;
+    let attempt: u32 = connection
+        .prepare_cached(
+            "UPDATE jobs SET status = ?2, phase = ?3, attempt = attempt + 1, lease_epoch = ?4, not_before = NULL,
+                 reason_code = NULL, reason_message = NULL, pid = NULL, started_at = coalesce(started_at, ?5), updated_at = ?5
+             WHERE number = ?1 AND status = 'queued' RETURNING attempt",
+        )?
+        .query_row(
+            params![number.0, transition.status.as_str(), transition.phase.as_str(), epoch, now.as_ms()],
+            |row| row.get(0),
+        )?;
+    connection
+        .prepare_cached("INSERT INTO attempts (job, number, started_at) VALUES (?1, ?2, ?3)")?
+        .execute(params![number.0, attempt, now.as_ms()])?;
+    events::append(connection, now, number, Some(attempt), EventKind::AttemptStarted, "{}")?;
+    Ok(Lease { job: number, attempt, epoch })
+}

@@ -1,0 +1,222 @@
+//! The outbox: callbacks on their way.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::error::StoreError;
+use super::super::view::DeliveryDetail;
+use super::super::{Change, Store};
+use super::{events, rows};
+use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry, RenderedCallback, TryRecord};
+use crate::domain::event::EventKind;
+use crate::domain::id::{DeliveryId, JobNumber};
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// Deliveries that are due, oldest first, and how long until the next one is if none is.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn due_deliveries(
+        &self,
+        limit: u32,
+    ) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
+        let now = self.now();
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT * FROM deliveries WHERE state = 'pending' AND next_try_at <= ?1
+                     ORDER BY next_try_at, number LIMIT ?2",
+                )?;
+                let due = statement
+                    .query_map(params![now.as_ms(), limit], rows::delivery)?
+                    .collect::<Result<Vec<_>, _>>()?;
+                let next: Option<i64> = connection
+                    .prepare_cached(
+                        "SELECT min(next_try_at) FROM deliveries WHERE state = 'pending' AND next_try_at > ?1",
+                    )?
+                    .query_row([now.as_ms()], |row| row.get(0))?;
+                Ok((due, next.map(|at| Timestamp::from_ms(at).since(now))))
+            })
+            .await
+    }
+
+    /// Records what a try came to.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn record_try(&self, id: &DeliveryId, record: TryRecord) -> Result<(), StoreError> {
+        let id = id.clone();
+        self.database.write(move |connection| write_try(connection, &id, &record)).await?;
+        self.tell(Change::Deliveries);
+        Ok(())
+    }
+
+    /// All deliveries of a job with their tries, oldest first.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn list_deliveries(&self, job: JobNumber) -> Result<Vec<DeliveryDetail>, StoreError> {
+        self.database
+            .read(move |connection| {
+                let mut statement =
+                    connection.prepare_cached("SELECT * FROM deliveries WHERE job = ?1 ORDER BY number")?;
+                let deliveries =
+                    statement.query_map([job.0], rows::delivery)?.collect::<Result<Vec<_>, _>>()?;
+                deliveries
+                    .into_iter()
+                    .map(|delivery| Ok(DeliveryDetail { tries: tries(connection, &delivery.id)?, delivery }))
+                    .collect()
+            })
+            .await
+    }
+
+    /// Makes a delivery due again, whatever its state; lifts the suspension of its URL.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`] when the job has no such delivery.
+    pub async fn redeliver(&self, job: JobNumber, id: &DeliveryId) -> Result<DeliveryDetail, StoreError> {
+        let (id, now) = (id.clone(), self.now());
+        let detail = self
+            .database
+            .write(move |connection| {
+                let delivery = get(connection, &id)?;
+                if delivery.job != job {
+                    return Err(StoreError::NotFound("delivery"));
+                }
+                resume_url(connection, now, &delivery.url)?;
+                connection
+                    .prepare_cached(
+                        "UPDATE deliveries SET state = 'pending', tries = 0, next_try_at = ?2 WHERE id = ?1",
+                    )?
+                    .execute(params![id.as_str(), now.as_ms()])?;
+                Ok(DeliveryDetail { tries: tries(connection, &id)?, delivery: get(connection, &id)? })
+            })
+            .await?;
+        self.tell(Change::Deliveries);
+        Ok(detail)
+    }
+}
+
+/// Puts a callback into the outbox, in the transaction that ends its job. A suspended URL gets it as suspended.
+pub(super) fn insert(
+    connection: &Connection,
+    now: Timestamp,
+    job: JobNumber,
+    callback: &RenderedCallback,
+) -> Result<(), StoreError> {
+    let suspended: bool = connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM suspended_urls WHERE url = ?1)")?
+        .query_row([&callback.url], |row| row.get(0))?;
+    let state = if suspended { DeliveryState::Suspended } else { DeliveryState::Pending };
+    connection
+        .prepare_cached(
+            "INSERT INTO deliveries (id, job, event_id, kind, url, body, state, next_try_at, created_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+        )?
+        .execute(params![
+            callback.delivery_id.as_str(),
+            job.0,
+            callback.event_id.as_str(),
+            callback.kind,
+            callback.url,
+            callback.body,
+            state.as_str(),
+            (!suspended).then_some(now.as_ms()),
+            now.as_ms(),
+        ])?;
+    Ok(())
+}
+
+fn get(connection: &Connection, id: &DeliveryId) -> Result<Delivery, StoreError> {
+    connection
+        .prepare_cached("SELECT * FROM deliveries WHERE id = ?1")?
+        .query_row([id.as_str()], rows::delivery)
+        .optional()?
+        .ok_or(StoreError::NotFound("delivery"))
+}
+
+fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Result<(), StoreError> {
+    let delivery = get(connection, id)?;
+    let delivered_at = (record.state == DeliveryState::Delivered).then_some(record.at.as_ms());
+    connection
+        .prepare_cached(
+            "UPDATE deliveries SET state = ?2, tries = tries + 1, next_try_at = ?3, last_status = ?4,
+                 last_error = ?5, delivered_at = coalesce(?6, delivered_at) WHERE id = ?1",
+        )?
+        .execute(params![
+            id.as_str(),
+            record.state.as_str(),
+            record.next_try_at.map(Timestamp::as_ms),
+            record.status,
+            record.error,
+            delivered_at,
+        ])?;
+    connection
+        .prepare_cached(
+            "INSERT INTO delivery_tries (delivery, number, at, status, error, duration_ms)
+             SELECT d.number, 1 + (SELECT count(*) FROM delivery_tries t WHERE t.delivery = d.number), ?2, ?3, ?4, ?5
+             FROM deliveries d WHERE d.id = ?1",
+        )?
+        .execute(params![
+            id.as_str(),
+            record.at.as_ms(),
+            record.status,
+            record.error,
+            i64::try_from(record.duration_ms).unwrap_or(i64::MAX)
+        ])?;
+    let kind = match record.state {
+        DeliveryState::Delivered => EventKind::DeliveryDelivered,
+        DeliveryState::Dead => EventKind::DeliveryDead,
+        DeliveryState::Suspended => {
+            suspend_url(connection, record.at, &delivery.url)?;
+            EventKind::DeliveryDead
+        }
+        DeliveryState::Pending => return Ok(()),
+    };
+    let payload = serde_json::json!({ "deliveryId": id.as_str(), "status": record.status }).to_string();
+    events::append(connection, record.at, delivery.job, None, kind, &payload)
+}
+
+/// 410 means "never again": everything for that URL is left alone until somebody lifts it.
+fn suspend_url(connection: &Connection, now: Timestamp, url: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT OR IGNORE INTO suspended_urls (url, since) VALUES (?1, ?2)")?
+        .execute(params![url, now.as_ms()])?;
+    connection
+        .prepare_cached(
+            "UPDATE deliveries SET state = 'suspended', next_try_at = NULL WHERE url = ?1 AND state = 'pending'",
+        )?
+        .execute([url])?;
+    Ok(())
+}
+
+fn resume_url(connection: &Connection, now: Timestamp, url: &str) -> Result<(), StoreError> {
+    let lifted = connection.prepare_cached("DELETE FROM suspended_urls WHERE url = ?1")?.execute([url])?;
+    if lifted > 0 {
+        connection
+            .prepare_cached(
+                "UPDATE deliveries SET state = 'pending', next_try_at = ?2 WHERE url = ?1 AND state = 'suspended'",
+            )?
+            .execute(params![url, now.as_ms()])?;
+    }
+    Ok(())
+}
+
+fn tries(connection: &Connection, id: &DeliveryId) -> Result<Vec<DeliveryTry>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT t.number, t.at, t.status, t.error, t.duration_ms FROM delivery_tries t
+         JOIN deliveries d ON d.number = t.delivery WHERE d.id = ?1 ORDER BY t.number",
+    )?;
+    let tries = statement
+        .query_map([id.as_str()], |row| {
+            Ok(DeliveryTry {
+                number: row.get(0)?,
+                at: Timestamp::from_ms(row.get(1)?),
+                status: row.get(2)?,
+                error: row.get(3)?,
+                duration_ms: row.get(4)?,
+            })
+        })?
+        .collect::<Result<_, _>>()?;
+    Ok(tries)
+}

@@ -1,0 +1,75 @@
+//! The append-only history.
+
+use rusqlite::{Connection, params};
+
+use super::super::Store;
+use super::super::error::StoreError;
+use crate::domain::event::{Event, EventKind};
+use crate::domain::id::JobNumber;
+use crate::domain::lifecycle::Transition;
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// Events of one job, or of all, behind `after`; at most `limit`.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn list_events(
+        &self,
+        job: Option<JobNumber>,
+        after: i64,
+        limit: u32,
+    ) -> Result<Vec<Event>, StoreError> {
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT seq, job, attempt, kind, payload, at FROM events
+                     WHERE seq > ?1 AND (?2 IS NULL OR job = ?2) ORDER BY seq LIMIT ?3",
+                )?;
+                let events = statement
+                    .query_map(params![after, job.map(|number| number.0), limit], event)?
+                    .collect::<Result<_, _>>()?;
+                Ok(events)
+            })
+            .await
+    }
+}
+
+pub(super) fn append(
+    connection: &Connection,
+    now: Timestamp,
+    job: JobNumber,
+    attempt: Option<u32>,
+    kind: EventKind,
+    payload: &str,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("INSERT INTO events (job, attempt, kind, payload, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
+        .execute(params![job.0, attempt, kind.as_str(), payload, now.as_ms()])?;
+    Ok(())
+}
+
+/// What a change of state says about itself.
+pub(super) fn payload(decided: &Transition) -> String {
+    let mut payload =
+        serde_json::json!({ "status": decided.status.as_str(), "phase": decided.phase.as_str() });
+    if let Some(outcome) = decided.outcome {
+        payload["outcome"] = outcome.as_str().into();
+    }
+    if let Some(reason) = &decided.reason {
+        payload["reason"] = serde_json::json!({ "code": reason.code.as_str(), "message": reason.message });
+    }
+    payload.to_string()
+}
+
+fn event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {
+    let kind: String = row.get("kind")?;
+    Ok(Event {
+        seq: row.get("seq")?,
+        job: JobNumber(row.get("job")?),
+        attempt: row.get("attempt")?,
+        kind: EventKind::parse(&kind).ok_or(rusqlite::Error::InvalidQuery)?,
+        payload: row.get("payload")?,
+        at: Timestamp::from_ms(row.get("at")?),
+    })
+}

@@ -1,0 +1,176 @@
+//! The one place where a status, phase or outcome is written: decided by `domain::lifecycle`, guarded by the lease,
+//! together with the event, the attempt's row, the hold and the callback that follow from it.
+
+use rusqlite::{Connection, params};
+
+use super::super::error::StoreError;
+use super::super::{Change, Limits, Store};
+use super::{attempts, deliveries, events, jobs};
+use crate::domain::attempt::{AttemptEnd, Lease};
+use crate::domain::delivery::RenderedCallback;
+use crate::domain::id::JobNumber;
+use crate::domain::job::{JobView, Outcome, Phase, Status};
+use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
+use crate::domain::options::EffectiveOptions;
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// The worker has come to `phase`: written before the phase's first side effect.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn reach_phase(&self, lease: Lease, phase: Phase) -> Result<(), StoreError> {
+        let (now, limits) = (self.now(), self.limits);
+        self.database
+            .write(move |connection| {
+                attempts::check(connection, lease)?;
+                apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), |_| None)?;
+                Ok(())
+            })
+            .await?;
+        self.tell(Change::JobMoved(lease.job));
+        Ok(())
+    }
+
+    /// Ends the attempt and decides what becomes of the job. `render` makes the callback's bytes when the job is over.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn finish(
+        &self,
+        lease: Lease,
+        end: AttemptEnd,
+        render: impl FnOnce(&JobView) -> Option<RenderedCallback> + Send + 'static,
+    ) -> Result<JobView, StoreError> {
+        let (now, limits) = (self.now(), self.limits);
+        let view = self
+            .database
+            .write(move |connection| {
+                attempts::check(connection, lease)?;
+                apply(connection, now, limits, lease.job, Cause::AttemptEnded(end), render)
+            })
+            .await?;
+        self.tell(Change::JobMoved(lease.job));
+        self.tell(Change::Queue);
+        self.tell(Change::Deliveries);
+        Ok(view)
+    }
+}
+
+/// What `cause` would do to the job, without doing it.
+pub(super) fn decide(
+    connection: &Connection,
+    now: Timestamp,
+    number: JobNumber,
+    cause: Cause,
+) -> Result<Transition, StoreError> {
+    let job = jobs::get(connection, number)?;
+    let merged =
+        attempts::options(connection, number, job.attempt)?.unwrap_or_else(|| job.request.options.clone());
+    let situation = Situation {
+        status: job.status,
+        phase: job.phase,
+        attempts_counted: job.attempts_counted,
+        attempts_max: EffectiveOptions::resolve(merged, false).max_attempts,
+        backoff_tries: job.backoff_tries,
+        cancel_requested: job.cancel_requested_at.is_some(),
+    };
+    Ok(transition(now, &situation, cause)?)
+}
+
+/// Decides and writes.
+pub(super) fn apply(
+    connection: &Connection,
+    now: Timestamp,
+    limits: Limits,
+    number: JobNumber,
+    cause: Cause,
+    render: impl FnOnce(&JobView) -> Option<RenderedCallback>,
+) -> Result<JobView, StoreError> {
+    let ends_attempt = matches!(cause, Cause::AttemptEnded(_));
+    let before = jobs::get(connection, number)?;
+    let decided = decide(connection, now, number, cause)?;
+    write_job(connection, now, number, before.status, &decided)?;
+    if ends_attempt {
+        attempts::end(connection, now, number, before.attempt, &decided)?;
+        update_hold(connection, now, number, &before.login, &decided)?;
+    }
+    let attempt = (before.attempt > 0).then_some(before.attempt);
+    events::append(connection, now, number, attempt, decided.event, &events::payload(&decided))?;
+    let view = jobs::view(connection, now, limits, number)?;
+    if decided.ends_job()
+        && let Some(callback) = render(&view)
+    {
+        deliveries::insert(connection, now, number, &callback)?;
+        return jobs::view(connection, now, limits, number);
+    }
+    Ok(view)
+}
+
+fn write_job(
+    connection: &Connection,
+    now: Timestamp,
+    number: JobNumber,
+    expected: Status,
+    to: &Transition,
+) -> Result<(), StoreError> {
+    let leaves_running = to.status != Status::Running;
+    let changed = connection
+        .prepare_cached(
+            "UPDATE jobs SET status = ?3, phase = ?4, outcome = ?5,
+                 reason_code = CASE WHEN ?6 IS NOT NULL THEN ?6 WHEN ?3 = 'completed' THEN NULL ELSE reason_code END,
+                 reason_message = CASE WHEN ?6 IS NOT NULL THEN ?7 WHEN ?3 = 'completed' THEN NULL
+                     ELSE reason_message END,
+                 attempts_counted = attempts_counted + ?8, backoff_tries = ?9, not_before = ?10,
+                 lease_epoch = CASE WHEN ?11 THEN NULL ELSE lease_epoch END,
+                 pid = CASE WHEN ?11 THEN NULL ELSE pid END,
+                 completed_at = CASE WHEN ?12 THEN ?13 ELSE completed_at END, updated_at = ?13
+             WHERE number = ?1 AND status = ?2",
+        )?
+        .execute(params![
+            number.0,
+            expected.as_str(),
+            to.status.as_str(),
+            to.phase.as_str(),
+            to.outcome.map(Outcome::as_str),
+            to.reason.as_ref().map(|reason| reason.code.as_str()),
+            to.reason.as_ref().map(|reason| &reason.message),
+            to.counted,
+            to.backoff_tries,
+            to.not_before.map(Timestamp::as_ms),
+            leaves_running,
+            to.ends_job(),
+            now.as_ms(),
+        ])?;
+    if changed == 1 { Ok(()) } else { Err(StoreError::LeaseLost(number)) }
+}
+
+/// A fault of the login holds it; any other end of its probe shows that it works again.
+fn update_hold(
+    connection: &Connection,
+    now: Timestamp,
+    number: JobNumber,
+    login: &str,
+    decided: &Transition,
+) -> Result<(), StoreError> {
+    if let (Some(until), Some(reason)) = (decided.hold, &decided.reason) {
+        connection
+            .prepare_cached(
+                "INSERT INTO holds (login, reason_code, reason_message, since, until, probe)
+                 VALUES (?1, ?2, ?3, ?4, ?5, NULL)
+                 ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5, probe = NULL",
+            )?
+            .execute(params![
+                login,
+                reason.code.as_str(),
+                reason.message,
+                now.as_ms(),
+                until.map(Timestamp::as_ms)
+            ])?;
+    } else {
+        connection
+            .prepare_cached("DELETE FROM holds WHERE login = ?1 AND probe = ?2")?
+            .execute(params![login, number.0])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,360 @@
+//! Accepting jobs, and reading one.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::error::{BranchConflict, StoreError};
+use super::super::view::{CancelRequest, KeyedAnswer};
+use super::super::{Change, Limits, Store};
+use super::queue::QueueContext;
+use super::{answers, clients, events, finish, rows};
+use crate::domain::branch::BranchName;
+use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
+use crate::domain::event::EventKind;
+use crate::domain::id::{JobId, JobNumber, JobRef, RANDOM_LENGTH};
+use crate::domain::job::{Chain, Job, JobView, NewJob, Start, Status};
+use crate::domain::lifecycle::{Cause, Refusal};
+use crate::domain::time::Timestamp;
+
+/// What a view of a job is read from.
+pub(super) const JOB_VIEW: &str = "SELECT j.*, c.id AS client_id, c.name AS client_name, c.org, c.repo,
+        c.paused AS client_paused
+    FROM jobs j JOIN clients c ON c.number = j.client";
+
+impl Store {
+    /// Accepts a job. When this resolves, the job is on disk.
+    ///
+    /// # Errors
+    /// [`StoreError::BranchBusy`] names the live job on that branch (or on one that cannot exist beside it);
+    /// [`StoreError::QueueFull`].
+    pub async fn submit_job(
+        &self,
+        new: NewJob,
+        answer: Option<KeyedAnswer<JobView>>,
+    ) -> Result<JobView, StoreError> {
+        let id = JobId::from_random(&self.clock.random_text(RANDOM_LENGTH));
+        let (now, limits) = (self.now(), self.limits);
+        let view = self
+            .database
+            .write(move |connection| {
+                let number = insert(connection, now, &id, new, limits)?;
+                let view = view(connection, now, limits, number)?;
+                answers::keep(connection, now, answer, &view)?;
+                Ok(view)
+            })
+            .await?;
+        self.tell(Change::JobMoved(view.job.number));
+        self.tell(Change::Queue);
+        Ok(view)
+    }
+
+    /// # Errors
+    /// [`StoreError::NotFound`], or [`StoreError::Ambiguous`] for a prefix of several ids.
+    pub async fn get_job(&self, job: &JobRef) -> Result<JobView, StoreError> {
+        let (job, now, limits) = (job.clone(), self.now(), self.limits);
+        self.database
+            .read(move |connection| {
+                let number = resolve(connection, &job)?;
+                view(connection, now, limits, number)
+            })
+            .await
+    }
+
+    /// Records that somebody wants the job to end. A queued one is cancelled at once; a running one is ended by its
+    /// worker, which hears of it through [`Change::CancelRequested`] or finds it in the row.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`]; [`StoreError::Refused`] for a completed or failed job.
+    pub async fn request_cancel(
+        &self,
+        job: &JobRef,
+        render: impl FnOnce(&JobView) -> Option<RenderedCallback> + Send + 'static,
+    ) -> Result<CancelRequest, StoreError> {
+        let (job, now, limits) = (job.clone(), self.now(), self.limits);
+        let request = self
+            .database
+            .write(move |connection| {
+                let number = resolve(connection, &job)?;
+                cancel(connection, now, limits, number, render)
+            })
+            .await?;
+        if request.was_running {
+            self.tell(Change::CancelRequested(request.number));
+        } else {
+            self.tell(Change::JobMoved(request.number));
+            self.tell(Change::Queue);
+            self.tell(Change::Deliveries);
+        }
+        Ok(request)
+    }
+
+    /// Whether somebody asked for the job's end.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn is_cancel_requested(&self, job: JobNumber) -> Result<bool, StoreError> {
+        self.database.read(move |connection| Ok(get(connection, job)?.cancel_requested_at.is_some())).await
+    }
+
+    /// All jobs of the chain that begins with `root`, oldest first.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn chain_of(&self, root: &JobId) -> Result<Vec<Job>, StoreError> {
+        let root = root.clone();
+        self.database
+            .read(move |connection| {
+                let mut statement = connection
+                    .prepare_cached(&format!("{JOB_VIEW} WHERE j.root_id = ?1 ORDER BY j.number"))?;
+                let jobs = statement.query_map([root.as_str()], rows::job)?.collect::<Result<_, _>>()?;
+                Ok(jobs)
+            })
+            .await
+    }
+}
+
+fn insert(
+    connection: &Connection,
+    now: Timestamp,
+    id: &JobId,
+    new: NewJob,
+    limits: Limits,
+) -> Result<JobNumber, StoreError> {
+    let queued: u32 = connection
+        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' LIMIT ?1)")?
+        .query_row([limits.queued_max], |row| row.get(0))?;
+    if queued >= limits.queued_max {
+        return Err(StoreError::QueueFull { max: limits.queued_max });
+    }
+    let client = rows::client_number(connection, &new.client_id)?;
+    if clients::get(connection, &new.client_id)?.deleted_at.is_some() {
+        return Err(StoreError::NotFound("client"));
+    }
+    let number = next_number(connection)?;
+    let branch = new.request.branch.clone().unwrap_or_else(|| {
+        BranchName::for_job(number.0, new.request.title.as_deref().unwrap_or(&new.request.prompt))
+    });
+    if let Some(conflict) = branch_conflict(connection, client, &branch, None)? {
+        return Err(StoreError::BranchBusy(conflict));
+    }
+    let rank = -i64::from(new.request.priority);
+    let turn = next_turn(connection, client, rank)?;
+    let chain = new.chain.clone().unwrap_or(Chain { root: id.clone(), original: None, parent: None });
+    write_row(connection, now, id, number, client, &branch, (rank, turn), &new, &chain)?;
+    events::append(connection, now, number, None, EventKind::JobQueued, "{}")?;
+    Ok(number)
+}
+
+#[expect(clippy::too_many_arguments, reason = "one argument per part of the row, called once")]
+fn write_row(
+    connection: &Connection,
+    now: Timestamp,
+    id: &JobId,
+    number: JobNumber,
+    client: i64,
+    branch: &BranchName,
+    (rank, turn): (i64, i64),
+    new: &NewJob,
+    chain: &Chain,
+) -> Result<(), StoreError> {
+    let request = &new.request;
+    let (start_base, start_head) = match &new.start {
+        Start::Agent => (None, None),
+        Start::Publish { base_sha, head_sha } => (Some(base_sha), Some(head_sha)),
+    };
+    connection
+        .prepare_cached(
+            "INSERT INTO jobs (number, id, client, prompt, branch, branch_key, title, body, os_feature_id,
+                 callback_url, metadata, labels, base_branch, priority, options, submitted_by, login, root_id,
+                 original_id, parent_id, start_base_sha, start_head_sha, rank, turn, status, phase, created_at,
+                 updated_at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
+                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25)",
+        )?
+        .execute(params![
+            number.0,
+            id.as_str(),
+            client,
+            request.prompt,
+            branch.as_str(),
+            branch.as_str().to_ascii_lowercase(),
+            request.title,
+            request.body,
+            request.os_feature_id,
+            request.callback_url,
+            request.metadata,
+            serde_json::to_string(&request.labels).unwrap_or_else(|_| "[]".to_owned()),
+            request.base_branch,
+            request.priority,
+            crate::wire::options::to_text(&request.options),
+            request.submitted_by,
+            new.login,
+            chain.root.as_str(),
+            chain.original.as_ref().map(JobId::as_str),
+            chain.parent.as_ref().map(JobId::as_str),
+            start_base,
+            start_head,
+            rank,
+            turn,
+            now.as_ms(),
+        ])?;
+    Ok(())
+}
+
+fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
+    let last: Option<i64> = connection
+        .prepare_cached("SELECT seq FROM sqlite_sequence WHERE name = 'jobs'")?
+        .query_row([], |row| row.get(0))
+        .optional()?;
+    Ok(JobNumber(last.unwrap_or(0) + 1))
+}
+
+/// Start-time fair queueing: a client's jobs take one turn each, and a client that comes anew joins at the turn that is
+/// being served, so a flood of another one costs it at most one slot's release.
+fn next_turn(connection: &Connection, client: i64, rank: i64) -> Result<i64, StoreError> {
+    let own: Option<i64> = connection
+        .prepare_cached("SELECT max(turn) FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'queued'")?
+        .query_row([client, rank], |row| row.get(0))?;
+    let served: Option<i64> = connection
+        .prepare_cached("SELECT turn FROM turns WHERE rank = ?1")?
+        .query_row([rank], |row| row.get(0))
+        .optional()?;
+    Ok(own.map_or(0, |turn| turn + 1).max(served.unwrap_or(0)))
+}
+
+/// The live job of the client whose branch is `branch`, a directory above or below it, or its twin in another case.
+pub(super) fn branch_conflict(
+    connection: &Connection,
+    client: i64,
+    branch: &BranchName,
+    except: Option<JobNumber>,
+) -> Result<Option<BranchConflict>, StoreError> {
+    let key = branch.as_str().to_ascii_lowercase();
+    let mut parents: Vec<&str> = key.match_indices('/').map(|(at, _)| &key[..at]).collect();
+    parents.push(&key);
+    let above = serde_json::to_string(&parents).unwrap_or_else(|_| "[]".to_owned());
+    let mut statement = connection.prepare_cached(
+        // '0' is the character behind '/': the range holds exactly the names below the branch
+        "SELECT id, number, branch FROM jobs
+         WHERE client = ?1 AND status IN ('queued', 'running') AND number IS NOT ?5
+           AND (branch_key IN (SELECT value FROM json_each(?2)) OR (branch_key > ?3 AND branch_key < ?4))
+         ORDER BY number LIMIT 1",
+    )?;
+    let found = statement.query_row(
+        params![client, above, format!("{key}/"), format!("{key}0"), except.map(|number| number.0)],
+        |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)),
+    );
+    let Some((id, number, branch)) = found.optional()? else { return Ok(None) };
+    let job = JobId::parse(&id).map_err(|_| StoreError::Corrupt("a job id is not readable".to_owned()))?;
+    Ok(Some(BranchConflict { job, number: JobNumber(number), branch }))
+}
+
+pub(super) fn resolve(connection: &Connection, job: &JobRef) -> Result<JobNumber, StoreError> {
+    match job {
+        JobRef::Number(number) => connection
+            .prepare_cached("SELECT number FROM jobs WHERE number = ?1")?
+            .query_row([number.0], |row| row.get(0).map(JobNumber))
+            .optional()?
+            .ok_or(StoreError::NotFound("job")),
+        JobRef::IdPrefix(prefix) => {
+            let mut statement = connection
+                .prepare_cached("SELECT number FROM jobs WHERE id >= ?1 AND id < ?2 ORDER BY id LIMIT 2")?;
+            // '~' comes after every character of an id
+            let found: Vec<i64> = statement
+                .query_map([prefix.as_str(), &format!("{prefix}~")], |row| row.get(0))?
+                .collect::<Result<_, _>>()?;
+            match found[..] {
+                [] => Err(StoreError::NotFound("job")),
+                [number] => Ok(JobNumber(number)),
+                _ => Err(StoreError::Ambiguous),
+            }
+        }
+    }
+}
+
+pub(super) fn get(connection: &Connection, number: JobNumber) -> Result<Job, StoreError> {
+    connection
+        .prepare_cached(&format!("{JOB_VIEW} WHERE j.number = ?1"))?
+        .query_row([number.0], rows::job)
+        .optional()?
+        .ok_or(StoreError::NotFound("job"))
+}
+
+pub(super) fn view(
+    connection: &Connection,
+    now: Timestamp,
+    limits: Limits,
+    number: JobNumber,
+) -> Result<JobView, StoreError> {
+    let context = QueueContext::load(connection, now, limits)?;
+    connection
+        .prepare_cached(&format!("{JOB_VIEW} WHERE j.number = ?1"))?
+        .query_row([number.0], |row| view_of_row(connection, &context, row))
+        .optional()?
+        .ok_or(StoreError::NotFound("job"))
+}
+
+pub(super) fn view_of_row(
+    connection: &Connection,
+    context: &QueueContext,
+    row: &rusqlite::Row<'_>,
+) -> rusqlite::Result<JobView> {
+    let job = rows::job(row)?;
+    let facts = rows::client_facts(row)?;
+    let queued = job.status == Status::Queued;
+    Ok(JobView {
+        waiting: queued.then(|| context.waiting(&job, row.get("client").unwrap_or(0), row)).transpose()?,
+        position: queued.then(|| super::queue::position(connection, row)).transpose()?,
+        callback: callback(connection, &job)?,
+        client_name: facts.name,
+        repository: facts.repository,
+        job,
+    })
+}
+
+fn callback(connection: &Connection, job: &Job) -> rusqlite::Result<CallbackSummary> {
+    let found = connection
+        .prepare_cached(
+            "SELECT state, tries, last_status FROM deliveries WHERE job = ?1 ORDER BY number DESC LIMIT 1",
+        )?
+        .query_row([job.number.0], |row| {
+            Ok(CallbackSummary {
+                state: DeliveryState::parse(row.get_ref(0)?.as_str()?),
+                tries: row.get(1)?,
+                last_status: row.get(2)?,
+            })
+        })
+        .optional()?;
+    Ok(found.unwrap_or(CallbackSummary { state: None, tries: 0, last_status: None }))
+}
+
+fn cancel(
+    connection: &Connection,
+    now: Timestamp,
+    limits: Limits,
+    number: JobNumber,
+    render: impl FnOnce(&JobView) -> Option<RenderedCallback>,
+) -> Result<CancelRequest, StoreError> {
+    let job = get(connection, number)?;
+    let answer = |was_running, was_cancelled| CancelRequest {
+        job: job.id.clone(),
+        number,
+        was_running,
+        was_cancelled,
+    };
+    if job.status == Status::Cancelled {
+        return Ok(answer(false, true));
+    }
+    if job.status.is_live() {
+        connection
+            .prepare_cached(
+                "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, ?2), updated_at = ?2
+                 WHERE number = ?1",
+            )?
+            .execute(params![number.0, now.as_ms()])?;
+    }
+    match finish::apply(connection, now, limits, number, Cause::CancelRequested, render) {
+        Ok(_) => Ok(answer(false, false)),
+        Err(StoreError::Refused(Refusal::EndsWithItsWorker)) => Ok(answer(true, false)),
+        Err(error) => Err(error),
+    }
+}

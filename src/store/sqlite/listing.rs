@@ -1,0 +1,85 @@
+//! Lists of jobs, newest first.
+
+use rusqlite::types::Value;
+use rusqlite::{Connection, params_from_iter};
+
+use super::super::error::StoreError;
+use super::super::view::{JobFilter, JobPage};
+use super::super::{Limits, Store};
+use super::jobs::{JOB_VIEW, view_of_row};
+use super::queue::QueueContext;
+use crate::domain::id::JobNumber;
+use crate::domain::time::Timestamp;
+
+impl Store {
+    /// # Errors
+    /// What the database said.
+    pub async fn list_jobs(&self, filter: JobFilter) -> Result<JobPage, StoreError> {
+        let (now, limits) = (self.now(), self.limits);
+        self.database.read(move |connection| list(connection, now, limits, &filter)).await
+    }
+}
+
+fn list(
+    connection: &Connection,
+    now: Timestamp,
+    limits: Limits,
+    filter: &JobFilter,
+) -> Result<JobPage, StoreError> {
+    let context = QueueContext::load(connection, now, limits)?;
+    let (clauses, mut values) = conditions(filter);
+    let counted =
+        format!("SELECT count(*) FROM jobs j JOIN clients c ON c.number = j.client {}", where_(&clauses));
+    let total =
+        connection.prepare_cached(&counted)?.query_row(params_from_iter(values.iter()), |row| row.get(0))?;
+    let mut clauses = clauses;
+    if let Some(JobNumber(after)) = filter.after {
+        clauses.push("j.number < ?");
+        values.push(Value::Integer(after));
+    }
+    // one more than asked for tells whether there is a next page
+    values.push(Value::Integer(i64::from(filter.limit) + 1));
+    values.push(Value::Integer(i64::try_from(filter.offset).unwrap_or(i64::MAX)));
+    let paged = format!("{JOB_VIEW} {} ORDER BY j.number DESC LIMIT ? OFFSET ?", where_(&clauses));
+    let mut statement = connection.prepare_cached(&paged)?;
+    let mut jobs = statement
+        .query_map(params_from_iter(values.iter()), |row| view_of_row(connection, &context, row))?
+        .collect::<Result<Vec<_>, _>>()?;
+    let more = jobs.len() > filter.limit as usize;
+    jobs.truncate(filter.limit as usize);
+    let next = jobs.last().filter(|_| more).map(|last| last.job.number);
+    Ok(JobPage { jobs, total, next })
+}
+
+fn where_(clauses: &[&str]) -> String {
+    if clauses.is_empty() { String::new() } else { format!("WHERE {}", clauses.join(" AND ")) }
+}
+
+fn conditions(filter: &JobFilter) -> (Vec<&'static str>, Vec<Value>) {
+    let mut clauses = Vec::new();
+    let mut values = Vec::new();
+    let mut add = |clause: &'static str, value: Option<String>| {
+        if let Some(text) = value {
+            clauses.push(clause);
+            values.push(Value::Text(text));
+        }
+    };
+    let statuses: Vec<_> = filter.statuses.iter().map(|status| status.as_str()).collect();
+    let statuses = (!statuses.is_empty()).then(|| serde_json::to_string(&statuses).unwrap_or_default());
+    add("j.status IN (SELECT value FROM json_each(?))", statuses);
+    add("c.id = ?", filter.client.as_ref().map(|client| client.as_str().to_owned()));
+    add(
+        "instr(lower(coalesce(j.title, '') || ' ' || j.branch || ' ' || j.prompt), lower(?)) > 0",
+        filter.q.clone(),
+    );
+    add("EXISTS (SELECT 1 FROM json_each(j.labels) WHERE value = ?)", filter.label.clone());
+    add("j.branch = ?", filter.branch.clone());
+    add("j.submitted_by = ?", filter.submitted_by.clone());
+    for (clause, bound) in [("j.created_at >= ?", filter.since), ("j.created_at < ?", filter.until)] {
+        if let Some(at) = bound {
+            clauses.push(clause);
+            values.push(Value::Integer(at.as_ms()));
+        }
+    }
+    (clauses, values)
+}

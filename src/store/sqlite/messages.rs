@@ -1,0 +1,216 @@
+//! What people read of a job: places in the transcript file, and short system messages.
+
+use rusqlite::{Connection, Row, params};
+
+use super::super::error::StoreError;
+use super::super::logs::Logs;
+use super::super::view::{Ingest, MessagePage};
+use super::super::{Change, Store};
+use super::attempts;
+use crate::domain::attempt::Lease;
+use crate::domain::event::{Message, MessageKind};
+use crate::domain::id::JobNumber;
+use crate::domain::time::Timestamp;
+
+/// Messages in one answer; contract of the newest page.
+pub(crate) const MESSAGES_MAX: u32 = 5_000;
+/// Text in one answer, bytes.
+pub(crate) const MESSAGE_BYTES_MAX: u64 = 4 * 1_024 * 1_024;
+
+impl Store {
+    /// Adds a message of our own to a job's story.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn add_system_message(&self, lease: Lease, text: &str) -> Result<(), StoreError> {
+        let (now, text) = (self.now(), text.to_owned());
+        self.database
+            .write(move |connection| {
+                attempts::check(connection, lease)?;
+                let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+                let place = (None, Some(text.as_str()), bytes);
+                insert(connection, lease, MessageKind::System, place, now)
+            })
+            .await?;
+        self.tell(Change::Messages(lease.job));
+        Ok(())
+    }
+
+    /// Takes what one look at a step's log brought: text goes to the transcript, places and the log's offset to the
+    /// database. After a crash in between, the text beyond the stored length is cut off and taken again.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`], or what the file system said.
+    pub async fn ingest(&self, lease: Lease, step: &str, ingest: Ingest) -> Result<(), StoreError> {
+        let (now, logs, step) = (self.now(), self.logs.clone(), step.to_owned());
+        let any = !ingest.messages.is_empty();
+        self.database
+            .write(move |connection| {
+                attempts::check(connection, lease)?;
+                write_ingest(connection, &logs, now, lease, &step, &ingest)
+            })
+            .await?;
+        if any {
+            self.tell(Change::Messages(lease.job));
+        }
+        Ok(())
+    }
+
+    /// Messages behind `after`, oldest first, at most `limit` of them and 4 MiB.
+    ///
+    /// # Errors
+    /// What the database or the file system said.
+    pub async fn messages(&self, job: JobNumber, after: i64, limit: u32) -> Result<MessagePage, StoreError> {
+        let logs = self.logs.clone();
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT * FROM messages WHERE job = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+                )?;
+                let places = statement
+                    .query_map(params![job.0, after, limit.min(MESSAGES_MAX)], place)?
+                    .collect::<Result<Vec<_>, _>>()?;
+                let (kept, truncated) = within_bytes(places);
+                Ok(MessagePage { messages: read(&logs, job, kept)?, truncated })
+            })
+            .await
+    }
+
+    /// The newest messages: at most 5,000 and 4 MiB.
+    ///
+    /// # Errors
+    /// What the database or the file system said.
+    pub async fn newest_messages(&self, job: JobNumber) -> Result<MessagePage, StoreError> {
+        let logs = self.logs.clone();
+        self.database
+            .read(move |connection| {
+                let mut statement = connection
+                    .prepare_cached("SELECT * FROM messages WHERE job = ?1 ORDER BY seq DESC LIMIT ?2")?;
+                let places =
+                    statement
+                        .query_map(params![job.0, MESSAGES_MAX + 1], place)?
+                        .collect::<Result<Vec<_>, _>>()?;
+                let more = places.len() > MESSAGES_MAX as usize;
+                let (mut kept, cut) = within_bytes(places);
+                kept.truncate(MESSAGES_MAX as usize);
+                kept.reverse();
+                Ok(MessagePage { messages: read(&logs, job, kept)?, truncated: more || cut })
+            })
+            .await
+    }
+}
+
+struct Place {
+    seq: i64,
+    kind: MessageKind,
+    attempt: u32,
+    content: Option<String>,
+    offset: Option<u64>,
+    bytes: u64,
+    at: Timestamp,
+}
+
+fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
+    let kind: String = row.get("kind")?;
+    Ok(Place {
+        seq: row.get("seq")?,
+        kind: MessageKind::parse(&kind).ok_or(rusqlite::Error::InvalidQuery)?,
+        attempt: row.get("attempt")?,
+        content: row.get("content")?,
+        offset: row.get("offset")?,
+        bytes: row.get("bytes")?,
+        at: Timestamp::from_ms(row.get("at")?),
+    })
+}
+
+/// The first places that fit into an answer; whether some had to be left out.
+fn within_bytes(places: Vec<Place>) -> (Vec<Place>, bool) {
+    let count = places.len();
+    let mut sum = 0;
+    let kept: Vec<_> = places
+        .into_iter()
+        .take_while(|place| {
+            sum += place.bytes;
+            sum <= MESSAGE_BYTES_MAX
+        })
+        .collect();
+    let cut = kept.len() < count;
+    (kept, cut)
+}
+
+fn read(logs: &Logs, job: JobNumber, places: Vec<Place>) -> Result<Vec<Message>, StoreError> {
+    let mut reader = logs.transcripts(job);
+    places
+        .into_iter()
+        .map(|place| {
+            let content = match (place.content, place.offset) {
+                (Some(content), _) => content,
+                (None, Some(offset)) => reader.read(place.attempt, offset, place.bytes)?,
+                (None, None) => String::new(),
+            };
+            Ok(Message { seq: place.seq, kind: place.kind, content, at: place.at })
+        })
+        .collect()
+}
+
+fn write_ingest(
+    connection: &Connection,
+    logs: &Logs,
+    now: Timestamp,
+    lease: Lease,
+    step: &str,
+    ingest: &Ingest,
+) -> Result<(), StoreError> {
+    let stored: u64 = connection
+        .prepare_cached("SELECT transcript_bytes FROM attempts WHERE job = ?1 AND number = ?2")?
+        .query_row(params![lease.job.0, lease.attempt], |row| row.get(0))?;
+    let mut offset = stored;
+    if !ingest.messages.is_empty() {
+        logs.append_transcript(lease.job, lease.attempt, stored, &ingest.messages)?;
+        for message in &ingest.messages {
+            let bytes = u64::try_from(message.text.len()).unwrap_or(u64::MAX);
+            insert(connection, lease, message.kind, (Some(offset), None, bytes), message.at)?;
+            offset += bytes;
+        }
+        connection
+            .prepare_cached("UPDATE jobs SET last_output_at = ?2 WHERE number = ?1")?
+            .execute(params![lease.job.0, now.as_ms()])?;
+    }
+    connection
+        .prepare_cached("UPDATE attempts SET transcript_bytes = ?3 WHERE job = ?1 AND number = ?2")?
+        .execute(params![lease.job.0, lease.attempt, offset])?;
+    connection
+        .prepare_cached("UPDATE steps SET log_offset = ?4 WHERE job = ?1 AND attempt = ?2 AND name = ?3")?
+        .execute(params![lease.job.0, lease.attempt, step, ingest.log_offset])?;
+    Ok(())
+}
+
+fn insert(
+    connection: &Connection,
+    lease: Lease,
+    kind: MessageKind,
+    (offset, content, bytes): (Option<u64>, Option<&str>, u64),
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let seq: i64 = connection
+        .prepare_cached(
+            "UPDATE jobs SET messages_last = messages_last + 1 WHERE number = ?1 RETURNING messages_last",
+        )?
+        .query_row([lease.job.0], |row| row.get(0))?;
+    connection
+        .prepare_cached(
+            "INSERT INTO messages (job, seq, kind, attempt, content, offset, bytes, at)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            lease.job.0,
+            seq,
+            kind.as_str(),
+            lease.attempt,
+            content,
+            offset,
+            bytes,
+            at.as_ms()
+        ])?;
+    Ok(())
+}

@@ -1,0 +1,261 @@
+//! The queue as people see it: who runs, who waits, at which place and why; pause and resume; holds.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::{Connection, Row, params};
+
+use super::super::error::StoreError;
+use super::super::view::{Accounts, QueuePage, QueueState, QueuedJob, RunningJob};
+use super::super::{Change, Limits, Store};
+use super::jobs::JOB_VIEW;
+use super::{clear_meta, meta, rows, set_meta};
+use crate::domain::hold::Hold;
+use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
+use crate::domain::reason::ReasonCode;
+use crate::domain::time::Timestamp;
+
+/// Queued jobs on one page.
+const PAGE: i64 = 200;
+
+impl Store {
+    /// Who runs and who waits, from behind `after` (a position, 0 for the beginning).
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn queue_page(&self, after: i64) -> Result<QueuePage, StoreError> {
+        let (now, limits) = (self.now(), self.limits);
+        self.database.read(move |connection| page(connection, now, limits, after)).await
+    }
+
+    /// Starts nothing new until [`Self::resume_queue`]; survives a restart. What runs goes on.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn pause_queue(&self, reason: Option<&str>) -> Result<(), StoreError> {
+        let (now, reason) = (self.now(), reason.map(str::to_owned));
+        self.database
+            .write(move |connection| {
+                set_meta(connection, "paused", &now.as_ms().to_string())?;
+                match reason {
+                    Some(reason) => set_meta(connection, "paused_reason", &reason),
+                    None => clear_meta(connection, "paused_reason"),
+                }
+            })
+            .await?;
+        self.tell(Change::Queue);
+        Ok(())
+    }
+
+    /// # Errors
+    /// What the database said.
+    pub async fn resume_queue(&self) -> Result<(), StoreError> {
+        self.database
+            .write(|connection| {
+                clear_meta(connection, "paused")?;
+                clear_meta(connection, "paused_reason")
+            })
+            .await?;
+        self.tell(Change::Queue);
+        Ok(())
+    }
+
+    /// Makes holds due, so that one job of each goes out as a probe; `None`: of every login. Gives their logins.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn try_now(&self, login: Option<&str>) -> Result<Vec<String>, StoreError> {
+        let (now, login) = (self.now(), login.map(str::to_owned));
+        let due = self
+            .database
+            .write(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "UPDATE holds SET until = ?1, probe = NULL WHERE ?2 IS NULL OR login = ?2 RETURNING login",
+                )?;
+                let logins = statement
+                    .query_map(params![now.as_ms(), login], |row| row.get(0))?
+                    .collect::<Result<Vec<String>, _>>()?;
+                Ok(logins)
+            })
+            .await?;
+        self.tell(Change::Queue);
+        Ok(due)
+    }
+
+    /// When the next queued job or hold comes due by time alone; `None` when none does.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
+        let now = self.now();
+        self.database
+            .read(move |connection| {
+                let next: Option<i64> = connection
+                    .prepare_cached(
+                        "SELECT min(at) FROM (
+                             SELECT min(not_before) AS at FROM jobs WHERE status = 'queued' AND not_before > ?1
+                             UNION ALL
+                             SELECT min(until) FROM holds WHERE probe IS NULL AND until > ?1)",
+                    )?
+                    .query_row([now.as_ms()], |row| row.get(0))?;
+                Ok(next.map(|at| Timestamp::from_ms(at).since(now)))
+            })
+            .await
+    }
+
+    /// Counts for `/health`.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn accounts(&self) -> Result<Accounts, StoreError> {
+        self.database
+            .read(|connection| {
+                let count = |sql: &str| -> Result<u64, StoreError> {
+                    Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+                };
+                Ok(Accounts {
+                    running: count("SELECT count(*) FROM jobs WHERE status = 'running'")?,
+                    queued: count("SELECT count(*) FROM jobs WHERE status = 'queued'")?,
+                    deliveries_pending: count("SELECT count(*) FROM deliveries WHERE state = 'pending'")?,
+                    deliveries_dead: count("SELECT count(*) FROM deliveries WHERE state = 'dead'")?,
+                    holds: holds(connection)?,
+                })
+            })
+            .await
+    }
+
+    /// Whether new jobs are started.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn queue_state(&self) -> Result<QueueState, StoreError> {
+        self.database.read(state).await
+    }
+}
+
+/// What decides, apart from the job itself, whether it may start.
+pub(super) struct QueueContext {
+    now: Timestamp,
+    paused: bool,
+    holds: HashMap<String, Hold>,
+    per_client_max: Option<u32>,
+    running: HashMap<i64, u32>,
+}
+
+impl QueueContext {
+    pub(super) fn load(connection: &Connection, now: Timestamp, limits: Limits) -> Result<Self, StoreError> {
+        let mut running = HashMap::new();
+        if limits.running_per_client_max.is_some() {
+            let mut statement = connection.prepare_cached(
+                "SELECT client, count(*) FROM jobs WHERE status = 'running' GROUP BY client",
+            )?;
+            running =
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+        }
+        Ok(Self {
+            now,
+            paused: state(connection)?.paused,
+            holds: holds(connection)?.into_iter().map(|hold| (hold.login.clone(), hold)).collect(),
+            per_client_max: limits.running_per_client_max,
+            running,
+        })
+    }
+
+    /// Why this queued job has not started, the weightiest reason first. `row` also has `client_paused`.
+    pub(super) fn waiting(&self, job: &Job, client: i64, row: &Row<'_>) -> rusqlite::Result<Waiting> {
+        let plain = |for_| Waiting { for_, until: None };
+        if self.paused || row.get::<_, bool>("client_paused")? {
+            return Ok(plain(WaitingFor::Paused));
+        }
+        if let Some(hold) = self.holds.get(&job.login).filter(|hold| hold.probe != Some(job.number)) {
+            let for_ = match hold.reason.code {
+                ReasonCode::UsageLimit => WaitingFor::UsageLimit,
+                _ => WaitingFor::Login,
+            };
+            return Ok(Waiting { for_, until: hold.until });
+        }
+        if let Some(until) = job.not_before.filter(|until| *until > self.now) {
+            return Ok(Waiting { for_: WaitingFor::Backoff, until: Some(until) });
+        }
+        let of_client = self.running.get(&client).copied().unwrap_or(0);
+        if self.per_client_max.is_some_and(|max| of_client >= max) {
+            return Ok(plain(WaitingFor::ClientLimit));
+        }
+        Ok(plain(WaitingFor::Slot))
+    }
+}
+
+/// 1 + the queued jobs before the one of `row`.
+pub(super) fn position(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<i64> {
+    let (rank, turn, number): (i64, i64, i64) = (row.get("rank")?, row.get("turn")?, row.get("number")?);
+    connection
+        .prepare_cached(
+            "SELECT 1 + count(*) FROM jobs WHERE status = 'queued' AND (rank, turn, number) < (?1, ?2, ?3)",
+        )?
+        .query_row([rank, turn, number], |found| found.get(0))
+}
+
+pub(super) fn state(connection: &Connection) -> Result<QueueState, StoreError> {
+    let since = meta(connection, "paused")?.and_then(|text| text.parse().ok()).map(Timestamp::from_ms);
+    Ok(QueueState { paused: since.is_some(), reason: meta(connection, "paused_reason")?, since })
+}
+
+pub(super) fn holds(connection: &Connection) -> Result<Vec<Hold>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT * FROM holds ORDER BY login")?;
+    let holds = statement.query_map([], rows::hold)?.collect::<Result<_, _>>()?;
+    Ok(holds)
+}
+
+fn page(
+    connection: &Connection,
+    now: Timestamp,
+    limits: Limits,
+    after: i64,
+) -> Result<QueuePage, StoreError> {
+    let context = QueueContext::load(connection, now, limits)?;
+    let mut statement = connection.prepare_cached(
+        "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.phase, j.last_output_at
+         FROM jobs j JOIN clients c ON c.number = j.client WHERE j.status = 'running' ORDER BY j.started_at, j.number",
+    )?;
+    let running = statement.query_map([], running_job)?.collect::<Result<Vec<_>, _>>()?;
+    let after = after.max(0);
+    let mut statement = connection.prepare_cached(&format!(
+        "{JOB_VIEW} WHERE j.status = 'queued' ORDER BY j.rank, j.turn, j.number LIMIT ?1 OFFSET ?2"
+    ))?;
+    let mut position = after;
+    let queued = statement
+        .query_map([PAGE, after], |row| {
+            position += 1;
+            queued_job(&context, position, row)
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let full = i64::try_from(queued.len()).is_ok_and(|length| length == PAGE);
+    Ok(QueuePage { running, queued, state: state(connection)?, next: full.then_some(after + PAGE) })
+}
+
+fn running_job(row: &Row<'_>) -> rusqlite::Result<RunningJob> {
+    let (id, phase): (String, String) = (row.get(0)?, row.get(5)?);
+    Ok(RunningJob {
+        id: crate::domain::id::JobId::parse(&id).map_err(|_| rusqlite::Error::InvalidQuery)?,
+        number: crate::domain::id::JobNumber(row.get(1)?),
+        client_name: row.get(2)?,
+        branch: row.get(3)?,
+        started_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_ms),
+        phase: Phase::parse(&phase).unwrap_or(Phase::Preparing),
+        last_output_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_ms),
+    })
+}
+
+fn queued_job(context: &QueueContext, position: i64, row: &Row<'_>) -> rusqlite::Result<QueuedJob> {
+    let job = rows::job(row)?;
+    let waiting = context.waiting(&job, row.get("client")?, row)?;
+    Ok(QueuedJob {
+        id: job.id,
+        number: job.number,
+        client_name: row.get("client_name")?,
+        branch: job.request.branch.as_str().to_owned(),
+        position,
+        created_at: job.created_at,
+        waiting,
+    })
+}

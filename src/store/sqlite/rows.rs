@@ -1,0 +1,242 @@
+//! Rows and domain values, both ways: the only mapping between columns and types.
+
+use rusqlite::types::Type;
+use rusqlite::{Row, params};
+
+use super::super::error::StoreError;
+use super::super::view::ClientFacts;
+use crate::domain::branch::BranchName;
+use crate::domain::client::{Client, RepositoryName};
+use crate::domain::delivery::{Delivery, DeliveryState};
+use crate::domain::hold::Hold;
+use crate::domain::id::{ClientId, DeliveryId, EventId, JobId, JobNumber};
+use crate::domain::job::{Chain, Effects, Job, JobRequest, Outcome, Phase, Start, Status, Usage};
+use crate::domain::options::RunOptions;
+use crate::domain::reason::{Reason, ReasonCode};
+use crate::domain::time::Timestamp;
+use crate::wire::options as stored_options;
+
+/// A stored text that this version cannot read: a damaged row, never an input.
+fn unreadable(column: &'static str) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(
+        0,
+        Type::Text,
+        format!("column {column} is not readable").into(),
+    )
+}
+
+fn parsed<T>(
+    row: &Row<'_>,
+    column: &'static str,
+    parse: impl FnOnce(&str) -> Option<T>,
+) -> rusqlite::Result<T> {
+    parse(row.get_ref(column)?.as_str()?).ok_or_else(|| unreadable(column))
+}
+
+fn instant(row: &Row<'_>, column: &'static str) -> rusqlite::Result<Option<Timestamp>> {
+    Ok(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_ms))
+}
+
+fn some_instant(row: &Row<'_>, column: &'static str) -> rusqlite::Result<Timestamp> {
+    Ok(Timestamp::from_ms(row.get(column)?))
+}
+
+pub(super) fn json<T: serde::de::DeserializeOwned>(
+    row: &Row<'_>,
+    column: &'static str,
+) -> rusqlite::Result<T> {
+    serde_json::from_str(row.get_ref(column)?.as_str()?).map_err(|_| unreadable(column))
+}
+
+pub(super) fn options(row: &Row<'_>) -> rusqlite::Result<RunOptions> {
+    parsed(row, "options", |text| stored_options::from_text(text).ok())
+}
+
+/// How usage is stored: short names, because every job has one.
+#[derive(serde::Serialize, serde::Deserialize, Default)]
+#[serde(default)]
+struct UsageColumn {
+    input: u64,
+    output: u64,
+    cache_read: u64,
+    cache_write: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    cost_micro_usd: Option<u64>,
+    turns: u64,
+    duration_ms: u64,
+}
+
+pub(super) fn usage(row: &Row<'_>) -> rusqlite::Result<Usage> {
+    let column: UsageColumn = json(row, "usage")?;
+    Ok(Usage {
+        input_tokens: column.input,
+        output_tokens: column.output,
+        cache_read_tokens: column.cache_read,
+        cache_write_tokens: column.cache_write,
+        cost_micro_usd: column.cost_micro_usd,
+        turns: column.turns,
+        duration_ms: column.duration_ms,
+    })
+}
+
+pub(super) fn usage_text(usage: &Usage) -> String {
+    let column = UsageColumn {
+        input: usage.input_tokens,
+        output: usage.output_tokens,
+        cache_read: usage.cache_read_tokens,
+        cache_write: usage.cache_write_tokens,
+        cost_micro_usd: usage.cost_micro_usd,
+        turns: usage.turns,
+        duration_ms: usage.duration_ms,
+    };
+    serde_json::to_string(&column).unwrap_or_else(|_| "{}".to_owned())
+}
+
+pub(super) fn reason(row: &Row<'_>) -> rusqlite::Result<Option<Reason>> {
+    let Some(code) = row.get::<_, Option<String>>("reason_code")? else { return Ok(None) };
+    let code = ReasonCode::parse(&code).ok_or_else(|| unreadable("reason_code"))?;
+    Ok(Some(Reason { code, message: row.get::<_, Option<String>>("reason_message")?.unwrap_or_default() }))
+}
+
+/// Of a query over `jobs j JOIN clients c` that selects `j.*, c.id AS client_id`.
+pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
+    let start = match (row.get("start_base_sha")?, row.get("start_head_sha")?) {
+        (Some(base_sha), Some(head_sha)) => Start::Publish { base_sha, head_sha },
+        _ => Start::Agent,
+    };
+    Ok(Job {
+        id: parsed(row, "id", |text| JobId::parse(text).ok())?,
+        number: JobNumber(row.get("number")?),
+        client_id: parsed(row, "client_id", |text| ClientId::parse(text).ok())?,
+        request: request(row)?,
+        chain: Chain {
+            root: parsed(row, "root_id", |text| JobId::parse(text).ok())?,
+            original: id_option(row, "original_id")?,
+            parent: id_option(row, "parent_id")?,
+        },
+        start,
+        login: row.get("login")?,
+        status: parsed(row, "status", Status::parse)?,
+        phase: parsed(row, "phase", Phase::parse)?,
+        outcome: row.get::<_, Option<String>>("outcome")?.and_then(|text| Outcome::parse(&text)),
+        reason: reason(row)?,
+        attempt: row.get("attempt")?,
+        attempts_counted: row.get("attempts_counted")?,
+        backoff_tries: row.get("backoff_tries")?,
+        not_before: instant(row, "not_before")?,
+        effects: effects(row)?,
+        usage: usage(row)?,
+        warnings: json(row, "warnings")?,
+        cancel_requested_at: instant(row, "cancel_requested_at")?,
+        created_at: some_instant(row, "created_at")?,
+        started_at: instant(row, "started_at")?,
+        completed_at: instant(row, "completed_at")?,
+        updated_at: some_instant(row, "updated_at")?,
+    })
+}
+
+fn id_option(row: &Row<'_>, column: &'static str) -> rusqlite::Result<Option<JobId>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| JobId::parse(&text).map_err(|_| unreadable(column))).transpose()
+}
+
+fn request(row: &Row<'_>) -> rusqlite::Result<JobRequest> {
+    Ok(JobRequest {
+        prompt: row.get("prompt")?,
+        branch: parsed(row, "branch", |text| BranchName::parse(text).ok())?,
+        title: row.get("title")?,
+        body: row.get("body")?,
+        os_feature_id: row.get("os_feature_id")?,
+        callback_url: row.get("callback_url")?,
+        metadata: row.get("metadata")?,
+        labels: json(row, "labels")?,
+        base_branch: row.get("base_branch")?,
+        priority: row.get("priority")?,
+        options: options(row)?,
+        submitted_by: row.get("submitted_by")?,
+    })
+}
+
+fn effects(row: &Row<'_>) -> rusqlite::Result<Effects> {
+    Ok(Effects {
+        worktree_path: row.get("worktree_path")?,
+        base_sha: row.get("base_sha")?,
+        head_sha: row.get("head_sha")?,
+        pushed_sha: row.get("pushed_sha")?,
+        pr_url: row.get("pr_url")?,
+        pr_number: row.get("pr_number")?,
+        files_changed: row.get("files_changed")?,
+        insertions: row.get("insertions")?,
+        deletions: row.get("deletions")?,
+        session_id: row.get("session_id")?,
+        pid: row.get("pid")?,
+        exit_code: row.get("exit_code")?,
+    })
+}
+
+pub(super) fn client(row: &Row<'_>) -> rusqlite::Result<Client> {
+    Ok(Client {
+        id: parsed(row, "id", |text| ClientId::parse(text).ok())?,
+        os_client_id: row.get("os_client_id")?,
+        name: row.get("name")?,
+        repository: repository(row)?,
+        default_branch: row.get("default_branch")?,
+        clone_url: row.get("clone_url")?,
+        forge_id: row.get("forge_id")?,
+        paused: row.get("paused")?,
+        paused_reason: row.get("paused_reason")?,
+        options: options(row)?,
+        cloned_at: instant(row, "cloned_at")?,
+        last_fetched_at: instant(row, "last_fetched_at")?,
+        created_at: some_instant(row, "created_at")?,
+        updated_at: some_instant(row, "updated_at")?,
+        deleted_at: instant(row, "deleted_at")?,
+    })
+}
+
+pub(super) fn repository(row: &Row<'_>) -> rusqlite::Result<RepositoryName> {
+    let (org, repo): (String, String) = (row.get("org")?, row.get("repo")?);
+    RepositoryName::parse(&org, &repo).map_err(|_| unreadable("repo"))
+}
+
+/// Of a query that also selects `c.name AS client_name, c.org, c.repo`.
+pub(super) fn client_facts(row: &Row<'_>) -> rusqlite::Result<ClientFacts> {
+    Ok(ClientFacts { name: row.get("client_name")?, repository: repository(row)? })
+}
+
+pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+    Ok(Delivery {
+        id: parsed(row, "id", |text| DeliveryId::parse(text).ok())?,
+        job: JobNumber(row.get("job")?),
+        event_id: parsed(row, "event_id", |text| EventId::parse(text).ok())?,
+        kind: row.get("kind")?,
+        url: row.get("url")?,
+        body: row.get("body")?,
+        state: parsed(row, "state", DeliveryState::parse)?,
+        tries: row.get("tries")?,
+        next_try_at: instant(row, "next_try_at")?,
+        last_status: row.get("last_status")?,
+        last_error: row.get("last_error")?,
+        created_at: some_instant(row, "created_at")?,
+        delivered_at: instant(row, "delivered_at")?,
+    })
+}
+
+pub(super) fn hold(row: &Row<'_>) -> rusqlite::Result<Hold> {
+    Ok(Hold {
+        login: row.get("login")?,
+        reason: reason(row)?.ok_or_else(|| unreadable("reason_code"))?,
+        since: some_instant(row, "since")?,
+        until: instant(row, "until")?,
+        probe: row.get::<_, Option<i64>>("probe")?.map(JobNumber),
+    })
+}
+
+pub(super) fn client_number(connection: &rusqlite::Connection, id: &ClientId) -> Result<i64, StoreError> {
+    use rusqlite::OptionalExtension as _;
+    connection
+        .prepare_cached("SELECT number FROM clients WHERE id = ?1")?
+        .query_row(params![id.as_str()], |row| row.get(0))
+        .optional()?
+        .ok_or(StoreError::NotFound("client"))
+}

@@ -1,0 +1,188 @@
+//! What the store takes and gives beside plain domain values: filters, pages, records.
+
+use crate::domain::client::RepositoryName;
+use crate::domain::delivery::{Delivery, DeliveryTry};
+use crate::domain::event::{Message, MessageKind};
+use crate::domain::hold::Hold;
+use crate::domain::id::{ClientId, JobId, JobNumber};
+use crate::domain::job::{JobView, Phase, Status, Waiting};
+use crate::domain::time::Timestamp;
+
+/// Which request an idempotency key belongs to.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AnswerKey {
+    /// Name of the token.
+    pub token: String,
+    pub method: String,
+    pub path: String,
+    /// What the caller sent, at most 255 bytes.
+    pub key: String,
+    /// SHA-256 of the body, in hex.
+    pub body_hash: String,
+}
+
+/// A 2xx answer, kept for repeats.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    pub status: u16,
+    pub location: Option<String>,
+    pub body: Vec<u8>,
+    /// Of the request that got it: another body under the same key is a mistake of the caller.
+    pub body_hash: String,
+}
+
+/// How to answer a request with an idempotency key, stored in the transaction of its result.
+pub struct KeyedAnswer<T: ?Sized> {
+    pub key: AnswerKey,
+    pub render: Box<RenderAnswer<T>>,
+}
+
+/// Makes (status, location, body) of a result.
+pub type RenderAnswer<T> = dyn FnOnce(&T) -> (u16, Option<String>, Vec<u8>) + Send;
+
+/// Which jobs to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct JobFilter {
+    /// Empty: all.
+    pub statuses: Vec<Status>,
+    pub client: Option<ClientId>,
+    /// A text in title, branch or prompt.
+    pub q: Option<String>,
+    pub label: Option<String>,
+    pub branch: Option<String>,
+    pub submitted_by: Option<String>,
+    /// Created at or after.
+    pub since: Option<Timestamp>,
+    /// Created before.
+    pub until: Option<Timestamp>,
+    /// Only jobs with a smaller number: the cursor of the page before.
+    pub after: Option<JobNumber>,
+    /// 1 to 200.
+    pub limit: u32,
+    pub offset: u64,
+}
+
+#[derive(Clone, Debug)]
+pub struct JobPage {
+    pub jobs: Vec<JobView>,
+    /// All that fit the filter, whatever the page.
+    pub total: u64,
+    pub next: Option<JobNumber>,
+}
+
+#[derive(Clone, Debug)]
+pub struct RunningJob {
+    pub id: JobId,
+    pub number: JobNumber,
+    pub client_name: String,
+    pub branch: String,
+    pub started_at: Option<Timestamp>,
+    pub phase: Phase,
+    pub last_output_at: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub struct QueuedJob {
+    pub id: JobId,
+    pub number: JobNumber,
+    pub client_name: String,
+    pub branch: String,
+    pub position: i64,
+    pub created_at: Timestamp,
+    pub waiting: Waiting,
+}
+
+/// Whether anything new is started.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct QueueState {
+    pub paused: bool,
+    pub reason: Option<String>,
+    pub since: Option<Timestamp>,
+}
+
+#[derive(Clone, Debug)]
+pub struct QueuePage {
+    pub running: Vec<RunningJob>,
+    /// At most 200, beginning behind the position asked for.
+    pub queued: Vec<QueuedJob>,
+    pub state: QueueState,
+    /// The position to ask for next.
+    pub next: Option<i64>,
+}
+
+/// Counts for `/health`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Accounts {
+    pub running: u64,
+    pub queued: u64,
+    pub deliveries_pending: u64,
+    pub deliveries_dead: u64,
+    pub holds: Vec<Hold>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientCounts {
+    /// Queued and running.
+    pub active: u64,
+    pub total: u64,
+}
+
+/// What a request to cancel found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CancelRequest {
+    pub job: JobId,
+    pub number: JobNumber,
+    /// It has a worker, which will end it; else it is cancelled already.
+    pub was_running: bool,
+    /// It had been cancelled before this request.
+    pub was_cancelled: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MessagePage {
+    /// In the order of `seq`.
+    pub messages: Vec<Message>,
+    /// Older ones were left out.
+    pub truncated: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct DeliveryDetail {
+    pub delivery: Delivery,
+    pub tries: Vec<DeliveryTry>,
+}
+
+/// A message on its way into the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct IngestedMessage {
+    pub kind: MessageKind,
+    /// Goes to the transcript file; the row keeps its place.
+    pub text: String,
+    pub at: Timestamp,
+}
+
+/// What one look at a step's log brought.
+#[derive(Clone, Debug, Default)]
+pub struct Ingest {
+    pub messages: Vec<IngestedMessage>,
+    /// The log is read up to here.
+    pub log_offset: u64,
+}
+
+/// A supervised command as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StepRecord {
+    /// Within the attempt: `agent-1`, `verify-2`.
+    pub name: String,
+    /// Who the shim is, in the words of the process layer.
+    pub shim: Option<String>,
+    pub released: bool,
+    pub log_offset: u64,
+}
+
+/// The repository of a job, for the ones who only have the job.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct ClientFacts {
+    pub(crate) name: String,
+    pub(crate) repository: RepositoryName,
+}
