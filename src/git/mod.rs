@@ -1,1 +1,62 @@
-//! git
+//! Everything that is done with git: clones, worktrees, commits of agents' work, snapshots, pushes, diffs.
+//!
+//! **Promises.** No program runs that a worktree, its attributes, its hooks, a nested repository or a changed clone
+//! could name: staging reads files through descriptors and never follows a link, libgit2 writes objects and refs,
+//! and the git program runs only against a clone whose administration was compared byte for byte with what this
+//! folder wrote, with an emptied environment, an explicit address and an explicit refspec. Every step is repeatable:
+//! repeated after a crash it gives the same result. Work is renamed away before it is deleted.
+//!
+//! **Division.** The git program does the network (the user's ssh and credential settings apply, passed explicitly)
+//! and fills worktrees. libgit2 does refs, history, staging, commits and diffs. Worktree registrations are written
+//! here by hand (`gitrepository-layout(5)`) and appear by rename, so no reader meets a half-made one.
+//!
+//! **Must not know** jobs, clients, GitHub's API, the database, or the process environment: addresses, tokens,
+//! paths, times and authors come in as values.
+//!
+//! **Fails** with [`GitError`]. Failures of the network are classified ([`RemoteFailure`]) so that a caller can tell
+//! "wait" from "give up". Without a sandbox around agents the comparison of the clone is the boundary: a process of
+//! the same user that writes to the clone between comparison and use is not stopped.
+//!
+//! **Tested** in `tests/it/git.rs` (the ordinary flow) and `tests/it/git_hostile.rs` (what an agent can prepare),
+//! with the real program and local bare remotes; pure parts beside the code.
+
+mod attributes;
+mod clone;
+mod collect;
+mod commit_id;
+mod diff;
+mod disk;
+mod error;
+mod fetch;
+mod index;
+mod locks;
+mod network;
+mod program;
+mod push;
+mod refs;
+mod remote;
+mod removal;
+mod repository;
+mod rules;
+mod settings;
+mod snapshot;
+mod stage;
+mod tamper;
+mod tree_walk;
+mod worktree;
+
+pub use collect::{Author, Collected, CommitSpec};
+pub use commit_id::CommitId;
+pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};
+pub use error::{GitError, RemoteFailure};
+pub use fetch::Fetched;
+pub use locks::RepositoryLocks;
+pub use program::Git;
+pub use push::{PushMode, PushOutcome};
+pub use remote::Remote;
+pub use removal::sweep_trash;
+pub use repository::Repository;
+pub use settings::GitSettings;
+pub use snapshot::{Snapshot, SnapshotSpec};
+pub use stage::Note;
+pub use worktree::{BranchStart, EnsuredWorktree};

@@ -1,0 +1,101 @@
+//! Making a clone: all of it, or nothing.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use super::error::GitError;
+use super::fetch::Fetched;
+use super::remote::Remote;
+use super::repository::{Repository, blocking};
+use super::{disk, tamper};
+
+/// The end of the name of a clone that is being made or deleted.
+pub(super) const HALF_SUFFIX: &str = ".offshoot-half";
+
+impl Repository {
+    /// Makes the clone if it is missing: laid out beside its place, filled by a fetch, synced, then renamed into
+    /// place. Halves that a killed server left are removed. An error leaves nothing. True if it was made now.
+    ///
+    /// # Errors
+    /// [`GitError::Remote`], [`GitError::Io`], [`GitError::Deadline`].
+    pub async fn ensure_clone(&self, remote: &Remote) -> Result<bool, GitError> {
+        let _held = self.lock.administration.lock().await;
+        if self.exists() {
+            return Ok(false);
+        }
+        let parent = self.path.parent().map(Path::to_owned).ok_or(GitError::InvalidArgument("no parent"))?;
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let half = parent.join(format!(".{}{HALF_SUFFIX}", self.git.unique(&name)));
+        let prefix = format!(".{name}.");
+        let laid_out = Self { path: half.clone(), ..self.clone() };
+        blocking({
+            let half = half.clone();
+            move || begin(&half, &parent, &prefix).map_err(GitError::io("lay out the clone"))
+        })
+        .await?;
+        let half = RemoveOnDrop(Some(half));
+        let Fetched { .. } = laid_out.fetch_unshared(remote).await?;
+        let place = self.path.clone();
+        blocking(move || settle(half, &place).map_err(GitError::io("put the clone in place"))).await?;
+        Ok(true)
+    }
+}
+
+/// Sweeps older halves and lays out a new one.
+fn begin(half: &Path, parent: &Path, prefix: &str) -> std::io::Result<()> {
+    fs::create_dir_all(parent)?;
+    sweep_halves(parent, prefix)?;
+    fs::create_dir(half)?;
+    tamper::lay_out(half)
+}
+
+/// Syncs what was fetched and renames it into place.
+fn settle(mut half: RemoveOnDrop, place: &Path) -> std::io::Result<()> {
+    let Some(path) = half.0.as_deref() else { return Ok(()) };
+    sync_tree(path)?;
+    fs::rename(path, place)?;
+    half.0 = None;
+    disk::sync_parent(place)
+}
+
+/// Syncs every file and directory of a fresh clone: a few packs, refs and configuration.
+fn sync_tree(root: &Path) -> std::io::Result<()> {
+    let mut open = vec![root.to_owned()];
+    while let Some(dir) = open.pop() {
+        for entry in fs::read_dir(&dir)? {
+            let entry = entry?;
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            } else {
+                fs::File::open(entry.path())?.sync_all()?;
+            }
+        }
+        fs::File::open(&dir)?.sync_all()?;
+    }
+    Ok(())
+}
+
+/// Removes halves of this one repository; the administration lock is held, so none of them is in use.
+fn sweep_halves(parent: &Path, prefix: &str) -> std::io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        let name = entry.file_name();
+        let name = name.to_string_lossy();
+        if name.starts_with(prefix) && name.ends_with(HALF_SUFFIX) {
+            disk::remove_any(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+/// A half clone, removed on every way out but the good one.
+struct RemoveOnDrop(Option<PathBuf>);
+
+impl Drop for RemoveOnDrop {
+    fn drop(&mut self) {
+        if let Some(path) = &self.0 {
+            // The next attempt sweeps what this cannot remove.
+            let _ = disk::remove_any(path);
+        }
+    }
+}

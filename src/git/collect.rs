@@ -1,0 +1,193 @@
+//! The result of an agent's work as one commit id.
+
+use std::path::{Path, PathBuf};
+
+use git2::{Delta, Oid, Repository as Library, Signature, Time};
+
+use super::commit_id::CommitId;
+use super::error::GitError;
+use super::repository::{Repository, descends};
+use super::stage::{Note, StageRules, Staged, stage};
+use super::worktree::{Head, Place, mend, read_head};
+use super::{diff, disk, index, refs, tamper};
+
+/// Who a commit is by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Author {
+    /// Not empty, without `<`, `>` and line ends.
+    pub name: String,
+    /// As above.
+    pub email: String,
+}
+
+/// The commit to make of what was left uncommitted.
+#[derive(Clone, Debug)]
+pub struct CommitSpec {
+    /// The whole message.
+    pub message: String,
+    /// Author and committer.
+    pub author: Author,
+    /// Unix time in seconds. The same time makes a repeated call give the same commit.
+    pub committed_at: i64,
+    /// Paths relative to the worktree that are never taken, such as copied-in files.
+    pub exclude: Vec<PathBuf>,
+    /// A larger file fails the call; GitHub refuses more than 100 MiB.
+    pub file_bytes_max: u64,
+}
+
+/// The result of an agent's work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Collected {
+    /// The commit to publish.
+    pub head: CommitId,
+    /// Whether this call made a commit.
+    pub committed: bool,
+    /// Whether there is anything besides the base.
+    pub changed: bool,
+    /// Files that differ between base and head.
+    pub files_changed: u64,
+    /// Lines added between base and head.
+    pub insertions: u64,
+    /// Lines removed between base and head.
+    pub deletions: u64,
+    /// What the result does not contain, or contains in an unusual form.
+    pub notes: Vec<Note>,
+}
+
+impl Repository {
+    /// Commits what is uncommitted in the worktree on top of its HEAD, wherever the agent moved that, and gives the
+    /// resulting commit. Repeated after a crash it gives the same commit and makes no second one.
+    ///
+    /// # Errors
+    /// [`GitError::HistoryRewritten`], [`GitError::UnsupportedFilter`], [`GitError::FileTooLarge`],
+    /// [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
+    pub async fn collect(
+        &self,
+        worktree: &Path,
+        base: &CommitId,
+        spec: CommitSpec,
+    ) -> Result<Collected, GitError> {
+        let place = Place::new(&self.path, worktree)?;
+        let base = base.oid()?;
+        let unique = self.git.unique("mend");
+        {
+            let _held = self.lock.administration.lock().await;
+            let place = place.clone();
+            self.verified(move |_| settle_registration(&place, &unique)).await?;
+        }
+        let scratch = self.git.scratch_path();
+        let made = {
+            let (place, spec) = (place.clone(), spec.clone());
+            self.blocking(move |_| make(&place, base, &spec, scratch)).await?
+        };
+        let _held = self.lock.administration.lock().await;
+        self.verified(move |_| finish(&place, base, &made)).await
+    }
+}
+
+/// A commit that is in the object database and that nothing points at yet.
+struct Made {
+    parent: Oid,
+    head: Oid,
+    at: Head,
+    staged: Staged,
+}
+
+/// Mends what an agent, or another worktree's agent, did to the registration of a finished worktree.
+fn settle_registration(place: &Place, unique: &str) -> Result<(), GitError> {
+    if !disk::is_real_dir(&place.path) {
+        return Err(GitError::WorktreeBroken("it is missing"));
+    }
+    let branch = place.recorded_branch().ok_or(GitError::WorktreeBroken("it was not made by this server"))?;
+    mend(place, &branch, unique).map_err(GitError::io("mend the worktree"))
+}
+
+fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result<Made, GitError> {
+    let library = refs::open(&place.clone)?;
+    let at = read_head(place);
+    let found = resolve(&library, &at)?;
+    let parent = found.unwrap_or(base);
+    if !descends(&library, parent, base)? {
+        return Err(GitError::HistoryRewritten { head: parent.into(), base: base.into() });
+    }
+    let rules =
+        StageRules { exclude: spec.exclude.clone(), file_bytes_max: spec.file_bytes_max, strict: true };
+    let mut staged = stage(&library, place, scratch, parent, &rules)?;
+    if found.is_none() {
+        staged.notes.push(Note::new(b"", "its branch was gone: the files were committed on top of the base"));
+    }
+    let parent_tree = library.find_commit(parent).map_err(GitError::library("read a commit"))?.tree_id();
+    let head = if parent_tree == staged.tree { parent } else { commit(&library, staged.tree, parent, spec)? };
+    Ok(Made { parent, head, at, staged })
+}
+
+/// Moves the worktree to the result, so that what it shows is clean, and measures the result.
+fn finish(place: &Place, base: Oid, made: &Made) -> Result<Collected, GitError> {
+    let library = refs::open(&place.clone)?;
+    if made.head != made.parent {
+        index::write_after_commit(place, &made.staged.entries)?;
+    }
+    advance(&library, place, &made.at, made.head)?;
+    if made.head != made.parent {
+        disk::sync_file_system(&place.clone).map_err(GitError::io("make the commit durable"))?;
+    }
+    let stat = diff::measure(&library, base, made.head)?;
+    let mut notes = made.staged.notes.clone();
+    notes.extend(stat.new_gitlinks.iter().map(|path| Note::new(path, "a submodule was added or moved")));
+    Ok(Collected {
+        head: made.head.into(),
+        committed: made.head != made.parent,
+        changed: made.head != base,
+        files_changed: stat.files_changed,
+        insertions: stat.insertions,
+        deletions: stat.deletions,
+        notes,
+    })
+}
+
+pub(super) fn resolve(library: &Library, at: &Head) -> Result<Option<Oid>, GitError> {
+    let oid = match at {
+        Head::Branch(name) => refs::find(library, name)?,
+        Head::Detached(oid) => Some(*oid),
+        Head::Unreadable => None,
+    };
+    Ok(oid.filter(|oid| library.find_commit(*oid).is_ok()))
+}
+
+/// Only the worktree's own branch is moved: HEAD may name any other ref of the clone, and those belong to others.
+fn advance(library: &Library, place: &Place, at: &Head, head: Oid) -> Result<(), GitError> {
+    if resolve(library, at)? == Some(head) {
+        return Ok(());
+    }
+    match at {
+        Head::Branch(name) if place.recorded_branch().as_ref() == Some(name) => {
+            refs::set(library, name, head)
+        }
+        _ => disk::replace_file(&place.admin.join("HEAD"), format!("{head}\n").as_bytes())
+            .map_err(GitError::io("move the worktree's HEAD")),
+    }
+}
+
+fn commit(library: &Library, tree: Oid, parent: Oid, spec: &CommitSpec) -> Result<Oid, GitError> {
+    let failed = GitError::library("make the commit");
+    let time = Time::new(spec.committed_at, 0);
+    let author = Signature::new(&spec.author.name, &spec.author.email, &time).map_err(&failed)?;
+    let tree = library.find_tree(tree).map_err(&failed)?;
+    let parent = library.find_commit(parent).map_err(&failed)?;
+    let mut message = spec.message.clone();
+    if !message.ends_with('\n') {
+        message.push('\n');
+    }
+    library.commit(None, &author, &author, &message, &tree, &[&parent]).map_err(&failed)
+}
+
+/// As [`commit`], for callers of this folder that have verified the clone.
+pub(super) fn commit_tree(place: &Place, tree: Oid, parent: Oid, spec: &CommitSpec) -> Result<Oid, GitError> {
+    tamper::verify(&place.clone)?;
+    commit(&refs::open(&place.clone)?, tree, parent, spec)
+}
+
+/// Whether a change brings in a pointer to a commit of another repository.
+pub(super) fn is_new_gitlink(delta: &git2::DiffDelta<'_>) -> bool {
+    delta.status() != Delta::Deleted && delta.new_file().mode() == git2::FileMode::Commit
+}

@@ -1,0 +1,253 @@
+//! What can go wrong with git, and which of it may go away by waiting.
+
+use std::io;
+
+/// A failure of this folder. The text holds no path of this machine and no secret.
+#[derive(Debug, thiserror::Error)]
+pub enum GitError {
+    /// A remote did not do what was asked.
+    #[error("the remote could not be used: {0}")]
+    Remote(#[from] RemoteFailure),
+    /// The clone's administration differs from what was written; nothing was run in it.
+    #[error("the clone was tampered with: {what} is not what the server wrote")]
+    Tampered {
+        /// The name inside the clone, such as `hooks` or `config`.
+        what: String,
+    },
+    /// The result does not descend from the commit that the work began at.
+    #[error("the history was rewritten: {head} does not descend from {base}")]
+    HistoryRewritten {
+        /// Where the worktree's HEAD is.
+        head: super::CommitId,
+        /// What it had to descend from.
+        base: super::CommitId,
+    },
+    /// A changed path has an attribute whose filter the server does not run.
+    #[error("{path} has the unsupported filter attribute `{filter}`")]
+    UnsupportedFilter {
+        /// Relative to the worktree, unprintable bytes escaped.
+        path: String,
+        /// The value of the attribute.
+        filter: String,
+    },
+    /// A file is larger than the caller allows in a commit.
+    #[error("{path} has {bytes} bytes, more than the {bytes_max} allowed in a commit")]
+    FileTooLarge {
+        /// Relative to the worktree, unprintable bytes escaped.
+        path: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit of the call.
+        bytes_max: u64,
+    },
+    /// A push that would drop commits of the remote branch without being asked to.
+    #[error("{commit} does not descend from {expected}, which the remote branch has")]
+    NotFastForward {
+        /// What was to be pushed.
+        commit: super::CommitId,
+        /// What the remote was seen to have.
+        expected: super::CommitId,
+    },
+    /// The commit is not in the clone.
+    #[error("commit {0} is not in the clone")]
+    CommitMissing(super::CommitId),
+    /// There is no worktree, or what is there cannot be read as one.
+    #[error("the worktree is unusable: {0}")]
+    WorktreeBroken(&'static str),
+    /// A value that no valid caller passes.
+    #[error("invalid argument: {0}")]
+    InvalidArgument(&'static str),
+    /// The git program is missing or too old.
+    #[error("git {found} is too old: at least {floor} is needed")]
+    TooOld {
+        /// The version found.
+        found: String,
+        /// The least version.
+        floor: &'static str,
+    },
+    /// The git program did not do a local step.
+    #[error("git could not {step}: {text}")]
+    Program {
+        /// What was tried, as a verb phrase.
+        step: &'static str,
+        /// The end of its error output, without credentials.
+        text: String,
+    },
+    /// A step took longer than its deadline; its processes were killed.
+    #[error("git took longer than {seconds} s to {step}")]
+    Deadline {
+        /// What was tried, as a verb phrase.
+        step: &'static str,
+        /// The deadline.
+        seconds: u64,
+    },
+    /// The operating system refused.
+    #[error("could not {step}: {source}")]
+    Io {
+        /// What was tried, as a verb phrase.
+        step: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// libgit2 refused.
+    #[error("could not {step}: {text}")]
+    Library {
+        /// What was tried, as a verb phrase.
+        step: &'static str,
+        /// Why not.
+        text: String,
+    },
+    /// A blocking step panicked or the runtime is going down.
+    #[error("a git step was abandoned")]
+    Abandoned,
+}
+
+impl GitError {
+    pub(super) fn io(step: &'static str) -> impl Fn(io::Error) -> Self {
+        move |source| Self::Io { step, source }
+    }
+
+    pub(super) fn errno(step: &'static str) -> impl Fn(nix::errno::Errno) -> Self {
+        move |errno| Self::Io { step, source: errno.into() }
+    }
+
+    pub(super) fn library(step: &'static str) -> impl Fn(git2::Error) -> Self {
+        move |error| Self::Library { step, text: error.message().to_owned() }
+    }
+
+    /// Whether the same call may succeed later without anybody changing anything.
+    #[must_use]
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Remote(RemoteFailure::Unavailable { .. }) | Self::Deadline { .. })
+    }
+}
+
+/// How a clone, a fetch or a question to a remote failed. Texts are the remote's own, bounded, without credentials.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemoteFailure {
+    /// There is no such repository, or these credentials may not know of it.
+    #[error("no such repository")]
+    NotFound,
+    /// The credentials were refused, or none were given where some are needed.
+    #[error("the credentials were refused")]
+    AuthFailed,
+    /// Not reachable now: name resolution, connection, time out, or a 5xx answer.
+    #[error("unavailable: {text}")]
+    Unavailable {
+        /// What git said.
+        text: String,
+    },
+    /// Anything else.
+    #[error("{text}")]
+    Other {
+        /// What git said.
+        text: String,
+    },
+}
+
+impl RemoteFailure {
+    /// Reads git's error output. The phrases are those of git, curl and OpenSSH under `LC_ALL=C`, and GitHub's.
+    pub(super) fn classify(stderr: &str) -> Self {
+        const AUTH: &[&str] = &[
+            "authentication failed",
+            "could not read username",
+            "could not read password",
+            "permission denied (",
+            "host key verification failed",
+            "invalid username or",
+            "terminal prompts disabled",
+            "returned error: 401",
+            "returned error: 403",
+            "write access to repository not granted",
+            "permission to ",
+        ];
+        const UNAVAILABLE: &[&str] = &[
+            "could not resolve host",
+            "temporary failure in name resolution",
+            "failed to connect",
+            "couldn't connect to server",
+            "connection refused",
+            "connection reset",
+            "connection timed out",
+            "connection closed",
+            "operation timed out",
+            "operation too slow",
+            "no route to host",
+            "network is unreachable",
+            "the remote end hung up",
+            "early eof",
+            "returned error: 5",
+            "returned error: 429",
+            "ssl_error_syscall",
+            "gnutls_handshake",
+            "unexpected disconnect",
+        ];
+        const NOT_FOUND: &[&str] = &[
+            "repository not found",
+            "does not appear to be a git repository",
+            "no such file or directory",
+            "returned error: 404",
+            "returned error: 410",
+            "returned error: 301",
+            "' not found",
+            "/' not found",
+        ];
+        let lower = stderr.to_lowercase();
+        let has = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
+        let text = || last_lines(stderr);
+        if has(&["cannot run", "cannot exec"]) {
+            // A program of this machine is missing; its "no such file" is not about the repository.
+            Self::Other { text: text() }
+        } else if has(AUTH) {
+            Self::AuthFailed
+        } else if has(NOT_FOUND) {
+            Self::NotFound
+        } else if has(UNAVAILABLE) {
+            Self::Unavailable { text: text() }
+        } else {
+            Self::Other { text: text() }
+        }
+    }
+}
+
+/// The end of an error output, short enough for a stored reason: 2,000 characters hold every forge's refusal text.
+pub(super) fn last_lines(stderr: &str) -> String {
+    const CHARS_MAX: usize = 2_000;
+    let trimmed = stderr.trim();
+    let skipped = trimmed.chars().count().saturating_sub(CHARS_MAX);
+    trimmed.chars().skip(skipped).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failures_are_told_apart_by_what_git_and_forges_say() {
+        let table = [
+            ("remote: Repository not found.\nfatal: repository 'https://x/y.git/' not found", "NotFound"),
+            (
+                "fatal: '/tmp/x.git' does not appear to be a git repository\nfatal: Could not read from remote repository.",
+                "NotFound",
+            ),
+            (
+                "fatal: could not read Username for 'https://github.com': terminal prompts disabled",
+                "AuthFailed",
+            ),
+            (
+                "git@github.com: Permission denied (publickey).\nfatal: Could not read from remote repository.",
+                "AuthFailed",
+            ),
+            ("fatal: unable to access 'https://x/': The requested URL returned error: 403", "AuthFailed"),
+            ("fatal: unable to access 'https://x/': Could not resolve host: x", "Unavailable"),
+            ("fatal: unable to access 'https://x/': The requested URL returned error: 503", "Unavailable"),
+            ("ssh: connect to host x port 22: Connection timed out", "Unavailable"),
+            ("fatal: mismatched algorithms", "Other"),
+            ("error: cannot run ssh: No such file or directory", "Other"),
+        ];
+        for (stderr, expected) in table {
+            let got = format!("{:?}", RemoteFailure::classify(stderr));
+            assert!(got.starts_with(expected), "{stderr}: {got}");
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One bare clone on this machine.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::commit_id::CommitId;
+use super::disk;
+use super::error::GitError;
+use super::locks::{RepositoryLock, RepositoryLocks};
+use super::program::{Call, Git};
+use super::{refs, tamper};
+
+/// A bare clone: the objects and refs of one remote repository, and the registrations of its worktrees.
+///
+/// Cheap to clone. Nothing is looked at before the first call.
+#[derive(Clone, Debug)]
+pub struct Repository {
+    pub(super) git: Git,
+    pub(super) path: PathBuf,
+    pub(super) lock: Arc<RepositoryLock>,
+}
+
+impl Repository {
+    /// The clone at `path`, which must be absolute. All users of one path must share `locks`.
+    ///
+    /// # Errors
+    /// [`GitError::InvalidArgument`] for a relative path.
+    pub fn new(git: Git, path: impl Into<PathBuf>, locks: &RepositoryLocks) -> Result<Self, GitError> {
+        let path = path.into();
+        if !path.is_absolute() {
+            return Err(GitError::InvalidArgument("a clone's path is absolute"));
+        }
+        let lock = locks.of(&path);
+        Ok(Self { git, path, lock })
+    }
+
+    /// Where the clone is.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether a finished clone is there.
+    #[must_use]
+    pub fn exists(&self) -> bool {
+        disk::is_real_dir(&self.path)
+    }
+
+    /// Compares the clone's administration with what the server wrote. Every other call does so by itself.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`] names the first difference.
+    pub async fn verify_untampered(&self) -> Result<(), GitError> {
+        self.blocking(|clone| tamper::verify(&clone)).await
+    }
+
+    /// Writes the administration anew after [`GitError::Tampered`]; objects, refs and worktrees stay.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn repair(&self) -> Result<(), GitError> {
+        let _held = self.lock.administration.lock().await;
+        self.blocking(|clone| tamper::repair(&clone).map_err(GitError::io("repair the clone"))).await
+    }
+
+    /// Renames the clone away and deletes it. Absence is success.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn remove(&self) -> Result<(), GitError> {
+        let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let away =
+            self.path.with_file_name(format!(".{}{}", self.git.unique(&name), super::clone::HALF_SUFFIX));
+        {
+            let _held = self.lock.administration.lock().await;
+            match std::fs::rename(&self.path, &away) {
+                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(GitError::io("rename the clone away")(error));
+                }
+                _ => {}
+            }
+        }
+        blocking(move || disk::remove_any(&away).map_err(GitError::io("delete the clone"))).await
+    }
+
+    /// Writes the named refs with their history to `file`, as git-bundle(1) defines it.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::InvalidArgument`] for no or an invalid ref name, [`GitError::Program`].
+    pub async fn bundle(&self, names: &[String], file: &Path) -> Result<(), GitError> {
+        if names.is_empty() || !names.iter().all(|name| refs::is_safe_name(name)) || !file.is_absolute() {
+            return Err(GitError::InvalidArgument("a bundle takes full ref names and an absolute file"));
+        }
+        self.verify_untampered().await?;
+        let mut args: Vec<std::ffi::OsString> =
+            vec!["bundle".into(), "create".into(), "-q".into(), file.into()];
+        args.extend(names.iter().map(Into::into));
+        let deadline = self.git.settings().fetch_deadline;
+        let step = "write the bundle";
+        let call =
+            Call { step, git_dir: Some(&self.path), work_tree: None, args, config: Vec::new(), deadline };
+        let output = self.git.run(call).await?;
+        if output.success {
+            Ok(())
+        } else {
+            Err(GitError::Program { step, text: super::error::last_lines(&output.stderr) })
+        }
+    }
+
+    /// The commit that a branch of the remote had at the last fetch.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::Library`].
+    pub async fn resolve_base(&self, branch: &str) -> Result<Option<CommitId>, GitError> {
+        self.find_ref(&format!("refs/remotes/origin/{branch}")).await
+    }
+
+    /// The commit of a ref of the clone, by its full name.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::Library`].
+    pub async fn find_ref(&self, name: &str) -> Result<Option<CommitId>, GitError> {
+        let name = name.to_owned();
+        self.verified(move |clone| Ok(refs::find(&refs::open(&clone)?, &name)?.map(CommitId::from))).await
+    }
+
+    /// Deletes a ref of the clone, by its full name. Absence is success.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Library`].
+    pub async fn delete_ref(&self, name: &str) -> Result<(), GitError> {
+        let _held = self.lock.administration.lock().await;
+        let name = name.to_owned();
+        self.verified(move |clone| refs::delete(&refs::open(&clone)?, &name)).await
+    }
+
+    /// Whether `commit` is `ancestor` or has it among its ancestors; false when either is not in the clone.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::Library`].
+    pub async fn descends_from(&self, commit: &CommitId, ancestor: &CommitId) -> Result<bool, GitError> {
+        let (commit, ancestor) = (commit.oid()?, ancestor.oid()?);
+        self.verified(move |clone| descends(&refs::open(&clone)?, commit, ancestor)).await
+    }
+
+    /// The bytes that the clone occupies on disk.
+    ///
+    /// # Errors
+    /// [`GitError::Abandoned`].
+    pub async fn disk_usage(&self) -> Result<u64, GitError> {
+        self.blocking(|clone| Ok(disk::usage(&clone))).await
+    }
+
+    /// Runs `step` on a thread for blocking work with the clone's path.
+    pub(super) async fn blocking<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(PathBuf) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
+        let clone = self.path.clone();
+        blocking(move || step(clone)).await
+    }
+
+    /// As [`Self::blocking`], after comparing the clone.
+    pub(super) async fn verified<T: Send + 'static>(
+        &self,
+        step: impl FnOnce(PathBuf) -> Result<T, GitError> + Send + 'static,
+    ) -> Result<T, GitError> {
+        self.blocking(|clone| {
+            tamper::verify(&clone)?;
+            step(clone)
+        })
+        .await
+    }
+}
+
+/// Runs `step` on a thread for blocking work.
+pub(super) async fn blocking<T: Send + 'static>(
+    step: impl FnOnce() -> Result<T, GitError> + Send + 'static,
+) -> Result<T, GitError> {
+    tokio::task::spawn_blocking(step).await.map_err(|_| GitError::Abandoned)?
+}
+
+/// Whether `commit` is `ancestor` or comes after it; false when either is missing.
+pub(super) fn descends(
+    library: &git2::Repository,
+    commit: git2::Oid,
+    ancestor: git2::Oid,
+) -> Result<bool, GitError> {
+    if library.find_commit(commit).is_err() || library.find_commit(ancestor).is_err() {
+        return Ok(false);
+    }
+    Ok(commit == ancestor
+        || library.graph_descendant_of(commit, ancestor).map_err(GitError::library("compare histories"))?)
+}

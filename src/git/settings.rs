@@ -1,0 +1,46 @@
+//! What the git program is run with, passed in at start.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of [`Git`](super::Git).
+#[derive(Clone, Debug)]
+pub struct GitSettings {
+    /// The program, found through `PATH` of `environment` unless absolute.
+    pub program: PathBuf,
+    /// The whole environment that git may inherit: `PATH`, `HOME`, `SSH_AUTH_SOCK`, proxy variables and the like.
+    /// Names beginning with `GIT_` are dropped, except `GIT_SSH`, `GIT_SSH_COMMAND` and `GIT_SSH_VARIANT`.
+    pub environment: BTreeMap<OsString, OsString>,
+    /// A private directory on a local disk for short-lived files, of one server alone; made if missing.
+    pub scratch_dir: PathBuf,
+    /// The transports that git may use, as in `GIT_ALLOW_PROTOCOL` (git(1)), for instance `https:ssh`.
+    pub allowed_protocols: String,
+    /// The deadline of a clone or a fetch.
+    pub fetch_deadline: Duration,
+    /// The deadline of a push.
+    pub push_deadline: Duration,
+    /// The deadline of a question such as `ls-remote`, and of local steps except filling a worktree.
+    pub query_deadline: Duration,
+    /// The deadline of filling a worktree.
+    pub checkout_deadline: Duration,
+}
+
+impl GitSettings {
+    /// Usual deadlines: an hour for the first clone of a very large repository, ten minutes for a push, one for a
+    /// question, twenty for a checkout on a slow disk.
+    #[must_use]
+    pub fn new(environment: BTreeMap<OsString, OsString>, scratch_dir: PathBuf) -> Self {
+        Self {
+            program: PathBuf::from("git"),
+            environment,
+            scratch_dir,
+            allowed_protocols: String::from("https:http:ssh:git:file"),
+            fetch_deadline: Duration::from_secs(60 * 60),
+            push_deadline: Duration::from_secs(10 * 60),
+            query_deadline: Duration::from_secs(60),
+            checkout_deadline: Duration::from_secs(20 * 60),
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! Keeping a worktree's files as a commit that nothing else points at, and bringing them back.
+
+use std::path::{Path, PathBuf};
+
+use super::collect::{Author, CommitSpec, commit_tree, resolve};
+use super::commit_id::CommitId;
+use super::disk;
+use super::error::GitError;
+use super::refs;
+use super::repository::Repository;
+use super::stage::{Note, StageRules, stage};
+use super::worktree::{BranchStart, EnsuredWorktree, Place, read_head};
+
+/// Where snapshots are kept: no remote branch, no tag, never pushed.
+const PREFIX: &str = "refs/offshoot/";
+
+/// How to take a snapshot.
+#[derive(Clone, Debug)]
+pub struct SnapshotSpec {
+    /// The ref, below `refs/offshoot/`.
+    pub name: String,
+    /// Unix time in seconds.
+    pub taken_at: i64,
+    /// Paths relative to the worktree that are left out, such as copied-in files.
+    pub exclude: Vec<PathBuf>,
+    /// Larger files are left out with a note.
+    pub file_bytes_max: u64,
+}
+
+/// A snapshot that is in the clone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Snapshot {
+    /// The ref.
+    pub name: String,
+    /// A commit whose tree is the worktree, and whose parent is where its HEAD was.
+    pub commit: CommitId,
+    /// What was left out; empty for a snapshot that was found.
+    pub notes: Vec<Note>,
+}
+
+impl Repository {
+    /// Commits the worktree's files, without ignored and excluded ones, under a ref of their own. Neither the worktree
+    /// nor its branch changes. Where HEAD cannot be read, `base` is the parent. What cannot be taken is noted.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`] (see [`Repository::repair`]), [`GitError::WorktreeBroken`], [`GitError::Library`].
+    pub async fn snapshot(
+        &self,
+        worktree: &Path,
+        base: &CommitId,
+        spec: SnapshotSpec,
+    ) -> Result<Snapshot, GitError> {
+        if !spec.name.starts_with(PREFIX) || !refs::is_safe_name(&spec.name) {
+            return Err(GitError::InvalidArgument("a snapshot's ref is below refs/offshoot/"));
+        }
+        let place = Place::new(&self.path, worktree)?;
+        let base = base.oid()?;
+        let scratch = self.git.scratch_path();
+        let name = spec.name.clone();
+        let (commit, notes) = self
+            .verified(move |_| {
+                let library = refs::open(&place.clone)?;
+                let parent = resolve(&library, &read_head(&place))?.unwrap_or(base);
+                let rules = StageRules {
+                    exclude: spec.exclude.clone(),
+                    file_bytes_max: spec.file_bytes_max,
+                    strict: false,
+                };
+                let staged = stage(&library, &place, scratch, parent, &rules)?;
+                let commit = commit_tree(&place, staged.tree, parent, &commit_spec(&spec))?;
+                Ok((commit, staged.notes))
+            })
+            .await?;
+        let _held = self.lock.administration.lock().await;
+        let set = name.clone();
+        self.verified(move |clone| {
+            refs::set(&refs::open(&clone)?, &set, commit)?;
+            // The worktree may be removed on the strength of this snapshot.
+            disk::sync_file_system(&clone).map_err(GitError::io("make the snapshot durable"))
+        })
+        .await?;
+        Ok(Snapshot { name, commit: commit.into(), notes })
+    }
+
+    /// The snapshots whose ref begins with `prefix` (below `refs/offshoot/`), in the order of their names.
+    ///
+    /// # Errors
+    /// [`GitError::InvalidArgument`], [`GitError::Tampered`], [`GitError::Library`].
+    pub async fn find_snapshots(&self, prefix: &str) -> Result<Vec<Snapshot>, GitError> {
+        if !prefix.starts_with(PREFIX) || prefix.contains(['*', '?', '[', '\\']) {
+            return Err(GitError::InvalidArgument("a snapshot's ref is below refs/offshoot/"));
+        }
+        let glob = format!("{prefix}*");
+        self.verified(move |clone| {
+            let failed = GitError::library("list the snapshots");
+            let library = refs::open(&clone)?;
+            let mut found = Vec::new();
+            for reference in library.references_glob(&glob).map_err(&failed)? {
+                let reference = reference.map_err(&failed)?;
+                if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
+                    found.push(Snapshot { name: name.to_owned(), commit: oid.into(), notes: Vec::new() });
+                }
+            }
+            found.sort_unstable_by(|a, b| a.name.cmp(&b.name));
+            Ok(found)
+        })
+        .await
+    }
+
+    /// Makes a worktree at `path` on `branch` with the files of a snapshot; `None` if there is no such snapshot.
+    /// The branch is set to the snapshot's commit, so its own history stays below it.
+    ///
+    /// # Errors
+    /// As [`Repository::ensure_worktree`].
+    pub async fn restore(
+        &self,
+        name: &str,
+        path: &Path,
+        branch: &str,
+    ) -> Result<Option<EnsuredWorktree>, GitError> {
+        match self.find_ref(name).await? {
+            Some(commit) => self.ensure_worktree(path, branch, &commit, BranchStart::Reset).await.map(Some),
+            None => Ok(None),
+        }
+    }
+}
+
+fn commit_spec(spec: &SnapshotSpec) -> CommitSpec {
+    CommitSpec {
+        message: format!("Snapshot {}", spec.name.trim_start_matches(PREFIX)),
+        author: Author { name: String::from("offshoot"), email: String::from("offshoot@localhost") },
+        committed_at: spec.taken_at,
+        exclude: Vec::new(),
+        file_bytes_max: spec.file_bytes_max,
+    }
+}
