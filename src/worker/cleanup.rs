@@ -101,9 +101,7 @@ impl Line<'_> {
 /// What the store said; a worktree that cannot be handled is logged and stays.
 pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
     let tools = &*worker.0;
-    if let Err(error) = sweep_trash(&tools.settings.worktrees_dir).await {
-        tracing::warn!(%error, "the trash could not be swept");
-    }
+    sweep_trashes(&tools.settings.worktrees_dir).await;
     for (path, root) in worktrees_below(&tools.settings.worktrees_dir) {
         let chain = tools.store.chain_of(&root).await?;
         let Some(last) = chain.last() else { continue };
@@ -115,6 +113,15 @@ pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
         }
     }
     Ok(())
+}
+
+/// Every repository's folder has a trash of its own.
+async fn sweep_trashes(worktrees_dir: &Path) {
+    for folder in repositories_below(worktrees_dir) {
+        if let Err(error) = sweep_trash(&folder).await {
+            tracing::warn!(%error, "the trash could not be swept");
+        }
+    }
 }
 
 async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitError> {
@@ -140,15 +147,41 @@ async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitEr
 
 /// `<dir>/<org>/<repo>/<root job id>`, nothing else.
 fn worktrees_below(dir: &Path) -> Vec<(PathBuf, JobId)> {
-    let children = |dir: &Path| -> Vec<PathBuf> {
-        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-        entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
-    };
-    let trees = children(dir).into_iter().flat_map(|org| children(&org)).flat_map(|repo| children(&repo));
-    trees
+    repositories_below(dir)
+        .flat_map(|repo| children(&repo))
         .filter_map(|path| {
             let root = JobId::parse(path.file_name()?.to_str()?).ok()?;
             Some((path, root))
         })
         .collect()
+}
+
+/// `<dir>/<org>/<repo>`.
+fn repositories_below(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    children(dir).into_iter().flat_map(|org| children(&org))
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_trash_beside_the_worktrees_is_found_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("acme/widgets");
+        let (old, kept) = (repo.join(".trash/old"), repo.join("job-aaaabbbbccccdddd"));
+        for made in [&old, &kept] {
+            std::fs::create_dir_all(made).unwrap();
+            std::fs::write(made.join("file"), "x").unwrap();
+        }
+        sweep_trashes(dir.path()).await;
+        assert!(!old.exists());
+        let found: Vec<_> = worktrees_below(dir.path()).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(found, [kept]);
+    }
 }
