@@ -7,10 +7,11 @@ use axum::response::{IntoResponse as _, Response};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::auth::Token;
 use super::body::JsonBody;
 use super::idempotency::{AnswerKept, Key};
 use super::problem::ApiError;
-use crate::app::{App, Caller, Created};
+use crate::app::{App, Created};
 use crate::wire::job::Job;
 use crate::wire::request::{RetryRequest, SubmitRequest};
 use crate::wire::words::Status;
@@ -31,7 +32,7 @@ pub(super) struct Cancelled {
     responses((status = 201, body = Job, headers(("Location" = String)))))]
 pub(super) async fn submit_job(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     Key(key): Key,
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
@@ -43,7 +44,7 @@ pub(super) async fn submit_job(
     responses((status = 200, body = Cancelled)))]
 pub(super) async fn cancel_job(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     Path(id): Path<String>,
 ) -> Result<Json<Cancelled>, ApiError> {
     let cancelled = app.cancel_job(&caller, &id).await?;
@@ -57,7 +58,7 @@ pub(super) async fn cancel_job(
     responses((status = 201, body = Job, headers(("Location" = String)))))]
 pub(super) async fn retry_job(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     Path(id): Path<String>,
     Key(key): Key,
     JsonBody(body): JsonBody,
