@@ -38,7 +38,7 @@ pub use error::AppError;
 pub use health::AgentProbe;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
 pub use remotes::Remotes;
-pub use settings::Settings;
+pub use settings::{AgentFacts, Settings};
 
 use crate::clock::Clock;
 use crate::domain::client::{Client, RepositoryName};
