@@ -76,6 +76,8 @@ CREATE TABLE jobs (
     -- effects
     worktree_path       TEXT,
     base_sha            TEXT,
+    -- what the remote branch had when the work began, '' for nothing: the push is pinned to it
+    branch_tip          TEXT,
     head_sha            TEXT,
     pushed_sha          TEXT,
     pr_url              TEXT,
@@ -135,8 +137,8 @@ CREATE TABLE steps (
     -- who the shim is, as the process layer writes it; null: not started as far as we know
     shim       TEXT,
     released   INTEGER NOT NULL DEFAULT 0,
-    -- how much of the log has become messages
-    log_offset INTEGER NOT NULL DEFAULT 0,
+    -- how many records of the log have become messages
+    log_records INTEGER NOT NULL DEFAULT 0,
     PRIMARY KEY (job, attempt, name)
 ) WITHOUT ROWID;
 

@@ -81,7 +81,7 @@ pub enum Stream {
 }
 
 /// Reads one step's output, line by line, and judges it at the end.
-pub trait StreamParser: Send {
+pub trait StreamParser: Send + Sync {
     /// Takes one line without its newline and gives the events it holds, often none or one. Never panics.
     fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent>;
 

@@ -1,1 +1,120 @@
-//! cli
+//! What a person or a script types, and what they read.
+//!
+//! Promises: answers on standard output, everything else on standard error; with `--json` one value in the API's
+//! shapes, errors included; exit codes that scripts can rely on (`error.rs`); every error ends with what to type next;
+//! nothing is asked for when nobody is there to answer; nothing waits in silence.
+//!
+//! Must not know: how the server works. Every verb but the local ones speaks to the API through `api_client`; the
+//! local ones (`serve`, `demo`) are handed in as [`Local`], because this folder lies below them.
+//!
+//! Fails: with [`CliError`], turned into words and an exit code here and nowhere else.
+//!
+//! Tested: arguments, wording and tables beside the code; whole commands in `tests/it/cli.rs` as processes.
+
+mod args;
+mod commands;
+mod connection;
+mod error;
+mod human;
+mod output;
+mod views;
+
+pub use args::{DemoFlags, ServeFlags};
+pub use error::{CliError, Ended, ErrorKind};
+pub use output::{Output, Style};
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use args::{Cli, Colour, ConfigVerb, Global, Verb};
+
+/// Runs the server with a checked configuration until it is told to stop; a server that cannot start says so.
+pub type Serve = fn(Config, &Environment, &ServeFlags, &mut Output) -> ExitCode;
+
+/// Runs the demonstration and prints what happens.
+pub type Demo = fn(&DemoFlags, &Environment, &mut Output) -> ExitCode;
+
+/// What the command line starts in this process instead of asking a server.
+#[derive(Clone, Copy, Debug)]
+pub struct Local {
+    pub serve: Serve,
+    pub demo: Demo,
+}
+
+/// Runs one command line, the program's name first, and says how the process should end.
+#[must_use]
+pub fn run(arguments: impl IntoIterator<Item = OsString>, local: &Local) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    let env = Environment::capture();
+    // https://no-color.org: set to anything but the empty text. A terminal that calls itself dumb has no colours.
+    let plain = env.get("NO_COLOR").is_some() || env.get("TERM").is_some_and(|terminal| terminal == "dumb");
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        Err(error) => {
+            let json = error.use_stderr() && arguments.iter().any(|argument| argument == "--json");
+            return Output::to_terminal(Style::of_terminal(json, Colour::Auto, plain)).usage(&error);
+        }
+    };
+    let mut out = Output::to_terminal(Style::of_terminal(cli.global.json, cli.global.color, plain));
+    let verb = cli.verb.name();
+    match dispatch(cli, &env, local, &mut out) {
+        Ok(code) => code,
+        Err(error) => {
+            let error = error.hint_if_none("see", format!("offshoot {verb} --help"));
+            if error.kind != ErrorKind::ReaderGone {
+                out.error(&error);
+            }
+            ExitCode::from(error.kind.exit_code())
+        }
+    }
+}
+
+fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Result<ExitCode, CliError> {
+    let done = |()| ExitCode::SUCCESS;
+    match cli.verb {
+        Verb::Demo(flags) => Ok((local.demo)(&flags, env, out)),
+        Verb::Serve(flags) => commands::serve::run(&cli.global, &flags, env, local.serve, out),
+        Verb::Config(ConfigVerb::Show { origin }) => {
+            commands::config::show(&cli.global, origin, env, out).map(done)
+        }
+        Verb::Version => commands::version::run(out).map(done),
+        verb => speak(verb, &cli.global, env, out),
+    }
+}
+
+/// Runs a verb that speaks to the server.
+fn speak(verb: Verb, global: &Global, env: &Environment, out: &mut Output) -> Result<ExitCode, CliError> {
+    let api = connection::connect(global, env)?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
+    let mut context =
+        commands::Context { api, out, clock: Clock::system(), zone: jiff::tz::TimeZone::system() };
+    let ended = runtime.block_on(commands::speak(verb, &mut context))?;
+    Ok(ExitCode::from(ended.exit_code()))
+}
+
+impl Verb {
+    /// What was typed, for the hint that leads to its help.
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Demo(_) => "demo",
+            Self::Serve(_) => "serve",
+            Self::Submit(_) => "submit",
+            Self::Ls(_) => "ls",
+            Self::Show(_) => "show",
+            Self::Logs(_) => "logs",
+            Self::Cancel(_) => "cancel",
+            Self::Retry(_) => "retry",
+            Self::Queue(_) => "queue",
+            Self::Client(_) => "client",
+            Self::Config(_) => "config",
+            Self::Version => "version",
+        }
+    }
+}

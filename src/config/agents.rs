@@ -7,7 +7,7 @@ use toml::Value;
 
 use super::error::Problem;
 use super::values::Values;
-use crate::domain::options::{is_entry_name, is_settable, may_reach_agent};
+use crate::domain::options::{is_settable, may_reach_agent};
 
 /// The protocol that an agent program speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,20 +39,14 @@ impl AgentKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == word)
     }
 
-    /// The variables by which each program finds its login and its settings.
+    /// The variables by which each program finds its own login and settings. Keys that are billed by use are not among
+    /// them: the owner names those in `env`, where a bill is meant.
     const fn login_variables(self) -> &'static [&'static str] {
         match self {
-            Self::Claude => &[
-                "ANTHROPIC_API_KEY",
-                "ANTHROPIC_AUTH_TOKEN",
-                "ANTHROPIC_BASE_URL",
-                "CLAUDE_CODE_OAUTH_TOKEN",
-                "CLAUDE_CONFIG_DIR",
-            ],
-            Self::Codex => &["OPENAI_API_KEY", "CODEX_HOME"],
-            Self::Opencode => &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "OPENCODE_CONFIG"],
-            Self::Gemini => &["GEMINI_API_KEY", "GOOGLE_API_KEY"],
-            Self::Command => &[],
+            Self::Claude => &["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"],
+            Self::Codex => &["CODEX_HOME"],
+            Self::Opencode => &["OPENCODE_CONFIG"],
+            Self::Gemini | Self::Command => &[],
         }
     }
 }
@@ -94,10 +88,7 @@ pub(super) fn build(
         .map(|kind| (kind.as_str().to_owned(), AgentEntry::ready_made(kind)))
         .collect();
     for name in values.names("agents") {
-        if !is_entry_name(&name) {
-            let rule = "must be named with 1 to 64 characters of a-z, 0-9, - and _";
-            values.problems.push(Problem::new(format!("agents.{name}"), rule));
-        } else if let Some(entry) = one(values, &name, secrets) {
+        if let Some(entry) = one(values, &name, secrets) {
             agents.insert(name, entry);
         }
     }

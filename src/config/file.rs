@@ -81,7 +81,7 @@ impl Walk<'_> {
         match (keys::find(path), value, inner) {
             (Some(key), _, _) => self.values.set(path, key, value.clone(), origin),
             (None, Value::Table(table), Some(lines)) if keys::is_section(path) => {
-                self.table(path, table, lines)
+                self.table(path, table, lines);
             }
             _ => {
                 let near = keys::nearest(path).map(|near| format!("; did you mean {near}?"));

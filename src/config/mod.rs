@@ -22,7 +22,7 @@ use std::path::{Path, PathBuf};
 use secrecy::SecretString;
 use toml::Value;
 
-use crate::domain::options::{Layer, RunOptions};
+use crate::domain::options::{Layer, RunOptions, is_entry_name};
 
 mod agents;
 mod env;
@@ -108,12 +108,7 @@ impl Config {
         secret::read_credentials(env, &mut values);
         env.read(&mut values, &mut warnings);
         read_flags(flags, &mut values);
-        let built = build(&mut values, env.dirs(), warnings);
-        let built = built.map(|mut config| {
-            serving::check(&mut config, flags.serving, &mut values);
-            config
-        });
-        match built {
+        match build(&mut values, env.dirs(), flags.serving, warnings) {
             Some(config) if values.problems.is_empty() => Ok(config),
             _ => Err(ConfigError { problems: values.problems }),
         }
@@ -173,7 +168,13 @@ fn read_flags(flags: &Flags, values: &mut Values) {
 }
 
 /// `None` when a part without which there is no configuration at all is at fault; the problems say why.
-fn build(values: &mut Values, dirs: Option<&PlatformDirs>, mut warnings: Vec<Warning>) -> Option<Config> {
+fn build(
+    values: &mut Values,
+    dirs: Option<&PlatformDirs>,
+    serving: bool,
+    mut warnings: Vec<Warning>,
+) -> Option<Config> {
+    check_names(values);
     let paths = paths::build(values, dirs);
     let server = sections::server(values, dirs);
     let github = sections::github(values, dirs);
@@ -189,6 +190,7 @@ fn build(values: &mut Values, dirs: Option<&PlatformDirs>, mut warnings: Vec<War
     check_agent(values, "defaults", &defaults, &agents);
     let profiles = profiles(values, &agents);
     let notify = sections::notify(values);
+    serving::check((&server, github.as_ref(), &callbacks), serving, values, &mut warnings);
     serving::check_not_built(values, &mut warnings);
     let rows = rows::build(values, &agents, paths.as_ref());
     Some(Config {
@@ -208,6 +210,16 @@ fn build(values: &mut Values, dirs: Option<&PlatformDirs>, mut warnings: Vec<War
         rows,
         warnings,
     })
+}
+
+/// Names of the owner's choice become parts of variables, paths of keys, and answers of the API.
+fn check_names(values: &mut Values) {
+    for top in ["agents", "profiles", "notify", "secrets"] {
+        for name in values.names(top).into_iter().filter(|name| !is_entry_name(name)) {
+            let rule = "must be named with 1 to 64 characters of a-z, 0-9, - and _, a letter or digit first";
+            values.problems.push(Problem::new(format!("{top}.{name}"), rule));
+        }
+    }
 }
 
 fn profiles(values: &mut Values, agents: &BTreeMap<String, AgentEntry>) -> BTreeMap<String, Profile> {

@@ -1,7 +1,7 @@
 //! The sections of the configuration as types, and the rules that concern more than one value.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
@@ -35,12 +35,23 @@ impl Server {
     pub fn address(&self) -> SocketAddr {
         SocketAddr::new(self.bind, self.port)
     }
+
+    /// Where a program on this machine reaches the server: an address that means "everywhere" becomes loopback.
+    #[must_use]
+    pub fn local_url(&self) -> String {
+        let host = match self.bind {
+            IpAddr::V4(address) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+            IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+            other => other,
+        };
+        format!("http://{}", SocketAddr::new(host, self.port))
+    }
 }
 
 /// `[github]`
 #[derive(Clone, Debug)]
 pub struct Github {
-    /// Without a slash at the end.
+    /// `https://HOST/api/v3` for an Enterprise server, without a slash behind it.
     pub api_url: Url,
     /// With `{org}` and `{repo}` to fill in.
     pub clone_url: String,

@@ -3,11 +3,11 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Host;
 
+use super::AgentKind;
 use super::error::{Problem, Warning};
 use super::keys::{BUILT_AGENT_KINDS, NOT_BUILT, Unbuilt};
-use super::sections::Server;
+use super::sections::{Callbacks, Github, Server};
 use super::values::{Origin, Values};
-use super::{AgentKind, Config};
 
 /// Characters of the admin token; 32 of hex are 128 bits, beyond guessing over a network.
 const SECRET_CHARS_MIN: usize = 32;
@@ -36,16 +36,21 @@ fn is_short(secret: &SecretString) -> bool {
 }
 
 /// Adds the problems and warnings of serving. Without `serving` only what concerns everybody.
-pub(super) fn check(config: &mut Config, serving: bool, values: &mut Values) {
-    let short = config.server.secret.as_ref().is_some_and(is_short);
-    let mut warn = |code, text: String| config.warnings.push(Warning { code, text });
-    if config.github.api_url.scheme() == "http" && !is_loopback(config.github.api_url.host()) {
+pub(super) fn check(
+    (server, github, callbacks): (&Server, Option<&Github>, &Callbacks),
+    serving: bool,
+    values: &mut Values,
+    warnings: &mut Vec<Warning>,
+) {
+    let short = server.secret.as_ref().is_some_and(is_short);
+    let mut warn = |code, text: String| warnings.push(Warning { code, text });
+    if github.is_some_and(|github| github.api_url.scheme() == "http" && !is_loopback(github.api_url.host())) {
         warn("exposed", "github.api_url is plain http: the token can be read on the way".to_owned());
     }
     if !serving {
         return;
     }
-    if let Err(problem) = admin_secret(&config.server) {
+    if let Err(problem) = admin_secret(server) {
         // A fault in the secret itself has been told already.
         if !values.problems.iter().any(|told| told.key.starts_with("server.secret")) {
             values.problems.push(problem);
@@ -56,13 +61,13 @@ pub(super) fn check(config: &mut Config, serving: bool, values: &mut Values) {
         );
         warn("weak_secret", text);
     }
-    if !config.server.bind.to_canonical().is_loopback() {
-        let bind = config.server.bind;
+    if !server.bind.to_canonical().is_loopback() {
+        let bind = server.bind;
         warn(
             "exposed",
             format!("others can reach {bind} and the traffic is not encrypted: put a TLS proxy before it"),
         );
-        if config.server.allowed_hosts.is_empty() {
+        if server.allowed_hosts.is_empty() {
             warn(
                 "exposed",
                 "server.allowed_hosts is empty: requests that name this machine by a host name are refused"
@@ -70,7 +75,7 @@ pub(super) fn check(config: &mut Config, serving: bool, values: &mut Values) {
             );
         }
     }
-    if config.callbacks.secret.is_none() {
+    if callbacks.secret.is_none() {
         let text = "callbacks are not signed: set callbacks.secret or WEBHOOK_SECRET".to_owned();
         warn("unsigned_callbacks", text);
     }
@@ -99,7 +104,7 @@ pub(super) fn check_not_built(values: &mut Values, warnings: &mut Vec<Warning>) 
         let unchanged = entry.key.default_value().as_ref() == Some(&entry.value);
         match rule {
             Some((_, Unbuilt::Refused)) if !unchanged => {
-                refused.push((path.to_owned(), entry.origin.clone()))
+                refused.push((path.to_owned(), entry.origin.clone()));
             }
             Some((_, Unbuilt::Warned)) if !unchanged => {
                 let text = format!("{path} ({}) is not supported yet and has no effect", entry.origin);

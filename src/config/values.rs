@@ -141,7 +141,9 @@ impl Values {
 
 /// The rule that `value` breaks, if it is not of this kind.
 fn broken_kind(kind: Kind, value: &Value) -> Option<String> {
-    let is_texts = |value: &Value| value.as_array().is_some_and(|items| items.iter().all(Value::is_str));
+    let is_texts = |value: &Value| {
+        value.as_array().is_some_and(|items| items.iter().all(|item| item.as_str().is_some_and(is_plain)))
+    };
     let each = |holds: fn(&Value) -> bool| value.as_table().is_some_and(|table| table.values().all(holds));
     let (holds, rule) = match kind {
         Kind::Text | Kind::Secret | Kind::Path => {

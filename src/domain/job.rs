@@ -223,7 +223,10 @@ impl Usage {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
     pub worktree_path: Option<String>,
+    /// The commit that the work began at.
     pub base_sha: Option<String>,
+    /// What the remote branch had when the work began, empty for nothing: the push is pinned to it.
+    pub branch_tip: Option<String>,
     pub head_sha: Option<String>,
     /// The commit that the remote branch was proven to have.
     pub pushed_sha: Option<String>,

@@ -238,7 +238,6 @@ impl ReasonCode {
                 | Self::ForgeRateLimited
                 | Self::ForgeUnavailable
                 | Self::RemoteUnavailable
-                | Self::BranchMoved
         )
     }
 }

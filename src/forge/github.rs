@@ -8,7 +8,7 @@ use octocrab::service::middleware::extra_headers::ExtraHeadersLayer;
 use octocrab::service::middleware::reqwest_connector::ReqwestConnector;
 use octocrab::{AuthState, Octocrab, OctocrabBuilder};
 use reqwest::header::{ACCEPT, HeaderValue, LOCATION};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::sleep;
@@ -20,23 +20,12 @@ use super::gate::Gate;
 use super::{Forge, NewPullRequest, PullRequest, RepositoryFacts, RepositoryName};
 use crate::clock::Clock;
 
-const USER_AGENT: &str = concat!("offshoot/", env!("CARGO_PKG_VERSION"));
 /// Waits before a failed read is sent again. Longer outages are the caller's to wait out.
 const READ_WAITS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(2)];
 /// Largest answer read, in bytes: a page of 100 pull requests is about 2 MiB.
 const ANSWER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// An installation token this close to its end is replaced, so that a git push can still finish with it.
 const TOKEN_MARGIN_MS: i64 = 5 * 60 * 1_000;
-
-/// Deadlines of the client that talks to GitHub.
-#[derive(Clone, Copy, Debug)]
-pub struct HttpLimits {
-    pub connect: Duration,
-    /// Longest silence in the middle of an answer.
-    pub read: Duration,
-    /// From the first byte sent to the last one read.
-    pub whole: Duration,
-}
 
 /// Who we are to GitHub.
 #[derive(Clone, Debug)]
@@ -88,34 +77,6 @@ struct Request<'a> {
 struct Failed {
     error: ForgeError,
     location: Option<String>,
-}
-
-impl Default for HttpLimits {
-    fn default() -> Self {
-        // GitHub itself ends a request after 10 s; the rest is for slow lines and Enterprise Servers.
-        Self {
-            connect: Duration::from_secs(10),
-            read: Duration::from_secs(30),
-            whole: Duration::from_secs(60),
-        }
-    }
-}
-
-/// The client to hand to [`GitHub::new`]: system proxies, our own user agent, no redirects (a moved repository is
-/// to be noticed), no retries (a write must not be sent twice).
-///
-/// # Errors
-/// [`ForgeError::Setup`] when TLS cannot be set up.
-pub fn http_client(limits: &HttpLimits) -> Result<reqwest::Client, ForgeError> {
-    reqwest::Client::builder()
-        .user_agent(USER_AGENT)
-        .redirect(reqwest::redirect::Policy::none())
-        .retry(reqwest::retry::never())
-        .connect_timeout(limits.connect)
-        .read_timeout(limits.read)
-        .timeout(limits.whole)
-        .build()
-        .map_err(|error| setup(&format!("no HTTP client: {error}")))
 }
 
 impl GitHub {
@@ -217,7 +178,14 @@ impl GitHub {
             return Ok(known.token.clone());
         }
         let route = format!("/app/installations/{installation_id}/access_tokens");
-        let answer = self.exchange(client, None, Request { route: &route, body: Some(&json!({})) }).await?;
+        let asked = self.exchange(client, None, Request { route: &route, body: Some(&json!({})) }).await;
+        let answer = asked.map_err(|failed| match failed.error {
+            // A token too many does no harm, and what the token was for has not been sent.
+            ForgeError::Unavailable { text, .. } => ForgeError::Unavailable { unclear: false, text },
+            // An app that was uninstalled is unknown.
+            ForgeError::NotFound => ForgeError::Auth,
+            other => other,
+        })?;
         let expires_at: Option<jiff::Timestamp> =
             answer["expires_at"].as_str().and_then(|text| text.parse().ok());
         let (Some(token), Some(expires_at)) = (answer["token"].as_str(), expires_at) else {
@@ -486,13 +454,11 @@ fn pull_request(value: &Value, created: bool) -> Option<PullRequest> {
 
 /// A forge that echoes the credential must not get it into our records.
 fn redact(error: ForgeError, secret: Option<&SecretString>) -> ForgeError {
-    let clean = |text: String| match secret
-        .map(|secret| secret.expose_secret())
-        .filter(|secret| !secret.is_empty())
-    {
-        Some(secret) => text.replace(secret, "[redacted]"),
-        None => text,
-    };
+    let clean =
+        |text: String| match secret.map(ExposeSecret::expose_secret).filter(|secret| !secret.is_empty()) {
+            Some(secret) => text.replace(secret, "[redacted]"),
+            None => text,
+        };
     match error {
         ForgeError::Forbidden { text } => ForgeError::Forbidden { text: clean(text) },
         ForgeError::Refused { refusal, text } => ForgeError::Refused { refusal, text: clean(text) },

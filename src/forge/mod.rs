@@ -16,6 +16,7 @@
 //! and against real bare repositories for the local forge.
 
 mod answer;
+mod client;
 mod ensure;
 mod error;
 mod gate;
@@ -25,9 +26,10 @@ mod local;
 use futures_util::future::BoxFuture;
 use secrecy::SecretString;
 
+pub use client::{HttpLimits, http_client};
 pub use ensure::{EnsureWaits, ensure_pull_request};
 pub use error::{ForgeError, Refusal};
-pub use github::{GitHub, GitHubAuth, HttpLimits, http_client};
+pub use github::{GitHub, GitHubAuth};
 pub use local::{LocalForge, LocalPullRequest};
 
 /// `org/repo`, as the forge spells it.

@@ -112,7 +112,7 @@ impl GitError {
     }
 
     pub(super) fn library(step: &'static str) -> impl Fn(git2::Error) -> Self {
-        move |error| Self::Library { step, text: error.message().to_owned() }
+        move |error| Self::Library { step, text: without_paths(error.message()) }
     }
 
     /// Whether the same call may succeed later without anybody changing anything.
@@ -215,12 +215,39 @@ pub(super) fn last_lines(stderr: &str) -> String {
     const CHARS_MAX: usize = 2_000;
     let trimmed = stderr.trim();
     let skipped = trimmed.chars().count().saturating_sub(CHARS_MAX);
-    trimmed.chars().skip(skipped).collect()
+    without_paths(&trimmed.chars().skip(skipped).collect::<String>())
+}
+
+/// Replaces absolute paths, which say where things are on this machine. Addresses with a scheme stay.
+fn without_paths(text: &str) -> String {
+    let ends = |c: char| c.is_whitespace() || matches!(c, '\'' | '"' | '`');
+    text.split_inclusive(ends)
+        .map(|word| match word.strip_prefix('/') {
+            Some(rest) if rest.trim_end_matches(ends).contains(char::is_alphanumeric) => {
+                format!(
+                    "<path>{}",
+                    word.chars().last().filter(|c| ends(*c)).map(String::from).unwrap_or_default()
+                )
+            }
+            _ => word.to_owned(),
+        })
+        .collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn paths_of_this_machine_are_not_told() {
+        for (text, expected) in [
+            ("could not open '/home/x/repos/o/r.git/HEAD': denied", "could not open '<path>': denied"),
+            ("/a/b is gone", "<path> is gone"),
+            ("see https://x.example/a/b and a / b", "see https://x.example/a/b and a / b"),
+        ] {
+            assert_eq!(without_paths(text), expected);
+        }
+    }
 
     #[test]
     fn failures_are_told_apart_by_what_git_and_forges_say() {

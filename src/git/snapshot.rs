@@ -82,6 +82,19 @@ impl Repository {
         Ok(Snapshot { name, commit: commit.into(), notes })
     }
 
+    /// Keeps `commit` and all before it under `name` (below `refs/offshoot/`), whatever becomes of its branch.
+    ///
+    /// # Errors
+    /// [`GitError::InvalidArgument`], [`GitError::Tampered`], [`GitError::Library`].
+    pub async fn keep(&self, name: &str, commit: &CommitId) -> Result<(), GitError> {
+        if !name.starts_with(PREFIX) || !refs::is_safe_name(name) {
+            return Err(GitError::InvalidArgument("a kept commit's ref is below refs/offshoot/"));
+        }
+        let (name, commit) = (name.to_owned(), commit.oid()?);
+        let _held = self.lock.administration.lock().await;
+        self.verified(move |clone| refs::set(&refs::open(&clone)?, &name, commit)).await
+    }
+
     /// The snapshots whose ref begins with `prefix` (below `refs/offshoot/`), in the order of their names.
     ///
     /// # Errors

@@ -68,13 +68,11 @@ impl Repository {
         let (commit, created) = match registered {
             Registered::Kept(commit) => (commit, false),
             Registered::Empty { commit, trash } => {
-                blocking(move || {
-                    trash
-                        .iter()
-                        .try_for_each(|old| disk::remove_any(old))
-                        .map_err(GitError::io("delete an old worktree"))
-                })
-                .await?;
+                // What only looked half-made stays in the trash until the next sweep, in case it was not.
+                if mode == BranchStart::Reset {
+                    let delete = move || trash.iter().try_for_each(|old| disk::remove_any(old));
+                    blocking(move || delete().map_err(GitError::io("delete an old worktree"))).await?;
+                }
                 self.fill(&place, &commit).await?;
                 (commit, true)
             }

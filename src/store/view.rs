@@ -165,8 +165,8 @@ pub struct IngestedMessage {
 #[derive(Clone, Debug, Default)]
 pub struct Ingest {
     pub messages: Vec<IngestedMessage>,
-    /// The log is read up to here.
-    pub log_offset: u64,
+    /// So many records of the log are read.
+    pub log_records: u64,
 }
 
 /// A supervised command as the store knows it.
@@ -177,7 +177,7 @@ pub struct StepRecord {
     /// Who the shim is, in the words of the process layer.
     pub shim: Option<String>,
     pub released: bool,
-    pub log_offset: u64,
+    pub log_records: u64,
 }
 
 /// The repository of a job, for the ones who only have the job.

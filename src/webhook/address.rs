@@ -194,3 +194,50 @@ fn judge(callback: &CallbackUrl, address: IpAddr, policy: &Policy, named: bool) 
         Some(_) => AddressError::NotAllowed { class: classify(address), host },
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn whatever_passes_is_stable_plain_and_outside(
+            host in r"[0-9a-zA-Zx.:%\[\]@#?/\\①⑦。ü\-]{0,24}",
+            path in r"[a-z0-9/?#@%:\\]{0,12}",
+        ) {
+            let policy = Policy::default();
+            if let Ok(url) = check_url(&format!("http://{host}{path}"), &policy) {
+                let again = check_url(url.as_str(), &policy);
+                prop_assert_eq!(again.as_ref(), Ok(&url));
+                prop_assert!(url.as_str().is_ascii() && url.url().username().is_empty());
+                if let Some(address) = url.literal_address() {
+                    prop_assert_eq!(classify(address), AddressClass::Public);
+                    prop_assert!(vet(&url, &[address], &policy).is_ok());
+                }
+            }
+        }
+
+        #[test]
+        fn every_spelling_of_an_ipv4_address_gets_the_same_answer(bits in any::<u32>()) {
+            let plain = Ipv4Addr::from_bits(bits);
+            let [a, b, c, d] = plain.octets();
+            let policy = Policy::default();
+            let passes = |host: &str| check_url(&format!("http://{host}/"), &policy).is_ok();
+            let expected = classify(plain.into()) == AddressClass::Public;
+            for host in [
+                plain.to_string(),
+                bits.to_string(),
+                format!("{bits:#x}"),
+                format!("0{bits:o}"),
+                format!("{a}.{}", bits & 0xff_ffff),
+                format!("{a:#x}.0{b:o}.{c}.{d:#x}"),
+                format!("[::ffff:{plain}]"),
+                format!("[64:ff9b::{plain}]"),
+                format!("[2002:{:x}:{:x}::1]", bits >> 16, bits & 0xffff),
+            ] {
+                prop_assert_eq!(passes(&host), expected, "{}", host);
+            }
+        }
+    }
+}

@@ -97,11 +97,11 @@ fn classify_v6(address: Ipv6Addr) -> AddressClass {
         [0xfd00, 0x0ec2, ..] | [0xfd20, 0xce, ..] | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42] => Metadata,
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Loopback,
         [0xfd7a, 0x115c, 0xa1e0, ..] => Tailnet,
-        [0xfc00..=0xfdff, ..] | [0xfec0..=0xfeff, ..] => Private,
+        [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Private,
         [0xfe80..=0xfebf, ..] => LinkLocal,
         [0xff00..=0xffff, ..] => Multicast,
         // 2001::/23 holds Teredo, benchmarking and ORCHID; 2001:db8::/32 and 3fff::/20 are documentation
-        [0x2001, 0..=0x1ff, ..] | [0x2001, 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Reserved,
+        [0x2001, 0..=0x1ff | 0xdb8, ..] | [0x3fff, 0..=0xfff, ..] => Reserved,
         [0x2000..=0x3fff, ..] => Public,
         _ => Reserved,
     }

@@ -166,3 +166,37 @@ fn unbracket(text: &str) -> &str {
 fn parse_port(text: &str) -> Option<u16> {
     text.parse().ok().filter(|port| *port > 0)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exceptions_are_read_strictly() {
+        for bad in [
+            "",
+            "a b",
+            "10.0.0.0/33",
+            "fd00::/129",
+            "10.0.0.0/8:0",
+            "10.0.0.0/8:x",
+            "host:0",
+            "host:70000",
+            "http://x",
+            "/8",
+            "a/8",
+            ".",
+        ] {
+            assert!(bad.parse::<AllowEntry>().is_err(), "{bad:?}");
+        }
+        for same in [
+            ("Receiver.LAN.", "receiver.lan"),
+            ("0x7f.1", "127.0.0.1"),
+            ("[::1]:80", "[0::1]:80"),
+            ("::ffff:1.2.3.4", "1.2.3.4"),
+        ] {
+            assert_eq!(same.0.parse::<AllowEntry>(), same.1.parse::<AllowEntry>());
+            assert!(same.0.parse::<AllowEntry>().is_ok(), "{same:?}");
+        }
+    }
+}

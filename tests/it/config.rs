@@ -101,13 +101,13 @@ fn every_frozen_name_is_read() {
 
 #[test]
 fn every_fixed_key_has_a_variable() {
-    // A wrong value must be noticed at the right key: that proves the name without knowing each key's range.
+    // A bell fits no key at all and must be noticed at the right one.
     let config = load(&[], "").unwrap();
     for row in config.rows().iter().filter(|row| !row.key.starts_with("agents.")) {
         let name = format!("OFFSHOOT_{}", row.key.replace('.', "_").to_uppercase());
         let found = faults(load(&[(&name, "\u{7}")], ""));
         assert!(
-            found.iter().any(|fault| fault.starts_with(&format!("{} ({name})", row.key))) || found.is_empty(),
+            found.iter().any(|fault| fault.starts_with(&format!("{} ({name})", row.key))),
             "{name}: {found:?}"
         );
     }
@@ -175,77 +175,66 @@ fn all_faults_are_told_at_once_with_the_place_of_each() {
     assert_eq!(found.len(), expected.len(), "{found:#?}");
 }
 
+/// A faulty file, and how the message about it begins.
+const FAULTY: &[(&str, &str)] = &[
+    ("[server]\nbind = \"example.org\"", "server.bind (file, line 2) must be an IP address"),
+    ("[server]\nallowed_hosts = [\"a/b\"]", "server.allowed_hosts (file, line 2) must hold host names"),
+    ("[server]\nport = \"3456\"", "server.port (file, line 2) must be a whole number"),
+    ("[paths]\nrepos_dir = \"/a/../b\"", "paths.repos_dir (file, line 2) must be an absolute path"),
+    (
+        "[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"",
+        "paths.repos_dir (file, line 2) must not be paths.worktrees_dir",
+    ),
+    ("[github]\napi_url = \"ftp://x\"", "github.api_url (file, line 2) must be an http or https URL"),
+    ("[github]\napi_url = \"https://me:pw@x\"", "github.api_url (file, line 2) must be an http or https URL"),
+    ("[github]\nclone_url = \"https://github.com/x\"", "github.clone_url (file, line 2) must contain {org}"),
+    ("[github]\nclone_url = \"ext::sh -c {org}{repo}\"", "github.clone_url (file, line 2) must be an https"),
+    ("[github]\nclone_url = \"-oProxy:{org}/{repo}\"", "github.clone_url (file, line 2) must be an https"),
+    (
+        "[github]\nclone_url = \"https://t0ken@h/{org}/{repo}\"",
+        "github.clone_url (file, line 2) must not contain",
+    ),
+    ("[git]\nauthor_name = \"a <b>\"", "git.author_name (file, line 2) must be one line"),
+    ("[agents.mine]\ncommand = \"x\"", "agents.mine.kind must be set"),
+    ("[agents.mine]\nkind = \"command\"", "agents.mine.command must be set"),
+    (
+        "[agents.claude]\ncommand = \"./claude\"",
+        "agents.claude.command (file, line 2) must be an absolute path",
+    ),
+    (
+        "[agents.claude]\nenv = [\"WEBHOOK_SECRET\"]",
+        "agents.claude.env (file, line 2) must not name WEBHOOK_SECRET",
+    ),
+    (
+        "[agents.claude.set_env]\nA = { secret = \"no\" }",
+        "agents.claude.set_env (file, line 1) names the secret no",
+    ),
+    ("[defaults]\nagent = \"nobody\"", "defaults.agent (file, line 2) names the agent nobody"),
+    ("[defaults]\nmax_attempts = 11", "defaults.max_attempts (file, line 2) must be a whole number"),
+    (
+        "[defaults]\nset_env = { A = \"a\" }",
+        "defaults.set_env (file, line 2) can be set for a client or a profile",
+    ),
+    (
+        "[defaults]\ncopy_files = [\"ok\", \"../x\"]",
+        "defaults.copy_files (file, line 2) is wrong: entry 2 must be",
+    ),
+    ("[profiles.p]\nset_env = { A = \"a\" }", "profiles.p.set_env names the secret a"),
+    (
+        "[callbacks]\nprevious_secret = \"x\"",
+        "callbacks.previous_secret (file, line 2) needs callbacks.secret",
+    ),
+    ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
+    ("[policy]\nsecrets = \"deny\"", "policy.secrets (file, line 2) is not supported yet (not_supported)"),
+    ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
+    ("[agents.Big]\nkind = \"claude\"", "agents.Big must be named with"),
+    ("[secrets]\n\"a b\" = \"x\"", "secrets.a b must be named with"),
+    ("[server\n", "the configuration file (file, line 1) is not TOML"),
+];
+
 #[test]
 fn what_breaks_a_rule_is_refused() {
-    let table = [
-        ("[server]\nbind = \"example.org\"", "server.bind (file, line 2) must be an IP address"),
-        ("[server]\nallowed_hosts = [\"a/b\"]", "server.allowed_hosts (file, line 2) must hold host names"),
-        ("[server]\nport = \"3456\"", "server.port (file, line 2) must be a whole number"),
-        ("[paths]\nrepos_dir = \"/a/../b\"", "paths.repos_dir (file, line 2) must be an absolute path"),
-        (
-            "[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"",
-            "paths.repos_dir (file, line 2) must not be paths.worktrees_dir",
-        ),
-        ("[github]\napi_url = \"ftp://x\"", "github.api_url (file, line 2) must be an http or https URL"),
-        (
-            "[github]\napi_url = \"https://me:pw@x\"",
-            "github.api_url (file, line 2) must be an http or https URL",
-        ),
-        (
-            "[github]\nclone_url = \"https://github.com/x\"",
-            "github.clone_url (file, line 2) must contain {org}",
-        ),
-        (
-            "[github]\nclone_url = \"ext::sh -c {org}{repo}\"",
-            "github.clone_url (file, line 2) must be an https",
-        ),
-        (
-            "[github]\nclone_url = \"-oProxy:{org}/{repo}\"",
-            "github.clone_url (file, line 2) must be an https",
-        ),
-        (
-            "[github]\nclone_url = \"https://t0ken@h/{org}/{repo}\"",
-            "github.clone_url (file, line 2) must not contain",
-        ),
-        ("[git]\nauthor_name = \"a <b>\"", "git.author_name (file, line 2) must be one line"),
-        ("[agents.mine]\ncommand = \"x\"", "agents.mine.kind must be set"),
-        ("[agents.mine]\nkind = \"command\"", "agents.mine.command must be set"),
-        (
-            "[agents.claude]\ncommand = \"./claude\"",
-            "agents.claude.command (file, line 2) must be an absolute path",
-        ),
-        (
-            "[agents.claude]\nenv = [\"WEBHOOK_SECRET\"]",
-            "agents.claude.env (file, line 2) must not name WEBHOOK_SECRET",
-        ),
-        (
-            "[agents.claude.set_env]\nA = { secret = \"no\" }",
-            "agents.claude.set_env (file, line 1) names the secret no",
-        ),
-        ("[defaults]\nagent = \"nobody\"", "defaults.agent (file, line 2) names the agent nobody"),
-        ("[defaults]\nmax_attempts = 11", "defaults.max_attempts (file, line 2) must be a whole number"),
-        (
-            "[defaults]\nset_env = { A = \"a\" }",
-            "defaults.set_env (file, line 2) can be set for a client or a profile",
-        ),
-        (
-            "[defaults]\ncopy_files = [\"ok\", \"../x\"]",
-            "defaults.copy_files (file, line 2) is wrong: entry 2 must be",
-        ),
-        ("[profiles.p]\nset_env = { A = \"a\" }", "profiles.p.set_env names the secret a"),
-        (
-            "[callbacks]\nprevious_secret = \"x\"",
-            "callbacks.previous_secret (file, line 2) needs callbacks.secret",
-        ),
-        ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
-        (
-            "[policy]\nsecrets = \"deny\"",
-            "policy.secrets (file, line 2) is not supported yet (not_supported)",
-        ),
-        ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
-        ("[server\n", "the configuration file (file, line 1) is not TOML"),
-    ];
-    for (text, expected) in table {
+    for (text, expected) in FAULTY {
         let found = faults(load(&[], text));
         assert!(found.iter().any(|fault| fault.starts_with(expected)), "{text}\n{found:#?}");
     }
@@ -296,6 +285,8 @@ fn serving_needs_a_secret_that_fits_the_address() {
     let error = load_with(&serving(), &[], "").unwrap_err();
     assert_eq!(error.exit_code(), 78);
     assert!(error.to_string().contains("export AGENT_API_SECRET=$(openssl rand -hex 32)"), "{error}");
+    let also = load_with(&serving(), &[("REPOS_DIR", "x")], "").unwrap_err();
+    assert_eq!(also.problems.len(), 2, "a missing secret is told together with other faults: {also}");
     for address in ["0.0.0.0", "::", "192.168.1.2", "::ffff:10.0.0.1"] {
         assert_eq!(code(load_with(&serving(), &bind(address), "")), Err(78), "{address}");
     }
@@ -309,6 +300,18 @@ fn serving_needs_a_secret_that_fits_the_address() {
     assert_eq!(codes, ["exposed", "exposed"]);
     let bare = load_with(&serving(), &[("AGENT_API_SECRET", SECRET)], "").unwrap();
     assert_eq!(bare.warnings()[0].code, "unsigned_callbacks");
+}
+
+#[test]
+fn a_program_on_this_machine_finds_the_server() {
+    for (bind, url) in [
+        ("127.0.0.1", "http://127.0.0.1:3456"),
+        ("0.0.0.0", "http://127.0.0.1:3456"),
+        ("::", "http://[::1]:3456"),
+        ("10.0.0.7", "http://10.0.0.7:3456"),
+    ] {
+        assert_eq!(load(&[("OFFSHOOT_SERVER_BIND", bind)], "").unwrap().server.local_url(), url);
+    }
 }
 
 #[test]

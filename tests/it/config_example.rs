@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use offshoot::config::{Config, Environment, Flags, example};
+use offshoot::domain::options::{EffectiveOptions, RunOptions};
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/config.example.toml");
 
@@ -40,6 +41,14 @@ fn the_shown_defaults_are_those_of_the_code() {
     };
     assert_eq!(values(&shown), values(&silent));
     assert!(shown.warnings().is_empty(), "{:?}", shown.warnings());
+}
+
+#[test]
+fn the_shown_run_options_are_those_that_jobs_get() {
+    let shown = load(&uncommented(|line| !line.ends_with("# not set by default"))).defaults;
+    assert!(shown.set_names().len() > 10, "the shown lines were really read");
+    let silent = EffectiveOptions::resolve(RunOptions::default(), false);
+    assert_eq!(EffectiveOptions::resolve(shown, false), silent);
 }
 
 #[test]

@@ -1,15 +1,23 @@
-//! Integration tests: real programs, real files, one binary.
-
 mod agent;
 mod agent_transcripts;
+mod cli;
+mod cli_api;
+mod cli_fake;
 mod config;
 mod config_example;
 mod config_secrets;
+mod fake_github;
+mod forge_github;
+mod forge_local;
 mod git;
 mod git_fixture;
 mod git_hostile;
 mod git_remote;
 mod git_vectors;
+mod process;
+mod process_log;
+mod process_rig;
+mod process_tree;
 mod service_files;
 mod webhook_address;
 mod webhook_send;

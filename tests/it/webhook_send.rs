@@ -193,6 +193,7 @@ async fn the_status_decides() {
         ("503 Down\r\nretry-after: 99999999999999999999", refused(503, Some(u64::MAX))),
         ("500 Broken", refused(500, None)),
         ("599 Odd", refused(599, None)),
+        ("999 Odder", refused(999, None)),
     ];
     for (head, expected) in rows {
         let receiver = Receiver::answering(head).await;
@@ -301,4 +302,30 @@ async fn a_failure_text_shows_no_query() {
     let result = sender().send(&request("http://127.0.0.1:1/hook?token=hunter2", None)).await;
     let SendResult::Failed { text, .. } = result else { panic!("nobody listens on port 1") };
     assert!(!text.contains("hunter2") && !text.is_empty(), "{text}");
+}
+
+/// The address by which this machine would reach the world; connecting a datagram socket sends nothing.
+fn outer_address() -> Option<std::net::IpAddr> {
+    let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
+    socket.connect("192.0.2.1:9").ok()?;
+    Some(socket.local_addr().ok()?.ip())
+}
+
+#[tokio::test]
+async fn a_listener_on_all_addresses_is_recognised_by_any_of_them() {
+    // A machine without a network has no such address, and nothing to check.
+    let Some(outer) = outer_address() else { return };
+    let policy = |own_port| Policy {
+        allow: vec!["0.0.0.0/0".parse().unwrap()],
+        own_listeners: vec![SocketAddr::from(([0, 0, 0, 0], own_port))],
+        ..Policy::default()
+    };
+    let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let url = format!("http://{outer}:{port}/");
+    let limits = SendLimits { connect: Duration::from_millis(300), whole: Duration::from_millis(300) };
+    let own = Sender::new(policy(port), limits).send(&request(&url, None)).await;
+    assert_eq!(failure(&own), FailureKind::Address);
+    let other = Sender::new(policy(port.wrapping_add(1)), limits).send(&request(&url, None)).await;
+    assert_ne!(failure(&other), FailureKind::Address);
 }

@@ -47,6 +47,7 @@ const SETTINGS: &str = r#"{"includeCoAuthoredBy":false}"#;
 /// The beginning of the release line that was measured (2.1.329). Older ones are not known to have all these flags.
 const VERSION_MIN: Version = Version::new(2, 1, 0);
 
+const ACCEPT_EDITS: &str = "acceptEdits";
 const BYPASS_PERMISSIONS: &str = "bypassPermissions";
 
 const ENVIRONMENT_NAMES: [&str; BASE_ENVIRONMENT_NAMES.len() + 1] = {
@@ -118,7 +119,7 @@ fn permission_mode(invocation: &Invocation) -> &str {
     match &invocation.permission_mode {
         Some(mode) => mode,
         None if invocation.sandboxed => BYPASS_PERMISSIONS,
-        None => "acceptEdits",
+        None => ACCEPT_EDITS,
     }
 }
 
@@ -141,7 +142,8 @@ fn options(invocation: &Invocation, mode: &str) -> Vec<String> {
     options.extend(
         values.into_iter().filter_map(|(flag, value)| value.map(|value| format!("--{flag}={value}"))),
     );
-    let default_allowed = if mode == BYPASS_PERMISSIONS { &[][..] } else { DEFAULT_ALLOWED_TOOLS };
+    // the other modes stand for a list of their own: a longer one here would undo what they refuse
+    let default_allowed = if mode == ACCEPT_EDITS { DEFAULT_ALLOWED_TOOLS } else { &[][..] };
     match &invocation.allowed_tools {
         Some(tools) => options.extend(tools.iter().map(|tool| format!("--allowedTools={tool}"))),
         None => options.extend(default_allowed.iter().map(|tool| format!("--allowedTools={tool}"))),

@@ -254,8 +254,8 @@ pub struct EffectiveOptions {
     pub effort: Option<Effort>,
     /// `bypassPermissions` inside our sandbox, `acceptEdits` without it.
     pub permission_mode: PermissionMode,
-    /// [`EffectiveOptions::UNSANDBOXED_TOOLS`] without a sandbox, nothing with one.
-    pub allowed_tools: Vec<String>,
+    /// The agent's own documented list when `None`.
+    pub allowed_tools: Option<Vec<String>>,
     pub disallowed_tools: Vec<String>,
     /// [`EffectiveOptions::SYSTEM_PROMPT`].
     pub append_system_prompt: String,
@@ -297,24 +297,6 @@ impl EffectiveOptions {
         Do not push and do not open a pull request: that is done for you when you finish. \
         Nobody is there to answer questions: decide yourself, and say at the end what you assumed.";
 
-    /// Without a sandbox the agent may read, edit and use git locally; every other tool is denied until the owner allows it.
-    pub const UNSANDBOXED_TOOLS: &'static [&'static str] = &[
-        "Read",
-        "Glob",
-        "Grep",
-        "LS",
-        "Edit",
-        "MultiEdit",
-        "Write",
-        "NotebookEdit",
-        "TodoWrite",
-        "Bash(git add:*)",
-        "Bash(git commit:*)",
-        "Bash(git status:*)",
-        "Bash(git diff:*)",
-        "Bash(git log:*)",
-    ];
-
     /// Fills the gaps of `merged`. `sandboxed` says whether the agent will run inside a sandbox of ours.
     #[must_use]
     pub fn resolve(merged: RunOptions, sandboxed: bool) -> Self {
@@ -323,18 +305,12 @@ impl EffectiveOptions {
         } else {
             PermissionMode::AcceptEdits
         });
-        let tools = || match permission_mode {
-            PermissionMode::AcceptEdits if !sandboxed => Self::UNSANDBOXED_TOOLS,
-            _ => &[],
-        };
         Self {
             agent: merged.agent.unwrap_or_else(|| "claude".to_owned()),
             model: merged.model,
             effort: merged.effort,
             permission_mode,
-            allowed_tools: merged
-                .allowed_tools
-                .unwrap_or_else(|| tools().iter().map(|&tool| tool.to_owned()).collect()),
+            allowed_tools: merged.allowed_tools,
             disallowed_tools: merged.disallowed_tools.unwrap_or_default(),
             append_system_prompt: merged
                 .append_system_prompt
@@ -371,7 +347,7 @@ impl From<EffectiveOptions> for RunOptions {
             model: all.model,
             effort: all.effort,
             permission_mode: Some(all.permission_mode),
-            allowed_tools: Some(all.allowed_tools),
+            allowed_tools: all.allowed_tools,
             disallowed_tools: Some(all.disallowed_tools),
             append_system_prompt: Some(all.append_system_prompt),
             max_turns: all.max_turns,
@@ -446,19 +422,15 @@ mod tests {
         assert_eq!(RunOptions::merge(&[&full]), full);
         assert_eq!(RunOptions::from(EffectiveOptions::resolve(full.clone(), true)), full);
         assert!(full.check(Layer::Client).is_empty(), "the defaults keep their own rules");
-        assert_eq!(full.set_names().len() + 6, OptionName::ALL.len(), "six options have no default");
+        assert_eq!(full.set_names().len() + 7, OptionName::ALL.len(), "seven options have no default");
     }
 
     #[test]
     fn permissions_depend_on_the_sandbox_until_somebody_says_otherwise() {
         let inside = EffectiveOptions::resolve(RunOptions::default(), true);
         assert_eq!(inside.permission_mode, PermissionMode::BypassPermissions);
-        assert!(inside.allowed_tools.is_empty());
         let outside = EffectiveOptions::resolve(RunOptions::default(), false);
         assert_eq!(outside.permission_mode, PermissionMode::AcceptEdits);
-        assert_eq!(outside.allowed_tools, EffectiveOptions::UNSANDBOXED_TOOLS);
-        let plan = RunOptions { permission_mode: Some(PermissionMode::Plan), ..RunOptions::default() };
-        assert!(EffectiveOptions::resolve(plan, false).allowed_tools.is_empty());
     }
 
     #[test]

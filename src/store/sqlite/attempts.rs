@@ -196,7 +196,7 @@ impl Store {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
-                    "SELECT name, shim, released, log_offset FROM steps WHERE job = ?1 AND attempt = ?2",
+                    "SELECT name, shim, released, log_records FROM steps WHERE job = ?1 AND attempt = ?2",
                 )?;
                 let steps = statement
                     .query_map(params![job.0, attempt], |row| {
@@ -204,7 +204,7 @@ impl Store {
                             name: row.get(0)?,
                             shim: row.get(1)?,
                             released: row.get(2)?,
-                            log_offset: row.get(3)?,
+                            log_records: row.get(3)?,
                         })
                     })?
                     .collect::<Result<_, _>>()?;
@@ -273,7 +273,8 @@ fn write_effects(
                  pr_url = coalesce(?6, pr_url), pr_number = coalesce(?7, pr_number),
                  files_changed = coalesce(?8, files_changed), insertions = coalesce(?9, insertions),
                  deletions = coalesce(?10, deletions), session_id = coalesce(?11, session_id),
-                 pid = coalesce(?12, pid), exit_code = coalesce(?13, exit_code), updated_at = ?14
+                 pid = coalesce(?12, pid), exit_code = coalesce(?13, exit_code),
+                 branch_tip = coalesce(?14, branch_tip), updated_at = ?15
              WHERE number = ?1",
         )?
         .execute(params![
@@ -290,6 +291,7 @@ fn write_effects(
             effects.session_id,
             effects.pid,
             effects.exit_code,
+            effects.branch_tip,
             now.as_ms(),
         ])?;
     Ok(())

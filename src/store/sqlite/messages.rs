@@ -36,7 +36,7 @@ impl Store {
         Ok(())
     }
 
-    /// Takes what one look at a step's log brought: text goes to the transcript, places and the log's offset to the
+    /// Takes what one look at a step's log brought: text goes to the transcript, places and the count of its records to the
     /// database. After a crash in between, the text beyond the stored length is cut off and taken again.
     ///
     /// # Errors
@@ -180,8 +180,8 @@ fn write_ingest(
         .prepare_cached("UPDATE attempts SET transcript_bytes = ?3 WHERE job = ?1 AND number = ?2")?
         .execute(params![lease.job.0, lease.attempt, offset])?;
     connection
-        .prepare_cached("UPDATE steps SET log_offset = ?4 WHERE job = ?1 AND attempt = ?2 AND name = ?3")?
-        .execute(params![lease.job.0, lease.attempt, step, ingest.log_offset])?;
+        .prepare_cached("UPDATE steps SET log_records = ?4 WHERE job = ?1 AND attempt = ?2 AND name = ?3")?
+        .execute(params![lease.job.0, lease.attempt, step, ingest.log_records])?;
     Ok(())
 }
 

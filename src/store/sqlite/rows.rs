@@ -161,6 +161,7 @@ fn effects(row: &Row<'_>) -> rusqlite::Result<Effects> {
     Ok(Effects {
         worktree_path: row.get("worktree_path")?,
         base_sha: row.get("base_sha")?,
+        branch_tip: row.get("branch_tip")?,
         head_sha: row.get("head_sha")?,
         pushed_sha: row.get("pushed_sha")?,
         pr_url: row.get("pr_url")?,

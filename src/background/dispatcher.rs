@@ -1,0 +1,147 @@
+//! Starts queued jobs on free slots, and passes on what the outside wants of the running ones.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::sync::broadcast;
+use tokio::task::{Id, JoinSet};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+
+use super::{Woken, next_change};
+use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
+use crate::domain::id::JobNumber;
+use crate::domain::reason::{Reason, ReasonCode};
+use crate::store::{Change, Store, StoreError};
+use crate::worker::{Signals, Worker};
+
+/// Owns the workers.
+pub struct Dispatcher {
+    store: Store,
+    worker: Worker,
+    attempts: JoinSet<()>,
+    running: HashMap<Id, (Lease, CancellationToken)>,
+    shutdown: CancellationToken,
+    stop_agents: CancellationToken,
+}
+
+impl Dispatcher {
+    /// `shutdown` ends the starting of jobs and asks workers to leave; `stop_agents` makes them take the agents along.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        worker: Worker,
+        shutdown: CancellationToken,
+        stop_agents: CancellationToken,
+    ) -> Self {
+        Self { store, worker, attempts: JoinSet::new(), running: HashMap::new(), shutdown, stop_agents }
+    }
+
+    /// Takes over what an earlier server left running. Before anything is claimed.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn adopt(&mut self) -> Result<usize, StoreError> {
+        let adopted = self.store.adopt_running().await?;
+        let count = adopted.len();
+        for assignment in adopted {
+            self.start(assignment);
+        }
+        Ok(count)
+    }
+
+    /// Runs until told to shut down, then gives the workers `drain` to come to a point at which the next server can go
+    /// on. What is not there by then is dropped: it is found again as after a crash.
+    pub async fn run(mut self, drain: Duration) {
+        let mut changes = self.store.watch();
+        while !self.shutdown.is_cancelled() {
+            let due = match self.tick().await {
+                Ok(due) => due,
+                Err(error) => {
+                    tracing::error!(%error, "jobs could not be started");
+                    None
+                }
+            };
+            self.wait(&mut changes, due).await;
+        }
+        self.drain(drain).await;
+    }
+
+    /// Starts what may start; says when the next job comes due by time.
+    async fn tick(&mut self) -> Result<Option<Duration>, StoreError> {
+        while !self.shutdown.is_cancelled() {
+            let Some(assignment) = self.store.claim().await? else { break };
+            self.start(assignment);
+        }
+        self.store.next_due_in().await
+    }
+
+    async fn wait(&mut self, changes: &mut broadcast::Receiver<Change>, due: Option<Duration>) {
+        let matters = |change| matches!(change, Change::Queue | Change::CancelRequested(_));
+        tokio::select! {
+            () = self.shutdown.cancelled() => {}
+            Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
+            woken = next_change(changes, due, matters) => match woken {
+                Woken::By(Change::CancelRequested(job)) => self.cancel(job),
+                Woken::HintsLost | Woken::ByTime => self.look_for_cancels().await,
+                Woken::By(_) => {}
+            },
+        }
+    }
+
+    fn start(&mut self, assignment: Assignment) {
+        let cancel = CancellationToken::new();
+        let signals = Signals {
+            cancel: cancel.clone(),
+            shutdown: self.shutdown.clone(),
+            stop_agents: self.stop_agents.clone(),
+        };
+        let (worker, lease) = (self.worker.clone(), assignment.lease);
+        let handle = self.attempts.spawn(async move { worker.run(assignment, signals).await });
+        self.running.insert(handle.id(), (lease, cancel));
+    }
+
+    async fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
+        let (id, panicked) = match ended {
+            Ok((id, ())) => (id, false),
+            Err(error) => (error.id(), error.is_panic()),
+        };
+        let Some((lease, _)) = self.running.remove(&id) else { return };
+        if panicked {
+            // a bug of ours must not leave the job running for ever
+            let reason = Reason::new(ReasonCode::Internal, "The worker panicked.");
+            let end = AttemptEnd::Faulted { reason, until: None, spent: true };
+            if let Err(error) = self.store.finish(lease, end, |_| None).await {
+                tracing::error!(%error, job.number = lease.job.0, "a panicked attempt could not be ended");
+            }
+        }
+    }
+
+    fn cancel(&self, job: JobNumber) {
+        for (lease, cancel) in self.running.values() {
+            if lease.job == job {
+                cancel.cancel();
+            }
+        }
+    }
+
+    async fn look_for_cancels(&self) {
+        for (lease, cancel) in self.running.values() {
+            if !cancel.is_cancelled() && self.store.is_cancel_requested(lease.job).await.unwrap_or(false) {
+                cancel.cancel();
+            }
+        }
+    }
+
+    async fn drain(&mut self, drain: Duration) {
+        tracing::info!(running = self.running.len(), "waiting for the steps under way");
+        let all = async { while self.attempts.join_next().await.is_some() {} };
+        if timeout(drain, all).await.is_err() {
+            tracing::warn!(
+                left = self.attempts.len(),
+                "some steps did not end in time; the next start goes on with them"
+            );
+        }
+        self.attempts.shutdown().await;
+    }
+}

@@ -1,0 +1,54 @@
+//! One file per verb.
+
+mod cancel;
+mod client;
+pub(super) mod config;
+mod logs;
+mod ls;
+mod queue;
+mod retry;
+pub(super) mod serve;
+mod show;
+mod submit;
+pub(super) mod version;
+mod watch;
+
+use jiff::tz::TimeZone;
+
+use super::args::Verb;
+use super::error::{CliError, Ended};
+use super::output::Output;
+use super::views::Viewpoint;
+use crate::api_client::ApiClient;
+use crate::clock::Clock;
+
+/// What a verb that speaks to the server works with.
+pub(super) struct Context<'a> {
+    pub(super) api: ApiClient,
+    pub(super) out: &'a mut Output,
+    pub(super) clock: Clock,
+    pub(super) zone: TimeZone,
+}
+
+impl Context<'_> {
+    fn viewpoint(&self) -> Viewpoint {
+        Viewpoint { now_ms: self.clock.now_ms(), zone: self.zone.clone() }
+    }
+}
+
+/// Runs a verb that speaks to the server.
+pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended, CliError> {
+    match verb {
+        Verb::Submit(flags) => Box::pin(submit::run(flags, context)).await,
+        Verb::Ls(flags) => ls::run(flags, context).await,
+        Verb::Show(flags) => show::run(&flags, context).await,
+        Verb::Logs(flags) => Box::pin(logs::run(&flags, context)).await,
+        Verb::Cancel(flags) => cancel::run(&flags, context).await,
+        Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
+        Verb::Queue(verb) => queue::run(verb, context).await,
+        Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
+        Verb::Demo(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {
+            unreachable!("local verbs are dispatched before a server is looked for")
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! `offshoot retry`
+
+use super::Context;
+use super::show::which_job;
+use super::submit;
+use crate::cli::args::RetryFlags;
+use crate::cli::error::{CliError, Ended};
+use crate::domain::retry::RetryMode;
+use crate::wire::request::RetryRequest;
+
+pub(super) async fn run(flags: RetryFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
+    let mode = match (flags.fresh, flags.publish) {
+        (true, _) => Some(RetryMode::Fresh),
+        (_, true) => Some(RetryMode::Publish),
+        _ => None,
+    };
+    let request = RetryRequest { mode: mode.map(Into::into), prompt: flags.prompt };
+    let key = context.clock.random_uuid();
+    let job = context.api.retry_job(&flags.job, &request, &key).await.map_err(which_job)?;
+    submit::accepted(&job, submit::Then { wait: flags.wait, follow: false, quiet: false }, context).await
+}

@@ -1,0 +1,114 @@
+//! Which server to speak to, and with which token.
+//!
+//! The address: `--url`, else `OFFSHOOT_URL`, else where the local configuration would serve. The token:
+//! `OFFSHOOT_TOKEN`, else the local secret; that one is given to this machine only, since whoever holds it may run
+//! commands here.
+
+use std::net::IpAddr;
+
+use secrecy::SecretString;
+use url::Url;
+
+use super::args::Global;
+use super::error::{CliError, ErrorKind};
+use crate::api_client::{ApiClient, is_loopback};
+use crate::config::{Config, ConfigError, Environment, Flags};
+
+/// A client of the server that the command line, the environment or the configuration names.
+pub(super) fn connect(global: &Global, env: &Environment) -> Result<ApiClient, CliError> {
+    let named = global.url.clone().or_else(|| env.server_url());
+    let token = env.client_token();
+    let (url, token) = match (named, token) {
+        (Some(url), Some(token)) => (url, Some(token)),
+        (Some(url), None) => {
+            let token = local_secret(&url, global, env)?;
+            (url, Some(token))
+        }
+        (None, token) => {
+            let config = load(global, env)?;
+            let url = own_url(config.server.bind, config.server.port);
+            (url, token.or(config.server.secret))
+        }
+    };
+    Ok(ApiClient::new(&url, token)?)
+}
+
+/// The local secret, for an address on this machine.
+fn local_secret(url: &str, global: &Global, env: &Environment) -> Result<SecretString, CliError> {
+    let here = Url::parse(url).is_ok_and(|url| is_loopback(&url));
+    let no_token = || {
+        CliError::new(ErrorKind::Unauthorised, format!("no token for {url}"))
+            .hint("give its token", "export OFFSHOOT_TOKEN=...")
+    };
+    if !here {
+        return Err(no_token());
+    }
+    load(global, env)?.server.secret.ok_or_else(no_token)
+}
+
+/// The configuration as this user's server would read it.
+pub(super) fn load(global: &Global, env: &Environment) -> Result<Config, CliError> {
+    Ok(Config::load(&Flags::default(), env, global.config.as_deref())?)
+}
+
+/// Where a server with this configuration answers, from this machine.
+fn own_url(bind: IpAddr, port: u16) -> String {
+    let host = match bind.to_canonical() {
+        // Bound to every address: loopback is one of them.
+        address if address.is_unspecified() && bind.is_ipv6() => "[::1]".to_owned(),
+        address if address.is_unspecified() => "127.0.0.1".to_owned(),
+        IpAddr::V4(address) => address.to_string(),
+        IpAddr::V6(address) => format!("[{address}]"),
+    };
+    format!("http://{host}:{port}")
+}
+
+impl From<ConfigError> for CliError {
+    fn from(error: ConfigError) -> Self {
+        Self::new(ErrorKind::Configuration { exit_code: error.exit_code() }, error.to_string())
+            .hint("see all values", "offshoot config show --origin")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::args::Colour;
+
+    fn connected(url: Option<&str>, variables: &[(&str, &str)]) -> Result<ApiClient, CliError> {
+        let global = Global { json: false, url: url.map(str::to_owned), config: None, color: Colour::Auto };
+        let home = [("HOME", "/nonexistent")];
+        connect(&global, &Environment::from_pairs(home.into_iter().chain(variables.iter().copied())))
+    }
+
+    #[test]
+    fn the_address_comes_from_flag_environment_configuration_in_this_order() {
+        let secret = ("AGENT_API_SECRET", "0123456789abcdef0123456789abcdef");
+        let url = |url, variables: &[(&str, &str)]| connected(url, variables).unwrap().base_url().to_owned();
+        assert_eq!(url(None, &[secret]), "http://127.0.0.1:3456");
+        assert_eq!(url(None, &[secret, ("PORT", "4000")]), "http://127.0.0.1:4000");
+        let environment = [secret, ("OFFSHOOT_URL", "http://127.0.0.1:5000")];
+        assert_eq!(url(None, &environment), "http://127.0.0.1:5000");
+        assert_eq!(url(Some("http://localhost:6000"), &environment), "http://localhost:6000");
+    }
+
+    #[test]
+    fn the_local_secret_stays_here() {
+        let secret = ("AGENT_API_SECRET", "0123456789abcdef0123456789abcdef");
+        let error = connected(Some("http://example.com"), &[secret]).expect_err("no token for there");
+        assert_eq!(error.kind, ErrorKind::Unauthorised);
+        assert!(connected(Some("http://example.com"), &[secret, ("OFFSHOOT_TOKEN", "t")]).is_ok());
+    }
+
+    #[test]
+    fn an_address_that_means_all_is_reached_by_loopback() {
+        for (bind, url) in [
+            ("0.0.0.0", "http://127.0.0.1:1"),
+            ("::", "http://[::1]:1"),
+            ("::1", "http://[::1]:1"),
+            ("100.64.0.7", "http://100.64.0.7:1"),
+        ] {
+            assert_eq!(own_url(bind.parse().unwrap(), 1), url);
+        }
+    }
+}

@@ -1,0 +1,328 @@
+//! What a command fails with: a kind that decides the exit code, a sentence, and what to type next.
+
+use std::io;
+
+use crate::api_client::ApiError;
+use crate::domain::id::ClientId;
+use crate::wire::problem::Problem;
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ErrorKind {
+    /// None of the others.
+    Failed,
+    /// The command line itself is at fault.
+    Usage,
+    Unreachable,
+    Unauthorised,
+    NotFound,
+    /// Something else is in the way, or it is in the wrong state.
+    Conflict,
+    TimedOut,
+    /// The job went on, its watcher was interrupted.
+    Interrupted,
+    /// The configuration cannot be used; with sysexits' own codes, because service managers know them.
+    Configuration {
+        exit_code: u8,
+    },
+    /// The reader of our output went away: nothing is said and nothing failed.
+    ReaderGone,
+}
+
+impl ErrorKind {
+    /// The exit code that scripts rely on.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::ReaderGone => 0,
+            Self::Failed => 1,
+            Self::Usage => 2,
+            Self::Unreachable => 3,
+            Self::Unauthorised => 4,
+            Self::NotFound => 5,
+            Self::Conflict => 6,
+            Self::TimedOut => 7,
+            Self::Configuration { exit_code } => exit_code,
+            // 128 + SIGINT, as shells count.
+            Self::Interrupted => 130,
+        }
+    }
+
+    const fn code(self) -> &'static str {
+        match self {
+            Self::Failed | Self::ReaderGone => "failed",
+            Self::Usage => "usage",
+            Self::Unreachable => "unreachable",
+            Self::Unauthorised => "unauthorised",
+            Self::NotFound => "not_found",
+            Self::Conflict => "conflict",
+            Self::TimedOut => "timed_out",
+            Self::Interrupted => "interrupted",
+            Self::Configuration { .. } => "configuration",
+        }
+    }
+}
+
+/// How a command ended that did what it was told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Done,
+    /// The job that was waited for failed.
+    JobFailed,
+    /// The job that was waited for was cancelled.
+    JobCancelled,
+}
+
+impl Ended {
+    /// The exit code that scripts rely on.
+    #[must_use]
+    pub const fn exit_code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::JobFailed => 10,
+            Self::JobCancelled => 11,
+        }
+    }
+}
+
+/// A reason to type something, and what to type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Hint {
+    label: String,
+    command: String,
+}
+
+/// A command that did not do what it was told.
+#[derive(Debug)]
+pub struct CliError {
+    pub kind: ErrorKind,
+    /// What happened and why, in lower case, without a full stop.
+    pub message: String,
+    /// Further lines that belong to the message.
+    details: Vec<String>,
+    hints: Vec<Hint>,
+    problem: Option<Box<Problem>>,
+}
+
+impl CliError {
+    #[must_use]
+    pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {
+        Self { kind, message: message.into(), details: Vec::new(), hints: Vec::new(), problem: None }
+    }
+
+    pub(super) fn usage(message: impl Into<String>) -> Self {
+        Self::new(ErrorKind::Usage, message)
+    }
+
+    /// Adds what to type next.
+    #[must_use]
+    pub fn hint(mut self, label: &str, command: impl Into<String>) -> Self {
+        self.hints.push(Hint { label: label.to_owned(), command: command.into() });
+        self
+    }
+
+    /// The same words with another exit code, where a verb knows better what a status means.
+    pub(super) fn of_kind(self, kind: ErrorKind) -> Self {
+        Self { kind, ..self }
+    }
+
+    /// As [`Self::hint`], unless something to type is there already.
+    pub(super) fn hint_if_none(self, label: &str, command: impl Into<String>) -> Self {
+        if self.hints.is_empty() { self.hint(label, command) } else { self }
+    }
+
+    /// What became of standard output.
+    pub(super) fn output(error: &io::Error) -> Self {
+        if error.kind() == io::ErrorKind::BrokenPipe {
+            return Self::new(ErrorKind::ReaderGone, "the reader went away");
+        }
+        Self::new(ErrorKind::Failed, format!("cannot write to standard output: {error}"))
+    }
+
+    /// A file that was named on the command line.
+    pub(super) fn file(path: &std::path::Path, error: &io::Error) -> Self {
+        Self::new(ErrorKind::Usage, format!("cannot read {}: {error}", path.display()))
+            .hint("look", format!("ls -l {}", path.display()))
+    }
+
+    /// The message, its details, and what to type next, one per line.
+    pub(super) fn to_text(&self) -> String {
+        let mut text = self.message.clone();
+        for detail in &self.details {
+            text.push_str("\n  ");
+            text.push_str(detail);
+        }
+        let width = self.hints.iter().map(|hint| hint.label.chars().count()).max().unwrap_or(0) + 1;
+        for Hint { label, command } in &self.hints {
+            let label = format!("{label}:");
+            text.push_str(&format!("\n  {label:width$}  {command}"));
+        }
+        super::human::printable(&text)
+    }
+
+    /// The problem document of the server, or one of our own in its shape (`status` 0: no server spoke).
+    pub(super) fn to_problem(&self) -> Problem {
+        self.problem.as_deref().cloned().unwrap_or_else(|| {
+            let detail =
+                self.details.iter().fold(self.message.clone(), |text, line| format!("{text}; {line}"));
+            Problem::new(0, self.kind.code(), "The command failed", &detail)
+        })
+    }
+}
+
+impl From<ApiError> for CliError {
+    fn from(error: ApiError) -> Self {
+        let kind = kind_of(&error);
+        let mut cli_error = Self::new(kind, error.to_string());
+        if let Some(problem) = error.problem() {
+            cli_error.details =
+                problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+            if let Some(id) = problem.request_id.as_deref().filter(|_| problem.status >= 500) {
+                cli_error.details.push(format!("request {id}, as the server's log names it"));
+            }
+        }
+        if let ApiError::Busy { retry_after: Some(after), .. } = &error {
+            cli_error.details.push(format!("it asks to be tried again in {} s", after.as_secs().max(1)));
+        }
+        let cli_error = match &error {
+            ApiError::Unreachable { .. } => cli_error
+                .hint("start it", "offshoot serve")
+                .hint("or name another", "offshoot --url http://HOST:PORT ..."),
+            ApiError::BadAddress { .. } | ApiError::Unintelligible { .. } => {
+                cli_error.hint("name another", "offshoot --url http://127.0.0.1:3456 ...")
+            }
+            ApiError::Unauthorised(problem) if problem.status == 401 => cli_error
+                .hint("give the server's token", "export OFFSHOOT_TOKEN=...")
+                .hint("or see which is used", "offshoot config show --origin"),
+            ApiError::Unauthorised(_) => cli_error.hint("use a token that may", "export OFFSHOOT_TOKEN=..."),
+            ApiError::Conflict(problem) if problem.existing_id.is_some() => {
+                let id = problem.existing_id.as_deref().unwrap_or_default();
+                let noun = if id.starts_with(ClientId::PREFIX) { "client show" } else { "show" };
+                cli_error.hint("look at it", format!("offshoot {noun} {id}"))
+            }
+            ApiError::Conflict(problem) => problem.jobs.iter().take(3).fold(cli_error, |cli_error, job| {
+                cli_error.hint("look at it", format!("offshoot show {}", job.number))
+            }),
+            ApiError::TimedOut { .. } | ApiError::Busy { .. } | ApiError::Server(_) => {
+                cli_error.hint("see what it does", "offshoot queue status")
+            }
+            ApiError::NotFound(_) | ApiError::Invalid { .. } => cli_error,
+        };
+        Self { problem: error.problem().cloned().map(Box::new), ..cli_error }
+    }
+}
+
+fn kind_of(error: &ApiError) -> ErrorKind {
+    match error {
+        ApiError::Unreachable { .. } | ApiError::Unintelligible { .. } => ErrorKind::Unreachable,
+        ApiError::TimedOut { .. } => ErrorKind::TimedOut,
+        ApiError::BadAddress { .. } => ErrorKind::Usage,
+        ApiError::Unauthorised(_) => ErrorKind::Unauthorised,
+        ApiError::NotFound(_) => ErrorKind::NotFound,
+        ApiError::Conflict(_) => ErrorKind::Conflict,
+        ApiError::Invalid { problem } if problem.status == 422 => ErrorKind::Usage,
+        ApiError::Invalid { .. } | ApiError::Busy { .. } | ApiError::Server(_) => ErrorKind::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use insta::assert_snapshot;
+
+    use super::*;
+    use crate::wire::problem::{Fault, JobName};
+
+    fn refused(status: u16, code: &str, detail: &str) -> Problem {
+        Problem::new(status, code, "Title", detail)
+    }
+
+    #[test]
+    fn exit_codes_are_those_that_scripts_know() {
+        let table = [
+            (ErrorKind::ReaderGone, 0),
+            (ErrorKind::Failed, 1),
+            (ErrorKind::Usage, 2),
+            (ErrorKind::Unreachable, 3),
+            (ErrorKind::Unauthorised, 4),
+            (ErrorKind::NotFound, 5),
+            (ErrorKind::Conflict, 6),
+            (ErrorKind::TimedOut, 7),
+            (ErrorKind::Configuration { exit_code: 78 }, 78),
+            (ErrorKind::Interrupted, 130),
+        ];
+        for (kind, code) in table {
+            assert_eq!(kind.exit_code(), code, "{kind:?}");
+        }
+        let ended = [Ended::Done, Ended::JobFailed, Ended::JobCancelled].map(Ended::exit_code);
+        assert_eq!(ended, [0, 10, 11]);
+    }
+
+    #[test]
+    fn statuses_of_answers_become_exit_codes() {
+        for (status, code) in [
+            (400, 1),
+            (401, 4),
+            (403, 4),
+            (404, 5),
+            (409, 6),
+            (422, 2),
+            (429, 1),
+            (500, 1),
+            (502, 1),
+            (503, 1),
+        ] {
+            let error = CliError::from(ApiError::from_problem(refused(status, "code", "why"), None));
+            assert_eq!(error.kind.exit_code(), code, "{status}");
+            assert_eq!(error.to_problem().status, status);
+        }
+    }
+
+    #[test]
+    fn an_error_says_what_why_and_what_to_type() {
+        let away = ApiError::Unreachable {
+            url: "http://127.0.0.1:3456".to_owned(),
+            why: "connection refused".to_owned(),
+            maybe_done: false,
+        };
+        assert_snapshot!(CliError::from(away).to_text(), @r"
+        cannot reach offshoot at http://127.0.0.1:3456 (connection refused)
+          start it:         offshoot serve
+          or name another:  offshoot --url http://HOST:PORT ...
+        ");
+        let mut busy = refused(409, "branch_busy", "branch \"feature/x\" is in use by job #142");
+        busy.jobs = vec![JobName { id: "job-abcd".to_owned(), number: 142 }];
+        assert_snapshot!(CliError::from(ApiError::from_problem(busy, None)).to_text(), @r#"
+        branch "feature/x" is in use by job #142
+          look at it:  offshoot show 142
+        "#);
+        let mut invalid = refused(422, "invalid", "2 members are invalid");
+        invalid.errors = vec![
+            Fault::new("/branchName", "must not begin with \u{1b}[2J"),
+            Fault::new("/title", "is too long"),
+        ];
+        let error = CliError::from(ApiError::from_problem(invalid, None));
+        assert_snapshot!(error.hint("see the rules", "offshoot submit --help").to_text(), @r"
+        2 members are invalid
+          /branchName must not begin with  [2J
+          /title is too long
+          see the rules:  offshoot submit --help
+        ");
+    }
+
+    #[test]
+    fn a_failure_of_ours_has_the_shape_of_the_servers() {
+        let problem = CliError::usage("there is no prompt").to_problem();
+        assert_eq!((problem.code.as_str(), problem.status), ("usage", 0));
+        assert_eq!(
+            (problem.detail.as_str(), problem.error.as_str()),
+            ("there is no prompt", "there is no prompt")
+        );
+    }
+
+    #[test]
+    fn a_reader_that_went_away_is_no_failure() {
+        let gone = CliError::output(&io::ErrorKind::BrokenPipe.into());
+        assert_eq!((gone.kind, gone.kind.exit_code()), (ErrorKind::ReaderGone, 0));
+        assert_eq!(CliError::output(&io::ErrorKind::StorageFull.into()).kind.exit_code(), 1);
+    }
+}

@@ -1,0 +1,81 @@
+//! Starts the command.
+
+use std::fs::OpenOptions;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use nix::libc;
+use nix::sys::signal::Signal;
+
+use crate::process::spec::{CommandSpec, Stdin};
+use crate::process::{MARKER_VARIABLE, StepDir, system};
+
+/// Starts the command in a session of its own, bound to the life of this process, with pipes that do not block.
+pub(super) fn spawn(step: &StepDir, spec: &CommandSpec) -> io::Result<Child> {
+    let Some((program, arguments)) = spec.argv.split_first() else {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program"));
+    };
+    if !spec.working_dir.is_dir() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the working directory does not exist"));
+    }
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .envs(&spec.env)
+        .env("PWD", &spec.working_dir)
+        .env(MARKER_VARIABLE, step.name().as_str())
+        .current_dir(&spec.working_dir)
+        .stdin(open_stdin(&spec.stdin)?)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    bind_to_this_process(&mut command);
+    let child = command
+        .spawn()
+        .map_err(|error| io::Error::new(error.kind(), format!("cannot run the program: {error}")))?;
+    for end in [
+        child.stdout.as_ref().map(AsFd::as_fd),
+        child.stderr.as_ref().map(AsFd::as_fd),
+        child.stdin.as_ref().map(AsFd::as_fd),
+    ]
+    .into_iter()
+    .flatten()
+    {
+        fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    }
+    Ok(child)
+}
+
+fn open_stdin(stdin: &Stdin) -> io::Result<Stdio> {
+    let path = match stdin {
+        Stdin::Null => return Ok(Stdio::null()),
+        Stdin::Messages => return Ok(Stdio::piped()),
+        Stdin::File(path) => path,
+    };
+    // Not blocking on a fifo that somebody put there; for a plain file the flag means nothing.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "the input is not a plain file"));
+    }
+    Ok(file.into())
+}
+
+#[expect(unsafe_code, reason = "code between fork and exec is unsafe in every wrapper")]
+fn bind_to_this_process(command: &mut Command) {
+    let parent = nix::unistd::getpid();
+    // SAFETY: only signal, setsid, prctl and getppid are called, all async-signal-safe; nothing is allocated.
+    unsafe {
+        command.pre_exec(move || {
+            // Ignored signals are inherited: a server begun in the background of a shell ignores SIGQUIT.
+            for signal in Signal::iterator() {
+                libc::signal(signal as libc::c_int, libc::SIG_DFL);
+            }
+            nix::unistd::setsid()?;
+            system::die_with_parent(parent)
+        });
+    }
+}

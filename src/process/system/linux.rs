@@ -1,0 +1,131 @@
+//! Linux: everything from `/proc` (proc(5)), signals through pidfd (pidfd_open(2), kernel 5.3).
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+
+use nix::libc;
+use nix::sys::prctl;
+use nix::sys::signal::{Signal, kill};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::unistd::Pid;
+
+use super::Seen;
+
+/// Differs after every start of the machine.
+pub(in crate::process) fn boot_id() -> io::Result<String> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id")?.trim().to_owned())
+}
+
+/// All process ids of this pid namespace.
+pub(in crate::process) fn pids() -> Vec<i32> {
+    let Ok(entries) = std::fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect()
+}
+
+/// `None`: there is no such process.
+pub(in crate::process) fn look_at(pid: i32) -> Option<Seen> {
+    parse_stat(pid, &std::fs::read(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The name in parentheses may hold anything, also `)`, so fields count from the last one.
+fn parse_stat(pid: i32, stat: &[u8]) -> Option<Seen> {
+    let after_name = memchr::memrchr(b')', stat)? + 1;
+    let fields: Vec<&str> = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace().collect();
+    // The state is field 3 of the manual page, the parent 4, the start time 22.
+    Some(Seen {
+        pid,
+        parent: fields.get(1)?.parse().ok()?,
+        started: fields.get(19)?.parse().ok()?,
+        zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+    })
+}
+
+/// True when the initial environment of the process holds exactly this `NAME=value`.
+pub(in crate::process) fn has_marker(pid: i32, marker: &[u8]) -> bool {
+    let Ok(mut file) = File::open(format!("/proc/{pid}/environ")) else { return false };
+    // The kernel limits arguments and environment together to a quarter of the stack limit, usually 2 MiB.
+    let mut environ = Vec::new();
+    let _ = (&mut file).take(4 << 20).read_to_end(&mut environ);
+    environ.split(|byte| *byte == 0).any(|entry| entry == marker)
+}
+
+/// `None` also for processes of other users.
+pub(in crate::process) fn working_directory(pid: i32) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/{pid}/cwd")).ok()
+}
+
+/// Signals the process that has this pid and start time. The pidfd is taken first, so that the process that is
+/// looked at is the one that is signalled. False: no such process.
+pub(in crate::process) fn signal(pid: i32, started: u64, signal: Signal) -> bool {
+    let pidfd = pidfd_open(pid);
+    if look_at(pid).is_none_or(|seen| seen.started != started) {
+        return false;
+    }
+    match pidfd {
+        Ok(pidfd) => pidfd_send_signal(&pidfd, signal),
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => kill(Pid::from_raw(pid), signal).is_ok(),
+        Err(_) => false,
+    }
+}
+
+#[expect(unsafe_code, reason = "no wrapper for pidfd_open")]
+fn pidfd_open(pid: i32) -> io::Result<OwnedFd> {
+    // SAFETY: the call takes two integers and touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+    match i32::try_from(fd) {
+        // SAFETY: the kernel has just handed out this descriptor, nobody else owns it.
+        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
+#[expect(unsafe_code, reason = "no wrapper for pidfd_send_signal")]
+fn pidfd_send_signal(pidfd: &OwnedFd, signal: Signal) -> bool {
+    let no_info: *const libc::siginfo_t = std::ptr::null();
+    // SAFETY: the descriptor is open; a null pointer in place of the signal information is allowed.
+    unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as libc::c_int, no_info, 0) == 0
+    }
+}
+
+/// Orphans of the tree become children of this process instead of process 1.
+pub(in crate::process) fn become_subreaper() -> io::Result<()> {
+    Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// For the child between fork and exec: it is killed when the thread that started it ends.
+pub(in crate::process) fn die_with_parent(parent: Pid) -> io::Result<()> {
+    prctl::set_pdeathsig(Signal::SIGKILL)?;
+    // The parent may have ended before the line above.
+    if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+}
+
+/// Closes every descriptor but the standard three; fails without harm before kernel 5.9.
+#[expect(unsafe_code, reason = "no wrapper for close_range")]
+pub(in crate::process) fn close_inherited() {
+    // SAFETY: called once at the very start, when nothing in this process owns a descriptor above 2.
+    unsafe {
+        libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32);
+    }
+}
+
+/// The user at the other end of a local socket.
+pub(in crate::process) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
+    Ok(getsockopt(stream, PeerCredentials)?.uid())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_name_cannot_forge_fields() {
+        let stat = b"42 (a) Z 1 (b)) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2 3";
+        let seen = parse_stat(42, stat).unwrap();
+        assert_eq!(seen, Seen { pid: 42, parent: 7, started: 987_654, zombie: false });
+        assert!(parse_stat(42, b"42 (short) S 7").is_none());
+    }
+}

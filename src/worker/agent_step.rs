@@ -1,0 +1,317 @@
+//! Phase 2: the agent's step is found where an earlier server left it, or started.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+
+use super::AgentEntry;
+use super::attempt::{AgentWork, Line};
+use super::halt::{Halt, Step};
+use super::supervise::StepEnd;
+use crate::agent::registry::find_agent;
+use crate::agent::{Agent, AgentCommand, AgentError, AgentVerdict, Fault, Invocation, Session};
+use crate::domain::attempt::AttemptEnd;
+use crate::domain::job::{Effects, Usage};
+use crate::domain::reason::ReasonCode;
+use crate::domain::time::Timestamp;
+use crate::process::{
+    CommandSpec, Control, ExitCause, ExitRecord, ShimIdentity, Stdin, StepDir, StepName, StepState, Tail,
+    Tailed, end_lost_tree, inspect, survivors,
+};
+
+/// The one step of an attempt that is an agent's first turn.
+const STEP: &str = "agent-1";
+
+/// What a shim that was killed may leave is gone in milliseconds; a storm of 32,000 processes took 1.5 s.
+const LOST_TREE_MAX: Duration = Duration::from_secs(30);
+
+impl Line<'_> {
+    /// The agent of this very attempt, if it was ever released: it is watched, or its end is read. `None`: it has to
+    /// be prepared and started.
+    pub(super) async fn find_agent_work(&mut self) -> Step<Option<AgentWork>> {
+        self.bury_earlier_attempt().await?;
+        let step = self.step_dir(self.lease.attempt)?;
+        match inspect(&step)? {
+            StepState::NotStarted | StepState::NotReleased => return Ok(None),
+            StepState::Running(_) | StepState::Exited(_) => {}
+            StepState::Lost(_) => return Err(self.lost(&step).await),
+        }
+        let Some(worktree) = self.job.effects.worktree_path.clone().map(PathBuf::from) else {
+            return Err(Halt::internal("an agent ran without a worktree", "worktree_path is missing"));
+        };
+        self.say("the server came back and goes on with the agent that was started before").await?;
+        match self.watch(&step, &worktree).await? {
+            Some(work) => Ok(Some(work)),
+            // it left at its barrier: its server died before it said go
+            None => Ok(None),
+        }
+    }
+
+    /// Starts the agent in the prepared worktree and watches it to its end.
+    pub(super) async fn run_agent(&mut self, worktree: PathBuf) -> Step<AgentWork> {
+        let (entry, agent) = self.agent()?;
+        let session = self.tools.clock.random_uuid();
+        let command =
+            agent.command(&self.invocation(&entry, &worktree, session.clone())).map_err(refused_start)?;
+        let step = self.step_dir(self.lease.attempt)?;
+        let spec = self.command_spec(&entry, agent, &command, &step, &worktree);
+        self.write_prompt(&step, &command.stdin).await?;
+        self.tools.store.begin_step(self.lease, STEP).await?;
+        let launched = self.tools.launcher.launch(&step, &spec).await?;
+        let identity = identity_text(launched.identity());
+        let pid = i64::from(launched.identity().pid);
+        self.tools.store.record_shim(self.lease, STEP, identity, pid).await?;
+        self.effects(Effects { session_id: Some(session), ..Effects::default() }).await?;
+        self.check_signals()?;
+        launched.release().await?;
+        tracing::info!(pid, agent = agent.kind().as_str(), "agent started");
+        match self.watch(&step, &worktree).await? {
+            Some(work) => Ok(work),
+            None => Err(Halt::fault(ReasonCode::Interrupted, "Its supervisor was killed before it began.")),
+        }
+    }
+
+    /// Follows the step to its end and judges it; `None` when it was never released.
+    async fn watch(&mut self, step: &StepDir, worktree: &Path) -> Step<Option<AgentWork>> {
+        let (_, agent) = self.agent()?;
+        let (record, verdict) = match self.supervise(step, agent, STEP).await? {
+            StepEnd::NotReleased => return Ok(None),
+            StepEnd::Lost => return Err(self.lost(step).await),
+            StepEnd::Idle { verdict } => {
+                self.account(&verdict).await?;
+                return Err(Halt::fault(ReasonCode::IdleTimeout, ""));
+            }
+            StepEnd::Exited { record, verdict } => {
+                self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
+                self.account(&verdict).await?;
+                (record, verdict)
+            }
+        };
+        self.check_exit(&record)?;
+        Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict }))
+    }
+
+    /// Ends that are not the agent's own doing.
+    fn check_exit(&self, record: &ExitRecord) -> Step<()> {
+        match record.cause {
+            ExitCause::Exited => Ok(()),
+            ExitCause::Cancelled if self.signals.cancel.is_cancelled() => {
+                Err(Halt::Ended(AttemptEnd::Cancelled))
+            }
+            ExitCause::Cancelled => {
+                Err(Halt::fault(ReasonCode::Interrupted, "It was cancelled from outside."))
+            }
+            ExitCause::Stopped => Err(Halt::fault(ReasonCode::Stopped, "")),
+            ExitCause::WallLimit => {
+                let limit = format!("The limit is {} s.", self.options.timeout_seconds);
+                Err(Halt::fault(ReasonCode::Timeout, &limit))
+            }
+            ExitCause::OutputLimit => Err(Halt::fault(ReasonCode::OutputLimit, "")),
+            ExitCause::SpawnFailed => {
+                let text = record.text.clone().unwrap_or_default();
+                Err(Halt::unspent(ReasonCode::AgentMissing, &text))
+            }
+        }
+    }
+
+    async fn account(&mut self, verdict: &AgentVerdict) -> Step<()> {
+        let used = &verdict.usage;
+        let usage = Usage {
+            input_tokens: used.input_tokens,
+            output_tokens: used.output_tokens,
+            cache_read_tokens: used.cache_read_tokens,
+            cache_write_tokens: used.cache_write_tokens,
+            cost_micro_usd: used.cost_usd_micros,
+            turns: u64::from(used.turns),
+            duration_ms: used.duration_ms,
+        };
+        self.tools.store.record_usage(self.lease, usage).await?;
+        self.job.usage = usage;
+        if let Some(session) = &verdict.session_id {
+            self.effects(Effects { session_id: Some(session.clone()), ..Effects::default() }).await?;
+        }
+        Ok(())
+    }
+
+    /// What the agent's own verdict means for the job.
+    pub(super) fn agent_halt(&self, fault: Fault, message: &str) -> Halt {
+        let code = ReasonCode::parse(fault.code()).unwrap_or(ReasonCode::Crashed);
+        let until = match fault {
+            Fault::UsageLimit { resets_at } => {
+                resets_at.map(|at| Timestamp::from_ms(at.saturating_mul(1_000)))
+            }
+            _ => None,
+        };
+        Halt::fault_until(code, message, until)
+    }
+
+    /// The shim died without a record: what it left is killed before anything else happens in the worktree.
+    async fn lost(&self, step: &StepDir) -> Halt {
+        self.tools.launcher.stop_scope(step).await;
+        let worktree = self.job.effects.worktree_path.as_deref().map_or_else(|| step.dir(), Path::new);
+        match end_lost_tree(step, worktree, LOST_TREE_MAX).await {
+            Ok(left) if left.is_empty() => Halt::fault(
+                ReasonCode::Interrupted,
+                "Its supervisor was killed, or the machine was restarted.",
+            ),
+            Ok(left) => Halt::internal("processes of a lost agent cannot be killed", format!("{left:?}")),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// No attempt begins before the one before it is proven dead.
+    async fn bury_earlier_attempt(&self) -> Step<()> {
+        let Some(earlier) = self.lease.attempt.checked_sub(1).filter(|number| *number > 0) else {
+            return Ok(());
+        };
+        let step = self.step_dir(earlier)?;
+        match inspect(&step)? {
+            StepState::NotStarted | StepState::NotReleased => return Ok(()),
+            StepState::Running(_) => {
+                Control::new(&step).stop()?;
+                let mut tail = Tail::open(&step, Default::default());
+                while !matches!(tail.next().await?, Some(Tailed::Ended(_)) | None) {}
+            }
+            StepState::Exited(_) | StepState::Lost(_) => {}
+        }
+        if survivors(&step).is_empty() {
+            return Ok(());
+        }
+        match self.lost(&step).await {
+            Halt::Ended(AttemptEnd::Faulted { reason, .. }) if reason.code == ReasonCode::Interrupted => {
+                Ok(())
+            }
+            other => Err(other),
+        }
+    }
+
+    fn step_dir(&self, attempt: u32) -> Step<StepDir> {
+        let number = u64::try_from(self.lease.job.0).unwrap_or(0);
+        let name = StepName::new(self.tools.store.instance(), number, attempt, STEP)?;
+        let dir = self.tools.store.logs().step_dir(self.lease.job, attempt, STEP);
+        Ok(StepDir::new(dir, &self.tools.settings.run_dir, name)?)
+    }
+
+    fn agent(&self) -> Step<(AgentEntry, &'static dyn Agent)> {
+        let name = &self.options.agent;
+        let Some(entry) = self.tools.settings.agents.get(name).cloned() else {
+            return Err(Halt::unspent(ReasonCode::AgentMissing, &format!("There is no agent \"{name}\".")));
+        };
+        match find_agent(entry.kind) {
+            Some(agent) => Ok((entry, agent)),
+            None => {
+                let text = format!("Agents of the kind \"{}\" are not supported yet.", entry.kind.as_str());
+                Err(Halt::unspent(ReasonCode::AgentMissing, &text))
+            }
+        }
+    }
+
+    fn invocation(&self, entry: &AgentEntry, worktree: &Path, session: String) -> Invocation {
+        let options = &self.options;
+        Invocation {
+            program: entry.command.clone(),
+            prompt: self.job.request.prompt.clone(),
+            working_dir: worktree.to_owned(),
+            model: options.model.clone(),
+            effort: options.effort.map(|effort| effort.as_str().to_owned()),
+            permission_mode: Some(options.permission_mode.as_str().to_owned()),
+            allowed_tools: options.allowed_tools.clone(),
+            disallowed_tools: options.disallowed_tools.clone(),
+            max_turns: options.max_turns,
+            max_budget_usd_micros: options.max_budget_usd_micros,
+            append_system_prompt: Some(options.append_system_prompt.clone()),
+            session: Session::New { id: session },
+            sandboxed: false,
+            as_root: self.tools.settings.as_root,
+        }
+    }
+
+    fn command_spec(
+        &self,
+        entry: &AgentEntry,
+        agent: &dyn Agent,
+        command: &AgentCommand,
+        step: &StepDir,
+        worktree: &Path,
+    ) -> CommandSpec {
+        CommandSpec {
+            argv: command.argv.clone(),
+            working_dir: worktree.to_owned(),
+            env: self.environment(entry, agent, command),
+            stdin: Stdin::File(step.prompt()),
+            wall_limit: Duration::from_secs(self.options.timeout_seconds),
+            output_bytes_max: self.tools.settings.step_output_bytes_max,
+            output_bytes_end: None,
+            stop_grace: self.tools.settings.stop_grace,
+        }
+    }
+
+    /// Weakest first: what its kind and the owner let through, who it commits as, what the owner sets, what it needs.
+    fn environment(
+        &self,
+        entry: &AgentEntry,
+        agent: &dyn Agent,
+        command: &AgentCommand,
+    ) -> BTreeMap<String, String> {
+        let names: BTreeSet<String> = agent
+            .environment_names()
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(entry.env.iter().cloned())
+            .chain(self.options.env.iter().cloned())
+            .collect();
+        let mut env = self.tools.passed_on(&names);
+        let author = &self.tools.settings.author;
+        for (name, value) in [
+            ("GIT_AUTHOR_NAME", &author.name),
+            ("GIT_AUTHOR_EMAIL", &author.email),
+            ("GIT_COMMITTER_NAME", &author.name),
+            ("GIT_COMMITTER_EMAIL", &author.email),
+        ] {
+            env.insert(name.to_owned(), value.clone());
+        }
+        for (name, value) in &entry.set_env {
+            env.insert(name.clone(), value.expose_secret().to_owned());
+        }
+        env.extend(command.env.iter().cloned());
+        // PWD is the supervisor's to set
+        env.remove("PWD");
+        env
+    }
+
+    /// The prompt becomes the agent's standard input as a file: never an argument, never a pipe that could block.
+    async fn write_prompt(&self, step: &StepDir, prompt: &str) -> Step<()> {
+        let (dir, file, prompt) = (step.dir().to_owned(), step.prompt(), prompt.to_owned());
+        let written = tokio::task::spawn_blocking(move || {
+            use std::io::Write as _;
+            use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            let mut file =
+                std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
+            file.write_all(prompt.as_bytes())
+        });
+        match written.await {
+            Ok(Ok(())) => Ok(()),
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                Err(Halt::fault(ReasonCode::DiskFull, ""))
+            }
+            Ok(Err(error)) => Err(Halt::internal("the prompt cannot be written", error)),
+            Err(error) => Err(Halt::internal("the prompt cannot be written", error)),
+        }
+    }
+}
+
+/// The identity as the store keeps it.
+fn identity_text(identity: &ShimIdentity) -> String {
+    serde_json::to_string(identity).unwrap_or_default()
+}
+
+/// A start that the agent is known to refuse.
+fn refused_start(error: AgentError) -> Halt {
+    match error {
+        AgentError::BypassAsRoot => Halt::fault(ReasonCode::PermissionDenied, &error.to_string()),
+        other => Halt::internal("the agent's command cannot be built", other),
+    }
+}

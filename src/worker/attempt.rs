@@ -1,0 +1,237 @@
+//! The line itself: which phase comes next, and where a line that was left is entered again.
+
+use std::path::PathBuf;
+
+use tracing::Instrument as _;
+
+use super::halt::{Halt, Step};
+use super::{Signals, Tools, Worker};
+use crate::agent::AgentVerdict;
+use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
+use crate::domain::client::Client;
+use crate::domain::delivery::RenderedCallback;
+use crate::domain::id::{DeliveryId, EventId, RANDOM_LENGTH};
+use crate::domain::job::{Effects, Job, JobView, Outcome, Phase, Start};
+use crate::domain::options::{EffectiveOptions, Publish, RunOptions};
+use crate::domain::time::Timestamp;
+use crate::git::CommitId;
+use crate::wire::callback::render_callback;
+
+/// One walk along the line. What is written here is also in the store.
+pub(super) struct Line<'a> {
+    pub(super) tools: &'a Tools,
+    pub(super) signals: &'a Signals,
+    pub(super) lease: Lease,
+    pub(super) job: Job,
+    pub(super) client: Client,
+    pub(super) options: EffectiveOptions,
+}
+
+impl Worker {
+    /// Walks the line from where the job is. Returns when the attempt has ended, or when this server may not or need
+    /// not go on with it; every outcome is in the store by then.
+    pub async fn run(&self, assignment: Assignment, signals: Signals) {
+        let number = assignment.lease.job.0;
+        let span = tracing::info_span!("attempt", job.id = %assignment.job.id, job.number = number,
+            attempt = assignment.lease.attempt);
+        Box::pin(self.walk(assignment, signals)).instrument(span).await;
+    }
+
+    async fn walk(&self, assignment: Assignment, signals: Signals) {
+        let tools = &*self.0;
+        if assignment.job.cancel_requested_at.is_some() {
+            signals.cancel.cancel();
+        }
+        tracing::info!(adopted = assignment.adopted, "attempt started");
+        let (lease, job_id) = (assignment.lease, assignment.job.id.clone());
+        let end = match Line::begin(tools, &signals, assignment).await {
+            Ok(mut line) => {
+                let walked = line.walk().await;
+                line.end(walked).await
+            }
+            Err(halt) => Err(halt),
+        };
+        match end {
+            Ok(end) | Err(Halt::Ended(end)) => tools.finish(lease, end).await,
+            Err(Halt::Shutdown) => tracing::info!("left to the next server"),
+            Err(Halt::LeaseLost) => tracing::warn!(job.id = %job_id, "lease lost: somebody else has the job"),
+            Err(Halt::Store(error)) => tracing::error!(%error, "the store does not answer"),
+        }
+    }
+}
+
+impl Tools {
+    async fn finish(&self, lease: Lease, end: AttemptEnd) {
+        let clock = self.clock.clone();
+        let render = move |view: &JobView| render(&clock, view);
+        match self.store.finish(lease, end, render).await {
+            Ok(view) => {
+                let job = &view.job;
+                let reason = job.reason.as_ref().map_or("", |reason| reason.code.as_str());
+                let outcome = job.outcome.map_or("", Outcome::as_str);
+                tracing::info!(status = %job.status, outcome, reason, "attempt ended");
+            }
+            Err(error) => tracing::error!(%error, "the end of the attempt could not be stored"),
+        }
+    }
+}
+
+/// The callback's bytes, with fresh ids.
+fn render(clock: &crate::clock::Clock, view: &JobView) -> Option<RenderedCallback> {
+    let event = EventId::from_random(&clock.random_text(RANDOM_LENGTH));
+    let delivery = DeliveryId::from_random(&clock.random_text(RANDOM_LENGTH));
+    render_callback(view, event, delivery, Timestamp::from_ms(clock.now_ms()))
+}
+
+/// Where the line goes after the agent: to the commit, or nowhere.
+pub(super) struct AgentWork {
+    pub(super) worktree: PathBuf,
+    pub(super) verdict: AgentVerdict,
+}
+
+impl<'a> Line<'a> {
+    async fn begin(tools: &'a Tools, signals: &'a Signals, assignment: Assignment) -> Step<Self> {
+        let client = tools.store.get_client(&assignment.job.client_id).await?;
+        let layers = [&assignment.job.request.options, &client.options, &tools.settings.defaults];
+        let options = EffectiveOptions::resolve(RunOptions::merge(&layers), false);
+        tools.store.record_options(assignment.lease, &RunOptions::from(options.clone()), "none").await?;
+        Ok(Self { tools, signals, lease: assignment.lease, job: assignment.job, client, options })
+    }
+
+    /// From the first step that is not done yet to the last.
+    async fn walk(&mut self) -> Step<Outcome> {
+        self.check_signals()?;
+        let base = match (&self.job.start, &self.job.effects.base_sha, &self.job.effects.head_sha) {
+            // the commit is there: nothing before it is ever repeated
+            (_, Some(base), Some(_)) => base.clone(),
+            (Start::Publish { base_sha, head_sha }, ..) => {
+                let (base, head) = (base_sha.clone(), head_sha.clone());
+                self.take_over_commit(&base, &head).await?;
+                base
+            }
+            (Start::Agent, ..) => {
+                let work = self.agent_work().await?;
+                match self.commit(work).await? {
+                    Some(base) => base,
+                    None => return Ok(Outcome::NoChanges),
+                }
+            }
+        };
+        self.check_signals()?;
+        self.publish(&base).await
+    }
+
+    /// Prepares and runs the agent, or finds the one that runs or ran already.
+    async fn agent_work(&mut self) -> Step<AgentWork> {
+        if let Some(work) = self.find_agent_work().await? {
+            return Ok(work);
+        }
+        self.phase(Phase::Preparing).await?;
+        let (cancel, shutdown) = (self.signals.cancel.clone(), self.signals.shutdown.clone());
+        let worktree = tokio::select! {
+            prepared = self.prepare() => prepared?,
+            () = cancel.cancelled() => return Err(Halt::Ended(AttemptEnd::Cancelled)),
+            // nothing is lost: the next server prepares anew
+            () = shutdown.cancelled() => return Err(Halt::Shutdown),
+        };
+        self.check_signals()?;
+        self.phase(Phase::Agent).await?;
+        self.run_agent(worktree).await
+    }
+
+    /// A retry that only publishes takes the commit and its numbers from the job that made it.
+    async fn take_over_commit(&mut self, base: &str, head: &str) -> Step<()> {
+        let original = match &self.job.chain.original {
+            Some(original) => {
+                let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+                chain.into_iter().find(|job| job.id == *original)
+            }
+            None => None,
+        };
+        let numbers = original.map(|job| job.effects).unwrap_or_default();
+        self.effects(Effects {
+            base_sha: Some(base.to_owned()),
+            head_sha: Some(head.to_owned()),
+            files_changed: numbers.files_changed,
+            insertions: numbers.insertions,
+            deletions: numbers.deletions,
+            session_id: numbers.session_id,
+            ..Effects::default()
+        })
+        .await
+    }
+
+    /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.
+    async fn end(&mut self, walked: Step<Outcome>) -> Step<AttemptEnd> {
+        match walked {
+            Ok(Outcome::DryRun) => {
+                self.clean_up(true).await?;
+                Ok(AttemptEnd::Completed { outcome: Outcome::DryRun })
+            }
+            Ok(outcome) => {
+                self.clean_up(false).await?;
+                Ok(AttemptEnd::Completed { outcome })
+            }
+            Err(Halt::Ended(end)) => {
+                self.pause_tampered(&end).await?;
+                if self.ends_the_job(&end).await? {
+                    self.clean_up(true).await?;
+                }
+                Ok(end)
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    pub(super) fn check_signals(&self) -> Step<()> {
+        if self.signals.cancel.is_cancelled() {
+            return Err(Halt::Ended(AttemptEnd::Cancelled));
+        }
+        if self.signals.shutdown.is_cancelled() {
+            return Err(Halt::Shutdown);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn phase(&mut self, phase: Phase) -> Step<()> {
+        if self.job.phase != phase {
+            self.tools.store.reach_phase(self.lease, phase).await?;
+            self.job.phase = phase;
+            tracing::info!(%phase, "phase");
+        }
+        Ok(())
+    }
+
+    /// Stores effects and keeps the own copy of the job in step.
+    pub(super) async fn effects(&mut self, new: Effects) -> Step<()> {
+        self.tools.store.record_effects(self.lease, new.clone()).await?;
+        let known = &mut self.job.effects;
+        macro_rules! take {
+            ($($field:ident),+) => { $(if new.$field.is_some() { known.$field = new.$field; })+ };
+        }
+        take!(worktree_path, base_sha, branch_tip, head_sha, pushed_sha, pr_url, pr_number);
+        take!(files_changed, insertions, deletions, session_id, pid, exit_code);
+        Ok(())
+    }
+
+    pub(super) async fn say(&self, text: &str) -> Step<()> {
+        Ok(self.tools.store.add_system_message(self.lease, text).await?)
+    }
+
+    pub(super) async fn warn(&self, text: &str) -> Step<()> {
+        self.tools.store.add_warning(self.lease, text).await?;
+        self.say(text).await
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.tools.clock.now_ms())
+    }
+
+    pub(super) fn commit_id(text: &str) -> Step<CommitId> {
+        text.parse().map_err(|error| Halt::internal("a stored commit id is invalid", error))
+    }
+
+    pub(super) fn is_dry_run(&self) -> bool {
+        self.options.publish == Publish::None
+    }
+}

@@ -1,0 +1,154 @@
+//! What happens to a worktree when its job is over: snapshot where the work is nowhere else, then away with it.
+
+use std::path::{Path, PathBuf};
+
+use super::Worker;
+use super::attempt::Line;
+use super::halt::Step;
+use crate::domain::attempt::AttemptEnd;
+use crate::domain::id::{JobId, JobRef};
+use crate::domain::job::{Job, Status};
+use crate::domain::lifecycle::{Cause, Situation, transition};
+use crate::domain::reason::ReasonCode;
+use crate::git::{CommitId, GitError, Repository, SnapshotSpec, sweep_trash};
+use crate::store::StoreError;
+
+impl Line<'_> {
+    /// Takes the worktree away. With `keep` its files are snapshotted first; if that fails the worktree stays. The
+    /// result's commit is kept in any case: its diff is shown, and a retry may publish it.
+    pub(super) async fn clean_up(&mut self, keep: bool) -> Step<()> {
+        if let Some(head) = self.job.effects.head_sha.clone() {
+            let name = format!("refs/offshoot/{}/head", self.job.id);
+            self.tools.repository(&self.client)?.keep(&name, &Self::commit_id(&head)?).await?;
+        }
+        if self.options.keep_worktree == Some(true) {
+            return Ok(());
+        }
+        let path = self.tools.worktree_path(&self.client, &self.job.chain.root);
+        if tokio::fs::symlink_metadata(&path).await.is_err() {
+            return Ok(());
+        }
+        let repository = self.tools.repository(&self.client)?;
+        if keep && let Some(base) = self.job.effects.base_sha.clone() {
+            let base = Self::commit_id(&base)?;
+            if let Err(error) = self.snapshot(&repository, &path, &base, "end").await {
+                tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
+                return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
+            }
+        }
+        if let Err(error) = repository.remove_worktree(&path).await {
+            tracing::warn!(%error, "the worktree could not be removed; it is swept later");
+            return Ok(());
+        }
+        // an old `feat` would stand in the way of a new `feat/y`
+        let branch = format!("refs/heads/{}", self.job.request.branch);
+        if let Err(error) = repository.delete_ref(&branch).await {
+            tracing::debug!(%error, "the local branch stays");
+        }
+        Ok(())
+    }
+
+    /// Keeps the worktree's files as `refs/offshoot/<job>/<attempt>-<when>` in the clone.
+    pub(super) async fn snapshot(
+        &self,
+        repository: &Repository,
+        path: &Path,
+        base: &CommitId,
+        when: &str,
+    ) -> Result<(), GitError> {
+        let name = format!("refs/offshoot/{}/{}-{when}", self.job.id, self.lease.attempt);
+        let spec = SnapshotSpec {
+            name,
+            taken_at: self.now().as_ms() / 1_000,
+            exclude: Vec::new(),
+            file_bytes_max: self.tools.settings.file_bytes_max,
+        };
+        let taken = repository.snapshot(path, base, spec).await?;
+        tracing::info!(snapshot = %taken.name, commit = %taken.commit, "worktree snapshotted");
+        Ok(())
+    }
+
+    /// Whether the job is over after this end, or only this attempt: then the worktree waits for the next one.
+    pub(super) async fn ends_the_job(&self, end: &AttemptEnd) -> Step<bool> {
+        let job = self.tools.store.get_job(&JobRef::Number(self.lease.job)).await?.job;
+        let at = Situation {
+            status: Status::Running,
+            phase: job.phase,
+            attempts_counted: job.attempts_counted,
+            attempts_max: self.options.max_attempts,
+            backoff_tries: job.backoff_tries,
+            cancel_requested: job.cancel_requested_at.is_some(),
+        };
+        let decided = transition(self.now(), &at, Cause::AttemptEnded(end.clone()));
+        Ok(decided.is_ok_and(|decided| decided.ends_job()))
+    }
+
+    /// Somebody changed the clone: nothing of this client starts before a person has looked.
+    pub(super) async fn pause_tampered(&self, end: &AttemptEnd) -> Step<()> {
+        if let AttemptEnd::Faulted { reason, .. } = end
+            && reason.code == ReasonCode::RepoTampered
+        {
+            self.tools.store.pause_client(&self.client.id, &reason.message).await?;
+        }
+        Ok(())
+    }
+}
+
+/// Takes away what an ended job has left: worktrees of chains without a live job, snapshotted before, and the trash of
+/// interrupted removals. Meant for start, when the live jobs are known and nothing new has begun.
+///
+/// # Errors
+/// What the store said; a worktree that cannot be handled is logged and stays.
+pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
+    let tools = &*worker.0;
+    if let Err(error) = sweep_trash(&tools.settings.worktrees_dir).await {
+        tracing::warn!(%error, "the trash could not be swept");
+    }
+    for (path, root) in worktrees_below(&tools.settings.worktrees_dir) {
+        let chain = tools.store.chain_of(&root).await?;
+        let Some(last) = chain.last() else { continue };
+        if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
+            continue;
+        }
+        if let Err(error) = sweep_one(worker, &path, last).await {
+            tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
+        }
+    }
+    Ok(())
+}
+
+async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitError> {
+    let tools = &*worker.0;
+    let Ok(client) = tools.store.get_client(&last.client_id).await else { return Ok(()) };
+    let repository = tools.repository(&client)?;
+    if let Some(base) = last.effects.base_sha.as_deref().and_then(|base| base.parse().ok()) {
+        let spec = SnapshotSpec {
+            name: format!("refs/offshoot/{}/{}-swept", last.id, last.attempt),
+            taken_at: tools.clock.now_ms() / 1_000,
+            exclude: Vec::new(),
+            file_bytes_max: tools.settings.file_bytes_max,
+        };
+        match repository.snapshot(path, &base, spec).await {
+            Ok(_) | Err(GitError::WorktreeBroken(_)) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    repository.remove_worktree(path).await?;
+    tracing::info!(job.id = %last.id, "an old worktree was swept");
+    Ok(())
+}
+
+/// `<dir>/<org>/<repo>/<root job id>`, nothing else.
+fn worktrees_below(dir: &Path) -> Vec<(PathBuf, JobId)> {
+    let children = |dir: &Path| -> Vec<PathBuf> {
+        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+        entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
+    };
+    let trees = children(dir).into_iter().flat_map(|org| children(&org)).flat_map(|repo| children(&repo));
+    trees
+        .filter_map(|path| {
+            let root = JobId::parse(path.file_name()?.to_str()?).ok()?;
+            Some((path, root))
+        })
+        .collect()
+}

@@ -1,0 +1,67 @@
+//! Phase 4: what the agent left becomes one commit, or nothing.
+
+use super::attempt::{AgentWork, Line};
+use super::halt::{Halt, Step};
+use super::text;
+use crate::agent::AgentOutcome;
+use crate::domain::job::{Effects, Phase};
+use crate::domain::reason::ReasonCode;
+use crate::git::{Collected, CommitSpec};
+
+impl Line<'_> {
+    /// Judges the agent's run, commits what is there, and gives the commit it began at; `None` when nothing changed.
+    pub(super) async fn commit(&mut self, work: AgentWork) -> Step<Option<String>> {
+        if let AgentOutcome::Failed { fault, message } = &work.verdict.outcome {
+            return Err(self.agent_halt(*fault, message));
+        }
+        self.check_signals()?;
+        self.phase(Phase::Committing).await?;
+        let Some(base) = self.job.effects.base_sha.clone() else {
+            return Err(Halt::internal("an agent ran without a base", "base_sha is missing"));
+        };
+        let collected = self.collect(&work, &base).await?;
+        for note in &collected.notes {
+            self.warn(&format!("{}: {}", note.path, note.text)).await?;
+        }
+        if !collected.changed {
+            return match work.verdict.denials.first() {
+                Some(denial) => {
+                    let detail = format!(
+                        "Denied were {} uses, the first of {}.",
+                        work.verdict.denials.len(),
+                        denial.tool
+                    );
+                    Err(Halt::fault(ReasonCode::PermissionDenied, &detail))
+                }
+                None => {
+                    self.effects(Effects { files_changed: Some(0), ..Effects::default() }).await?;
+                    Ok(None)
+                }
+            };
+        }
+        let count = |number: u64| Some(i64::try_from(number).unwrap_or(i64::MAX));
+        self.effects(Effects {
+            head_sha: Some(collected.head.as_str().to_owned()),
+            files_changed: count(collected.files_changed),
+            insertions: count(collected.insertions),
+            deletions: count(collected.deletions),
+            ..Effects::default()
+        })
+        .await?;
+        self.say(&format!("committed {}", &collected.head.as_str()[..12])).await?;
+        Ok(Some(base))
+    }
+
+    async fn collect(&self, work: &AgentWork, base: &str) -> Step<Collected> {
+        let spec = CommitSpec {
+            message: text::commit_message(&self.job),
+            author: self.tools.settings.author.clone(),
+            // of the attempt, not of now: repeated after a crash the commit is the same
+            committed_at: self.job.started_at.unwrap_or(self.job.created_at).as_ms() / 1_000,
+            exclude: Vec::new(),
+            file_bytes_max: self.tools.settings.file_bytes_max,
+        };
+        let repository = self.tools.repository(&self.client)?;
+        Ok(repository.collect(&work.worktree, &Self::commit_id(base)?, spec).await?)
+    }
+}

@@ -1,0 +1,111 @@
+//! The ways off the line, and what each foreign error means for a job.
+
+use std::time::Duration;
+
+use crate::domain::attempt::AttemptEnd;
+use crate::domain::reason::{Reason, ReasonCode};
+use crate::domain::time::Timestamp;
+use crate::forge::{ForgeError, Refusal};
+use crate::git::{GitError, RemoteFailure};
+use crate::process::ProcessError;
+use crate::store::StoreError;
+
+/// Why the line is left.
+#[derive(Debug)]
+pub(super) enum Halt {
+    /// The attempt is over, and this is how.
+    Ended(AttemptEnd),
+    /// The server is leaving; the next one goes on with this very attempt.
+    Shutdown,
+    /// Somebody else has the job.
+    LeaseLost,
+    /// The store does not answer any more: nothing can be decided, the next start finds out.
+    Store(StoreError),
+}
+
+pub(super) type Step<T> = Result<T, Halt>;
+
+impl Halt {
+    pub(super) fn fault(code: ReasonCode, detail: &str) -> Self {
+        Self::Ended(AttemptEnd::Faulted { reason: Reason::new(code, detail), until: None, spent: true })
+    }
+
+    pub(super) fn fault_until(code: ReasonCode, detail: &str, until: Option<Timestamp>) -> Self {
+        Self::Ended(AttemptEnd::Faulted { reason: Reason::new(code, detail), until, spent: true })
+    }
+
+    /// A fault before anything was spent: it is not counted.
+    pub(super) fn unspent(code: ReasonCode, detail: &str) -> Self {
+        Self::Ended(AttemptEnd::Faulted { reason: Reason::new(code, detail), until: None, spent: false })
+    }
+
+    /// A bug of ours: the log has the details, the job says that there are some.
+    pub(super) fn internal(what: &str, error: impl std::fmt::Display) -> Self {
+        tracing::error!(%error, "{what}");
+        Self::fault(ReasonCode::Internal, what)
+    }
+
+    pub(super) fn rate_limited(detail: &str, now: Timestamp, retry_after: Duration) -> Self {
+        Self::fault_until(ReasonCode::ForgeRateLimited, detail, Some(now + retry_after))
+    }
+}
+
+impl From<StoreError> for Halt {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::LeaseLost(_) => Self::LeaseLost,
+            StoreError::DiskFull => Self::fault(ReasonCode::DiskFull, ""),
+            other => Self::Store(other),
+        }
+    }
+}
+
+impl From<GitError> for Halt {
+    fn from(error: GitError) -> Self {
+        let text = error.to_string();
+        let code = match &error {
+            GitError::Remote(RemoteFailure::NotFound) => return Self::fault(ReasonCode::RepoNotFound, ""),
+            GitError::Remote(RemoteFailure::AuthFailed) => return Self::fault(ReasonCode::ForgeAuth, ""),
+            GitError::Remote(RemoteFailure::Unavailable { text }) => {
+                return Self::fault(ReasonCode::RemoteUnavailable, text);
+            }
+            GitError::Remote(RemoteFailure::Other { text }) => {
+                return Self::fault(ReasonCode::CloneFailed, text);
+            }
+            GitError::Deadline { .. } => ReasonCode::RemoteUnavailable,
+            GitError::Tampered { .. } => ReasonCode::RepoTampered,
+            GitError::HistoryRewritten { .. } => ReasonCode::HistoryRewritten,
+            GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
+            GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
+            GitError::FileTooLarge { .. } => ReasonCode::PushRejected,
+            GitError::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
+                return Self::fault(ReasonCode::DiskFull, "");
+            }
+            _ => return Self::internal("a git step failed", text),
+        };
+        Self::fault(code, &text)
+    }
+}
+
+impl From<ProcessError> for Halt {
+    fn from(error: ProcessError) -> Self {
+        Self::internal("the supervisor of a step failed", error)
+    }
+}
+
+/// What a forge's answer means; a rate limit also says until when.
+pub(super) fn forge_halt(error: &ForgeError, now: Timestamp) -> Halt {
+    let text = error.to_string();
+    match error {
+        ForgeError::NotFound | ForgeError::Moved => Halt::fault(ReasonCode::RepoNotFound, &text),
+        ForgeError::Archived => Halt::fault(ReasonCode::RepoArchived, ""),
+        ForgeError::Auth | ForgeError::Setup { .. } => Halt::fault(ReasonCode::ForgeAuth, &text),
+        ForgeError::Forbidden { .. } => Halt::fault(ReasonCode::ForgeForbidden, &text),
+        ForgeError::Refused { refusal: Refusal::NoCommits, .. } => {
+            Halt::fault(ReasonCode::PullRequestRefused, "There is nothing on the branch that the base lacks.")
+        }
+        ForgeError::Refused { text, .. } => Halt::fault(ReasonCode::PullRequestRefused, text),
+        ForgeError::RateLimited { retry_after } => Halt::rate_limited(&text, now, *retry_after),
+        ForgeError::Unavailable { .. } => Halt::fault(ReasonCode::ForgeUnavailable, &text),
+    }
+}

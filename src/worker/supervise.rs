@@ -1,0 +1,273 @@
+//! Following a step: its log becomes messages, its silence is watched, the outside reaches it.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+
+use super::attempt::Line;
+use super::halt::{Halt, Step};
+use crate::agent::{self, Agent, AgentEvent, AgentReader, AgentVerdict, Channel, StepExit};
+use crate::domain::event::MessageKind;
+use crate::domain::time::Timestamp;
+use crate::process::{Control, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed};
+use crate::store::{Ingest, IngestedMessage};
+
+/// Messages wait this long for company before they are stored: people read no faster, and ten writes a second per job
+/// are nothing to the store.
+const FLUSH_AFTER: Duration = Duration::from_millis(100);
+/// Text that is stored at once, in bytes: the bound of what a flood can hold in memory.
+const FLUSH_BYTES: usize = 256 * 1024;
+/// Plain lines in one message, in bytes: one screen's scroll, and few enough rows for a million lines.
+const MESSAGE_BYTES: usize = 32 * 1024;
+/// How often the outside is looked at while the step is silent.
+const LOOK: Duration = Duration::from_secs(1);
+/// A tool may work this long without a word: builds and test suites do.
+const IDLE_IN_TOOL_MAX: Duration = Duration::from_secs(2 * 3_600);
+
+/// How a supervised step ended.
+pub(super) enum StepEnd {
+    /// Its shim left at the barrier: nothing ran.
+    NotReleased,
+    /// Its shim is dead and left no record.
+    Lost,
+    /// It was ended by us because it was silent for too long.
+    Idle {
+        verdict: AgentVerdict,
+    },
+    Exited {
+        record: ExitRecord,
+        verdict: AgentVerdict,
+    },
+}
+
+/// What has been read of a step, and what of it is stored.
+struct Reading {
+    /// Taken when the step is judged.
+    reader: Option<AgentReader>,
+    /// The agent speaks in plain lines rather than in events.
+    joins_lines: bool,
+    /// Records whose messages are in the store already: they are read again for the reader's sake only.
+    stored: u64,
+    records: u64,
+    pending: Vec<IngestedMessage>,
+    pending_bytes: usize,
+    tools_open: u32,
+    last_sign: Instant,
+}
+
+/// What has been asked of the step.
+#[derive(Default)]
+struct Asked {
+    cancel: bool,
+    stop: bool,
+    idle: bool,
+}
+
+impl Line<'_> {
+    /// Follows the step until it has ended and everything it said is stored.
+    pub(super) async fn supervise(&mut self, step: &StepDir, agent: &dyn Agent, name: &str) -> Step<StepEnd> {
+        let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
+        let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
+        let mut reading = Reading::new(agent, stored);
+        let mut tail = Tail::open(step, Default::default());
+        let mut asked = Asked::default();
+        let state = loop {
+            let wait = if reading.pending.is_empty() { LOOK } else { FLUSH_AFTER };
+            let signals = self.signals;
+            let looked = tokio::select! {
+                biased;
+                () = signals.shutdown.cancelled(), if !signals.stop_agents.is_cancelled() => {
+                    self.flush(name, &mut reading).await?;
+                    return Err(Halt::Shutdown);
+                }
+                () = signals.cancel.cancelled(), if !asked.cancel => Ok(Ok(None)),
+                () = signals.stop_agents.cancelled(), if !asked.stop => Ok(Ok(None)),
+                looked = timeout(wait, tail.next()) => looked,
+            };
+            match looked {
+                Ok(Ok(Some(Tailed::Ended(state)))) => break state,
+                Ok(Ok(Some(tailed))) => reading.take(tailed),
+                Ok(Ok(None)) => {}
+                Ok(Err(error)) => return Err(error.into()),
+                Err(_elapsed) => self.flush(name, &mut reading).await?,
+            }
+            if reading.pending_bytes >= FLUSH_BYTES {
+                self.flush(name, &mut reading).await?;
+            }
+            self.ask(step, &reading, &mut asked).await;
+        };
+        self.conclude(name, reading, state, &asked).await
+    }
+
+    /// Passes on what the outside wants; a shim that is just ending needs no asking.
+    async fn ask(&self, step: &StepDir, reading: &Reading, asked: &mut Asked) {
+        let control = Control::new(step);
+        if self.signals.stop_agents.is_cancelled() && !asked.stop {
+            asked.stop = true;
+            if let Err(error) = control.stop() {
+                tracing::debug!(%error, "the step could not be stopped");
+            }
+        }
+        let idle = reading.silent_for() > self.idle_limit(reading);
+        if (self.signals.cancel.is_cancelled() && !asked.cancel) || (idle && !asked.idle) {
+            asked.idle |= idle && !self.signals.cancel.is_cancelled();
+            asked.cancel |= self.signals.cancel.is_cancelled();
+            tracing::info!(idle, "ending the step");
+            if let Err(error) = control.cancel().await {
+                tracing::debug!(%error, "the step could not be cancelled");
+                // without its socket the shim still takes the signal
+                let _ = control.stop();
+            }
+        }
+    }
+
+    fn idle_limit(&self, reading: &Reading) -> Duration {
+        let limit = Duration::from_secs(self.options.idle_timeout_seconds);
+        if reading.tools_open > 0 { limit.max(IDLE_IN_TOOL_MAX) } else { limit }
+    }
+
+    async fn conclude(
+        &mut self,
+        name: &str,
+        mut reading: Reading,
+        state: StepState,
+        asked: &Asked,
+    ) -> Step<StepEnd> {
+        let record = match state {
+            StepState::Exited(record) => record,
+            StepState::NotStarted | StepState::NotReleased => return Ok(StepEnd::NotReleased),
+            StepState::Running(_) | StepState::Lost(_) => {
+                self.flush(name, &mut reading).await?;
+                return Ok(StepEnd::Lost);
+            }
+        };
+        let verdict = reading.finish(&record);
+        self.flush(name, &mut reading).await?;
+        if asked.idle && !asked.cancel {
+            return Ok(StepEnd::Idle { verdict });
+        }
+        Ok(StepEnd::Exited { record, verdict })
+    }
+
+    /// Stores what was read since the last time.
+    async fn flush(&self, name: &str, reading: &mut Reading) -> Step<()> {
+        if reading.records <= reading.stored {
+            return Ok(());
+        }
+        let messages = std::mem::take(&mut reading.pending);
+        reading.pending_bytes = 0;
+        let ingest = Ingest { messages, log_records: reading.records };
+        self.tools.store.ingest(self.lease, name, ingest).await?;
+        reading.stored = reading.records;
+        Ok(())
+    }
+}
+
+impl Reading {
+    fn new(agent: &dyn Agent, stored: u64) -> Self {
+        Self {
+            reader: Some(AgentReader::new(agent.parser())),
+            joins_lines: !agent.capabilities().structured_events,
+            stored,
+            records: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
+            tools_open: 0,
+            last_sign: Instant::now(),
+        }
+    }
+
+    fn silent_for(&self) -> Duration {
+        self.last_sign.elapsed()
+    }
+
+    fn take(&mut self, tailed: Tailed) {
+        match tailed {
+            Tailed::Record(record) => self.take_record(&record),
+            Tailed::Skipped { records } => {
+                self.records += records;
+                self.note(
+                    &format!("{records} blocks of output were dropped: the output limit was reached"),
+                    None,
+                );
+            }
+            Tailed::Torn => self.note("the last words of the step were lost", None),
+            Tailed::Ended(_) => {}
+        }
+    }
+
+    fn take_record(&mut self, record: &Record) {
+        self.records = record.sequence + 1;
+        let at = Some(Timestamp::from_ms(record.wall_ms));
+        match record.stream {
+            Stream::Stdout => self.feed(agent::Stream::Stdout, record),
+            Stream::Stderr => self.feed(agent::Stream::Stderr, record),
+            Stream::Gap => self.note("some output was lost: the disk was full", at),
+            Stream::Cut => self.note("the output limit was reached: the middle of the output is dropped", at),
+            Stream::Slept => self.note("the machine slept meanwhile", at),
+            Stream::Note => self.note(&String::from_utf8_lossy(&record.payload), at),
+            Stream::In | Stream::Released => {}
+        }
+    }
+
+    fn feed(&mut self, stream: agent::Stream, record: &Record) {
+        let Some(reader) = &mut self.reader else { return };
+        let events = reader.feed(stream, &record.payload);
+        self.last_sign = Instant::now();
+        for event in &events {
+            self.take_event(event, Timestamp::from_ms(record.wall_ms));
+        }
+    }
+
+    fn take_event(&mut self, event: &AgentEvent, at: Timestamp) {
+        match event {
+            AgentEvent::ToolUse { .. } => self.tools_open += 1,
+            AgentEvent::ToolResult { .. } => self.tools_open = self.tools_open.saturating_sub(1),
+            _ => {}
+        }
+        let kind = match event.channel() {
+            Channel::Stdout => MessageKind::Stdout,
+            Channel::Stderr => MessageKind::Stderr,
+            Channel::System => MessageKind::System,
+        };
+        self.push(kind, event.text(), at);
+    }
+
+    fn note(&mut self, text: &str, at: Option<Timestamp>) {
+        let at = at.or_else(|| self.pending.last().map(|last| last.at)).unwrap_or(Timestamp::from_ms(0));
+        self.push(MessageKind::System, text.to_owned(), at);
+    }
+
+    fn push(&mut self, kind: MessageKind, text: String, at: Timestamp) {
+        // read a second time after a restart: it has its message already
+        if self.records <= self.stored || text.is_empty() {
+            return;
+        }
+        // plain lines of one stream share a message, so that a million of them are not a million rows
+        if let Some(last) = self.pending.last_mut()
+            && last.kind == kind
+            && kind != MessageKind::System
+            && last.text.len() + text.len() < MESSAGE_BYTES
+            && self.joins_lines
+        {
+            last.text.push('\n');
+            last.text.push_str(&text);
+        } else {
+            self.pending.push(IngestedMessage { kind, text: text.clone(), at });
+        }
+        self.pending_bytes += text.len() + 1;
+    }
+
+    /// The judgement, and the messages that were still in the making.
+    fn finish(&mut self, record: &ExitRecord) -> AgentVerdict {
+        let exit = StepExit { code: record.code, signal: record.signal };
+        let reader = self.reader.take().expect("a reading is finished once");
+        let (events, verdict) = reader.finish(exit);
+        // what comes out now belongs to no record; it must not be taken for something stored
+        self.records = self.records.max(self.stored) + 1;
+        for event in &events {
+            self.take_event(event, Timestamp::from_ms(record.ended_at_ms));
+        }
+        verdict
+    }
+}
