@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::lifecycle::Refusal;
+use crate::forge::ForgeError;
 use crate::git::GitError;
 use crate::store::StoreError;
 use crate::wire::fields::Reading;
@@ -75,6 +76,10 @@ impl AppError {
             return Err(Self::NotSupported(reading.not_supported.clone()));
         }
         Ok(())
+    }
+
+    pub(super) fn forge(error: &ForgeError) -> Self {
+        Self::Remote(error.to_string())
     }
 
     pub(super) fn git(error: GitError) -> Self {

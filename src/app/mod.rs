@@ -20,7 +20,6 @@ mod job_reads;
 mod jobs;
 mod operations;
 mod queue;
-mod remotes;
 mod retry;
 mod rules;
 mod settings;
@@ -37,14 +36,14 @@ pub use cancel::CancelledJob;
 pub use error::AppError;
 pub use health::AgentProbe;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
-pub use remotes::Remotes;
-pub use settings::{AgentFacts, Settings};
+pub use settings::{AgentFacts, Settings, forge_host};
 
 use crate::clock::Clock;
 use crate::domain::client::{Client, RepositoryName};
 use crate::domain::time::Timestamp;
 use crate::git::{Git, Repository, RepositoryLocks};
 use crate::store::Store;
+use crate::worker::Remotes;
 use operations::Operations;
 
 /// A body for the caller, and where the thing it speaks of is found.
@@ -63,8 +62,8 @@ struct Inner {
     settings: Settings,
     git: Git,
     locks: RepositoryLocks,
-    clock: Clock,
     remotes: Remotes,
+    clock: Clock,
     probes: watch::Receiver<Vec<AgentProbe>>,
     operations: Operations,
     draining: AtomicBool,
@@ -79,18 +78,18 @@ impl App {
         settings: Settings,
         git: Git,
         locks: RepositoryLocks,
+        remotes: Remotes,
         clock: Clock,
         probes: watch::Receiver<Vec<AgentProbe>>,
     ) -> Self {
         let started_at = Timestamp::from_ms(clock.now_ms());
-        let remotes = Remotes::new(&settings);
         Self(Arc::new(Inner {
             store,
             settings,
             git,
             locks,
-            clock,
             remotes,
+            clock,
             probes,
             operations: Operations::default(),
             draining: AtomicBool::new(false),

@@ -20,9 +20,6 @@ pub(in crate::app) fn settings() -> Settings {
         .into(),
         allowed_orgs: Vec::new(),
         protected_branches: vec!["main".to_owned(), "release/*".to_owned()],
-        clone_url: "git@github.com:{org}/{repo}.git".to_owned(),
-        forge_host: Some("github.com".to_owned()),
-        forge_token: None,
         opens_pull_requests: true,
         callbacks: Policy {
             allow: vec!["127.0.0.1:9000".parse().unwrap(), "169.254.169.254".parse().unwrap()],

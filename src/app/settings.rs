@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use secrecy::SecretString;
-
 use crate::config::Config;
 use crate::domain::options::RunOptions;
 use crate::webhook::Policy;
@@ -27,11 +25,6 @@ pub struct Settings {
     pub allowed_orgs: Vec<String>,
     /// Globs; `*` stands for any run of characters.
     pub protected_branches: Vec<String>,
-    /// With `{org}` and `{repo}` to fill in.
-    pub clone_url: String,
-    /// The host whose http(s) clones take the forge token, with its port where it is not the scheme's own.
-    pub forge_host: Option<String>,
-    pub forge_token: Option<SecretString>,
     /// Whether there is a forge that opens pull requests for us.
     pub opens_pull_requests: bool,
     /// Who may be called back.
@@ -46,15 +39,10 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `forge_token` as it was found (configuration or elsewhere), `listeners` as they were bound. Entries of
-    /// `callbacks.allow` that nobody can read were refused when the configuration was loaded; here they allow nothing.
+    /// `listeners` as they were bound. Entries of `callbacks.allow` that nobody can read were refused when the
+    /// configuration was loaded; here they allow nothing.
     #[must_use]
-    pub fn from_config(
-        config: &Config,
-        forge_token: Option<SecretString>,
-        opens_pull_requests: bool,
-        listeners: Vec<SocketAddr>,
-    ) -> Self {
+    pub fn from_config(config: &Config, opens_pull_requests: bool, listeners: Vec<SocketAddr>) -> Self {
         let agents = config.agents.iter().map(|(name, entry)| {
             (name.clone(), AgentFacts { kind: entry.kind.as_str(), is_built: entry.kind.is_built() })
         });
@@ -63,9 +51,6 @@ impl Settings {
             agents: agents.collect(),
             allowed_orgs: config.github.allowed_orgs.clone(),
             protected_branches: config.git.protected_branches.clone(),
-            clone_url: config.github.clone_url.clone(),
-            forge_host: web_host(&config.github.api_url),
-            forge_token,
             opens_pull_requests,
             callbacks: Policy {
                 allow: config.callbacks.allow.iter().filter_map(|entry| entry.parse().ok()).collect(),
@@ -81,8 +66,10 @@ impl Settings {
     }
 }
 
-/// The host that serves git for an API: github.com has its API on `api.`, Enterprise on the same host.
-fn web_host(api: &url::Url) -> Option<String> {
+/// The host that serves git for an API, with its port where that is not the scheme's own: github.com has its API on
+/// `api.`, Enterprise on the same host.
+#[must_use]
+pub fn forge_host(api: &url::Url) -> Option<String> {
     let host = api.host_str()?;
     let host = host.strip_prefix("api.").unwrap_or(host);
     Some(api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
@@ -100,7 +87,7 @@ mod tests {
             ("http://127.0.0.1:8080/api", "127.0.0.1:8080"),
         ];
         for (api, host) in table {
-            assert_eq!(web_host(&api.parse().unwrap()).as_deref(), Some(host));
+            assert_eq!(forge_host(&api.parse().unwrap()).as_deref(), Some(host));
         }
     }
 }

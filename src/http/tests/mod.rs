@@ -22,6 +22,7 @@ use crate::domain::options::RunOptions;
 use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::store::{Limits, Store};
 use crate::webhook::Policy;
+use crate::worker::Remotes;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const HOST: &str = "127.0.0.1:3456";
@@ -86,7 +87,9 @@ impl Bench {
         change(&mut settings);
         let (_, probes) = watch::channel(Vec::new());
         let locks = RepositoryLocks::default();
-        let app = App::new(store.clone(), settings, git, locks, clock.clone(), probes);
+        let pattern = format!("{}/remotes/{{org}}/{{repo}}.git", dir.path().display());
+        let remotes = Remotes::new(pattern, None, None);
+        let app = App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes);
         let doors = Settings {
             secret: SecretString::from(SECRET),
             address: HOST.parse().unwrap(),
@@ -140,9 +143,6 @@ fn settings(dir: &Path) -> app::Settings {
         agents: [("claude".to_owned(), app::AgentFacts { kind: "claude", is_built: true })].into(),
         allowed_orgs: Vec::new(),
         protected_branches: vec!["release/*".to_owned()],
-        clone_url: format!("{}/remotes/{{org}}/{{repo}}.git", dir.display()),
-        forge_host: None,
-        forge_token: None,
         opens_pull_requests: true,
         callbacks: Policy::default(),
         data_dir: dir.to_owned(),
