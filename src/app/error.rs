@@ -47,7 +47,7 @@ pub enum AppError {
     Internal(String),
     /// The result of an operation that several callers waited for.
     #[error(transparent)]
-    Shared(Arc<AppError>),
+    Shared(Arc<Self>),
 }
 
 impl AppError {

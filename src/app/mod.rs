@@ -32,7 +32,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 pub use caller::{Caller, Scope};
-pub use cancel::CancelledJob;
 pub use error::AppError;
 pub use health::AgentProbe;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};

@@ -4,27 +4,14 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
-use serde::Serialize;
-use utoipa::ToSchema;
 
 use super::auth::Token;
 use super::body::JsonBody;
 use super::idempotency::{AnswerKept, Key};
 use super::problem::ApiError;
 use crate::app::{App, Created};
-use crate::wire::job::Job;
+use crate::wire::job::{Cancelled, Job};
 use crate::wire::request::{RetryRequest, SubmitRequest};
-use crate::wire::words::Status;
-
-/// A cancelled job.
-#[derive(Serialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct Cancelled {
-    id: String,
-    status: Status,
-    /// Whether an agent was at work.
-    was_running: bool,
-}
 
 /// Submits a job. The answer is sent when the job is on disk.
 #[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = SubmitRequest,
@@ -47,9 +34,7 @@ pub(super) async fn cancel_job(
     Token(caller): Token,
     Path(id): Path<String>,
 ) -> Result<Json<Cancelled>, ApiError> {
-    let cancelled = app.cancel_job(&caller, &id).await?;
-    let status = crate::domain::job::Status::Cancelled.into();
-    Ok(Json(Cancelled { id: cancelled.id, status, was_running: cancelled.was_running }))
+    Ok(Json(app.cancel_job(&caller, &id).await?))
 }
 
 /// Retries a job in the same chain; only what failed is repeated.

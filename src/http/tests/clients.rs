@@ -38,7 +38,7 @@ async fn a_failed_clone_leaves_nothing() {
     let bench = Bench::new().await;
     bench.post("/clients", &widgets()).await.problem(502, "remote_refused");
     assert_eq!(bench.get("/clients").await.json(), json!({"clients": []}));
-    let left = std::fs::read_dir(bench.dir.path().join("repos/acme")).map(Iterator::count).unwrap_or(0);
+    let left = std::fs::read_dir(bench.dir.path().join("repos/acme")).map_or(0, Iterator::count);
     assert_eq!(left, 0);
     for (body, pointers) in [
         (json!({}), vec!["/githubOrg"]),
