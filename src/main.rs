@@ -5,7 +5,8 @@
 
 use std::process::ExitCode;
 
-use offshoot::cli::{self, CliError, ErrorKind, Local, Output};
+use offshoot::cli::{self, CliError, ErrorKind, Local};
+use offshoot::{daemon, demo};
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
@@ -13,17 +14,30 @@ fn main() -> ExitCode {
     let verb = arguments.next();
     match verb.as_deref().and_then(|verb| verb.to_str()) {
         Some("shim") => offshoot::process::shim_main(arguments),
-        Some("scripted-agent") => offshoot::demo::agent::scripted_agent_main(),
+        Some("scripted-agent") => demo::agent::scripted_agent_main(),
         _ => cli::run(program.into_iter().chain(verb).chain(arguments), &LOCAL),
     }
 }
 
 /// What the command line starts in this process.
-const LOCAL: Local =
-    Local { serve: |_, _, _, out| absent("server", out), demo: |_, _, out| absent("demonstration", out) };
-
-fn absent(what: &str, out: &mut Output) -> ExitCode {
-    let error = CliError::new(ErrorKind::Failed, format!("this build has no {what}"));
-    out.error(&error.hint("see what it has", "offshoot --help"));
-    ExitCode::FAILURE
-}
+const LOCAL: Local = Local {
+    serve: |config, env, flags, out| match daemon::run(config, env, flags.stop_agents) {
+        Ok(code) => code,
+        Err(error) => {
+            let kind = ErrorKind::Configuration { exit_code: error.exit_code() };
+            let mut shown = CliError::new(kind, error.to_string());
+            if let Some((what, command)) = error.hint() {
+                shown = shown.hint(what, command);
+            }
+            out.error(&shown);
+            ExitCode::from(error.exit_code())
+        }
+    },
+    demo: |flags, env, out| match demo::run(flags, env, out) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            out.error(&CliError::new(ErrorKind::Failed, format!("the demonstration failed: {error:#}")));
+            ExitCode::FAILURE
+        }
+    },
+};

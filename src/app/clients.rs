@@ -251,9 +251,9 @@ impl Registering {
     }
 
     async fn clone_repository(&self) -> Result<(bool, Option<String>), AppError> {
-        let (name, url) = (&self.new.repository, self.new.clone_url.as_deref());
+        let remotes = &self.app.0.remotes;
         let remote =
-            self.app.0.remotes.of_repository(name, url).await.map_err(|error| AppError::forge(&error))?;
+            remotes.of(&self.new.repository, self.new.clone_url.as_deref()).await.map_err(AppError::forge)?;
         let made = self.repository.ensure_clone(&remote).await.map_err(AppError::git)?;
         let default_branch = self.app.0.git.default_branch(&remote).await.map_err(AppError::git)?;
         Ok((made, default_branch))

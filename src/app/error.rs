@@ -78,7 +78,8 @@ impl AppError {
         Ok(())
     }
 
-    pub(super) fn forge(error: &ForgeError) -> Self {
+    /// What the forge said when it was asked for a credential.
+    pub(super) fn forge(error: ForgeError) -> Self {
         Self::Remote(error.to_string())
     }
 

@@ -36,7 +36,7 @@ pub use caller::{Caller, Scope};
 pub use error::AppError;
 pub use health::AgentProbe;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
-pub use settings::{AgentFacts, Settings, forge_host};
+pub use settings::{AgentFacts, Settings};
 
 use crate::clock::Clock;
 use crate::domain::client::{Client, RepositoryName};
@@ -71,7 +71,7 @@ struct Inner {
 }
 
 impl App {
-    /// `locks` are shared with everybody else who uses the clones; `probes` holds the last look at the agents.
+    /// `locks` and `remotes` are shared with everybody else who uses the clones; `probes` holds the last look at the agents.
     #[must_use]
     pub fn new(
         store: Store,

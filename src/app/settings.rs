@@ -41,8 +41,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `listeners` as they were bound. Entries of `callbacks.allow` that nobody can read were refused when the
-    /// configuration was loaded; here they allow nothing.
+    /// `listeners` as they were bound. Entries of
+    /// `callbacks.allow` that nobody can read were refused when the configuration was loaded; here they allow nothing.
     #[must_use]
     pub fn from_config(config: &Config, opens_pull_requests: bool, listeners: Vec<SocketAddr>) -> Self {
         let agents = config.agents.iter().map(|(name, entry)| {
@@ -65,32 +65,6 @@ impl Settings {
             disk_free_bytes_min: config.limits.disk_free_bytes_min,
             max_concurrent_jobs: config.server.max_concurrent_jobs,
             isolation: "none".to_owned(),
-        }
-    }
-}
-
-/// The host that serves git for an API, with its port where that is not the scheme's own: github.com has its API on
-/// `api.`, Enterprise on the same host.
-#[must_use]
-pub fn forge_host(api: &url::Url) -> Option<String> {
-    let host = api.host_str()?;
-    let host = host.strip_prefix("api.").unwrap_or(host);
-    Some(api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_host_of_clones() {
-        let table = [
-            ("https://api.github.com", "github.com"),
-            ("https://ghe.example/api/v3", "ghe.example"),
-            ("http://127.0.0.1:8080/api", "127.0.0.1:8080"),
-        ];
-        for (api, host) in table {
-            assert_eq!(forge_host(&api.parse().unwrap()).as_deref(), Some(host));
         }
     }
 }

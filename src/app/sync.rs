@@ -47,7 +47,7 @@ impl App {
 
     async fn sync_client(&self, client: &Client) -> Result<(), AppError> {
         let repository = self.repository(&client.repository)?;
-        let remote = self.0.remotes.of(client).await.map_err(|error| AppError::forge(&error))?;
+        let remote = self.0.remotes.of_client(client).await.map_err(AppError::forge)?;
         let made = repository.ensure_clone(&remote).await.map_err(AppError::git)?;
         if !made {
             // asked for by hand: an older answer will not do

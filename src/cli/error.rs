@@ -104,6 +104,14 @@ pub struct CliError {
     problem: Option<Box<Problem>>,
 }
 
+impl std::fmt::Display for CliError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for CliError {}
+
 impl CliError {
     #[must_use]
     pub fn new(kind: ErrorKind, message: impl Into<String>) -> Self {

@@ -163,6 +163,12 @@ impl Environment {
         })
     }
 
+    /// Everything that an entry or a job could ask for by name: all that is not withheld from agents in any case.
+    #[must_use]
+    pub fn for_agents_to_pick_from(&self) -> BTreeMap<OsString, OsString> {
+        self.only(|name| may_reach_agent(name))
+    }
+
     fn only(&self, wanted: impl Fn(&str) -> bool) -> BTreeMap<OsString, OsString> {
         let wanted = |name: &OsStr| name.to_str().is_some_and(&wanted);
         self.variables

@@ -68,7 +68,7 @@ impl Line<'_> {
 
     pub(super) async fn remote(&self) -> Step<Remote> {
         let now = self.now();
-        self.tools.remotes.of(&self.client).await.map_err(|error| forge_halt(&error, now))
+        self.tools.remotes.of_client(&self.client).await.map_err(|error| forge_halt(&error, now))
     }
 
     async fn ensure_clone(&mut self, repository: &Repository, remote: &Remote) -> Step<()> {

@@ -17,30 +17,25 @@ pub struct Remotes {
 }
 
 impl Remotes {
-    /// `pattern` has `{org}` and `{repo}` to fill in. `forge_host` is the host whose http(s) clones take the forge's
-    /// credential, with its port where that is not the scheme's own.
+    /// `pattern` has `{org}` and `{repo}` to fill in; `api_url` tells the host whose clones take the forge's credential.
     #[must_use]
-    pub fn new(pattern: String, forge_host: Option<String>, forge: Option<Arc<dyn Forge>>) -> Self {
-        Self { pattern, forge_host, forge }
+    pub fn new(pattern: String, api_url: &Url, forge: Option<Arc<dyn Forge>>) -> Self {
+        Self { pattern, forge_host: web_host(api_url), forge }
     }
 
     /// The client's own `cloneUrl`, else the configured pattern; with the forge's credential where it is the forge's.
     ///
     /// # Errors
     /// When the forge has to be asked for a credential and does not give one.
-    pub async fn of(&self, client: &Client) -> Result<Remote, ForgeError> {
-        self.of_repository(&client.repository, client.clone_url.as_deref()).await
+    pub async fn of_client(&self, client: &Client) -> Result<Remote, ForgeError> {
+        self.of(&client.repository, client.clone_url.as_deref()).await
     }
 
-    /// As [`Self::of`], for a repository that is not registered yet.
+    /// As [`Self::of_client`], for a repository that is not registered yet.
     ///
     /// # Errors
-    /// As [`Self::of`].
-    pub async fn of_repository(
-        &self,
-        name: &RepositoryName,
-        clone_url: Option<&str>,
-    ) -> Result<Remote, ForgeError> {
+    /// As there.
+    pub async fn of(&self, name: &RepositoryName, clone_url: Option<&str>) -> Result<Remote, ForgeError> {
         let url = self.url(name, clone_url);
         match &self.forge {
             Some(forge) if self.is_forge(&url) => {
@@ -51,8 +46,7 @@ impl Remotes {
         }
     }
 
-    #[must_use]
-    pub fn url(&self, name: &RepositoryName, clone_url: Option<&str>) -> String {
+    fn url(&self, name: &RepositoryName, clone_url: Option<&str>) -> String {
         clone_url.map_or_else(
             || self.pattern.replace("{org}", name.org()).replace("{repo}", name.repo()),
             str::to_owned,
@@ -68,6 +62,13 @@ impl Remotes {
     }
 }
 
+/// The host that serves git for an API: github.com has its API on `api.`, an Enterprise server on the same host.
+fn web_host(api: &Url) -> Option<String> {
+    let host = api.host_str()?;
+    let host = host.strip_prefix("api.").unwrap_or(host);
+    Some(api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
 /// The forge's name of a repository.
 #[must_use]
 pub fn forge_name(name: &RepositoryName) -> forge::RepositoryName {
@@ -81,7 +82,7 @@ mod tests {
     #[test]
     fn the_credential_goes_to_the_forge_alone() {
         let pattern = "https://github.com/{org}/{repo}.git".to_owned();
-        let remotes = Remotes::new(pattern, Some("github.com".to_owned()), None);
+        let remotes = Remotes::new(pattern, &"https://api.github.com".parse().unwrap(), None);
         let name = RepositoryName::parse("acme", "w").unwrap();
         assert_eq!(remotes.url(&name, None), "https://github.com/acme/w.git");
         assert!(remotes.is_forge("https://github.com/acme/w.git"));
@@ -89,6 +90,18 @@ mod tests {
             ["https://github.com.evil/x", "https://github.com:8443/x", "git@github.com:a/b", "/srv/a.git"]
         {
             assert!(!remotes.is_forge(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn the_host_of_clones() {
+        let table = [
+            ("https://api.github.com", "github.com"),
+            ("https://ghe.example/api/v3", "ghe.example"),
+            ("http://127.0.0.1:8080/api", "127.0.0.1:8080"),
+        ];
+        for (api, host) in table {
+            assert_eq!(web_host(&api.parse().unwrap()).as_deref(), Some(host));
         }
     }
 }

@@ -89,7 +89,7 @@ impl Bench {
         let (_, probes) = watch::channel(Vec::new());
         let locks = RepositoryLocks::default();
         let pattern = format!("{}/remotes/{{org}}/{{repo}}.git", dir.path().display());
-        let remotes = Remotes::new(pattern, None, None);
+        let remotes = Remotes::new(pattern, &"https://api.github.com".parse().unwrap(), None);
         let app = App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes);
         let doors = Settings {
             secret: SecretString::from(SECRET),

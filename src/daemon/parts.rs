@@ -1,0 +1,149 @@
+//! From the configuration to the parts: the only place that knows all of them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use super::StartError;
+use crate::agent::AgentKind;
+use crate::background::{AgentProgram, DelivererSettings};
+use crate::clock::Clock;
+use crate::config::{Config, Environment, SignatureStyle};
+use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
+use crate::git::Author;
+use crate::process::{ScopeLimits, ScopeUse};
+use crate::store::Limits;
+use crate::webhook::{Policy, SendLimits, Sender, SigningSecrets, Style};
+use crate::worker::{AgentEntry, WorkerSettings};
+
+/// Between interrupt, terminate and kill of a step.
+const STOP_GRACE: Duration = Duration::from_secs(5);
+/// GitHub refuses files of more than 100 MiB.
+const FILE_BYTES_MAX: u64 = 100 * 1024 * 1024;
+
+/// Parts that somebody brings along instead of the configured ones.
+#[derive(Default)]
+pub struct Override {
+    pub forge: Option<Arc<dyn Forge>>,
+    /// Bound already.
+    pub listener: Option<TcpListener>,
+}
+
+pub(super) fn store_limits(config: &Config) -> Limits {
+    Limits {
+        running_max: config.server.max_concurrent_jobs,
+        running_per_client_max: config.server.max_concurrent_per_client,
+        queued_max: config.server.queue_max,
+    }
+}
+
+/// GitHub with the token that is configured, or with that of the `gh` program where there is none.
+pub(super) async fn forge(
+    config: &Config,
+    env: &Environment,
+    clock: &Clock,
+) -> Result<Option<Arc<dyn Forge>>, StartError> {
+    let token = match &config.github.token {
+        Some(token) => Some(token.clone()),
+        None => gh_token(config, env).await,
+    };
+    let Some(token) = token else { return Ok(None) };
+    let client = http_client(&HttpLimits::default())?;
+    let github =
+        GitHub::new(config.github.api_url.as_str(), &GitHubAuth::Token(token), &client, clock.clone())?;
+    Ok(Some(Arc::new(github)))
+}
+
+/// `gh auth token`, when that command is there and logged in to the forge's host.
+async fn gh_token(config: &Config, env: &Environment) -> Option<SecretString> {
+    let host = config.github.api_url.host_str()?;
+    let host = host.strip_prefix("api.").unwrap_or(host);
+    let mut command = tokio::process::Command::new("gh");
+    command.args(["auth", "token", "--hostname", host]).env_clear().envs(env.for_git());
+    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
+    // it reads a file or a keyring; a keyring that asks a person would wait for ever
+    let output = tokio::time::timeout(Duration::from_secs(5), command.output()).await.ok()?.ok()?;
+    let token = String::from_utf8(output.stdout).ok()?.trim().to_owned();
+    (output.status.success() && !token.is_empty()).then(|| SecretString::from(token))
+}
+
+pub(super) fn scopes(config: &Config, env: &Environment) -> ScopeUse {
+    let names = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
+    let environment: BTreeMap<String, String> = names
+        .into_iter()
+        .filter_map(|name| Some((name.to_owned(), env.get(name)?.to_str()?.to_owned())))
+        .collect();
+    if environment.is_empty() {
+        return ScopeUse::Never;
+    }
+    let limits = ScopeLimits {
+        processes_max: Some(config.limits.step_processes_max),
+        memory_bytes_max: config.limits.step_memory_bytes_max,
+    };
+    ScopeUse::WhereAnswered { environment, limits }
+}
+
+pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSettings {
+    WorkerSettings {
+        repos_dir: config.paths.repos_dir.clone(),
+        worktrees_dir: config.paths.worktrees_dir.clone(),
+        run_dir: config.paths.run_dir(),
+        author: Author { name: config.git.author_name.clone(), email: config.git.author_email.clone() },
+        protected_branches: config.git.protected_branches.clone(),
+        environment: env.for_agents_to_pick_from(),
+        agents: entries(config),
+        defaults: config.defaults.clone(),
+        step_output_bytes_max: config.limits.step_output_bytes_max,
+        stop_grace: STOP_GRACE,
+        file_bytes_max: FILE_BYTES_MAX,
+        as_root: nix::unistd::geteuid().is_root(),
+    }
+}
+
+fn entries(config: &Config) -> BTreeMap<String, AgentEntry> {
+    let entry = |entry: &crate::config::AgentEntry| {
+        let program = entry.command.clone()?;
+        Some(AgentEntry {
+            kind: AgentKind::from_name(entry.kind.as_str())?,
+            command: std::iter::once(program).chain(entry.args.iter().cloned()).collect(),
+            env: entry.env.clone(),
+            set_env: entry.set_env.clone(),
+        })
+    };
+    config.agents.iter().filter_map(|(name, one)| Some((name.clone(), entry(one)?))).collect()
+}
+
+pub(super) fn programs(settings: &WorkerSettings, env: &Environment) -> Vec<AgentProgram> {
+    settings
+        .agents
+        .iter()
+        .map(|(name, entry)| {
+            let mut environment = env.for_agent(&entry.env);
+            for (variable, value) in &entry.set_env {
+                environment.insert(variable.into(), secrecy::ExposeSecret::expose_secret(value).into());
+            }
+            AgentProgram { name: name.clone(), kind: entry.kind, command: entry.command.clone(), environment }
+        })
+        .collect()
+}
+
+pub(super) fn deliverer_settings(config: &Config, policy: Policy) -> DelivererSettings {
+    let style = match config.callbacks.signature_style {
+        SignatureStyle::Hex => Style::Hex,
+        SignatureStyle::Prefixed => Style::Prefixed,
+    };
+    let secrets = config.callbacks.secret.clone().and_then(|secret| {
+        SigningSecrets::new(secret, config.callbacks.previous_secret.as_ref(), style)
+            .inspect_err(
+                |error| tracing::error!(%error, "callbacks.secret cannot be used: callbacks go out unsigned"),
+            )
+            .ok()
+    });
+    if secrets.is_none() {
+        tracing::warn!("callbacks are not signed: set WEBHOOK_SECRET or callbacks.secret");
+    }
+    DelivererSettings { sender: Sender::new(policy, SendLimits::default()), secrets }
+}

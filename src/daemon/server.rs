@@ -1,0 +1,217 @@
+//! A running server.
+
+use std::net::SocketAddr;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::StartError;
+use super::lock::InstanceLock;
+use super::parts::{self, Override};
+use super::signals::StopSignals;
+use crate::app::{self, App};
+use crate::background::{Deliverer, Dispatcher, Janitor, Prober};
+use crate::clock::Clock;
+use crate::config::{Config, Environment};
+use crate::git::{Git, GitSettings, RepositoryLocks};
+use crate::http::{self, AppState};
+use crate::process::{Launcher, ShimProgram};
+use crate::store::Store;
+use crate::worker::{Remotes, Worker, sweep_worktrees};
+
+/// The rest of the server is given this long after the drain; only answers under way are left then.
+const END_MAX: Duration = Duration::from_secs(5);
+
+/// Started and ready. Dropped, it ends as if killed.
+pub struct Server {
+    address: SocketAddr,
+    app: App,
+    store: Store,
+    drain: Duration,
+    loops: JoinSet<&'static str>,
+    stages: Stages,
+    signals: StopSignals,
+    _lock: InstanceLock,
+}
+
+/// The stages of an orderly end.
+#[derive(Clone, Default)]
+struct Stages {
+    /// No new jobs; workers leave at the next good point.
+    drain: CancellationToken,
+    /// Workers take their agents along.
+    stop_agents: CancellationToken,
+    /// Answers and callbacks end too.
+    stop: CancellationToken,
+}
+
+impl Server {
+    /// Starts everything, in the order that recovery needs, and tells a service manager that it is ready.
+    ///
+    /// # Errors
+    /// What was in the way; nothing runs then.
+    pub async fn start(config: Config, env: &Environment, brought: Override) -> Result<Self, StartError> {
+        let signals = StopSignals::listen()
+            .map_err(|source| StartError::Io { what: "signals cannot be listened to", source })?;
+        let clock = Clock::system();
+        let secret = config.admin_secret()?.clone();
+        config.paths.ensure()?;
+        let lock = InstanceLock::take(&config.paths.data_dir)?;
+        let store = Store::open(&config.paths.data_dir, clock.clone(), parts::store_limits(&config))?;
+        let git =
+            Git::probe(GitSettings::new(env.for_git(), config.paths.data_dir.join("scratch")), clock.clone());
+        let git = git.await?;
+        let forge = match brought.forge {
+            Some(forge) => Some(forge),
+            None => parts::forge(&config, env, &clock).await?,
+        };
+        let listener = match brought.listener {
+            Some(listener) => listener,
+            None => listen(config.server.address()).await?,
+        };
+        let address = listener
+            .local_addr()
+            .map_err(|source| StartError::Io { what: "the listener has no address", source })?;
+        let locks = RepositoryLocks::default();
+        let remotes = Remotes::new(config.github.clone_url.clone(), &config.github.api_url, forge.clone());
+        let launcher = Launcher::new(ShimProgram::Own, parts::scopes(&config, env));
+        let settings = parts::worker_settings(&config, env);
+        let programs = parts::programs(&settings, env);
+        let opens_pull_requests = forge.is_some();
+        let worker = Worker::new(
+            store.clone(),
+            git.clone(),
+            locks.clone(),
+            forge,
+            remotes.clone(),
+            launcher,
+            clock.clone(),
+            settings,
+        );
+        let stages = Stages::default();
+        let mut dispatcher =
+            Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
+        let adopted = dispatcher.adopt().await?;
+        sweep_worktrees(&worker).await?;
+        let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
+        let app_settings = app::Settings::from_config(&config, opens_pull_requests, vec![address]);
+        let policy = app_settings.callbacks.clone();
+        let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes);
+        let deliverer = Deliverer::new(
+            store.clone(),
+            clock.clone(),
+            parts::deliverer_settings(&config, policy),
+            stages.stop.clone(),
+        );
+        let drain = Duration::from_secs(config.server.drain_seconds);
+        let mut loops = JoinSet::new();
+        spawn(&mut loops, "dispatcher", dispatcher.run(drain));
+        spawn(&mut loops, "deliverer", deliverer.run());
+        spawn(&mut loops, "prober", prober.run());
+        spawn(&mut loops, "janitor", Janitor::new(store.clone(), stages.stop.clone()).run());
+        let router = http::router(state(&app, &clock, secret, address, &config));
+        let stop = stages.stop.clone();
+        spawn(&mut loops, "http", async move {
+            if let Err(error) = http::serve(listener, router, stop.cancelled_owned()).await {
+                tracing::error!(%error, "the listener failed");
+            }
+        });
+        tracing::info!(%address, adopted, version = env!("CARGO_PKG_VERSION"), "ready");
+        notify(&[sd_notify::NotifyState::Ready]);
+        Ok(Self { address, app, store, drain, loops, stages, signals, _lock: lock })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it works with, for those who started it in their own process.
+    #[must_use]
+    pub fn app(&self) -> &App {
+        &self.app
+    }
+
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Serves until SIGTERM or SIGINT, then ends in stages. A second signal ends it at once.
+    pub async fn run_until_signalled(mut self, stop_agents: bool) -> ExitCode {
+        let mut failure = self.store.failure();
+        let failed = tokio::select! {
+            () = self.signals.next() => false,
+            Ok(_) = failure.wait_for(|failed| *failed) => true,
+            Some(ended) = self.loops.join_next() => {
+                tracing::error!(?ended, "a part of the server ended by itself");
+                true
+            }
+        };
+        if failed {
+            tracing::error!("ending: the next start recovers");
+            return ExitCode::FAILURE;
+        }
+        if stop_agents {
+            self.stages.stop_agents.cancel();
+        }
+        self.end().await
+    }
+
+    /// Ends in stages, as after a signal.
+    pub async fn end(mut self) -> ExitCode {
+        tracing::info!("stopping");
+        notify(&[sd_notify::NotifyState::Stopping]);
+        self.app.start_draining();
+        self.stages.drain.cancel();
+        let (loops, stages, app) = (&mut self.loops, &self.stages, &self.app);
+        let whole = self.drain + END_MAX;
+        let in_stages = async {
+            // the dispatcher is the only loop that ends by the first stage
+            let _ = loops.join_next().await;
+            app.stop_operations().await;
+            stages.stop.cancel();
+            while loops.join_next().await.is_some() {}
+        };
+        tokio::select! {
+            () = in_stages => tracing::info!("stopped"),
+            () = tokio::time::sleep(whole) => tracing::warn!("stopped before everything had ended"),
+            () = self.signals.next() => tracing::warn!("second signal: leaving at once"),
+        }
+        ExitCode::SUCCESS
+    }
+}
+
+fn spawn(
+    loops: &mut JoinSet<&'static str>,
+    name: &'static str,
+    work: impl Future<Output = ()> + Send + 'static,
+) {
+    loops.spawn(async move {
+        work.await;
+        name
+    });
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen { address, reason: error.to_string() })
+}
+
+fn state(app: &App, clock: &Clock, secret: SecretString, address: SocketAddr, config: &Config) -> AppState {
+    let settings = http::Settings { secret, address, allowed_hosts: config.server.allowed_hosts.clone() };
+    AppState::new(app.clone(), clock.clone(), &settings)
+}
+
+/// Without a service manager this does nothing.
+fn notify(states: &[sd_notify::NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::debug!(%error, "the service manager could not be told");
+    }
+}
