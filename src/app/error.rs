@@ -78,6 +78,7 @@ impl AppError {
         Ok(())
     }
 
+    /// What the forge said when it was asked for a credential.
     pub(super) fn forge(error: ForgeError) -> Self {
         Self::Remote(error.to_string())
     }

@@ -16,6 +16,7 @@ mod clients;
 mod deliveries;
 mod error;
 mod health;
+mod job_log;
 mod job_reads;
 mod jobs;
 mod operations;
@@ -34,7 +35,7 @@ use tokio::sync::watch;
 pub use caller::{Caller, Scope};
 pub use error::AppError;
 pub use health::AgentProbe;
-pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
+pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
 pub use settings::{AgentFacts, Settings};
 
 use crate::clock::Clock;
