@@ -1,1 +1,136 @@
-//! app
+//! What callers can do, one file per thing they do it to. HTTP today and other doors later call this and nothing below it.
+//!
+//! Promises: a request is checked whole, all faults at once, before anything is written; what is documented but not
+//! built is refused by name, never ignored; an accepted job is on disk. Long work that others may wait for too (a first
+//! clone, a removal) goes on when its caller leaves, and a second caller joins it.
+//!
+//! Must not know: axum, clap, SQL, octocrab. It sees the store, git and the webhook address rules through their facades.
+//!
+//! Fails: with an [`AppError`], whose text is fit for the caller: no paths, no secrets. Tested: rules by tables beside
+//! the code, the use cases through the router in `http` and in `tests/it`.
+
+mod caller;
+mod cancel;
+mod client_removal;
+mod clients;
+mod deliveries;
+mod error;
+mod health;
+mod job_reads;
+mod jobs;
+mod operations;
+mod queue;
+mod retry;
+mod rules;
+mod settings;
+mod sync;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::sync::watch;
+
+pub use caller::{Caller, Scope};
+pub use error::AppError;
+pub use health::AgentProbe;
+pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
+pub use settings::{AgentFacts, Settings, forge_host};
+
+use crate::clock::Clock;
+use crate::domain::client::{Client, RepositoryName};
+use crate::domain::time::Timestamp;
+use crate::git::{Git, Repository, RepositoryLocks};
+use crate::store::Store;
+use crate::worker::Remotes;
+use operations::Operations;
+
+/// A body for the caller, and where the thing it speaks of is found.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Created<T> {
+    pub location: String,
+    pub body: T,
+}
+
+/// The use cases. Cheap to clone; all clones are the same server.
+#[derive(Clone)]
+pub struct App(Arc<Inner>);
+
+struct Inner {
+    store: Store,
+    settings: Settings,
+    git: Git,
+    locks: RepositoryLocks,
+    remotes: Remotes,
+    clock: Clock,
+    probes: watch::Receiver<Vec<AgentProbe>>,
+    operations: Operations,
+    draining: AtomicBool,
+    started_at: Timestamp,
+}
+
+impl App {
+    /// `locks` are shared with everybody else who uses the clones; `probes` holds the last look at the agents.
+    #[must_use]
+    pub fn new(
+        store: Store,
+        settings: Settings,
+        git: Git,
+        locks: RepositoryLocks,
+        remotes: Remotes,
+        clock: Clock,
+        probes: watch::Receiver<Vec<AgentProbe>>,
+    ) -> Self {
+        let started_at = Timestamp::from_ms(clock.now_ms());
+        Self(Arc::new(Inner {
+            store,
+            settings,
+            git,
+            locks,
+            remotes,
+            clock,
+            probes,
+            operations: Operations::default(),
+            draining: AtomicBool::new(false),
+            started_at,
+        }))
+    }
+
+    /// From now on no job is accepted; everything else goes on answering.
+    pub fn start_draining(&self) {
+        self.0.draining.store(true, Ordering::SeqCst);
+    }
+
+    #[must_use]
+    pub fn is_draining(&self) -> bool {
+        self.0.draining.load(Ordering::SeqCst)
+    }
+
+    /// Ends what goes on without a caller. An ended clone leaves nothing behind.
+    pub async fn stop_operations(&self) {
+        self.0.operations.stop().await;
+    }
+
+    /// The store, for answers to repeated requests.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.0.store
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_ms(self.0.clock.now_ms())
+    }
+
+    fn clone_path(&self, name: &RepositoryName) -> PathBuf {
+        let (org, repo) = name.key();
+        self.0.settings.repos_dir.join(org).join(format!("{repo}.git"))
+    }
+
+    fn repository(&self, name: &RepositoryName) -> Result<Repository, AppError> {
+        Repository::new(self.0.git.clone(), self.clone_path(name), &self.0.locks).map_err(AppError::git)
+    }
+
+    fn repo_exists(&self, client: &Client) -> bool {
+        self.repository(&client.repository).is_ok_and(|repository| repository.exists())
+    }
+}

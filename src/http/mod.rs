@@ -1,1 +1,98 @@
-//! http
+//! The API over HTTP: one table of routes, thin handlers, and the guards before them.
+//!
+//! Promises: every answer carries `X-Request-Id`; every error is problem+json with `error`; a request passes, in this
+//! order, host and origin check, authentication, body limits and idempotency before a handler sees it. The OpenAPI
+//! document is made from the handlers themselves. Handlers extract, call [`app`](crate::app), convert.
+//!
+//! Must not know: SQL, git, processes; no rule about jobs is decided here.
+//!
+//! Fails: as answers. [`serve`] fails only when the listener is unusable. Tested: through the router with a real store
+//! beside the code, over real connections in `tests/it`.
+
+mod auth;
+mod body;
+mod clients;
+mod connection;
+mod deliveries;
+mod guard;
+mod idempotency;
+mod job_reads;
+mod jobs;
+mod later;
+mod openapi;
+mod problem;
+mod query;
+mod queue;
+mod request_id;
+mod serve;
+mod system;
+mod table;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::middleware::{from_fn, from_fn_with_state};
+use secrecy::SecretString;
+use tower_http::catch_panic::CatchPanicLayer;
+
+pub use openapi::document;
+pub use serve::serve;
+
+use crate::app::App;
+use crate::clock::Clock;
+
+/// What the doors need to know beside the use cases.
+pub struct Settings {
+    /// The built-in admin token.
+    pub secret: SecretString,
+    /// As it was bound, so with the real port.
+    pub address: SocketAddr,
+    /// Further names under which callers reach us, with or without a port.
+    pub allowed_hosts: Vec<String>,
+}
+
+/// Everything the router shares.
+#[derive(Clone)]
+pub struct AppState(Arc<Shared>);
+
+struct Shared {
+    app: App,
+    clock: Clock,
+    auth: auth::Tokens,
+    hosts: guard::Hosts,
+    in_flight: idempotency::InFlight,
+}
+
+impl AppState {
+    #[must_use]
+    pub fn new(app: App, clock: Clock, settings: &Settings) -> Self {
+        Self(Arc::new(Shared {
+            app,
+            clock,
+            auth: auth::Tokens::new(&settings.secret),
+            hosts: guard::Hosts::new(settings.address, &settings.allowed_hosts),
+            in_flight: idempotency::InFlight::default(),
+        }))
+    }
+}
+
+/// The whole service.
+pub fn router(state: AppState) -> Router {
+    let (routes, _) = table::routes().split_for_parts();
+    routes
+        .merge(later::routes())
+        .fallback(problem::no_such_route)
+        .method_not_allowed_fallback(problem::method_not_allowed)
+        .with_state(state.0.app.clone())
+        // the last one is the outermost
+        .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
+        .layer(from_fn(body::read_body))
+        .layer(from_fn_with_state(state.clone(), auth::authenticate))
+        .layer(from_fn_with_state(state.clone(), guard::check_origin))
+        .layer(CatchPanicLayer::custom(problem::of_panic))
+        .layer(from_fn_with_state(state, request_id::finish_answer))
+}
+
+#[cfg(test)]
+mod tests;

@@ -25,10 +25,37 @@ pub struct Delivery {
     pub last_error: Option<String>,
     pub created_at: UtcTime,
     pub delivered_at: Option<UtcTime>,
+    /// Every try, oldest first.
+    pub history: Vec<Try>,
 }
 
-impl From<delivery::Delivery> for Delivery {
-    fn from(delivery: delivery::Delivery) -> Self {
+/// One try.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Try {
+    pub number: u32,
+    pub at: UtcTime,
+    /// `null` when there was no answer.
+    pub status: Option<u16>,
+    pub error: Option<String>,
+    pub duration_ms: u64,
+}
+
+impl From<delivery::DeliveryTry> for Try {
+    fn from(one: delivery::DeliveryTry) -> Self {
+        Self {
+            number: one.number,
+            at: one.at.into(),
+            status: one.status,
+            error: one.error,
+            duration_ms: one.duration_ms,
+        }
+    }
+}
+
+impl Delivery {
+    #[must_use]
+    pub fn of(delivery: delivery::Delivery, tries: Vec<delivery::DeliveryTry>) -> Self {
         Self {
             id: delivery.id.to_string(),
             event_id: delivery.event_id.to_string(),
@@ -41,6 +68,7 @@ impl From<delivery::Delivery> for Delivery {
             last_error: delivery.last_error,
             created_at: delivery.created_at.into(),
             delivered_at: delivery.delivered_at.map(UtcTime),
+            history: tries.into_iter().map(Try::from).collect(),
         }
     }
 }

@@ -6,8 +6,6 @@ use utoipa::ToSchema;
 use super::job::Waiting;
 use super::time::UtcTime;
 use super::words::Phase;
-use crate::domain::job::JobView;
-use crate::domain::time::Timestamp;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -38,24 +36,6 @@ pub struct RunningJob {
     pub last_output_at: Option<UtcTime>,
 }
 
-impl RunningJob {
-    #[must_use]
-    pub fn of(view: &JobView, last_output_at: Option<Timestamp>, now: Timestamp) -> Self {
-        let seconds = view.job.started_at.map_or(0, |at| now.since(at).as_secs());
-        Self {
-            id: view.job.id.to_string(),
-            number: view.job.number.0,
-            client_name: view.client_name.clone(),
-            branch_name: view.job.request.branch.to_string(),
-            started_at: view.job.started_at.map(UtcTime),
-            running_for: running_for(seconds),
-            running_for_seconds: seconds,
-            phase: view.job.phase.into(),
-            last_output_at: last_output_at.map(UtcTime),
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct QueuedJob {
@@ -68,22 +48,9 @@ pub struct QueuedJob {
     pub waiting: Option<Waiting>,
 }
 
-impl From<&JobView> for QueuedJob {
-    fn from(view: &JobView) -> Self {
-        Self {
-            id: view.job.id.to_string(),
-            number: view.job.number.0,
-            client_name: view.client_name.clone(),
-            branch_name: view.job.request.branch.to_string(),
-            position: view.position,
-            created_at: view.job.created_at.into(),
-            waiting: view.waiting.map(Waiting::from),
-        }
-    }
-}
-
 /// The two largest units: `23s`, `5m 23s`, `2h 5m`, `1d 2h`.
-fn running_for(seconds: u64) -> String {
+#[must_use]
+pub fn running_for(seconds: u64) -> String {
     match seconds {
         0..60 => format!("{seconds}s"),
         60..3_600 => format!("{}m {}s", seconds / 60, seconds % 60),

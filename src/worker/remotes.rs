@@ -29,10 +29,22 @@ impl Remotes {
     /// # Errors
     /// When the forge has to be asked for a credential and does not give one.
     pub async fn of(&self, client: &Client) -> Result<Remote, ForgeError> {
-        let url = self.url(&client.repository, client.clone_url.as_deref());
+        self.of_repository(&client.repository, client.clone_url.as_deref()).await
+    }
+
+    /// As [`Self::of`], for a repository that is not registered yet.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub async fn of_repository(
+        &self,
+        name: &RepositoryName,
+        clone_url: Option<&str>,
+    ) -> Result<Remote, ForgeError> {
+        let url = self.url(name, clone_url);
         match &self.forge {
             Some(forge) if self.is_forge(&url) => {
-                let credential = forge.git_credential(&forge_name(&client.repository)).await?;
+                let credential = forge.git_credential(&forge_name(name)).await?;
                 Ok(Remote::new(url, credential))
             }
             _ => Ok(Remote::new(url, None)),

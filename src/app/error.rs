@@ -1,0 +1,149 @@
+//! Why a request was not carried out, in words for the one who sent it.
+
+use std::sync::Arc;
+
+use crate::domain::lifecycle::Refusal;
+use crate::forge::ForgeError;
+use crate::git::GitError;
+use crate::store::StoreError;
+use crate::wire::fields::Reading;
+use crate::wire::problem::{Fault, JobName};
+
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// A value that cannot be read at all: a query parameter of the wrong type.
+    #[error("{0}")]
+    Malformed(String),
+    #[error("{}", summary(.0))]
+    Invalid(Vec<Fault>),
+    /// Documented, and not built yet.
+    #[error("{}", summary(.0))]
+    NotSupported(Vec<Fault>),
+    #[error("{0}")]
+    Forbidden(String),
+    #[error("{0} not found")]
+    NotFound(&'static str),
+    /// A job that is over cannot be cancelled.
+    #[error("{0}")]
+    AlreadyOver(Refusal),
+    #[error("{detail}")]
+    Conflict { code: &'static str, detail: String, existing: Option<String>, jobs: Vec<JobName> },
+    #[error("the queue is full: {max} jobs wait; try again later")]
+    QueueFull { max: u32 },
+    /// The git remote did not do what was asked; the text is git's.
+    #[error("{0}")]
+    Remote(String),
+    /// It was begun and takes longer than a request may; the wish stands.
+    #[error("{0}")]
+    TakesLonger(String),
+    #[error("the server is shutting down and accepts no new jobs")]
+    Draining,
+    #[error("the database accepts no changes; the server has to be restarted")]
+    ReadOnly,
+    #[error("the disk is full")]
+    DiskFull,
+    /// The caller hears only that it happened; the log has this text.
+    #[error("{0}")]
+    Internal(String),
+    /// The result of an operation that several callers waited for.
+    #[error(transparent)]
+    Shared(Arc<Self>),
+}
+
+impl AppError {
+    /// One fault of one member.
+    #[must_use]
+    pub fn invalid(pointer: &str, detail: impl Into<String>) -> Self {
+        Self::Invalid(vec![Fault::new(pointer, detail)])
+    }
+
+    /// Documented, and not built yet.
+    #[must_use]
+    pub fn not_supported(pointer: &str, detail: &str) -> Self {
+        Self::NotSupported(vec![Fault::new(pointer, detail)])
+    }
+
+    pub(super) fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
+        Self::Conflict { code, detail: detail.into(), existing: None, jobs: Vec::new() }
+    }
+
+    /// Faults first: what is invalid stays invalid in later versions.
+    pub(super) fn of_reading(reading: &Reading) -> Result<(), Self> {
+        if !reading.faults.is_empty() {
+            return Err(Self::Invalid(reading.faults.clone()));
+        }
+        if !reading.not_supported.is_empty() {
+            return Err(Self::NotSupported(reading.not_supported.clone()));
+        }
+        Ok(())
+    }
+
+    pub(super) fn forge(error: &ForgeError) -> Self {
+        Self::Remote(error.to_string())
+    }
+
+    pub(super) fn git(error: GitError) -> Self {
+        match error {
+            GitError::Remote(failure) => Self::Remote(failure.to_string()),
+            GitError::Deadline { .. } => Self::Remote(error.to_string()),
+            GitError::Tampered { .. } => Self::conflict("repo_tampered", error.to_string()),
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+impl From<StoreError> for AppError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::NotFound(what) => Self::NotFound(what),
+            StoreError::Ambiguous => {
+                Self::conflict("ambiguous_id", "more than one job begins with that id: give more characters")
+            }
+            StoreError::BranchBusy(ref other) => Self::Conflict {
+                code: "branch_busy",
+                detail: error.to_string(),
+                existing: None,
+                jobs: vec![JobName { id: other.job.to_string(), number: other.number.0 }],
+            },
+            StoreError::DuplicateClient { ref existing, .. } => Self::Conflict {
+                code: "duplicate_client",
+                detail: error.to_string(),
+                existing: Some(existing.clone()),
+                jobs: Vec::new(),
+            },
+            StoreError::ClientBusy { ref jobs } => {
+                let numbers: Vec<_> = jobs.iter().take(20).map(|job| format!("#{job}")).collect();
+                Self::conflict("client_busy", format!("the client has live jobs: {}", numbers.join(", ")))
+            }
+            StoreError::QueueFull { max } => Self::QueueFull { max },
+            StoreError::Refused(refusal) => Self::AlreadyOver(refusal),
+            StoreError::DiskFull => Self::DiskFull,
+            StoreError::Stopped => Self::ReadOnly,
+            other => Self::Internal(other.to_string()),
+        }
+    }
+}
+
+/// The first fault stands for all in the one line that people read first.
+fn summary(faults: &[Fault]) -> String {
+    let Some(first) = faults.first() else { return "the request is invalid".to_owned() };
+    let name = first.pointer.trim_start_matches(['/', '?']);
+    let name = if name.is_empty() { "the body" } else { name };
+    match faults.len() - 1 {
+        0 => format!("{name} {}", first.detail),
+        1 => format!("{name} {} (and one more fault)", first.detail),
+        more => format!("{name} {} (and {more} more faults)", first.detail),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_fault_is_the_headline() {
+        let faults = vec![Fault::new("/prompt", "must not be empty"), Fault::new("/title", "is too long")];
+        assert_eq!(AppError::Invalid(faults).to_string(), "prompt must not be empty (and one more fault)");
+        assert_eq!(AppError::invalid("", "must be an object").to_string(), "the body must be an object");
+    }
+}

@@ -1,0 +1,88 @@
+//! How the server is, from what is known already: no process is started to answer.
+
+use super::App;
+use super::error::AppError;
+use crate::domain::time::Timestamp;
+use crate::wire::health::{AgentHealth, CallbackHealth, ClaudeHealth, Disk, Health, QueueHealth};
+
+/// What the last look at one agent found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentProbe {
+    /// The `[agents.<name>]` entry.
+    pub name: String,
+    pub kind: String,
+    pub installed: bool,
+    pub version: Option<String>,
+    /// `None` when it cannot be known without spending.
+    pub authenticated: Option<bool>,
+    pub checked_at: Option<Timestamp>,
+}
+
+impl App {
+    /// # Errors
+    /// What the store said.
+    pub async fn health(&self) -> Result<Health, AppError> {
+        let accounts = self.0.store.accounts().await?;
+        let state = self.0.store.queue_state().await?;
+        let read_only = *self.0.store.failure().borrow();
+        let probes = self.0.probes.borrow().clone();
+        let free_bytes = self.free_bytes();
+        let floor_bytes = self.0.settings.disk_free_bytes_min;
+        let low = free_bytes.is_some_and(|free| free < floor_bytes);
+        let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
+        let status = match () {
+            () if self.is_draining() => "draining",
+            () if read_only || low || !accounts.holds.is_empty() => "degraded",
+            () => "ok",
+        };
+        let claude = probes.iter().find(|probe| probe.name == "claude");
+        Ok(Health {
+            status: status.to_owned(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            uptime_seconds: self.now().since(self.0.started_at).as_secs(),
+            queue: QueueHealth {
+                running: count(accounts.running),
+                queued: count(accounts.queued),
+                max_concurrent: self.0.settings.max_concurrent_jobs,
+            },
+            paused: state.paused,
+            claude: ClaudeHealth {
+                authenticated: claude.is_some_and(|probe| probe.authenticated == Some(true)),
+                version: claude.and_then(|probe| probe.version.clone()),
+            },
+            agents: probes.into_iter().map(shown).collect(),
+            holds: accounts.holds.into_iter().map(Into::into).collect(),
+            disk: Disk { free_bytes, floor_bytes },
+            callbacks: CallbackHealth {
+                pending: count(accounts.deliveries_pending),
+                dead: count(accounts.deliveries_dead),
+            },
+            isolation: self.0.settings.isolation.clone(),
+            database: if read_only { "read_only" } else { "ok" }.to_owned(),
+        })
+    }
+
+    /// Whether requests can be served: the database answers and accepts changes.
+    pub async fn is_ready(&self) -> bool {
+        !self.is_draining() && !*self.0.store.failure().borrow() && self.0.store.queue_state().await.is_ok()
+    }
+
+    fn free_bytes(&self) -> Option<u64> {
+        let at = nix::sys::statvfs::statvfs(&self.0.settings.data_dir).ok()?;
+        // the widths differ between systems
+        #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "u32 on some systems")]
+        let bytes = u64::from(at.blocks_available()).saturating_mul(u64::from(at.fragment_size()));
+        Some(bytes)
+    }
+}
+
+fn shown(probe: AgentProbe) -> AgentHealth {
+    AgentHealth {
+        name: probe.name,
+        kind: probe.kind,
+        installed: probe.installed,
+        version: probe.version,
+        authenticated: probe.authenticated,
+        checked_at: probe.checked_at.map(Into::into),
+    }
+}

@@ -1,0 +1,256 @@
+//! Accepting a job.
+
+use serde_json::Value;
+
+use super::caller::{Caller, Scope};
+use super::error::AppError;
+use super::rules;
+use super::{App, Created};
+use crate::domain::branch::BranchName;
+use crate::domain::client::{Client, NewClient, RepositoryName};
+use crate::domain::id::ClientId;
+use crate::domain::job::{JobView, NewJob, NewJobRequest, Start};
+use crate::domain::options::{EffectiveOptions, Layer, Publish, RunOptions};
+use crate::store::{AnswerKey, KeyedAnswer, StoreError};
+use crate::wire::fields::Reading;
+use crate::wire::job::Job;
+use crate::wire::request::Submission;
+
+impl App {
+    /// Accepts a job. When this resolves, it is on disk.
+    ///
+    /// # Errors
+    /// [`AppError::Invalid`] and [`AppError::NotSupported`] with every fault; [`AppError::Conflict`] for a branch that
+    /// is in use; [`AppError::QueueFull`]; [`AppError::Draining`].
+    pub async fn submit_job(
+        &self,
+        caller: &Caller,
+        body: &Value,
+        key: Option<AnswerKey>,
+    ) -> Result<Created<Job>, AppError> {
+        caller.needs(Scope::Submit)?;
+        self.refuse_while_draining()?;
+        let mut reading = Reading::default();
+        let asked = Submission::read(body, &mut reading);
+        let named = self.named_client(&asked, &mut reading).await?;
+        let request = self.check_submission(caller, asked, named.as_ref(), &mut reading)?;
+        AppError::of_reading(&reading)?;
+        let named = named.ok_or_else(|| AppError::invalid("/clientId", "is required"))?;
+        self.refuse_when_full().await?;
+        let client = self.ensure_client(named).await?;
+        let login = self.login(&request.options, &client.options);
+        let job = NewJob { client_id: client.id, request, chain: None, start: Start::Agent, login };
+        self.store_job(job, reading.warnings, key).await
+    }
+
+    /// Stores the job together with the answer to its request.
+    pub(super) async fn store_job(
+        &self,
+        job: NewJob,
+        warnings: Vec<String>,
+        key: Option<AnswerKey>,
+    ) -> Result<Created<Job>, AppError> {
+        let shown = warnings.clone();
+        let answer = key.map(|key| KeyedAnswer {
+            key,
+            render: Box::new(move |view: &JobView| {
+                let created = created(view, &shown);
+                (201, Some(created.location), serde_json::to_vec(&created.body).unwrap_or_default())
+            }),
+        });
+        let view = self.0.store.submit_job(job, answer).await?;
+        tracing::info!(
+            job.id = %view.job.id,
+            job.number = view.job.number.0,
+            client.id = %view.job.client_id,
+            "job queued"
+        );
+        Ok(created(&view, &warnings))
+    }
+
+    pub(super) fn refuse_while_draining(&self) -> Result<(), AppError> {
+        if self.is_draining() { Err(AppError::Draining) } else { Ok(()) }
+    }
+
+    /// The agent entry that will work: what the job says, else its client, else the configuration.
+    pub(super) fn login(&self, job: &RunOptions, client: &RunOptions) -> String {
+        let merged = RunOptions::merge(&[job, client, &self.0.settings.defaults]);
+        merged.agent.unwrap_or_else(|| EffectiveOptions::resolve(RunOptions::default(), false).agent)
+    }
+
+    /// Refuses options that the caller may not set, that are out of range, or that cannot work on this server.
+    pub(super) fn check_options(
+        &self,
+        caller: &Caller,
+        options: &RunOptions,
+        client: Option<&RunOptions>,
+        reading: &mut Reading,
+    ) -> Result<(), AppError> {
+        let settings = &self.0.settings;
+        rules::options(options, Layer::Job, settings, reading);
+        if caller.scope < Scope::Operate
+            && let Some(name) = options.set_names().into_iter().find(|name| !name.is_safe())
+        {
+            let detail = format!("options.{} needs the scope operate", name.camel_case());
+            return Err(AppError::Forbidden(detail));
+        }
+        let none = RunOptions::default();
+        let merged = RunOptions::merge(&[options, client.unwrap_or(&none), &settings.defaults]);
+        let publish = merged.publish.unwrap_or(Publish::PullRequest);
+        if publish == Publish::PullRequest && !settings.opens_pull_requests {
+            reading.fault(
+                "/options/publish",
+                "cannot be pull_request without a forge token: set GITHUB_TOKEN (or github.token), or publish \"branch\" or \"none\"",
+            );
+        }
+        Ok(())
+    }
+
+    /// The client that the request names; one that is to be made has no id yet.
+    async fn named_client(
+        &self,
+        asked: &Submission,
+        reading: &mut Reading,
+    ) -> Result<Option<Named>, AppError> {
+        let (org, repo) = (asked.github_org.as_deref(), asked.github_repo.as_deref());
+        let repository = rules::repository(org, repo, &self.0.settings, reading);
+        let Some(id) = asked.client_id.as_deref() else {
+            if org.is_none()
+                && repo.is_none()
+                && !reading.faults.iter().any(|fault| is_client(&fault.pointer))
+            {
+                reading.fault("/clientId", "is required, or githubOrg and githubRepo");
+            }
+            let Some(repository) = repository else { return Ok(None) };
+            let known = self.0.store.find_client_by_repository(&repository).await?;
+            return Ok(Some(known.map_or(Named::New(repository), |client| Named::Known(Box::new(client)))));
+        };
+        let found = match ClientId::parse(id) {
+            Ok(id) => match self.0.store.get_client(&id).await {
+                Ok(client) if client.deleted_at.is_none() => Some(client),
+                Ok(_) | Err(StoreError::NotFound(_)) => None,
+                Err(error) => return Err(error.into()),
+            },
+            Err(_) => None,
+        };
+        let Some(client) = found else {
+            reading.fault("/clientId", "is not the id of a client");
+            return Ok(None);
+        };
+        if repository.is_some_and(|repository| repository != client.repository) {
+            reading.fault("/githubOrg", format!("disagrees with clientId, which is {}", client.repository));
+        }
+        Ok(Some(Named::Known(Box::new(client))))
+    }
+
+    fn check_submission(
+        &self,
+        caller: &Caller,
+        asked: Submission,
+        named: Option<&Named>,
+        reading: &mut Reading,
+    ) -> Result<NewJobRequest, AppError> {
+        let settings = &self.0.settings;
+        let client = named.and_then(Named::known);
+        let prompt = rules::prompt(asked.prompt.as_deref(), reading);
+        let branch = rules::work_branch(asked.branch_name.as_deref(), settings, reading);
+        let base = rules::branch("/baseBranch", asked.base_branch.as_deref(), reading);
+        refuse_base_as_work(branch.as_ref(), base.as_ref(), client, reading);
+        rules::title(asked.title.as_deref(), reading);
+        rules::body(asked.body.as_deref(), reading);
+        rules::foreign_id("/osFeatureId", asked.os_feature_id.as_deref(), reading);
+        let callback_url = rules::callback_url(asked.callback_url.as_deref(), settings, reading);
+        let metadata = rules::metadata(asked.metadata.as_ref(), reading);
+        rules::labels(&asked.labels, reading);
+        let priority = rules::priority(asked.priority, reading);
+        self.check_options(caller, &asked.options, client.map(|client| &client.options), reading)?;
+        Ok(NewJobRequest {
+            prompt,
+            branch,
+            title: asked.title,
+            body: asked.body,
+            os_feature_id: asked.os_feature_id,
+            callback_url,
+            metadata,
+            labels: asked.labels,
+            base_branch: base.map(|base| base.as_str().to_owned()),
+            priority,
+            options: asked.options,
+            submitted_by: caller.name.clone(),
+        })
+    }
+
+    /// A full queue is said before a client is made for nothing; the store decides for good.
+    async fn refuse_when_full(&self) -> Result<(), AppError> {
+        let max = self.0.store.limits().queued_max;
+        if self.0.store.accounts().await?.queued >= u64::from(max) {
+            return Err(AppError::QueueFull { max });
+        }
+        Ok(())
+    }
+
+    async fn ensure_client(&self, named: Named) -> Result<Client, AppError> {
+        let repository = match named {
+            Named::Known(client) => return Ok(*client),
+            Named::New(repository) => repository,
+        };
+        let new = NewClient {
+            os_client_id: None,
+            name: repository.repo().to_owned(),
+            repository: repository.clone(),
+            default_branch: None,
+            clone_url: None,
+            options: RunOptions::default(),
+        };
+        match self.0.store.create_client(new, None).await {
+            Ok(client) => Ok(client),
+            // another request made it meanwhile
+            Err(StoreError::DuplicateClient { .. }) => {
+                let known = self.0.store.find_client_by_repository(&repository).await?;
+                known.ok_or(AppError::NotFound("client"))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+}
+
+/// The client of a submission.
+enum Named {
+    Known(Box<Client>),
+    New(RepositoryName),
+}
+
+impl Named {
+    fn known(&self) -> Option<&Client> {
+        match self {
+            Self::Known(client) => Some(client),
+            Self::New(_) => None,
+        }
+    }
+}
+
+/// The answer to an accepted job.
+fn created(view: &JobView, warnings: &[String]) -> Created<Job> {
+    Created { location: format!("/jobs/{}", view.job.id), body: Job::of(view, &[], warnings) }
+}
+
+fn is_client(pointer: &str) -> bool {
+    matches!(pointer, "" | "/clientId" | "/githubOrg" | "/githubRepo")
+}
+
+/// Work never goes to the branch it starts from, nor to the client's default branch.
+fn refuse_base_as_work(
+    branch: Option<&BranchName>,
+    base: Option<&BranchName>,
+    client: Option<&Client>,
+    reading: &mut Reading,
+) {
+    let Some(branch) = branch else { return };
+    if base == Some(branch) {
+        reading.fault("/branchName", "must not be the base branch");
+    }
+    let default = client.and_then(|client| client.default_branch.as_deref());
+    if default == Some(branch.as_str()) {
+        reading.fault("/branchName", "must not be the client's default branch");
+    }
+}

@@ -1,0 +1,117 @@
+//! The queue: what runs, what waits, and whether anything new starts.
+
+use serde_json::Value;
+
+use super::App;
+use super::caller::{Caller, Scope};
+use super::error::AppError;
+use crate::domain::time::Timestamp;
+use crate::store;
+use crate::wire::fields::Reading;
+use crate::wire::queue::{Queue, QueuedJob, RunningJob, running_for};
+use crate::wire::request::read_only_text;
+
+/// A reason is read on one screen line or two.
+const REASON_BYTES_MAX: usize = 500;
+
+impl App {
+    /// `after` is the cursor of the page before.
+    ///
+    /// # Errors
+    /// [`AppError::Invalid`] for another cursor.
+    pub async fn queue(&self, after: Option<&str>) -> Result<Queue, AppError> {
+        let after = match after {
+            Some(text) => text
+                .parse::<i64>()
+                .ok()
+                .filter(|after| *after >= 0)
+                .ok_or_else(|| AppError::invalid("?after", "must be a nextCursor of an earlier page"))?,
+            None => 0,
+        };
+        self.queue_page(after, Vec::new()).await
+    }
+
+    /// Starts nothing new until it is resumed; survives a restart.
+    ///
+    /// # Errors
+    /// [`AppError::Invalid`] for a bad reason.
+    pub async fn pause_queue(&self, caller: &Caller, body: &Value) -> Result<Queue, AppError> {
+        caller.needs(Scope::Operate)?;
+        let mut reading = Reading::default();
+        let reason = read_only_text(body, "reason", &mut reading);
+        let plain = |reason: &str| reason.len() <= REASON_BYTES_MAX && !reason.chars().any(char::is_control);
+        if !reason.as_deref().is_none_or(plain) {
+            reading.fault("/reason", format!("must be one line of at most {REASON_BYTES_MAX} bytes"));
+        }
+        AppError::of_reading(&reading)?;
+        self.0.store.pause_queue(reason.as_deref()).await?;
+        tracing::info!(by = caller.name, "queue paused");
+        self.queue_page(0, reading.warnings).await
+    }
+
+    /// # Errors
+    /// What the store said.
+    pub async fn resume_queue(&self, caller: &Caller) -> Result<Queue, AppError> {
+        caller.needs(Scope::Operate)?;
+        self.0.store.resume_queue().await?;
+        tracing::info!(by = caller.name, "queue resumed");
+        self.queue_page(0, Vec::new()).await
+    }
+
+    /// Lets one job of each held login go out as a probe, or of the one that the body names.
+    ///
+    /// # Errors
+    /// [`AppError::Invalid`] for a login that is not configured.
+    pub async fn try_now(&self, caller: &Caller, body: &Value) -> Result<Queue, AppError> {
+        caller.needs(Scope::Operate)?;
+        let mut reading = Reading::default();
+        let login = read_only_text(body, "login", &mut reading);
+        if login.as_ref().is_some_and(|login| !self.0.settings.agents.contains_key(login)) {
+            reading.fault("/login", "must be the name of a configured agent");
+        }
+        AppError::of_reading(&reading)?;
+        let logins = self.0.store.try_now(login.as_deref()).await?;
+        tracing::info!(by = caller.name, ?logins, "holds lifted");
+        self.queue_page(0, reading.warnings).await
+    }
+
+    async fn queue_page(&self, after: i64, warnings: Vec<String>) -> Result<Queue, AppError> {
+        let page = self.0.store.queue_page(after).await?;
+        let now = self.now();
+        Ok(Queue {
+            running: page.running.into_iter().map(|job| running(job, now)).collect(),
+            queued: page.queued.into_iter().map(queued).collect(),
+            max_concurrent: self.0.settings.max_concurrent_jobs,
+            paused: page.state.paused,
+            next_cursor: page.next.map(|next| next.to_string()),
+            warnings,
+        })
+    }
+}
+
+fn running(job: store::RunningJob, now: Timestamp) -> RunningJob {
+    let seconds = job.started_at.map_or(0, |at| now.since(at).as_secs());
+    RunningJob {
+        id: job.id.to_string(),
+        number: job.number.0,
+        client_name: job.client_name,
+        branch_name: job.branch,
+        started_at: job.started_at.map(Into::into),
+        running_for: running_for(seconds),
+        running_for_seconds: seconds,
+        phase: job.phase.into(),
+        last_output_at: job.last_output_at.map(Into::into),
+    }
+}
+
+fn queued(job: store::QueuedJob) -> QueuedJob {
+    QueuedJob {
+        id: job.id.to_string(),
+        number: job.number.0,
+        client_name: job.client_name,
+        branch_name: job.branch,
+        position: Some(job.position),
+        created_at: job.created_at.into(),
+        waiting: Some(job.waiting.into()),
+    }
+}

@@ -1,0 +1,113 @@
+//! Retrying a job: a new job of the same chain that repeats only what failed.
+
+use serde_json::Value;
+
+use super::caller::{Caller, Scope};
+use super::error::AppError;
+use super::rules;
+use super::{App, Created};
+use crate::domain::id::JobRef;
+use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Outcome, Start};
+use crate::domain::options::{Publish, RunOptions};
+use crate::domain::retry::{self, CannotRetry, RetryMode};
+use crate::store::AnswerKey;
+use crate::wire;
+use crate::wire::fields::Reading;
+use crate::wire::request::Retry;
+
+impl App {
+    /// # Errors
+    /// [`AppError::Conflict`] for a job that is live or completed, a deleted client or a branch in use;
+    /// [`AppError::Invalid`]; [`AppError::NotSupported`] for the mode `resume`.
+    pub async fn retry_job(
+        &self,
+        caller: &Caller,
+        job: &str,
+        body: &Value,
+        key: Option<AnswerKey>,
+    ) -> Result<Created<wire::job::Job>, AppError> {
+        caller.needs(Scope::Submit)?;
+        self.refuse_while_draining()?;
+        let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
+        let job = self.0.store.get_job(&job).await?.job;
+        if job.request.submitted_by != caller.name {
+            caller.needs(Scope::Operate)?;
+        }
+        let mut reading = Reading::default();
+        let asked = Retry::read(body, &mut reading);
+        if asked.prompt.is_some() {
+            rules::prompt(asked.prompt.as_deref(), &mut reading);
+        }
+        AppError::of_reading(&reading)?;
+        let mode = asked.mode.unwrap_or(RetryMode::Auto);
+        if mode == RetryMode::Resume {
+            return Err(AppError::not_supported("/mode", "resume is not supported by this version"));
+        }
+        let prompt = asked.prompt.as_deref().map(|prompt| prompt.trim().to_owned());
+        let start = retry::plan(&job, mode, prompt.is_some()).map_err(refused)?;
+        let client = self.0.store.get_client(&job.client_id).await?;
+        if client.deleted_at.is_some() {
+            return Err(AppError::conflict("client_deleted", "the client of this job was deleted"));
+        }
+        let options = self.options_of_retry(&job, &start);
+        self.check_options(caller, &options, Some(&client.options), &mut reading)?;
+        AppError::of_reading(&reading)?;
+        let login = self.login(&options, &client.options);
+        let new = again(job, start, prompt, options, caller, login);
+        self.store_job(new, reading.warnings, key).await
+    }
+
+    /// Those of the job; but who publishes a dry run does not want another dry run.
+    fn options_of_retry(&self, job: &Job, start: &Start) -> RunOptions {
+        let mut options = job.request.options.clone();
+        if job.outcome == Some(Outcome::DryRun) && matches!(start, Start::Publish { .. }) {
+            let farthest =
+                if self.0.settings.opens_pull_requests { Publish::PullRequest } else { Publish::Branch };
+            options.publish = Some(farthest);
+        }
+        options
+    }
+}
+
+fn again(
+    job: Job,
+    start: Start,
+    prompt: Option<String>,
+    options: RunOptions,
+    caller: &Caller,
+    login: String,
+) -> NewJob {
+    let request = job.request;
+    NewJob {
+        client_id: job.client_id,
+        request: NewJobRequest {
+            prompt: prompt.unwrap_or(request.prompt),
+            branch: Some(request.branch),
+            title: request.title,
+            body: request.body,
+            os_feature_id: request.os_feature_id,
+            callback_url: request.callback_url,
+            metadata: request.metadata,
+            labels: request.labels,
+            base_branch: request.base_branch,
+            priority: request.priority,
+            options,
+            submitted_by: caller.name.clone(),
+        },
+        chain: Some(Chain { root: job.chain.root, original: Some(job.id), parent: job.chain.parent }),
+        start,
+        login,
+    }
+}
+
+fn refused(why: CannotRetry) -> AppError {
+    let code = match why {
+        CannotRetry::Live(_) => "job_live",
+        CannotRetry::Completed => "job_completed",
+        CannotRetry::NothingToPublish => "nothing_to_publish",
+        CannotRetry::PromptWithoutAgent => {
+            return AppError::invalid("/prompt", "needs the agent: use mode \"fresh\"");
+        }
+    };
+    AppError::conflict(code, why.to_string())
+}

@@ -1,0 +1,257 @@
+//! The rules for what callers may write into a job or a client; each broken one is a fault with its place.
+
+use serde_json::Value;
+
+use super::settings::Settings;
+use crate::domain::branch::BranchName;
+use crate::domain::client::{CLIENT_NAME_BYTES_MAX, InvalidRepository, RepositoryName};
+use crate::domain::job::{METADATA_BYTES_MAX, PRIORITY_MAX, PROMPT_BYTES_MAX, TITLE_CHARS_MAX};
+use crate::domain::options::{Isolation, Layer, OptionName, RunOptions};
+use crate::webhook;
+use crate::wire::fields::Reading;
+use crate::wire::problem::Fault;
+
+/// GitHub takes 65,536 characters for a pull request's text; half of that leaves room for what we add.
+const BODY_BYTES_MAX: usize = 32 * 1024;
+/// Ids of other systems: longer ones are something else by mistake.
+const FOREIGN_ID_BYTES_MAX: usize = 256;
+const LABELS_MAX: usize = 20;
+const LABEL_CHARS_MAX: usize = 64;
+/// git itself has no limit; longer addresses are a mistake.
+const CLONE_URL_BYTES_MAX: usize = 2_048;
+
+/// The trimmed prompt, when it is one.
+pub(super) fn prompt(prompt: Option<&str>, reading: &mut Reading) -> String {
+    let Some(prompt) = prompt else {
+        // a wrong type was reported when it was read
+        if !reading.faults.iter().any(|fault| fault.pointer == "/prompt") {
+            reading.fault("/prompt", "is required");
+        }
+        return String::new();
+    };
+    let trimmed = prompt.trim();
+    if trimmed.is_empty() {
+        reading.fault("/prompt", "must not be empty");
+    } else if trimmed.len() > PROMPT_BYTES_MAX {
+        reading.fault("/prompt", format!("must be at most {PROMPT_BYTES_MAX} bytes after trimming"));
+    } else if trimmed.contains('\0') {
+        reading.fault("/prompt", "must not contain a NUL character");
+    }
+    trimmed.to_owned()
+}
+
+/// A branch to work on: valid, and not protected.
+pub(super) fn work_branch(
+    name: Option<&str>,
+    settings: &Settings,
+    reading: &mut Reading,
+) -> Option<BranchName> {
+    let branch = branch("/branchName", name, reading)?;
+    if let Some(pattern) = settings.protected_branches.iter().find(|pattern| branch.matches(pattern)) {
+        reading.fault("/branchName", format!("is protected (git.protected_branches has \"{pattern}\")"));
+    }
+    Some(branch)
+}
+
+pub(super) fn branch(pointer: &str, name: Option<&str>, reading: &mut Reading) -> Option<BranchName> {
+    match BranchName::parse(name?) {
+        Ok(branch) => Some(branch),
+        Err(rule) => {
+            reading.fault(pointer, rule.to_string());
+            None
+        }
+    }
+}
+
+/// Both parts, or neither; `required` when there is no other way to name the client.
+pub(super) fn repository(
+    org: Option<&str>,
+    repo: Option<&str>,
+    settings: &Settings,
+    reading: &mut Reading,
+) -> Option<RepositoryName> {
+    let (org, repo) = match (org, repo) {
+        (Some(org), Some(repo)) => (org, repo),
+        (Some(_), None) => {
+            reading.fault("/githubRepo", "is required with githubOrg");
+            return None;
+        }
+        (None, Some(_)) => {
+            reading.fault("/githubOrg", "is required with githubRepo");
+            return None;
+        }
+        (None, None) => return None,
+    };
+    match RepositoryName::parse(org, repo) {
+        Ok(name) => {
+            let allowed = &settings.allowed_orgs;
+            if !allowed.is_empty() && !allowed.iter().any(|one| one.eq_ignore_ascii_case(org)) {
+                reading.fault("/githubOrg", "is not among the allowed organisations (github.allowed_orgs)");
+            }
+            Some(name)
+        }
+        Err(rule) => {
+            let pointer = match rule {
+                InvalidRepository::Org => "/githubOrg",
+                InvalidRepository::Repo => "/githubRepo",
+            };
+            reading.fault(pointer, rule.to_string());
+            None
+        }
+    }
+}
+
+/// The canonical callback URL.
+pub(super) fn callback_url(url: Option<&str>, settings: &Settings, reading: &mut Reading) -> Option<String> {
+    match webhook::check_url(url?, &settings.callbacks) {
+        Ok(url) => Some(url.as_str().to_owned()),
+        Err(rule) => {
+            reading.fault("/osCallbackUrl", rule.to_string());
+            None
+        }
+    }
+}
+
+pub(super) fn title(title: Option<&str>, reading: &mut Reading) {
+    let Some(title) = title else { return };
+    if title.trim().is_empty()
+        || title.chars().count() > TITLE_CHARS_MAX
+        || title.chars().any(char::is_control)
+    {
+        reading.fault("/title", format!("must be one line of 1 to {TITLE_CHARS_MAX} characters"));
+    }
+}
+
+pub(super) fn body(body: Option<&str>, reading: &mut Reading) {
+    if body.is_some_and(|body| body.len() > BODY_BYTES_MAX || body.contains('\0')) {
+        reading.fault("/body", format!("must be at most {BODY_BYTES_MAX} bytes without a NUL character"));
+    }
+}
+
+/// An id of another system, a name: one short line.
+pub(super) fn foreign_id(pointer: &str, id: Option<&str>, reading: &mut Reading) {
+    if id.is_some_and(|id| {
+        id.is_empty() || id.len() > FOREIGN_ID_BYTES_MAX || id.chars().any(char::is_control)
+    }) {
+        reading.fault(pointer, format!("must be one line of 1 to {FOREIGN_ID_BYTES_MAX} bytes"));
+    }
+}
+
+pub(super) fn client_name(name: &str, reading: &mut Reading) {
+    if name.trim().is_empty() || name.len() > CLIENT_NAME_BYTES_MAX || name.chars().any(char::is_control) {
+        reading.fault("/name", format!("must be one line of 1 to {CLIENT_NAME_BYTES_MAX} bytes"));
+    }
+}
+
+/// The object as text, as it is stored.
+pub(super) fn metadata(metadata: Option<&Value>, reading: &mut Reading) -> Option<String> {
+    let metadata = metadata?;
+    let text = metadata.to_string();
+    if !metadata.is_object() {
+        reading.fault("/metadata", "must be an object");
+    } else if text.len() > METADATA_BYTES_MAX {
+        reading.fault("/metadata", format!("must be at most {METADATA_BYTES_MAX} bytes of JSON"));
+    }
+    Some(text)
+}
+
+pub(super) fn labels(labels: &[String], reading: &mut Reading) {
+    if labels.len() > LABELS_MAX {
+        reading.fault("/labels", format!("must have at most {LABELS_MAX} entries"));
+        return;
+    }
+    for (index, label) in labels.iter().enumerate() {
+        let fits = (1..=LABEL_CHARS_MAX).contains(&label.chars().count());
+        if !fits || label.chars().any(char::is_control) {
+            reading.fault(
+                format!("/labels/{index}"),
+                format!("must be one line of 1 to {LABEL_CHARS_MAX} characters"),
+            );
+        }
+    }
+}
+
+pub(super) fn priority(priority: Option<i64>, reading: &mut Reading) -> i8 {
+    let priority = priority.unwrap_or(0);
+    match i8::try_from(priority) {
+        Ok(priority) if (-PRIORITY_MAX..=PRIORITY_MAX).contains(&priority) => priority,
+        _ => {
+            reading.fault("/priority", format!("must be between -{PRIORITY_MAX} and {PRIORITY_MAX}"));
+            0
+        }
+    }
+}
+
+/// An address that git may use: https, http, ssh, git, file, `user@host:path` or an absolute path; never a remote
+/// helper (`ext::`), an option, or one with a password inside.
+pub(super) fn clone_url(url: Option<&str>, reading: &mut Reading) {
+    let Some(url) = url else { return };
+    let plain = !url.is_empty()
+        && url.len() <= CLONE_URL_BYTES_MAX
+        && !url.starts_with('-')
+        && !url.contains("::")
+        && !url.chars().any(|c| c.is_control() || c.is_whitespace());
+    let known = match url.split_once("://") {
+        Some((scheme, rest)) => {
+            let authority = rest.split('/').next().unwrap_or_default();
+            let login = authority.rsplit_once('@').map(|(login, _)| login);
+            let host_is_option = authority.rsplit('@').next().is_some_and(|host| host.starts_with('-'));
+            let has_login =
+                login.is_some_and(|login| scheme != "ssh" || login.contains(':') || login.starts_with('-'));
+            ["https", "http", "ssh", "git", "file"].contains(&scheme) && !has_login && !host_is_option
+        }
+        None if url.starts_with('/') => true,
+        None => url.split_once(':').is_some_and(|(host, path)| {
+            let name = host.rsplit('@').next().unwrap_or_default();
+            !host.contains('/') && !name.is_empty() && !name.starts_with('-') && !path.is_empty()
+        }),
+    };
+    if !plain || !known {
+        reading.fault(
+            "/cloneUrl",
+            "must be an https, http, ssh, git or file address without a password, user@host:path, or an absolute path",
+        );
+    }
+}
+
+/// Ranges of the options, and what of them this version cannot carry out.
+pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, reading: &mut Reading) {
+    for violation in options.check(layer) {
+        reading.fault(format!("/options{}", violation.pointer()), violation.rule);
+    }
+    let is_empty = |name: OptionName| match name {
+        OptionName::Setup => options.setup.as_ref().is_none_or(Vec::is_empty),
+        OptionName::Verify => options.verify.as_ref().is_none_or(Vec::is_empty),
+        OptionName::CopyFiles => options.copy_files.as_ref().is_none_or(Vec::is_empty),
+        OptionName::Artifacts => options.artifacts.as_ref().is_none_or(Vec::is_empty),
+        OptionName::Isolation => options.isolation != Some(Isolation::Sandbox),
+        OptionName::MaxBudgetUsdPerDay | OptionName::VerifyRounds => false,
+        _ => true,
+    };
+    for name in options.set_names().into_iter().filter(|name| !is_empty(*name)) {
+        let pointer = format!("/options/{}", name.camel_case());
+        reading.not_supported.push(Fault::new(pointer, "is not supported by this version"));
+    }
+    if let Some(agent) = &options.agent {
+        agent_entry(agent, settings, reading);
+    }
+}
+
+fn agent_entry(agent: &str, settings: &Settings, reading: &mut Reading) {
+    let pointer = "/options/agent";
+    match settings.agents.get(agent) {
+        None => {
+            let names: Vec<_> = settings.agents.keys().map(String::as_str).collect();
+            reading.fault(pointer, format!("must be a configured agent: {}", names.join(", ")));
+        }
+        Some(facts) if !facts.is_built => {
+            let detail = format!("is of the kind {}, which this version does not support", facts.kind);
+            reading.not_supported.push(Fault::new(pointer, detail));
+        }
+        Some(_) => {}
+    }
+}
+
+#[cfg(test)]
+#[path = "rules_tests.rs"]
+mod tests;

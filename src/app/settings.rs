@@ -1,0 +1,93 @@
+//! What the use cases need to know of the configuration.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use crate::config::Config;
+use crate::domain::options::RunOptions;
+use crate::webhook::Policy;
+
+/// One `[agents.<name>]` entry.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AgentFacts {
+    pub kind: &'static str,
+    /// This version has an adapter for the kind.
+    pub is_built: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// `[defaults]`.
+    pub defaults: RunOptions,
+    pub agents: BTreeMap<String, AgentFacts>,
+    /// Empty: every organisation.
+    pub allowed_orgs: Vec<String>,
+    /// Globs; `*` stands for any run of characters.
+    pub protected_branches: Vec<String>,
+    /// Whether there is a forge that opens pull requests for us.
+    pub opens_pull_requests: bool,
+    /// Who may be called back.
+    pub callbacks: Policy,
+    pub data_dir: PathBuf,
+    pub repos_dir: PathBuf,
+    /// No job starts with less free disk than this.
+    pub disk_free_bytes_min: u64,
+    pub max_concurrent_jobs: u32,
+    /// What agents run in: `none` or `sandbox`.
+    pub isolation: String,
+}
+
+impl Settings {
+    /// `listeners` as they were bound. Entries of `callbacks.allow` that nobody can read were refused when the
+    /// configuration was loaded; here they allow nothing.
+    #[must_use]
+    pub fn from_config(config: &Config, opens_pull_requests: bool, listeners: Vec<SocketAddr>) -> Self {
+        let agents = config.agents.iter().map(|(name, entry)| {
+            (name.clone(), AgentFacts { kind: entry.kind.as_str(), is_built: entry.kind.is_built() })
+        });
+        Self {
+            defaults: config.defaults.clone(),
+            agents: agents.collect(),
+            allowed_orgs: config.github.allowed_orgs.clone(),
+            protected_branches: config.git.protected_branches.clone(),
+            opens_pull_requests,
+            callbacks: Policy {
+                allow: config.callbacks.allow.iter().filter_map(|entry| entry.parse().ok()).collect(),
+                tailnet: config.callbacks.tailnet,
+                own_listeners: listeners,
+            },
+            data_dir: config.paths.data_dir.clone(),
+            repos_dir: config.paths.repos_dir.clone(),
+            disk_free_bytes_min: config.limits.disk_free_bytes_min,
+            max_concurrent_jobs: config.server.max_concurrent_jobs,
+            isolation: "none".to_owned(),
+        }
+    }
+}
+
+/// The host that serves git for an API, with its port where that is not the scheme's own: github.com has its API on
+/// `api.`, Enterprise on the same host.
+#[must_use]
+pub fn forge_host(api: &url::Url) -> Option<String> {
+    let host = api.host_str()?;
+    let host = host.strip_prefix("api.").unwrap_or(host);
+    Some(api.port().map_or_else(|| host.to_owned(), |port| format!("{host}:{port}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_of_clones() {
+        let table = [
+            ("https://api.github.com", "github.com"),
+            ("https://ghe.example/api/v3", "ghe.example"),
+            ("http://127.0.0.1:8080/api", "127.0.0.1:8080"),
+        ];
+        for (api, host) in table {
+            assert_eq!(forge_host(&api.parse().unwrap()).as_deref(), Some(host));
+        }
+    }
+}

@@ -1,0 +1,244 @@
+//! One connection: counted, and closed when its peer sends nothing useful for too long.
+//!
+//! The server library has no limit for how long the head of a request may take, so the stream itself has one: while no
+//! request is being answered, a read that brings no whole head in time ends the connection.
+
+use std::future::Future as _;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, Sleep, sleep_until};
+
+/// Connections at once: each costs a descriptor and some kilobytes, and a usual process has 1,024 descriptors, of which
+/// this leaves half to the database, logs and agents.
+const CONNECTIONS_MAX: usize = 512;
+/// The head of a request is some hundred bytes: ten seconds are generous on any line.
+const HEAD_WITHIN: Duration = Duration::from_secs(10);
+/// Longer than the pauses of a client that asks every minute.
+const IDLE_MAX: Duration = Duration::from_secs(75);
+/// After a failed accept: the kernel is out of something, which does not change at once.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+
+/// How much of the server one peer can take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionLimits {
+    pub(super) connections: usize,
+    /// From the connection, or from the first byte of a further request, to the end of its head.
+    pub(super) head: Duration,
+    /// How long an idle connection is kept for a further request.
+    pub(super) idle: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS_MAX, head: HEAD_WITHIN, idle: IDLE_MAX }
+    }
+}
+
+/// What a request can say about its connection.
+#[derive(Clone, Debug)]
+pub(super) struct Connection(Arc<Mutex<Activity>>);
+
+#[derive(Debug)]
+struct Activity {
+    limits: ConnectionLimits,
+    /// Requests that are being answered.
+    busy: usize,
+    /// When the peer has to be done with what it does; counts only while `busy` is 0.
+    deadline: Instant,
+    /// Bytes of the next head have come.
+    head_begun: bool,
+}
+
+impl Connection {
+    fn new(limits: ConnectionLimits) -> Self {
+        let activity = Activity { limits, busy: 0, deadline: Instant::now() + limits.head, head_begun: true };
+        Self(Arc::new(Mutex::new(activity)))
+    }
+
+    /// While the guard lives, the connection's request is being answered and no limit runs.
+    pub(super) fn enter(&self) -> Busy {
+        self.with(|activity| activity.busy += 1);
+        Busy(self.clone())
+    }
+
+    fn with<T>(&self, act: impl FnOnce(&mut Activity) -> T) -> T {
+        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn has_read(&self) {
+        self.with(|activity| {
+            if activity.busy == 0 && !activity.head_begun {
+                activity.head_begun = true;
+                activity.deadline = Instant::now() + activity.limits.head;
+            }
+        });
+    }
+
+    /// An answer is on its way: the peer may rest afterwards.
+    fn has_written(&self) {
+        self.with(Activity::rest);
+    }
+}
+
+impl Activity {
+    fn rest(&mut self) {
+        self.deadline = Instant::now() + self.limits.idle;
+        self.head_begun = false;
+    }
+}
+
+pub(super) struct Busy(Connection);
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.with(|activity| {
+            activity.busy -= 1;
+            activity.rest();
+        });
+    }
+}
+
+/// Accepts as many connections as are allowed; further ones wait in the kernel's queue.
+pub(super) struct Bounded {
+    listener: TcpListener,
+    free: Arc<Semaphore>,
+    limits: ConnectionLimits,
+}
+
+impl Bounded {
+    pub(super) fn new(listener: TcpListener, limits: ConnectionLimits) -> Self {
+        Self { listener, free: Arc::new(Semaphore::new(limits.connections)), limits }
+    }
+}
+
+impl Listener for Bounded {
+    type Io = Stream;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, Self::Addr) {
+        let permit = loop {
+            // never closed, so this resolves with a permit
+            if let Ok(permit) = Arc::clone(&self.free).acquire_owned().await {
+                break permit;
+            }
+        };
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, peer)) => return (Stream::new(stream, permit, self.limits), peer),
+                Err(error) => {
+                    tracing::debug!(%error, "could not accept a connection");
+                    tokio::time::sleep(ACCEPT_AGAIN).await;
+                }
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<Self::Addr> {
+        self.listener.local_addr()
+    }
+}
+
+impl Connected<IncomingStream<'_, Bounded>> for Connection {
+    fn connect_info(stream: IncomingStream<'_, Bounded>) -> Self {
+        stream.io().connection.clone()
+    }
+}
+
+/// A connection with its limits.
+pub(super) struct Stream {
+    stream: TcpStream,
+    connection: Connection,
+    timer: Pin<Box<Sleep>>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Stream {
+    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, limits: ConnectionLimits) -> Self {
+        let connection = Connection::new(limits);
+        let deadline = connection.with(|activity| activity.deadline);
+        Self { stream, connection, timer: Box::pin(sleep_until(deadline)), _permit: permit }
+    }
+
+    /// Ready when the peer is out of time; else wakes the reader when it will be.
+    fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            let (busy, deadline) = self.connection.with(|activity| (activity.busy > 0, activity.deadline));
+            let now = Instant::now();
+            if !busy && now >= deadline {
+                return Poll::Ready(());
+            }
+            // while a request is answered the clock stands: look again later
+            let look_at =
+                if busy { now + self.connection.with(|activity| activity.limits.head) } else { deadline };
+            self.timer.as_mut().reset(look_at);
+            ready!(self.timer.as_mut().poll(context));
+        }
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(context, buffer) {
+            self.connection.has_read();
+            // a peer that sends byte by byte is out of time as well
+            if self.connection.with(|activity| activity.busy > 0 || Instant::now() < activity.deadline) {
+                return Poll::Ready(result);
+            }
+            return Poll::Ready(Err(io::ErrorKind::TimedOut.into()));
+        }
+        ready!(self.poll_deadline(context));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write(context, bytes);
+        if matches!(result, Poll::Ready(Ok(_))) {
+            self.connection.has_written();
+        }
+        result
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_flush(context)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.stream).poll_shutdown(context)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        if matches!(result, Poll::Ready(Ok(_))) {
+            self.connection.has_written();
+        }
+        result
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.stream.is_write_vectored()
+    }
+}

@@ -1,0 +1,42 @@
+//! What is documented and not built yet: known paths whose answer says so, instead of a 404 that looks like a mistake.
+
+use axum::Router;
+use axum::http::StatusCode;
+use axum::routing::{MethodFilter, on};
+
+use super::problem::ApiError;
+use crate::app::App;
+
+const ANY: MethodFilter = MethodFilter::GET.or(MethodFilter::POST);
+const CHANGED: MethodFilter = ANY.or(MethodFilter::PATCH).or(MethodFilter::DELETE).or(MethodFilter::PUT);
+
+/// Path, methods, what is missing.
+const LATER: &[(&str, MethodFilter, &str)] = &[
+    ("/jobs/{id}/follow-up", MethodFilter::POST, "follow-ups are"),
+    ("/jobs/{id}/events", MethodFilter::GET, "the event stream of a job is"),
+    ("/jobs/{id}/artifacts/{*path}", MethodFilter::GET, "kept files are"),
+    ("/ws/jobs/{id}", MethodFilter::GET, "the WebSocket of a job is"),
+    ("/sessions", MethodFilter::GET, "sessions are"),
+    ("/sessions/{id}", CHANGED, "sessions are"),
+    ("/events", MethodFilter::GET, "the event stream is"),
+    ("/usage", MethodFilter::GET, "usage reports are"),
+    ("/metrics", MethodFilter::GET, "metrics are"),
+    ("/tokens", ANY, "named tokens are"),
+    ("/tokens/{id}", CHANGED, "named tokens are"),
+    ("/profiles", ANY, "profiles are"),
+    ("/profiles/{name}", CHANGED, "profiles are"),
+    ("/docs", MethodFilter::GET, "the documentation page is"),
+    ("/", MethodFilter::GET, "the dashboard is"),
+    ("/ui", MethodFilter::GET, "the dashboard is"),
+    ("/ui/{*path}", ANY, "the dashboard is"),
+];
+
+pub(super) fn routes() -> Router<App> {
+    LATER.iter().fold(Router::new(), |router, &(path, methods, what)| {
+        let answer = move || async move {
+            let detail = format!("{what} not supported by this version");
+            ApiError::new(StatusCode::UNPROCESSABLE_ENTITY, "not_supported", &detail)
+        };
+        router.route(path, on(methods, answer))
+    })
+}

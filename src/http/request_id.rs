@@ -1,0 +1,58 @@
+//! The outermost layer: gives each request an id, writes errors out, says in the log how it went.
+
+use axum::body::Body;
+use axum::extract::{Request, State};
+use axum::http::{HeaderValue, header};
+use axum::middleware::Next;
+use axum::response::Response;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::AppState;
+use super::connection::Connection;
+use super::problem;
+use crate::wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
+
+const HEADER: &str = "x-request-id";
+/// Enough for a UUID or a trace id with a prefix.
+const LENGTH_MAX: usize = 128;
+
+pub(super) async fn finish_answer(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let busy = request.extensions().get::<Connection>().map(Connection::enter);
+    let id = given(&request).unwrap_or_else(|| format!("req-{}", state.0.clock.random_text(16)));
+    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let span = tracing::info_span!("request", request.id = id, %method, path);
+    let began_at = Instant::now();
+    let mut response = next.run(request).instrument(span).await;
+    let status = response.status();
+    let duration_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(request.id = id, %method, path, status = status.as_u16(), duration_ms, "answered");
+    let said = response.extensions_mut().remove::<Problem>();
+    let is_bare_error = status.is_client_error() || status.is_server_error();
+    if let Some(problem) = said.or_else(|| is_bare_error.then(|| problem::of_status(status))) {
+        write_out(&mut response, problem, &id);
+    }
+    let headers = response.headers_mut();
+    if let Ok(value) = HeaderValue::from_str(&id) {
+        headers.insert(HEADER, value);
+    }
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    drop(busy);
+    response
+}
+
+/// The caller's own id when it is a harmless one.
+fn given(request: &Request) -> Option<String> {
+    let text = request.headers().get(HEADER)?.to_str().ok()?;
+    let plain = text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    (plain && (1..=LENGTH_MAX).contains(&text.len())).then(|| text.to_owned())
+}
+
+fn write_out(response: &mut Response, mut problem: Problem, id: &str) {
+    problem.request_id = Some(id.to_owned());
+    let body = serde_json::to_vec(&problem).unwrap_or_default();
+    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_MEDIA_TYPE));
+    response.headers_mut().remove(header::CONTENT_LENGTH);
+    *response.body_mut() = Body::from(body);
+}

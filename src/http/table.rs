@@ -1,0 +1,38 @@
+//! Every route that is built, in one place. What is documented and not built yet stands in `later`.
+
+use utoipa::OpenApi as _;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::openapi::Api;
+use super::{clients, deliveries, job_reads, jobs, queue, system};
+use crate::app::App;
+
+pub(super) fn routes() -> OpenApiRouter<App> {
+    OpenApiRouter::with_openapi(Api::openapi())
+        // clients
+        .routes(routes!(clients::list_clients, clients::create_client))
+        .routes(routes!(clients::get_client, clients::update_client, clients::delete_client))
+        // jobs
+        .routes(routes!(job_reads::list_jobs, jobs::submit_job))
+        .routes(routes!(job_reads::get_job))
+        .routes(routes!(job_reads::list_messages))
+        .routes(routes!(job_reads::get_log))
+        .routes(routes!(job_reads::get_diff))
+        .routes(routes!(jobs::cancel_job))
+        .routes(routes!(jobs::retry_job))
+        // webhooks
+        .routes(routes!(deliveries::list_deliveries))
+        .routes(routes!(deliveries::redeliver))
+        // queue
+        .routes(routes!(queue::get_queue))
+        .routes(routes!(queue::pause_queue))
+        .routes(routes!(queue::resume_queue))
+        .routes(routes!(queue::try_now))
+        // system
+        .routes(routes!(system::get_health))
+        .routes(routes!(system::sync_clients))
+        .routes(routes!(system::livez))
+        .routes(routes!(system::readyz))
+        .routes(routes!(system::get_document))
+}
