@@ -183,9 +183,6 @@ class Forge:
     def pull(self, number: int) -> dict:
         return self._read(f"/repos/acme/widgets/pulls/{number}")
 
-    def commit(self, sha: str) -> dict:
-        return self._read(f"/repos/acme/widgets/git/commits/{sha}")
-
     def _read(self, path: str):
         # Under a token of its own, so that the server's pacing is judged by the server's requests alone.
         headers = {"authorization": f"Bearer {self.reader_token}", "user-agent": "offshoot-rig",
