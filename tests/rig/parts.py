@@ -73,7 +73,7 @@ class Installed:
         home = self.deps / "venv"
         python = home / "bin" / "python"
         wanted = "import standardwebhooks, jsonschema"
-        if not python.exists() or subprocess.run([python, "-c", wanted], capture_output=True).returncode:
+        if not python.exists() or subprocess.run([python, "-c", wanted], capture_output=True, timeout=60).returncode:
             run(sys.executable, "-m", "venv", home)
             run(python, "-m", "pip", "install", "-q", "--disable-pip-version-check", *PYTHON_PACKAGES)
         # The library is used in this very process.

@@ -330,7 +330,7 @@ def sigterm(stage: Stage) -> None:
     # From the next server on callbacks are signed with the other kind of secret.
     stage.server.callback_secret = stage.server.encoded_secret()
     stage.server.write_config()
-    stage.watch.secrets = stage.server.secrets()
+    stage.watch.secrets |= {"the encoded callback secret": stage.server.callback_secret.encode()}
     status = stage.server.leave()
     assert status == 0, f"exit {status} after SIGTERM"
     assert procs.is_alive(tool), "the tool died with the server"
