@@ -1,12 +1,6 @@
-# `just` lists these; without just, type what stands behind the name.
-set positional-arguments
-
-_list:
-    @just --list --unsorted
-ci *stage:
-    .ci/run "$@"
+# Short names; what stands behind one can be typed as well.
 test *args:
-    cargo test --locked "$@"
+    cargo test --locked {{args}}
 lint:
     cargo clippy --all-targets --locked -- -D warnings
 fmt:
@@ -14,8 +8,10 @@ fmt:
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 demo *args:
-    cargo run --locked -- demo "$@"
+    cargo run --locked -- demo {{args}}
 rig:
     cargo build --locked && python3 tests/rig/run.py
 long-load:
     cargo test --locked --test it -- --ignored long_load
+ci *stage:
+    .ci/run {{stage}}
