@@ -159,7 +159,8 @@ def main() -> int:
     try:
         if not sys.platform.startswith("linux"):
             raise Broken("it reads /proc, so it needs Linux")
-        binary = Path(os.environ.get("OFFSHOOT_BIN") or ROOT / "target" / "debug" / "offshoot").resolve()
+        target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
+        binary = Path(os.environ.get("OFFSHOOT_BIN") or target / "debug" / "offshoot").resolve()
         if not (binary.is_file() and os.access(binary, os.X_OK)):
             raise Broken(f"no program at {binary}: build it, or set OFFSHOOT_BIN")
         installed = Installed(Path(place).resolve(), options.deps.resolve())
