@@ -217,8 +217,7 @@ async fn the_receivers_code_accepts_what_is_signed_and_nothing_else() {
             ));
         }
         let mut python = command("python3", home.path());
-        let mut python =
-            python.arg("-").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut python = python.arg("-").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         python.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
         let output = timeout(Duration::from_secs(30), python.wait_with_output()).await.unwrap().unwrap();
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));

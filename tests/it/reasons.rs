@@ -28,7 +28,8 @@ fn follows(code: ReasonCode) -> String {
     let text = match code.disposition() {
         _ if code == ReasonCode::Cancelled => "the job is cancelled".to_owned(),
         Disposition::HoldLogin => {
-            "the job goes back to the queue, all work of that login waits; the attempt is not counted".to_owned()
+            "the job goes back to the queue, all work of that login waits; the attempt is not counted"
+                .to_owned()
         }
         Disposition::Backoff => format!(
             "waits {} s, then twice as long each time up to {} min, {BACKOFF_TRIES_MAX} times in all, then fails; \

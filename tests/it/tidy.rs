@@ -34,8 +34,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     (
         "daemon",
         &[
-            "agent", "app", "background", "clock", "config", "forge", "git", "http", "process", "store",
-            "telemetry", "webhook", "worker",
+            "agent",
+            "app",
+            "background",
+            "clock",
+            "config",
+            "forge",
+            "git",
+            "http",
+            "process",
+            "store",
+            "telemetry",
+            "webhook",
+            "worker",
         ],
     ),
     // the programs
@@ -79,7 +90,11 @@ const PLACES: &[(&[&str], &[&str], &str)] = &[
     (&["task", "::", "spawn"], &[], "somebody joins every piece of work: use a JoinSet"),
     (&["println", "!"], &[], "output goes through cli/output.rs"),
     (&["print", "!"], &[], "output goes through cli/output.rs"),
-    (&["eprintln", "!"], &["src/process/shim/mod.rs"], "output goes through cli/output.rs; the shim has it not"),
+    (
+        &["eprintln", "!"],
+        &["src/process/shim/mod.rs"],
+        "output goes through cli/output.rs; the shim has it not",
+    ),
     (&["eprint", "!"], &[], "output goes through cli/output.rs"),
     (
         &["stdout", "(", ")"],
@@ -100,7 +115,8 @@ const PLACES: &[(&[&str], &[&str], &str)] = &[
 ];
 
 /// SQL that gets its value from the database instead of the server's clock.
-const SQL_CLOCKS: &[&str] = &["current_timestamp", "current_time", "datetime(", "strftime(", "unixepoch", "julianday("];
+const SQL_CLOCKS: &[&str] =
+    &["current_timestamp", "current_time", "datetime(", "strftime(", "unixepoch", "julianday("];
 
 /// Names that say nothing.
 const EMPTY_NAMES: &[&str] = &["manager", "helper", "helpers", "util", "utils", "processor"];
@@ -111,7 +127,8 @@ fn imports(file: &Source) -> Vec<String> {
         return vec![format!("{own} has no line in the table of imports")];
     };
     // `crate::Something` that is no folder is a macro or the crate's own root
-    let folders = file.crate_folders().into_iter().filter(|name| MAY_IMPORT.iter().any(|(folder, _)| folder == name));
+    let folders =
+        file.crate_folders().into_iter().filter(|name| MAY_IMPORT.iter().any(|(folder, _)| folder == name));
     folders
         .filter(|name| name != own && !allowed.contains(&name.as_str()))
         .map(|name| format!("{own} must not know {name}"))
@@ -175,7 +192,9 @@ fn switches(file: &Source) -> Vec<String> {
     let tokens = &file.tokens;
     let is = |at: usize, token: &str| tokens.get(at).is_some_and(|found| found == token);
     let mut faults = Vec::new();
-    for (at, token) in tokens.iter().enumerate().filter(|(_, token)| matches!(token.as_str(), "cfg" | "cfg_attr")) {
+    for (at, token) in
+        tokens.iter().enumerate().filter(|(_, token)| matches!(token.as_str(), "cfg" | "cfg_attr"))
+    {
         let close = (at..tokens.len()).find(|at| is(*at, "]") || is(*at, ";")).unwrap_or(tokens.len());
         if !tokens[at..close].iter().any(|token| token == "test") {
             continue;
@@ -233,7 +252,9 @@ fn names(file: &Source) -> Vec<String> {
         .filter(|pair| matches!(pair[0].as_str(), "struct" | "enum" | "trait" | "mod" | "type"))
         .map(|pair| pair[1].as_str());
     let is_empty = |name: &&str| {
-        EMPTY_NAMES.iter().any(|empty| name.to_lowercase() == *empty || name.to_lowercase().ends_with(&format!("_{empty}")))
+        EMPTY_NAMES
+            .iter()
+            .any(|empty| name.to_lowercase() == *empty || name.to_lowercase().ends_with(&format!("_{empty}")))
             || ["Manager", "Helper", "Util", "Utils", "Processor"].iter().any(|end| name.ends_with(end))
     };
     defined.chain([stem]).filter(is_empty).map(|name| format!("{name} says nothing")).collect()
@@ -252,7 +273,11 @@ fn own_words(path: &str, text: &str) -> Vec<String> {
         let name = word.rsplit('/').next().unwrap_or(word);
         let here = root().join(path).parent().map(|dir| dir.join(word).exists()).unwrap_or_default();
         let is_example = ["README.md", "prompt.md"].contains(&name);
-        if !here && !root().join(word).exists() && !is_example && !files_below("docs", name).iter().any(|_| true) {
+        if !here
+            && !root().join(word).exists()
+            && !is_example
+            && !files_below("docs", name).iter().any(|_| true)
+        {
             faults.push(format!("there is no {word}"));
         }
     }
@@ -263,7 +288,9 @@ type Rule = fn(&Source) -> Vec<String>;
 const RULES: &[Rule] = &[imports, scripted_agent, crates, places, sql, switches, essay, names];
 
 fn told(faults: impl IntoIterator<Item = (String, Vec<String>)>) -> String {
-    let lines = faults.into_iter().flat_map(|(path, faults)| faults.into_iter().map(move |fault| format!("{path}: {fault}")));
+    let lines = faults
+        .into_iter()
+        .flat_map(|(path, faults)| faults.into_iter().map(move |fault| format!("{path}: {fault}")));
     lines.collect::<Vec<_>>().join("\n")
 }
 
@@ -303,8 +330,18 @@ fn migrations_take_no_time_of_their_own_and_are_numbered() {
 #[test]
 fn the_project_speaks_of_itself_alone() {
     let places = ["src", "tests", "docs", "migrations", "systemd", "launchd"];
-    let all = places.iter().flat_map(|dir| [".rs", ".md", ".sql", ".service", ".conf", ".plist"].map(|end| files_below(dir, end)));
-    let top = ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "NOTICE", "Cargo.toml", "config.example.toml", "deny.toml"];
+    let all = places.iter().flat_map(|dir| {
+        [".rs", ".md", ".sql", ".service", ".conf", ".plist"].map(|end| files_below(dir, end))
+    });
+    let top = [
+        "README.md",
+        "CHANGELOG.md",
+        "CONTRIBUTING.md",
+        "NOTICE",
+        "Cargo.toml",
+        "config.example.toml",
+        "deny.toml",
+    ];
     let all = all.flatten().chain(top.map(|name| root().join(name)));
     let faults = told(all.filter(|path| !path.ends_with("tests/it/tidy.rs")).map(|path| {
         let shown = path.strip_prefix(root()).unwrap().to_string_lossy().into_owned();

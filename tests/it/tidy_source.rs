@@ -75,7 +75,9 @@ impl Source {
         for (at, token) in tokens.iter().enumerate() {
             let starts = at == 0 || tokens[at - 1] != "::";
             let names = match token.as_str() {
-                "crate" if starts && tokens.get(at + 1).is_some_and(|next| next == "::") => names(&tokens[at + 2..]),
+                "crate" if starts && tokens.get(at + 1).is_some_and(|next| next == "::") => {
+                    names(&tokens[at + 2..])
+                }
                 "super" if starts => names(self.behind_supers(at)),
                 _ => Vec::new(),
             };
@@ -93,8 +95,7 @@ impl Source {
             end += 2;
         }
         let hops = (end - at) / 2;
-        let module_depth =
-            self.path.split('/').count() - 1 - usize::from(self.path.ends_with("/mod.rs"));
+        let module_depth = self.path.split('/').count() - 1 - usize::from(self.path.ends_with("/mod.rs"));
         if hops >= module_depth && hops > 0 { self.tokens.get(end..).unwrap_or_default() } else { &[] }
     }
 }
