@@ -120,7 +120,7 @@ fn request(flags: SubmitFlags, prompt: String) -> SubmitRequest {
         model: flags.model,
         max_turns: flags.max_turns,
         timeout_seconds: flags.timeout.map(|timeout| timeout.as_secs()),
-        publish: flags.dry_run.then(|| "none".to_owned()),
+        publish: flags.dry_run.then(|| "none".to_owned()).or(flags.publish),
         ..Options::default()
     };
     SubmitRequest {
