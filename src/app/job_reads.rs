@@ -1,6 +1,5 @@
 //! Reading jobs: one, many, their messages, their diff, their log.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -66,12 +65,6 @@ pub struct DiffQuery {
     pub path: Option<String>,
     /// Unchanged lines around a change.
     pub context: i64,
-}
-
-/// Where an attempt's output lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogText {
-    pub path: PathBuf,
 }
 
 impl App {
@@ -167,26 +160,6 @@ impl App {
             repository.diff(&commit(base_sha)?, &commit(head_sha)?, request).await.map_err(AppError::git)?;
         let shown = shown_diff(base_sha, head_sha, &diff);
         Ok((shown, diff.patch))
-    }
-
-    /// Where the output of an attempt lies; of the newest when none is named.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] for the job, the attempt, or when there is no output yet.
-    pub async fn job_log(&self, job: &str, attempt: Option<i64>) -> Result<LogText, AppError> {
-        let view = self.view(job).await?;
-        let attempt = match attempt {
-            Some(attempt) => u32::try_from(attempt).unwrap_or(0),
-            None => view.job.attempt,
-        };
-        if attempt == 0 || attempt > view.job.attempt {
-            return Err(AppError::NotFound("attempt"));
-        }
-        let path = self.0.store.logs().attempt_dir(view.job.number, attempt).join("transcript");
-        match tokio::fs::try_exists(&path).await {
-            Ok(true) => Ok(LogText { path }),
-            _ => Err(AppError::NotFound("output of this attempt")),
-        }
     }
 
     pub(super) async fn view(&self, job: &str) -> Result<JobView, AppError> {

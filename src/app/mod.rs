@@ -16,6 +16,7 @@ mod clients;
 mod deliveries;
 mod error;
 mod health;
+mod job_log;
 mod job_reads;
 mod jobs;
 mod operations;
@@ -32,11 +33,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 pub use caller::{Caller, Scope};
-pub use cancel::CancelledJob;
 pub use error::AppError;
 pub use health::AgentProbe;
-pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
-pub use settings::Settings;
+pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
+pub use settings::{AgentFacts, Settings};
 
 use crate::clock::Clock;
 use crate::domain::client::{Client, RepositoryName};
@@ -62,8 +62,8 @@ struct Inner {
     settings: Settings,
     git: Git,
     locks: RepositoryLocks,
-    clock: Clock,
     remotes: Remotes,
+    clock: Clock,
     probes: watch::Receiver<Vec<AgentProbe>>,
     operations: Operations,
     draining: AtomicBool,
@@ -88,8 +88,8 @@ impl App {
             settings,
             git,
             locks,
-            clock,
             remotes,
+            clock,
             probes,
             operations: Operations::default(),
             draining: AtomicBool::new(false),
