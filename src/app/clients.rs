@@ -57,6 +57,7 @@ impl App {
         key: Option<AnswerKey>,
     ) -> Result<Created<ClientCreated>, AppError> {
         caller.needs(Scope::Admin)?;
+        self.refuse_while_draining()?;
         let mut reading = Reading::default();
         let new = self.check_registration(Registration::read(body, &mut reading), &mut reading)?;
         let repository = self.repository(&new.repository)?;

@@ -51,7 +51,10 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
         &[(404, "No such client"), (409, "Live jobs or unpublished work"), (503, "A job does not end")],
     ),
     ("list_jobs", &[(422, "Out of range")]),
-    ("submit_job", &[(409, "The branch is in use, or the same request is under way"), (429, "The queue is full")]),
+    (
+        "submit_job",
+        &[(409, "The branch is in use, or the same request is under way"), (429, "The queue is full")],
+    ),
     ("get_job", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
     ("list_messages", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
     ("get_log", &[(404, "No such job, attempt or output"), AMBIGUOUS, (422, "Not supported")]),
