@@ -48,7 +48,7 @@ impl Logs {
         Transcripts { dir: self.job_dir(job), open: HashMap::new() }
     }
 
-    /// Writes the texts from `offset` on; what an interrupted write left behind that place is cut off first.
+    /// Writes the texts from `offset` on, each on lines of its own; what an interrupted write left behind that place is cut off first.
     pub(super) fn append_transcript(
         &self,
         job: JobNumber,

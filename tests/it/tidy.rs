@@ -227,14 +227,24 @@ fn essay(file: &Source) -> Vec<String> {
         .text
         .lines()
         .map_while(|line| line.strip_prefix("//!"))
-        .flat_map(|line| [line, "\n"])
-        .collect::<String>()
-        .to_lowercase();
-    ["promises", "must not know", "fails", "tested"]
-        .into_iter()
-        .filter(|part| !first.contains(part))
-        .map(|part| format!("the folder's essay does not say what it {part:?}"))
-        .collect()
+        .flat_map(str::split_whitespace)
+        .flat_map(|word| [word, " "])
+        .collect();
+    let lower = first.to_lowercase();
+    let missing =
+        ["promises", "must not know", "fails", "tested"].into_iter().filter(|part| !lower.contains(part));
+    let mut faults: Vec<_> = missing.map(|part| format!("the essay has no word on: {part}")).collect();
+    // `tests/it/name*.rs` stands for several files
+    for place in first.split('`').filter(|text| text.starts_with("tests/it/") && text.ends_with(".rs")) {
+        let stem = place.trim_start_matches("tests/it/").trim_end_matches(".rs").trim_end_matches('*');
+        let is_there = |path: &std::path::PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem))
+        };
+        if !files_below("tests/it", ".rs").iter().any(is_there) {
+            faults.push(format!("there is no {place}"));
+        }
+    }
+    faults
 }
 
 fn names(file: &Source) -> Vec<String> {
@@ -375,6 +385,7 @@ fn every_rule_finds_its_fault() {
         (switches, "src/app/jobs.rs", "fn f() { if cfg!(test) { g(); } }"),
         (switches, "src/app/jobs.rs", "#[cfg_attr(test, derive(Debug))] struct A;"),
         (essay, "src/app/mod.rs", "//! Promises a lot. Must not know anything. Fails never."),
+        (essay, "src/app/mod.rs", "//! Promises. Must not\n//! know. Fails. Tested in `tests/it/absent.rs`."),
         (names, "src/app/util.rs", ""),
         (names, "src/app/jobs.rs", "pub struct JobManager;"),
     ];
