@@ -137,6 +137,10 @@ fn get(connection: &Connection, id: &DeliveryId) -> Result<Delivery, StoreError>
 
 fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Result<(), StoreError> {
     let delivery = get(connection, id)?;
+    // another delivery's 410 came while this try was under way: its failure must not wake the URL up again
+    let overtaken = delivery.state == DeliveryState::Suspended && record.state == DeliveryState::Pending;
+    let (state, next_try_at) =
+        if overtaken { (DeliveryState::Suspended, None) } else { (record.state, record.next_try_at) };
     let delivered_at = (record.state == DeliveryState::Delivered).then_some(record.at.as_ms());
     connection
         .prepare_cached(
@@ -145,8 +149,8 @@ fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Re
         )?
         .execute(params![
             id.as_str(),
-            record.state.as_str(),
-            record.next_try_at.map(Timestamp::as_ms),
+            state.as_str(),
+            next_try_at.map(Timestamp::as_ms),
             record.status,
             record.error,
             delivered_at,

@@ -209,10 +209,16 @@ fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
 }
 
 /// Start-time fair queueing: a client's jobs take one turn each, and a client that comes anew joins at the turn that is
-/// being served, so a flood of another one costs it at most one slot's release.
+/// being served, so a flood of another one costs it at most one slot's release. Its running jobs count too, else a
+/// client that sends the next job while one runs would go before everybody who waits.
 fn next_turn(connection: &Connection, client: i64, rank: i64) -> Result<i64, StoreError> {
     let own: Option<i64> = connection
-        .prepare_cached("SELECT max(turn) FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'queued'")?
+        .prepare_cached(
+            "SELECT max(turn) FROM (
+                 SELECT max(turn) AS turn FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'queued'
+                 UNION ALL
+                 SELECT max(turn) FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'running')",
+        )?
         .query_row([client, rank], |row| row.get(0))?;
     let served: Option<i64> = connection
         .prepare_cached("SELECT turn FROM turns WHERE rank = ?1")?
