@@ -47,7 +47,7 @@ pub enum AppError {
     Internal(String),
     /// The result of an operation that several callers waited for.
     #[error(transparent)]
-    Shared(Arc<AppError>),
+    Shared(Arc<Self>),
 }
 
 impl AppError {
@@ -78,6 +78,10 @@ impl AppError {
         Ok(())
     }
 
+    pub(super) fn forge(error: ForgeError) -> Self {
+        Self::Remote(error.to_string())
+    }
+
     pub(super) fn git(error: GitError) -> Self {
         match error {
             GitError::Remote(failure) => Self::Remote(failure.to_string()),
@@ -85,13 +89,6 @@ impl AppError {
             GitError::Tampered { .. } => Self::conflict("repo_tampered", error.to_string()),
             other => Self::Internal(other.to_string()),
         }
-    }
-}
-
-impl AppError {
-    /// What the forge said when it was asked for a credential.
-    pub(super) fn forge(error: ForgeError) -> Self {
-        Self::Remote(error.to_string())
     }
 }
 

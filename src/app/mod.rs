@@ -32,11 +32,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use tokio::sync::watch;
 
 pub use caller::{Caller, Scope};
-pub use cancel::CancelledJob;
 pub use error::AppError;
 pub use health::AgentProbe;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
-pub use settings::Settings;
+pub use settings::{AgentFacts, Settings};
 
 use crate::clock::Clock;
 use crate::domain::client::{Client, RepositoryName};
@@ -62,8 +61,8 @@ struct Inner {
     settings: Settings,
     git: Git,
     locks: RepositoryLocks,
-    clock: Clock,
     remotes: Remotes,
+    clock: Clock,
     probes: watch::Receiver<Vec<AgentProbe>>,
     operations: Operations,
     draining: AtomicBool,
@@ -88,8 +87,8 @@ impl App {
             settings,
             git,
             locks,
-            clock,
             remotes,
+            clock,
             probes,
             operations: Operations::default(),
             draining: AtomicBool::new(false),
