@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::task::{Id, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Woken, next_change};
+use super::{REPAIR_PERIOD, Woken, next_change};
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::id::JobNumber;
 use crate::domain::reason::{Reason, ReasonCode};
@@ -23,6 +23,7 @@ pub struct Dispatcher {
     running: HashMap<Id, (Lease, CancellationToken)>,
     /// Workers that left without an end in the rows, as when the disk was full: their jobs are taken up again.
     left: Vec<Lease>,
+    left_at: Instant,
     shutdown: CancellationToken,
     stop_agents: CancellationToken,
 }
@@ -42,6 +43,7 @@ impl Dispatcher {
             attempts: JoinSet::new(),
             running: HashMap::new(),
             left: Vec::new(),
+            left_at: Instant::now(),
             shutdown,
             stop_agents,
         }
@@ -144,10 +146,7 @@ impl Dispatcher {
         for lease in std::mem::take(&mut self.left) {
             match self.store.find_assignment(lease).await {
                 Ok(Some(assignment)) => {
-                    tracing::warn!(
-                        job.number = lease.job.0,
-                        "the attempt was left without an end; it goes on"
-                    );
+                    tracing::info!(job.number = lease.job.0, "the attempt that was left goes on");
                     self.start(assignment);
                 }
                 Ok(None) => {}
@@ -157,6 +156,7 @@ impl Dispatcher {
                 }
             }
         }
+        self.left_at = Instant::now();
     }
 
     fn cancel(&self, job: JobNumber) {
