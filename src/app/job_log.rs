@@ -1,18 +1,13 @@
 //! The output of an attempt: as people read it, or as the agent wrote it.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use futures_util::Stream;
-use tokio::time::timeout;
 
 use super::App;
 use super::error::AppError;
 use crate::domain::id::JobNumber;
-use crate::process::{self, StepDir, StepName, Tail, Tailed};
-
-/// A record that is there is given out at once; what takes longer is not there yet.
-const NOTHING_MORE: Duration = Duration::from_millis(200);
+use crate::worker::{AgentStep, agent_output};
 
 impl App {
     /// The file with the readable output of an attempt; of the newest when none is named.
@@ -41,27 +36,9 @@ impl App {
         let steps = self.0.store.list_steps(job, attempt).await?;
         let agent = steps.into_iter().rfind(|step| step.name.starts_with("agent-"));
         let step = agent.ok_or(AppError::NotFound("output of this attempt"))?.name;
-        let tail = Tail::open(&self.step_dir(job, attempt, &step)?, Default::default());
-        Ok(futures_util::stream::unfold(tail, |mut tail| async move {
-            loop {
-                match timeout(NOTHING_MORE, tail.next()).await {
-                    Ok(Ok(Some(Tailed::Record(record)))) if record.stream == process::Stream::Stdout => {
-                        return Some((Ok(record.payload), tail));
-                    }
-                    Ok(Ok(Some(Tailed::Record(_) | Tailed::Skipped { .. } | Tailed::Torn))) => {}
-                    Ok(Err(error)) => return Some((Err(std::io::Error::other(error)), tail)),
-                    Ok(Ok(Some(Tailed::Ended(_)) | None)) | Err(_) => return None,
-                }
-            }
-        }))
-    }
-
-    fn step_dir(&self, job: JobNumber, attempt: u32, step: &str) -> Result<StepDir, AppError> {
-        let number = u64::try_from(job.0).unwrap_or(0);
-        let dir = self.0.store.logs().step_dir(job, attempt, step);
-        let name = StepName::new(self.0.store.instance(), number, attempt, step);
-        let made = name.and_then(|name| StepDir::new(dir, &self.0.settings.run_dir, name));
-        made.map_err(|error| AppError::Internal(error.to_string()))
+        let step =
+            AgentStep { store: &self.0.store, run_dir: &self.0.settings.run_dir, job, attempt, name: &step };
+        agent_output(&step).map_err(|error| AppError::Internal(error.to_string()))
     }
 
     async fn attempt(&self, job: &str, attempt: Option<i64>) -> Result<(JobNumber, u32), AppError> {

@@ -110,7 +110,7 @@ pub(super) static KEYS: &[Key] = &[
     unset("agents.*", "kind", Kind::Words(AGENT_KINDS), r#""claude""#, "Which protocol the program speaks: claude, codex, opencode, gemini or command. An entry of each kind exists from the start."),
     unset("agents.*", "command", Kind::Text, r#""claude""#, "The program, by path or as found in PATH."),
     unset("agents.*", "args", Kind::Texts, "[]", "Arguments before ours."),
-    unset("agents.*", "env", Kind::Texts, r#"["ANTHROPIC_API_KEY", "ANTHROPIC_AUTH_TOKEN", "ANTHROPIC_BASE_URL", "CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"]"#, "Variables of the server that the agent may see, besides the harmless ones."),
+    unset("agents.*", "env", Kind::Texts, r#"["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"]"#, "Variables of the server that the agent may see, besides the harmless ones."),
     unset("agents.*", "set_env", Kind::Variables, r#"{ DISABLE_AUTOUPDATER = "1" }"#, "Variables to set: a text, or { secret = \"name\" }."),
     unset("profiles.*", "submit", Kind::Bool, "true", "Whether a token that may only submit can use the profile."),
     unset("profiles.*", "prompt", Kind::Text, r#""Review {{path}}""#, "Prompt template. Besides these two, every key of [defaults] can stand in a profile."),

@@ -112,7 +112,7 @@ impl Server {
         spawn(&mut loops, "dispatcher", dispatcher.run(drain));
         spawn(&mut loops, "deliverer", deliverer.run());
         spawn(&mut loops, "prober", prober.run());
-        spawn(&mut loops, "janitor", Janitor::new(store.clone(), stages.stop.clone()).run());
+        spawn(&mut loops, "janitor", Janitor::new(store.clone(), worker, stages.stop.clone()).run());
         let router = http::router(state(&app, &clock, secret, address, &config));
         let stop = stages.stop.clone();
         spawn(&mut loops, "http", async move {

@@ -48,7 +48,7 @@ impl Logs {
         Transcripts { dir: self.job_dir(job), open: HashMap::new() }
     }
 
-    /// Writes the texts from `offset` on; what an interrupted write left behind that place is cut off first.
+    /// Writes the texts from `offset` on, each on lines of its own; what an interrupted write left behind that place is cut off first.
     pub(super) fn append_transcript(
         &self,
         job: JobNumber,
@@ -62,10 +62,11 @@ impl Logs {
             OpenOptions::new().create(true).truncate(false).write(true).open(transcript_path(&dir))?;
         file.set_len(offset)?;
         io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
-        let size = messages.iter().map(|message| message.text.len()).sum();
+        let size = messages.iter().map(|message| message.text.len() + 1).sum();
         let mut text = Vec::with_capacity(size);
         for message in messages {
             text.extend_from_slice(message.text.as_bytes());
+            text.push(b'\n');
         }
         file.write_all(&text)
     }
@@ -119,11 +120,11 @@ mod tests {
         let logs = Logs::new(dir.path().to_owned());
         let job = JobNumber(7);
         logs.append_transcript(job, 1, 0, &[message("one"), message("two")]).unwrap();
-        logs.append_transcript(job, 1, 3, &[message("TWO")]).unwrap();
+        logs.append_transcript(job, 1, 4, &[message("TWO")]).unwrap();
         let mut reader = logs.transcripts(job);
         assert_eq!(reader.read(1, 0, 3).unwrap(), "one");
-        assert_eq!(reader.read(1, 3, 3).unwrap(), "TWO");
-        assert_eq!(reader.read(1, 6, 3).unwrap(), LOST);
+        assert_eq!(reader.read(1, 4, 3).unwrap(), "TWO");
+        assert_eq!(reader.read(1, 8, 3).unwrap(), LOST);
         assert_eq!(reader.read(2, 0, 3).unwrap(), LOST);
     }
 }

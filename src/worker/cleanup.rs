@@ -6,7 +6,7 @@ use super::Worker;
 use super::attempt::Line;
 use super::halt::Step;
 use crate::domain::attempt::AttemptEnd;
-use crate::domain::id::{JobId, JobRef};
+use crate::domain::id::{JobId, JobNumber, JobRef};
 use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
 use crate::domain::reason::ReasonCode;
@@ -103,14 +103,37 @@ pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
     let tools = &*worker.0;
     sweep_trashes(&tools.settings.worktrees_dir).await;
     for (path, root) in worktrees_below(&tools.settings.worktrees_dir) {
-        let chain = tools.store.chain_of(&root).await?;
-        let Some(last) = chain.last() else { continue };
-        if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
-            continue;
-        }
-        if let Err(error) = sweep_one(worker, &path, last).await {
-            tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
-        }
+        sweep_chain(worker, &path, &root).await?;
+    }
+    Ok(())
+}
+
+/// As [`sweep_worktrees`], for one job that ended without a worker.
+///
+/// # Errors
+/// What the store said.
+pub async fn sweep_worktree_of(worker: &Worker, job: JobNumber) -> Result<(), StoreError> {
+    let tools = &*worker.0;
+    let job = tools.store.get_job(&JobRef::Number(job)).await?.job;
+    let client = tools.store.get_client(&job.client_id).await?;
+    let path = tools.worktree_path(&client, &job.chain.root);
+    if tokio::fs::symlink_metadata(&path).await.is_ok() {
+        sweep_chain(worker, &path, &job.chain.root).await?;
+    }
+    Ok(())
+}
+
+async fn sweep_chain(worker: &Worker, path: &Path, root: &JobId) -> Result<(), StoreError> {
+    let tools = &*worker.0;
+    // a job of the chain that becomes live from here on waits before it makes the path its own
+    let _alone = tools.worktrees.write().await;
+    let chain = tools.store.chain_of(root).await?;
+    let Some(last) = chain.last() else { return Ok(()) };
+    if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
+        return Ok(());
+    }
+    if let Err(error) = sweep_one(worker, path, last).await {
+        tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
     }
     Ok(())
 }

@@ -232,12 +232,15 @@ fn essay(file: &Source) -> Vec<String> {
         .flat_map(|word| [word, " "])
         .collect();
     let lower = first.to_lowercase();
-    let missing = ["promises", "must not know", "fails", "tested"].into_iter().filter(|part| !lower.contains(part));
+    let missing =
+        ["promises", "must not know", "fails", "tested"].into_iter().filter(|part| !lower.contains(part));
     let mut faults: Vec<_> = missing.map(|part| format!("the essay has no word on: {part}")).collect();
     // `tests/it/name*.rs` stands for several files
     for place in first.split('`').filter(|text| text.starts_with("tests/it/") && text.ends_with(".rs")) {
         let stem = place.trim_start_matches("tests/it/").trim_end_matches(".rs").trim_end_matches('*');
-        let is_there = |path: &std::path::PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem));
+        let is_there = |path: &std::path::PathBuf| {
+            path.file_name().is_some_and(|name| name.to_string_lossy().starts_with(stem))
+        };
         if !files_below("tests/it", ".rs").iter().any(is_there) {
             faults.push(format!("there is no {place}"));
         }

@@ -17,11 +17,16 @@ def paid_once(stage: Stage) -> None:
     assert 0 < asked == total, f"{total} questions to the model, {asked} of them by jobs"
 
 
+def is_empty_trash(path):
+    return path.name == ".trash" and not any(path.iterdir())
+
+
 def nothing_left(stage: Stage) -> None:
     def leftovers() -> list[str]:
         found = [f"process {process.line}" for process in stage.family.marked()]
         trees, clone = stage.server.worktrees, stage.server.clone
-        found += [f"worktree {path.name}" for path in (trees.iterdir() if trees.is_dir() else ())]
+        left = [path for path in (trees.iterdir() if trees.is_dir() else ()) if not is_empty_trash(path)]
+        found += [f"worktree {path.name}" for path in left]
         found += [f"lock {path.relative_to(clone)}" for path in clone.rglob("*.lock")]
         listed = stage.server.git("worktree", "list", "--porcelain").count("worktree ")
         found += [] if listed == 1 else [f"{listed - 1} worktrees that git still lists"]

@@ -170,7 +170,8 @@ fn write_ingest(
         for message in &ingest.messages {
             let bytes = u64::try_from(message.text.len()).unwrap_or(u64::MAX);
             insert(connection, lease, message.kind, (Some(offset), None, bytes), message.at)?;
-            offset += bytes;
+            // and the line's end behind it
+            offset += bytes + 1;
         }
         connection
             .prepare_cached("UPDATE jobs SET last_output_at = ?2 WHERE number = ?1")?
