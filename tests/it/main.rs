@@ -10,6 +10,7 @@ mod cli_fake;
 mod config;
 mod config_example;
 mod config_secrets;
+mod demo;
 mod fake_github;
 mod forge_github;
 mod forge_local;
