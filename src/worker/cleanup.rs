@@ -6,7 +6,7 @@ use super::Worker;
 use super::attempt::Line;
 use super::halt::Step;
 use crate::domain::attempt::AttemptEnd;
-use crate::domain::id::{JobId, JobRef};
+use crate::domain::id::{JobId, JobNumber, JobRef};
 use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
 use crate::domain::reason::ReasonCode;
@@ -105,14 +105,35 @@ pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
         tracing::warn!(%error, "the trash could not be swept");
     }
     for (path, root) in worktrees_below(&tools.settings.worktrees_dir) {
-        let chain = tools.store.chain_of(&root).await?;
-        let Some(last) = chain.last() else { continue };
-        if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
-            continue;
-        }
-        if let Err(error) = sweep_one(worker, &path, last).await {
-            tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
-        }
+        sweep_chain(worker, &path, &root).await?;
+    }
+    Ok(())
+}
+
+/// As [`sweep_worktrees`], for the chain of one job that was ended while it waited between two attempts: no worker was
+/// there to clean up behind it. Nothing of the chain may be claimed meanwhile.
+///
+/// # Errors
+/// As there.
+pub async fn sweep_after(worker: &Worker, job: JobNumber) -> Result<(), StoreError> {
+    let tools = &*worker.0;
+    let job = tools.store.get_job(&JobRef::Number(job)).await?.job;
+    let client = tools.store.get_client(&job.client_id).await?;
+    let path = tools.worktree_path(&client, &job.chain.root);
+    if tokio::fs::symlink_metadata(&path).await.is_err() {
+        return Ok(());
+    }
+    sweep_chain(worker, &path, &job.chain.root).await
+}
+
+async fn sweep_chain(worker: &Worker, path: &Path, root: &JobId) -> Result<(), StoreError> {
+    let chain = worker.0.store.chain_of(root).await?;
+    let Some(last) = chain.last() else { return Ok(()) };
+    if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
+        return Ok(());
+    }
+    if let Err(error) = sweep_one(worker, path, last).await {
+        tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
     }
     Ok(())
 }

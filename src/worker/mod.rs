@@ -41,7 +41,7 @@ use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
 use crate::process::Launcher;
 use crate::store::Store;
 
-pub use cleanup::sweep_worktrees;
+pub use cleanup::{sweep_after, sweep_worktrees};
 pub use remotes::{Remotes, forge_name};
 
 /// One `[agents.<name>]` entry.

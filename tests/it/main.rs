@@ -18,6 +18,8 @@ mod life_branches;
 mod life_ends;
 mod life_holds;
 mod life_main;
+mod life_restart;
+mod life_stop;
 mod process;
 mod process_log;
 mod process_rig;
