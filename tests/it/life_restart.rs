@@ -55,18 +55,36 @@ async fn killed_right_after_the_answer_and_while_paused() {
     stand.finish().await;
 }
 
+#[tokio::test]
+async fn a_keyed_request_is_answered_the_same_after_the_kill() {
+    let mut stand = Stand::new().await;
+    let (org, repo) = crate::stand::REPO.split_once('/').unwrap();
+    let body = json!({"prompt": "Greet", "branchName": "k", "githubOrg": org, "githubRepo": repo});
+    let key = [("Idempotency-Key", "the-same-key")];
+    let first = stand.call_with("POST", "/jobs", Some(&body), &key).await;
+    assert_eq!(first.0, 201);
+    stand.kill9().await;
+    stand.start_again().await;
+    assert_eq!(stand.call_with("POST", "/jobs", Some(&body), &key).await, first);
+    let other = json!({"prompt": "Other", "branchName": "k", "githubOrg": org, "githubRepo": repo});
+    assert_eq!(stand.call_with("POST", "/jobs", Some(&other), &key).await.0, 422);
+    stand.completed(first.1["id"].as_str().unwrap()).await;
+    assert_eq!(stand.get("/jobs").await["total"], 1);
+    stand.finish().await;
+}
+
 /// Many moments around the start of the agent, the one between spawn and record among them.
 #[tokio::test]
 async fn killed_at_any_moment_around_the_start_of_the_agent() {
     let mut stand = Stand::new().await;
     let first = stand.submit_prompt("warm", "Greet").await;
     stand.completed(&first).await;
-    for round in 0..24_u32 {
+    for round in 0..30_u32 {
         let branch = format!("round-{round}");
         let runs = stand.runs();
         let id = stand.submit_prompt(&branch, "Greet").await;
         // preparing takes some 60 ms, the agent 50, the commit 200, push and pull request 50
-        let moment = Duration::from_millis(u64::from(round * 13));
+        let moment = Duration::from_millis(u64::from(round * 18));
         let _ = tokio::time::timeout(moment, std::future::pending::<()>()).await;
         stand.kill9().await;
         stand.start_again().await;
@@ -79,22 +97,21 @@ async fn killed_at_any_moment_around_the_start_of_the_agent() {
 }
 
 #[tokio::test]
-async fn killed_during_the_clone() {
-    let mut stand = Stand::new().await;
-    // the remote is asked through a program that waits
-    let wrapper = format!(
-        "#!/bin/sh\ntouch {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nexec git upload-pack \"$@\"\n",
-        stand.path("clone-began").display(),
-        stand.gate("clone").display()
-    );
-    stand.install("slow-upload-pack", &wrapper);
-    let id = stand.submit_prompt("c", "Greet").await;
-    stand.wait_for(&id, "begun", |job| job["status"] != "queued").await;
-    stand.kill9().await;
-    stand.open_gate("clone");
-    stand.start_again().await;
-    ended_well(&stand, &id, "c").await;
-    assert_eq!(stand.runs(), 1);
+async fn killed_during_the_clone_and_during_a_fetch() {
+    let mut stand = Stand::with(Plan { over_ssh: true, ..Plan::default() }).await;
+    let began = stand.path("ssh-began");
+    for branch in ["clone", "fetch"] {
+        let _ = std::fs::remove_file(stand.gate("ssh"));
+        let _ = std::fs::remove_file(&began);
+        let id = stand.submit_prompt(branch, "Greet").await;
+        stand.wait_until("the remote is asked", async || began.exists().then_some(())).await;
+        assert_eq!(stand.job(&id).await["phase"], "preparing");
+        stand.kill9().await;
+        stand.start_again().await;
+        stand.open_gate("ssh");
+        ended_well(&stand, &id, branch).await;
+    }
+    assert_eq!(stand.runs(), 2);
     stand.finish().await;
 }
 

@@ -207,11 +207,16 @@ fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
     Ok(JobNumber(last.unwrap_or(0) + 1))
 }
 
-/// Start-time fair queueing: a client's jobs take one turn each, and a client that comes anew joins at the turn that is
-/// being served, so a flood of another one costs it at most one slot's release.
+/// Start-time fair queueing: a client's jobs take one turn each, those that run included, and a client that comes anew
+/// joins at the turn that is being served, so a flood of another one costs it at most one slot's release.
 fn next_turn(connection: &Connection, client: i64, rank: i64) -> Result<i64, StoreError> {
+    // two looks, one for each of the partial indexes
     let own: Option<i64> = connection
-        .prepare_cached("SELECT max(turn) FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'queued'")?
+        .prepare_cached(
+            "SELECT max(turn) FROM (
+                 SELECT turn FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'queued'
+                 UNION ALL SELECT turn FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'running')",
+        )?
         .query_row([client, rank], |row| row.get(0))?;
     let served: Option<i64> = connection
         .prepare_cached("SELECT turn FROM turns WHERE rank = ?1")?
