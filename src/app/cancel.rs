@@ -13,18 +13,12 @@ use crate::domain::job::{JobView, Status};
 use crate::domain::lifecycle::Refusal;
 use crate::store::{CancelRequest, Change};
 use crate::wire::callback::render_callback;
+use crate::wire::job::Cancelled;
 
 /// How long a request waits for the end of a job: above the shim's grace for stubborn processes (15 s).
 const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Hints may be lost; so often the row is looked at anyway.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-
-/// A cancelled job.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CancelledJob {
-    pub id: String,
-    pub was_running: bool,
-}
 
 impl App {
     /// Cancels a job and waits until it is over. Repeatable.
@@ -32,7 +26,7 @@ impl App {
     /// # Errors
     /// [`AppError::AlreadyOver`] for a completed or failed job; [`AppError::TakesLonger`] when the job is not over in
     /// time: the request stands.
-    pub async fn cancel_job(&self, caller: &Caller, job: &str) -> Result<CancelledJob, AppError> {
+    pub async fn cancel_job(&self, caller: &Caller, job: &str) -> Result<Cancelled, AppError> {
         caller.needs(Scope::Operate)?;
         let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
         let asked = self.request_cancel(&job).await?;
@@ -46,7 +40,7 @@ impl App {
             true => self.was_cancelled_while_running(&view).await?,
             false => asked.was_running,
         };
-        Ok(CancelledJob { id: asked.job.to_string(), was_running })
+        Ok(Cancelled { id: asked.job.to_string(), status: Status::Cancelled.into(), was_running })
     }
 
     pub(super) async fn request_cancel(&self, job: &JobRef) -> Result<CancelRequest, AppError> {

@@ -36,7 +36,7 @@ pub enum AppError {
     /// It was begun and takes longer than a request may; the wish stands.
     #[error("{0}")]
     TakesLonger(String),
-    #[error("the server is shutting down and accepts no new jobs")]
+    #[error("the server is shutting down: ask again when it is back")]
     Draining,
     #[error("the database accepts no changes; the server has to be restarted")]
     ReadOnly,
@@ -47,7 +47,7 @@ pub enum AppError {
     Internal(String),
     /// The result of an operation that several callers waited for.
     #[error(transparent)]
-    Shared(Arc<AppError>),
+    Shared(Arc<Self>),
 }
 
 impl AppError {
@@ -78,6 +78,11 @@ impl AppError {
         Ok(())
     }
 
+    /// What the forge said when it was asked for a credential.
+    pub(super) fn forge(error: ForgeError) -> Self {
+        Self::Remote(error.to_string())
+    }
+
     pub(super) fn git(error: GitError) -> Self {
         match error {
             GitError::Remote(failure) => Self::Remote(failure.to_string()),
@@ -85,13 +90,6 @@ impl AppError {
             GitError::Tampered { .. } => Self::conflict("repo_tampered", error.to_string()),
             other => Self::Internal(other.to_string()),
         }
-    }
-}
-
-impl AppError {
-    /// What the forge said when it was asked for a credential.
-    pub(super) fn forge(error: ForgeError) -> Self {
-        Self::Remote(error.to_string())
     }
 }
 

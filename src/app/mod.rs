@@ -16,6 +16,7 @@ mod clients;
 mod deliveries;
 mod error;
 mod health;
+mod job_log;
 mod job_reads;
 mod jobs;
 mod operations;
@@ -28,15 +29,15 @@ mod sync;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub use caller::{Caller, Scope};
-pub use cancel::CancelledJob;
 pub use error::AppError;
 pub use health::AgentProbe;
-pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
-pub use settings::Settings;
+pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
+pub use settings::{AgentFacts, Settings};
 
 use crate::clock::Clock;
 use crate::domain::client::{Client, RepositoryName};
@@ -62,8 +63,8 @@ struct Inner {
     settings: Settings,
     git: Git,
     locks: RepositoryLocks,
-    clock: Clock,
     remotes: Remotes,
+    clock: Clock,
     probes: watch::Receiver<Vec<AgentProbe>>,
     operations: Operations,
     draining: AtomicBool,
@@ -88,8 +89,8 @@ impl App {
             settings,
             git,
             locks,
-            clock,
             remotes,
+            clock,
             probes,
             operations: Operations::default(),
             draining: AtomicBool::new(false),
@@ -107,9 +108,9 @@ impl App {
         self.0.draining.load(Ordering::SeqCst)
     }
 
-    /// Ends what goes on without a caller. An ended clone leaves nothing behind.
-    pub async fn stop_operations(&self) {
-        self.0.operations.stop().await;
+    /// Gives what goes on without a caller at most `limit`, then ends it. An ended clone leaves nothing behind.
+    pub async fn stop_operations(&self, limit: Duration) {
+        self.0.operations.stop(limit).await;
     }
 
     /// The store, for answers to repeated requests.

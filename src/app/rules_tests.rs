@@ -20,9 +20,6 @@ pub(in crate::app) fn settings() -> Settings {
         .into(),
         allowed_orgs: Vec::new(),
         protected_branches: vec!["main".to_owned(), "release/*".to_owned()],
-        clone_url: "git@github.com:{org}/{repo}.git".to_owned(),
-        forge_host: Some("github.com".to_owned()),
-        forge_token: None,
         opens_pull_requests: true,
         callbacks: Policy {
             allow: vec!["127.0.0.1:9000".parse().unwrap(), "169.254.169.254".parse().unwrap()],
@@ -31,6 +28,7 @@ pub(in crate::app) fn settings() -> Settings {
         },
         data_dir: PathBuf::from("/nowhere"),
         repos_dir: PathBuf::from("/nowhere/repos"),
+        run_dir: PathBuf::from("/nowhere/run"),
         disk_free_bytes_min: 0,
         max_concurrent_jobs: 2,
         isolation: "none".to_owned(),
@@ -190,7 +188,7 @@ fn small_members() {
     assert_eq!(places(|r| labels(&["ok".to_owned(), String::new()], r)), ["/labels/1"]);
     assert_eq!(places(|r| labels(&vec!["x".to_owned(); 21], r)), ["/labels"]);
     for bad in [11, -11, 300, i64::MAX] {
-        assert_eq!(places(|r| drop(priority(Some(bad), r))), ["/priority"]);
+        assert_eq!(places(|r| assert_eq!(priority(Some(bad), r), 0)), ["/priority"]);
     }
     assert_eq!(places(|r| foreign_id("/osFeatureId", Some("a\nb"), r)), ["/osFeatureId"]);
     assert_eq!(places(|r| client_name(" ", r)), ["/name"]);
@@ -199,7 +197,7 @@ fn small_members() {
 
 #[test]
 fn what_is_not_built_is_said() {
-    let unbuilt = |value: serde_json::Value| {
+    let unbuilt = |value: Value| {
         let mut reading = Reading::default();
         let read = crate::wire::options::read(&value, "/options", &mut reading);
         options(&read, Layer::Client, &settings(), &mut reading);

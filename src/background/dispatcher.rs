@@ -13,10 +13,7 @@ use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::id::JobNumber;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::store::{Change, Store, StoreError};
-use crate::worker::{Signals, Worker, sweep_after};
-
-/// The snapshot and removal of one worktree take a second at most; meanwhile no job starts.
-const SWEEP_MAX: Duration = Duration::from_secs(10);
+use crate::worker::{Signals, Worker};
 
 /// Owns the workers.
 pub struct Dispatcher {
@@ -85,7 +82,7 @@ impl Dispatcher {
             () = self.shutdown.cancelled() => {}
             Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
             woken = next_change(changes, due, matters) => match woken {
-                Woken::By(Change::CancelRequested(job)) => self.cancel(job).await,
+                Woken::By(Change::CancelRequested(job)) => self.cancel(job),
                 Woken::HintsLost | Woken::ByTime => self.look_for_cancels().await,
                 Woken::By(_) => {}
             },
@@ -120,16 +117,11 @@ impl Dispatcher {
         }
     }
 
-    async fn cancel(&self, job: JobNumber) {
-        if let Some((_, cancel)) = self.running.values().find(|(lease, _)| lease.job == job) {
-            cancel.cancel();
-            return;
-        }
-        // it ended where it waited; here, because nothing is claimed before this returns
-        match timeout(SWEEP_MAX, sweep_after(&self.worker, job)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::warn!(%error, job.number = job.0, "no look at its worktree"),
-            Err(_) => tracing::warn!(job.number = job.0, "its worktree is left to the next start"),
+    fn cancel(&self, job: JobNumber) {
+        for (lease, cancel) in self.running.values() {
+            if lease.job == job {
+                cancel.cancel();
+            }
         }
     }
 

@@ -69,11 +69,14 @@ fn caller(tokens: &Tokens, request: &Request) -> Result<Caller, ApiError> {
     tokens.caller(token.as_bytes()).ok_or_else(|| refused("the token is not valid"))
 }
 
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
+/// The caller, for handlers.
+pub(super) struct Token(pub(super) Caller);
+
+impl<S: Send + Sync> FromRequestParts<S> for Token {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         // the layer before every handler put it there
-        parts.extensions.get::<Self>().cloned().ok_or_else(problem::internal)
+        parts.extensions.get::<Caller>().cloned().map(Self).ok_or_else(problem::internal)
     }
 }

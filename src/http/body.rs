@@ -27,13 +27,13 @@ pub(super) struct BodyBytes(pub(super) Bytes);
 pub(super) struct JsonBody(pub(super) Value);
 
 pub(super) async fn read_body(request: Request, next: Next) -> Response {
-    match buffered(request).await {
+    match buffered(request, READ_WITHIN).await {
         Ok(request) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-async fn buffered(request: Request) -> Result<Request, ApiError> {
+async fn buffered(request: Request, within: Duration) -> Result<Request, ApiError> {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(request);
     }
@@ -47,7 +47,7 @@ async fn buffered(request: Request) -> Result<Request, ApiError> {
         return Err(too_large());
     }
     let (mut parts, body) = request.into_parts();
-    let bytes = match timeout(READ_WITHIN, to_bytes(body, BODY_BYTES_MAX)).await {
+    let bytes = match timeout(within, to_bytes(body, BODY_BYTES_MAX)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) if is_limit(&error) => return Err(too_large()),
         Ok(Err(_)) => {
@@ -58,7 +58,7 @@ async fn buffered(request: Request) -> Result<Request, ApiError> {
             ));
         }
         Err(_) => {
-            let detail = format!("the body did not arrive within {} s", READ_WITHIN.as_secs());
+            let detail = format!("the body did not arrive within {} s", within.as_secs());
             return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", &detail));
         }
     };
@@ -100,5 +100,20 @@ impl<S: Send + Sync> FromRequestParts<S> for JsonBody {
             let detail = format!("the body is not JSON: line {}, column {}", error.line(), error.column());
             ApiError::new(StatusCode::BAD_REQUEST, "malformed", &detail)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_body_without_an_end_is_given_up() {
+        let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
+        let request = Request::builder().method(Method::POST).body(never).unwrap();
+        let refused = buffered(request, Duration::from_millis(20)).await.unwrap_err();
+        assert_eq!((refused.problem.status, refused.problem.code.as_str()), (408, "body_too_slow"));
     }
 }

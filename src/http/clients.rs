@@ -5,11 +5,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use super::auth::Token;
 use super::body::JsonBody;
 use super::idempotency::Key;
 use super::problem::ApiError;
 use super::query::Query;
-use crate::app::{App, Caller};
+use crate::app::App;
 use crate::wire::client::{ClientChanged, ClientCreated, ClientDeleted, ClientDetail, ClientList};
 use crate::wire::request::{ClientPatchRequest, ClientRequest};
 
@@ -31,11 +32,11 @@ pub(super) async fn get_client(
 
 /// Registers and clones a repository; with `Prefer: respond-async` it is cloned after the answer.
 #[utoipa::path(post, path = "/clients", tag = "clients", request_body = ClientRequest,
-    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    params(("Prefer" = Option<String>, Header)),
     responses((status = 201, body = ClientCreated, headers(("Location" = String)))))]
 pub(super) async fn create_client(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     Key(key): Key,
     headers: HeaderMap,
     JsonBody(body): JsonBody,
@@ -53,7 +54,7 @@ pub(super) async fn create_client(
     request_body(content = ClientPatchRequest), responses((status = 200, body = ClientChanged)))]
 pub(super) async fn update_client(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     Path(id): Path<String>,
     JsonBody(body): JsonBody,
 ) -> Result<Json<ClientChanged>, ApiError> {
@@ -66,7 +67,7 @@ pub(super) async fn update_client(
     responses((status = 200, body = ClientDeleted)))]
 pub(super) async fn delete_client(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Json<ClientDeleted>, ApiError> {

@@ -21,12 +21,28 @@ use tokio::time::{Instant, Sleep, sleep_until};
 /// Connections at once: each costs a descriptor and some kilobytes, and a usual process has 1,024 descriptors, of which
 /// this leaves half to the database, logs and agents.
 const CONNECTIONS_MAX: usize = 512;
-/// From the connection, or from the first byte of a further request, to the end of its head.
+/// The head of a request is some hundred bytes: ten seconds are generous on any line.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
-/// How long an idle connection is kept for a further request.
+/// Longer than the pauses of a client that asks every minute.
 const IDLE_MAX: Duration = Duration::from_secs(75);
 /// After a failed accept: the kernel is out of something, which does not change at once.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
+
+/// How much of the server one peer can take.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ConnectionLimits {
+    pub(super) connections: usize,
+    /// From the connection, or from the first byte of a further request, to the end of its head.
+    pub(super) head: Duration,
+    /// How long an idle connection is kept for a further request.
+    pub(super) idle: Duration,
+}
+
+impl Default for ConnectionLimits {
+    fn default() -> Self {
+        Self { connections: CONNECTIONS_MAX, head: HEAD_WITHIN, idle: IDLE_MAX }
+    }
+}
 
 /// What a request can say about its connection.
 #[derive(Clone, Debug)]
@@ -34,6 +50,7 @@ pub(super) struct Connection(Arc<Mutex<Activity>>);
 
 #[derive(Debug)]
 struct Activity {
+    limits: ConnectionLimits,
     /// Requests that are being answered.
     busy: usize,
     /// When the peer has to be done with what it does; counts only while `busy` is 0.
@@ -43,8 +60,8 @@ struct Activity {
 }
 
 impl Connection {
-    fn new() -> Self {
-        let activity = Activity { busy: 0, deadline: Instant::now() + HEAD_WITHIN, head_begun: true };
+    fn new(limits: ConnectionLimits) -> Self {
+        let activity = Activity { limits, busy: 0, deadline: Instant::now() + limits.head, head_begun: true };
         Self(Arc::new(Mutex::new(activity)))
     }
 
@@ -62,7 +79,7 @@ impl Connection {
         self.with(|activity| {
             if activity.busy == 0 && !activity.head_begun {
                 activity.head_begun = true;
-                activity.deadline = Instant::now() + HEAD_WITHIN;
+                activity.deadline = Instant::now() + activity.limits.head;
             }
         });
     }
@@ -75,7 +92,7 @@ impl Connection {
 
 impl Activity {
     fn rest(&mut self) {
-        self.deadline = Instant::now() + IDLE_MAX;
+        self.deadline = Instant::now() + self.limits.idle;
         self.head_begun = false;
     }
 }
@@ -95,11 +112,12 @@ impl Drop for Busy {
 pub(super) struct Bounded {
     listener: TcpListener,
     free: Arc<Semaphore>,
+    limits: ConnectionLimits,
 }
 
 impl Bounded {
-    pub(super) fn new(listener: TcpListener) -> Self {
-        Self { listener, free: Arc::new(Semaphore::new(CONNECTIONS_MAX)) }
+    pub(super) fn new(listener: TcpListener, limits: ConnectionLimits) -> Self {
+        Self { listener, free: Arc::new(Semaphore::new(limits.connections)), limits }
     }
 }
 
@@ -116,7 +134,7 @@ impl Listener for Bounded {
         };
         loop {
             match self.listener.accept().await {
-                Ok((stream, peer)) => return (Stream::new(stream, permit), peer),
+                Ok((stream, peer)) => return (Stream::new(stream, permit, self.limits), peer),
                 Err(error) => {
                     tracing::debug!(%error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -145,8 +163,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit) -> Self {
-        let connection = Connection::new();
+    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, limits: ConnectionLimits) -> Self {
+        let connection = Connection::new(limits);
         let deadline = connection.with(|activity| activity.deadline);
         Self { stream, connection, timer: Box::pin(sleep_until(deadline)), _permit: permit }
     }
@@ -160,7 +178,8 @@ impl Stream {
                 return Poll::Ready(());
             }
             // while a request is answered the clock stands: look again later
-            let look_at = if busy { now + HEAD_WITHIN } else { deadline };
+            let look_at =
+                if busy { now + self.connection.with(|activity| activity.limits.head) } else { deadline };
             self.timer.as_mut().reset(look_at);
             ready!(self.timer.as_mut().poll(context));
         }

@@ -3,8 +3,9 @@
 use axum::Json;
 use axum::extract::{Path, State};
 
+use super::auth::Token;
 use super::problem::ApiError;
-use crate::app::{App, Caller};
+use crate::app::App;
 use crate::wire::delivery::{Delivery, DeliveryList};
 
 /// The webhook deliveries of a job with every try.
@@ -22,7 +23,7 @@ pub(super) async fn list_deliveries(
     params(("id" = String, Path), ("delivery" = String, Path)), responses((status = 200, body = Delivery)))]
 pub(super) async fn redeliver(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     Path((id, delivery)): Path<(String, String)>,
 ) -> Result<Json<Delivery>, ApiError> {
     Ok(Json(app.redeliver(&caller, &id, &delivery).await?))

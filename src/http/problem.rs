@@ -14,8 +14,9 @@ const RETRY_AFTER_SECONDS: u64 = 5;
 
 /// An error on its way out.
 #[derive(Clone, Debug)]
-pub struct ApiError {
-    pub(super) problem: Problem,
+pub(super) struct ApiError {
+    /// Boxed, because results carry it everywhere.
+    pub(super) problem: Box<Problem>,
     retry_after_seconds: Option<u64>,
     challenge: bool,
 }
@@ -24,7 +25,7 @@ impl ApiError {
     pub(super) fn new(status: StatusCode, code: &str, detail: &str) -> Self {
         let title = status.canonical_reason().unwrap_or("Error");
         Self {
-            problem: Problem::new(status.as_u16(), code, title, detail),
+            problem: Box::new(Problem::new(status.as_u16(), code, title, detail)),
             retry_after_seconds: None,
             challenge: false,
         }
@@ -52,7 +53,7 @@ impl IntoResponse for ApiError {
         if self.challenge {
             response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
-        response.extensions_mut().insert(self.problem);
+        response.extensions_mut().insert(*self.problem);
         response
     }
 }

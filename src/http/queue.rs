@@ -3,10 +3,11 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::auth::Token;
 use super::body::JsonBody;
 use super::problem::ApiError;
 use super::query::Query;
-use crate::app::{App, Caller};
+use crate::app::App;
 use crate::wire::queue::Queue;
 use crate::wire::request::{PauseRequest, TryNowRequest};
 
@@ -22,7 +23,7 @@ pub(super) async fn get_queue(State(app): State<App>, query: Query) -> Result<Js
     responses((status = 200, body = Queue)))]
 pub(super) async fn pause_queue(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Queue>, ApiError> {
     Ok(Json(app.pause_queue(&caller, &body).await?))
@@ -30,7 +31,10 @@ pub(super) async fn pause_queue(
 
 /// Starts jobs again.
 #[utoipa::path(post, path = "/queue/resume", tag = "queue", responses((status = 200, body = Queue)))]
-pub(super) async fn resume_queue(State(app): State<App>, caller: Caller) -> Result<Json<Queue>, ApiError> {
+pub(super) async fn resume_queue(
+    State(app): State<App>,
+    Token(caller): Token,
+) -> Result<Json<Queue>, ApiError> {
     Ok(Json(app.resume_queue(&caller).await?))
 }
 
@@ -39,7 +43,7 @@ pub(super) async fn resume_queue(State(app): State<App>, caller: Caller) -> Resu
     responses((status = 200, body = Queue)))]
 pub(super) async fn try_now(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     JsonBody(body): JsonBody,
 ) -> Result<Json<Queue>, ApiError> {
     Ok(Json(app.try_now(&caller, &body).await?))

@@ -9,7 +9,7 @@ use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use tokio::net::TcpListener;
 
-use super::connection::{Bounded, Connection};
+use super::connection::{Bounded, Connection, ConnectionLimits};
 
 /// Serves `router` on `listener`. When `shutdown` resolves no further connection is accepted, and this resolves when
 /// the requests under way are answered; the caller sets the limit of that wait.
@@ -21,6 +21,15 @@ pub async fn serve(
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
+    serve_within(ConnectionLimits::default(), listener, router, shutdown).await
+}
+
+async fn serve_within(
+    limits: ConnectionLimits,
+    listener: TcpListener,
+    router: Router,
+    shutdown: impl Future<Output = ()> + Send + 'static,
+) -> io::Result<()> {
     // the extension under its own name: layers further in need not know how it came here
     let router = router.layer(from_fn(async |mut request: Request, next: Next| {
         if let Some(ConnectInfo(connection)) = request.extensions_mut().remove::<ConnectInfo<Connection>>() {
@@ -28,7 +37,98 @@ pub async fn serve(
         }
         next.run(request).await
     }));
-    axum::serve(Bounded::new(listener), router.into_make_service_with_connect_info::<Connection>())
+    axum::serve(Bounded::new(listener, limits), router.into_make_service_with_connect_info::<Connection>())
         .with_graceful_shutdown(shutdown)
         .await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use axum::extract::Extension;
+    use axum::routing::get;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpStream;
+    use tokio::sync::{Notify, oneshot};
+    use tokio::task::JoinSet;
+    use tokio::time::{sleep, timeout};
+
+    use super::*;
+
+    const LIMITS: ConnectionLimits = ConnectionLimits {
+        connections: 2,
+        head: Duration::from_millis(200),
+        idle: Duration::from_millis(300),
+    };
+    const LONG: Duration = Duration::from_secs(10);
+
+    /// A server with a quick and a slow path; it stops when the sender is used.
+    async fn server(set: &mut JoinSet<()>, begun: Arc<Notify>) -> (SocketAddr, oneshot::Sender<()>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (stop, stopped) = oneshot::channel::<()>();
+        let slow = move |Extension(connection): Extension<Connection>| async move {
+            let _busy = connection.enter();
+            begun.notify_one();
+            // longer than any limit of a connection
+            sleep(Duration::from_millis(600)).await;
+            "slow"
+        };
+        let router = Router::new().route("/", get(async || "quick")).route("/slow", get(slow));
+        set.spawn(async move {
+            let shutdown = async move { stopped.await.unwrap_or(()) };
+            serve_within(LIMITS, listener, router, shutdown).await.unwrap();
+        });
+        (address, stop)
+    }
+
+    async fn answer(stream: &mut TcpStream) -> String {
+        let mut text = String::new();
+        timeout(LONG, stream.read_to_string(&mut text)).await.expect("the connection is closed in time").ok();
+        text
+    }
+
+    #[tokio::test]
+    async fn half_a_head_is_closed_and_makes_room() {
+        let mut set = JoinSet::new();
+        let (address, _stop) = server(&mut set, Arc::default()).await;
+        let mut half = Vec::new();
+        for _ in 0..6 {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+            half.push(stream);
+        }
+        let mut whole = TcpStream::connect(address).await.unwrap();
+        whole.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+        assert!(answer(&mut whole).await.ends_with("quick"));
+        for mut stream in half {
+            assert!(!answer(&mut stream).await.contains("200 OK"));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_slow_answer_is_not_an_idle_connection_and_idle_ones_end() {
+        let mut set = JoinSet::new();
+        let (address, _stop) = server(&mut set, Arc::default()).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        assert!(answer(&mut stream).await.ends_with("slow"));
+    }
+
+    #[tokio::test]
+    async fn stopping_waits_for_the_answer_under_way() {
+        let begun = Arc::new(Notify::new());
+        let mut set = JoinSet::new();
+        let (address, stop) = server(&mut set, Arc::clone(&begun)).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        timeout(LONG, begun.notified()).await.expect("the request arrives");
+        stop.send(()).unwrap();
+        assert!(answer(&mut stream).await.ends_with("slow"));
+        timeout(LONG, set.join_next()).await.expect("the server ends").unwrap().unwrap();
+        assert!(TcpStream::connect(address).await.is_err());
+    }
 }

@@ -5,10 +5,11 @@ use axum::extract::State;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
+use super::auth::Token;
 use super::openapi;
 use super::problem::ApiError;
 use super::query::Query;
-use crate::app::{App, Caller};
+use crate::app::App;
 use crate::wire::health::Health;
 use crate::wire::sync::Sync;
 
@@ -23,7 +24,7 @@ pub(super) async fn get_health(State(app): State<App>) -> Result<Json<Health>, A
     responses((status = 200, body = Sync)))]
 pub(super) async fn sync_clients(
     State(app): State<App>,
-    caller: Caller,
+    Token(caller): Token,
     query: Query,
 ) -> Result<Json<Sync>, ApiError> {
     Ok(Json(app.sync_clients(&caller, query.text("clientId").as_deref()).await?))

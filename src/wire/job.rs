@@ -105,6 +105,17 @@ pub struct JobPage {
     pub next_cursor: Option<String>,
 }
 
+/// The answer to a cancel: no process of the job is left.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Cancelled {
+    pub id: String,
+    /// `cancelled`.
+    pub status: Status,
+    /// Whether an agent was at work.
+    pub was_running: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobClient {
@@ -404,6 +415,6 @@ pub(super) mod tests {
         for long in ["prompt", "body", "options", "attempts"] {
             assert!(value.get(long).is_none(), "{long}");
         }
-        assert_eq!(value["reason"]["hint"].as_str().unwrap().contains("offshoot retry 142"), true);
+        assert!(value["reason"]["hint"].as_str().unwrap().contains("offshoot retry 142"));
     }
 }

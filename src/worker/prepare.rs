@@ -53,6 +53,7 @@ impl Line<'_> {
             self.job.request.branch = beginning.branch.clone();
         }
         let path = tools.worktree_path(&self.client, &self.job.chain.root);
+        let _not_swept = tools.worktrees.read().await;
         self.keep_what_is_there(&repository, &path).await?;
         self.effects(Effects {
             worktree_path: Some(path.to_string_lossy().into_owned()),

@@ -77,9 +77,11 @@ impl Store {
                 cancel(connection, now, limits, number, render)
             })
             .await?;
-        self.tell(Change::CancelRequested(request.number));
-        if !request.was_running {
+        if request.was_running {
+            self.tell(Change::CancelRequested(request.number));
+        } else {
             self.tell(Change::JobMoved(request.number));
+            self.tell(Change::Abandoned(request.number));
             self.tell(Change::Queue);
             self.tell(Change::Deliveries);
         }

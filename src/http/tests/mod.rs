@@ -1,0 +1,170 @@
+//! The router with a real store, real git and a manual clock; requests go in without a network.
+
+mod clients;
+mod doors;
+mod jobs;
+mod results;
+
+use std::path::Path;
+use std::process::Command;
+
+use axum::Router;
+use axum::body::{Body, to_bytes};
+use axum::http::{HeaderMap, Method, Request, StatusCode};
+use secrecy::SecretString;
+use serde_json::Value;
+use tokio::sync::watch;
+use tower::ServiceExt as _;
+
+use super::{AppState, Settings, router};
+use crate::app::{self, App};
+use crate::clock::Clock;
+use crate::domain::options::RunOptions;
+use crate::git::{Git, GitSettings, RepositoryLocks};
+use crate::store::{Limits, Store};
+use crate::webhook::Policy;
+use crate::worker::Remotes;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+const HOST: &str = "127.0.0.1:3456";
+
+/// A server without a socket.
+struct Bench {
+    router: Router,
+    app: App,
+    store: Store,
+    dir: tempfile::TempDir,
+}
+
+struct Answer {
+    status: StatusCode,
+    headers: HeaderMap,
+    body: Vec<u8>,
+}
+
+impl Answer {
+    fn json(&self) -> Value {
+        serde_json::from_slice(&self.body)
+            .unwrap_or_else(|_| panic!("{}: {}", self.status, String::from_utf8_lossy(&self.body)))
+    }
+
+    fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// Asserts a problem in its full form and gives its body.
+    fn problem(&self, status: u16, code: &str) -> Value {
+        let text = String::from_utf8_lossy(&self.body).into_owned();
+        assert_eq!(self.status.as_u16(), status, "{text}");
+        assert_eq!(self.header("content-type"), Some("application/problem+json"), "{text}");
+        let body = self.json();
+        assert_eq!((&body["code"], &body["status"]), (&code.into(), &status.into()), "{text}");
+        assert_eq!(body["error"], body["detail"]);
+        assert_eq!(body["requestId"].as_str(), self.header("x-request-id"));
+        body
+    }
+
+    fn pointers(&self, status: u16, code: &str) -> Vec<String> {
+        let body = self.problem(status, code);
+        let errors = body["errors"].as_array().cloned().unwrap_or_default();
+        errors.iter().map(|fault| fault["pointer"].as_str().unwrap().to_owned()).collect()
+    }
+}
+
+impl Bench {
+    async fn new() -> Self {
+        Self::with(|_| {}).await
+    }
+
+    async fn with(change: impl FnOnce(&mut app::Settings)) -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let clock = Clock::manual(1_795_254_420_000, 7);
+        let limits = Limits { running_max: 2, running_per_client_max: None, queued_max: 5 };
+        let store = Store::open(dir.path(), clock.clone(), limits).unwrap();
+        let environment = [("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].into();
+        let git = GitSettings::new(environment, dir.path().join("scratch"));
+        let git = Git::probe(git, clock.clone()).await.unwrap();
+        let mut settings = settings(dir.path());
+        change(&mut settings);
+        let (_, probes) = watch::channel(Vec::new());
+        let locks = RepositoryLocks::default();
+        let pattern = format!("{}/remotes/{{org}}/{{repo}}.git", dir.path().display());
+        let remotes = Remotes::new(pattern, &"https://api.github.com".parse().unwrap(), None);
+        let app = App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes);
+        let doors = Settings {
+            secret: SecretString::from(SECRET),
+            address: HOST.parse().unwrap(),
+            allowed_hosts: Vec::new(),
+        };
+        Self { router: router(AppState::new(app.clone(), clock, &doors)), app, store, dir }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Answer {
+        let response = self.router.clone().oneshot(request).await.unwrap();
+        let (parts, body) = response.into_parts();
+        let body = to_bytes(body, usize::MAX).await.unwrap().to_vec();
+        Answer { status: parts.status, headers: parts.headers, body }
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.send(request(Method::GET, path, &[], Body::empty())).await
+    }
+
+    async fn post(&self, path: &str, body: &Value) -> Answer {
+        self.call(Method::POST, path, &[], body).await
+    }
+
+    async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
+        let mut all = vec![("content-type", "application/json")];
+        all.extend_from_slice(headers);
+        self.send(request(method, path, &all, Body::from(body.to_string()))).await
+    }
+
+    /// A bare repository with one commit on `main`, where the clone pattern looks for it.
+    fn publish(&self, org: &str, repo: &str) {
+        let path = self.dir.path().join(format!("remotes/{org}/{repo}.git"));
+        std::fs::create_dir_all(&path).unwrap();
+        git(&path, &["init", "-q", "--bare", "-b", "main", "."]);
+        let tree = git(&path, &["hash-object", "-w", "-t", "tree", "/dev/null"]);
+        let author = ["-c", "user.name=t", "-c", "user.email=t@example.org"];
+        let commit = git(&path, &[&author[..], &["commit-tree", "-m", "first", &tree]].concat());
+        git(&path, &["update-ref", "refs/heads/main", &commit]);
+    }
+}
+
+fn git(dir: &Path, args: &[&str]) -> String {
+    let output = Command::new("git").current_dir(dir).args(args).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn settings(dir: &Path) -> app::Settings {
+    app::Settings {
+        defaults: RunOptions::default(),
+        agents: [("claude".to_owned(), app::AgentFacts { kind: "claude", is_built: true })].into(),
+        allowed_orgs: Vec::new(),
+        protected_branches: vec!["release/*".to_owned()],
+        opens_pull_requests: true,
+        callbacks: Policy::default(),
+        data_dir: dir.to_owned(),
+        repos_dir: dir.join("repos"),
+        run_dir: dir.join("run"),
+        disk_free_bytes_min: 0,
+        max_concurrent_jobs: 2,
+        isolation: "none".to_owned(),
+    }
+}
+
+/// A request with token and host, both replaced by what `headers` says.
+fn request(method: Method, path: &str, headers: &[(&str, &str)], body: Body) -> Request<Body> {
+    let mut builder = Request::builder().method(method).uri(path);
+    for (name, value) in [("host", HOST), ("authorization", &format!("Bearer {SECRET}"))] {
+        if !headers.iter().any(|(given, _)| *given == name) {
+            builder = builder.header(name, value);
+        }
+    }
+    for (name, value) in headers.iter().filter(|(_, value)| *value != "-") {
+        builder = builder.header(*name, *value);
+    }
+    builder.body(body).unwrap()
+}
