@@ -79,8 +79,12 @@ impl Line<'_> {
             let looked = tokio::select! {
                 biased;
                 () = signals.shutdown.cancelled(), if !signals.stop_agents.is_cancelled() => {
-                    self.flush(name, &mut reading).await?;
-                    return Err(Halt::Shutdown);
+                    // both may have come while this waited
+                    if !signals.stop_agents.is_cancelled() {
+                        self.flush(name, &mut reading).await?;
+                        return Err(Halt::Shutdown);
+                    }
+                    Ok(Ok(None))
                 }
                 () = signals.cancel.cancelled(), if !asked.cancel => Ok(Ok(None)),
                 () = signals.stop_agents.cancelled(), if !asked.stop => Ok(Ok(None)),
