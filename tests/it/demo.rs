@@ -63,9 +63,9 @@ async fn kept_it_goes_on_until_it_is_interrupted_and_leaves_nothing() {
         }
     };
     let remote = timeout(DEMO_MAX, invited).await.expect("nobody was invited");
-    let dir = Path::new(&remote).ancestors().find(|dir| {
-        dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("offshoot-demo-"))
-    });
+    let dir = Path::new(&remote)
+        .ancestors()
+        .find(|dir| dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with("offshoot-demo-")));
     let dir = dir.expect("the remote is below the demonstration's directory");
     assert!(Path::new(&remote).join("HEAD").exists());
     kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), Signal::SIGINT).unwrap();

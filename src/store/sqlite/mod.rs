@@ -7,7 +7,7 @@
 //!
 //! Fails: see [`super::StoreError`]. After a failed commit by an I/O error the writer stops for good: SQLite's and the
 //! kernel's view of the file may differ then, and only a fresh start finds out (PostgreSQL learned this in 2018).
-//! Tested: each file on a real database in a temporary directory.
+//! Tested: on real databases; writer and migrations beside the code, the rest through the router in `http`.
 
 mod answers;
 mod attempts;
