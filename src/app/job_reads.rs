@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use super::App;
 use super::error::AppError;
 use crate::domain::id::{ClientId, JobNumber, JobRef};
-use crate::domain::job::{JobView, Status};
+use crate::domain::job::{JobView, Outcome, Status};
 use crate::git::{ChangeKind, CommitId, Diff, DiffRequest};
 use crate::store::{JobFilter, JobPage};
 use crate::wire;
@@ -139,7 +139,10 @@ impl App {
         let context = in_range("?context", query.context, 0, CONTEXT_LINES_MAX)?;
         let view = self.view(job).await?;
         let effects = &view.job.effects;
-        let (Some(base_sha), Some(head_sha)) = (&effects.base_sha, &effects.head_sha) else {
+        // who changed nothing has a result too: an empty one
+        let unchanged = (view.job.outcome == Some(Outcome::NoChanges)).then_some(&effects.base_sha);
+        let head_sha = effects.head_sha.as_ref().or(unchanged.and_then(Option::as_ref));
+        let (Some(base_sha), Some(head_sha)) = (&effects.base_sha, head_sha) else {
             return Err(AppError::NotFound("a result of this job"));
         };
         let commit = |sha: &String| sha.parse::<CommitId>().map_err(AppError::git);
@@ -221,9 +224,12 @@ fn filter(query: &JobQuery) -> Result<JobFilter, AppError> {
         time.map(|time| time.0)
     };
     let (since, until) = (time("?since", &query.since), time("?until", &query.until));
-    let after = query.after.as_deref().map(str::parse::<i64>).transpose().unwrap_or_else(|_| {
-        faults.push(Fault::new("?after", "must be a nextCursor of an earlier page"));
-        None
+    let after = query.after.as_deref().and_then(|text| {
+        let number = text.parse::<i64>().ok().filter(|number| *number >= 0);
+        if number.is_none() {
+            faults.push(Fault::new("?after", "must be a nextCursor of an earlier page"));
+        }
+        number
     });
     for (pointer, text) in [("?q", &query.q), ("?label", &query.label), ("?branch", &query.branch)] {
         if text.as_ref().is_some_and(|text| text.len() > SEARCH_BYTES_MAX) {
@@ -297,7 +303,9 @@ mod tests {
         assert_eq!(places(JobQuery { status: text("queued,foo"), ..JobQuery::default() }), ["?status"]);
         assert_eq!(places(JobQuery { client_id: text("x"), ..JobQuery::default() }), ["?clientId"]);
         assert_eq!(places(JobQuery { since: text("now"), ..JobQuery::default() }), ["?since"]);
-        assert_eq!(places(JobQuery { after: text("x"), ..JobQuery::default() }), ["?after"]);
+        for after in ["x", "-1", "99999999999999999999"] {
+            assert_eq!(places(JobQuery { after: text(after), ..JobQuery::default() }), ["?after"], "{after}");
+        }
         assert_eq!(places(JobQuery { q: Some("x".repeat(201)), ..JobQuery::default() }), ["?q"]);
         assert_eq!(
             places(JobQuery { status: text("queued,running"), ..JobQuery::default() }),

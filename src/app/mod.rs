@@ -30,6 +30,7 @@ mod sync;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
@@ -108,9 +109,9 @@ impl App {
         self.0.draining.load(Ordering::SeqCst)
     }
 
-    /// Ends what goes on without a caller. An ended clone leaves nothing behind.
-    pub async fn stop_operations(&self) {
-        self.0.operations.stop().await;
+    /// Gives what goes on without a caller at most `limit`, then ends it. An ended clone leaves nothing behind.
+    pub async fn stop_operations(&self, limit: Duration) {
+        self.0.operations.stop(limit).await;
     }
 
     /// The store, for answers to repeated requests.

@@ -172,10 +172,11 @@ impl Server {
         self.stages.drain.cancel();
         let (loops, stages, app) = (&mut self.loops, &self.stages, &self.app);
         let whole = self.drain + END_MAX;
+        let drained_at = tokio::time::Instant::now() + self.drain;
         let in_stages = async {
             // the dispatcher is the only loop that ends by the first stage
             let _ = loops.join_next().await;
-            app.stop_operations().await;
+            app.stop_operations(drained_at.saturating_duration_since(tokio::time::Instant::now())).await;
             stages.stop.cancel();
             while loops.join_next().await.is_some() {}
         };

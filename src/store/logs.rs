@@ -66,10 +66,15 @@ impl Logs {
         let mut text = Vec::with_capacity(size);
         for message in messages {
             text.extend_from_slice(message.text.as_bytes());
-            text.push(b'\n');
+            text.extend_from_slice(separator(&message.text).as_bytes());
         }
         file.write_all(&text)
     }
+}
+
+/// What follows a message in the transcript, which is read as a whole too: each message begins a line there.
+pub(super) fn separator(text: &str) -> &'static str {
+    if text.ends_with('\n') { "" } else { "\n" }
 }
 
 fn transcript_path(attempt_dir: &Path) -> PathBuf {
@@ -97,6 +102,8 @@ impl Transcripts {
         let Some(file) = file else { return Ok(LOST.to_owned()) };
         let mut buffer = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
         match file.read_exact_at(&mut buffer, offset) {
+            // a file that was cut short and written to again has a hole there
+            Ok(()) if bytes > 0 && buffer.iter().all(|byte| *byte == 0) => Ok(LOST.to_owned()),
             Ok(()) => Ok(String::from_utf8_lossy(&buffer).into_owned()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(LOST.to_owned()),
             Err(error) => Err(error),
@@ -126,5 +133,15 @@ mod tests {
         assert_eq!(reader.read(1, 4, 3).unwrap(), "TWO");
         assert_eq!(reader.read(1, 8, 3).unwrap(), LOST);
         assert_eq!(reader.read(2, 0, 3).unwrap(), LOST);
+    }
+
+    #[test]
+    fn read_as_a_whole_each_message_begins_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::new(dir.path().to_owned());
+        let job = JobNumber(7);
+        logs.append_transcript(job, 1, 0, &[message("one"), message("two\n"), message("three")]).unwrap();
+        let text = std::fs::read_to_string(transcript_path(&logs.attempt_dir(job, 1))).unwrap();
+        assert_eq!(text, "one\ntwo\nthree\n");
     }
 }

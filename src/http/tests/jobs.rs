@@ -84,7 +84,14 @@ async fn disagreement_and_default_branch() {
     let path = format!("/clients/{}", client.as_str().unwrap());
     let patch = bench.call(Method::PATCH, &path, &[], &json!({"defaultBranch": "trunk"})).await;
     assert_eq!(patch.json()["defaultBranch"], "trunk");
-    assert_eq!(bench.post("/jobs", &job("trunk")).await.pointers(422, "invalid"), ["/branchName"]);
+    // what cannot exist beside it is as bad
+    for branch in ["trunk", "TRUNK", "trunk/x"] {
+        assert_eq!(
+            bench.post("/jobs", &job(branch)).await.pointers(422, "invalid"),
+            ["/branchName"],
+            "{branch}"
+        );
+    }
     // case does not make another repository
     let body = json!({"clientId": client, "githubOrg": "ACME", "githubRepo": "Widgets", "prompt": "x"});
     assert_eq!(bench.post("/jobs", &body).await.status, 201);

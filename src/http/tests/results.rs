@@ -15,7 +15,10 @@ use crate::wire::callback::render_callback;
 /// A claimed job of a cloned client, with a commit that adds a file of two lines.
 async fn working(bench: &Bench, options: serde_json::Value) -> Lease {
     bench.publish("acme", "widgets");
-    let client = bench.post("/clients", &json!({"githubOrg": "acme", "githubRepo": "widgets"})).await.json();
+    let client = bench
+        .post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"}))
+        .await
+        .json();
     let body = json!({"clientId": client["id"], "prompt": "x", "branchName": "work", "options": options,
         "osCallbackUrl": "https://example.org/hook"});
     assert_eq!(bench.post("/jobs", &body).await.status, 201);
@@ -118,4 +121,25 @@ async fn a_retried_dry_run_is_published() {
     bench.post("/jobs/1/retry", &json!({"mode": "publish", "prompt": "x"})).await.problem(422, "invalid");
     let retried = bench.post("/jobs/1/retry", &json!({})).await.json();
     assert_eq!(retried["options"]["publish"], "pull_request");
+}
+
+#[tokio::test]
+async fn who_changed_nothing_has_an_empty_diff() {
+    let bench = Bench::new().await;
+    bench.publish("acme", "widgets");
+    let body = json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"});
+    let client = bench.post("/clients", &body).await.json();
+    let body = json!({"clientId": client["id"], "prompt": "x", "branchName": "work"});
+    assert_eq!(bench.post("/jobs", &body).await.status, 201);
+    let lease = bench.store.claim().await.unwrap().unwrap().lease;
+    let clone = std::path::PathBuf::from(client["bareRepoPath"].as_str().unwrap());
+    let base = git(&clone, &["rev-parse", "refs/remotes/origin/main"]);
+    let effects = Effects { base_sha: Some(base.clone()), ..Effects::default() };
+    bench.store.record_effects(lease, effects).await.unwrap();
+    bench.get("/jobs/1/diff").await.problem(404, "not_found");
+    let end = AttemptEnd::Completed { outcome: Outcome::NoChanges };
+    bench.store.finish(lease, end, |_| None).await.unwrap();
+    let diff = bench.get("/jobs/1/diff?format=json").await.json();
+    assert_eq!((&diff["filesChanged"], &diff["files"]), (&0.into(), &json!([])));
+    assert_eq!((&diff["baseSha"], &diff["headSha"]), (&base.clone().into(), &base.into()));
 }

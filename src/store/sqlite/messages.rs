@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::super::error::StoreError;
-use super::super::logs::Logs;
+use super::super::logs::{Logs, separator};
 use super::super::view::{Ingest, MessagePage};
 use super::super::{Change, Store};
 use super::attempts;
@@ -123,16 +123,19 @@ fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
     })
 }
 
-/// The first places that fit into an answer; whether some had to be left out.
+/// The first places that fit into an answer, at least one, so that a reader of pages gets on; whether some had to be
+/// left out.
 fn within_bytes(places: Vec<Place>) -> (Vec<Place>, bool) {
     let count = places.len();
     let mut sum = 0;
     let kept: Vec<_> = places
         .into_iter()
-        .take_while(|place| {
+        .enumerate()
+        .take_while(|(index, place)| {
             sum += place.bytes;
-            sum <= MESSAGE_BYTES_MAX
+            *index == 0 || sum <= MESSAGE_BYTES_MAX
         })
+        .map(|(_, place)| place)
         .collect();
     let cut = kept.len() < count;
     (kept, cut)
@@ -170,8 +173,7 @@ fn write_ingest(
         for message in &ingest.messages {
             let bytes = u64::try_from(message.text.len()).unwrap_or(u64::MAX);
             insert(connection, lease, message.kind, (Some(offset), None, bytes), message.at)?;
-            // and the line's end behind it
-            offset += bytes + 1;
+            offset += bytes + separator(&message.text).len() as u64;
         }
         connection
             .prepare_cached("UPDATE jobs SET last_output_at = ?2 WHERE number = ?1")?
