@@ -8,7 +8,8 @@
 //! because both promise the same: only ever additions.
 //!
 //! Fails: with a [`StoreError`]; a failed `fsync` stops the store for good ([`Store::failure`]), the server then ends
-//! and recovers at its next start. Tested: on real files, beside each part and in `tests/it`.
+//! and recovers at its next start. Tested: on real files; the writer, the migrations and
+//! the transcripts beside the code, the rest through the router in `http` and through the whole server in `tests/it`.
 
 mod error;
 pub mod logs;

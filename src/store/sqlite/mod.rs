@@ -7,7 +7,8 @@
 //!
 //! Fails: see [`super::StoreError`]. After a failed commit by an I/O error the writer stops for good: SQLite's and the
 //! kernel's view of the file may differ then, and only a fresh start finds out (PostgreSQL learned this in 2018).
-//! Tested: each file on a real database in a temporary directory.
+//! Tested: on real databases; writer, migrations and query plans beside the code, the rest through the router in
+//! `http`.
 
 mod answers;
 mod attempts;
@@ -20,8 +21,6 @@ mod jobs;
 mod listing;
 mod messages;
 mod migrate;
-#[cfg(test)]
-mod plans;
 mod queue;
 mod rows;
 mod writer;
@@ -164,3 +163,7 @@ impl From<rusqlite::Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "plans_tests.rs"]
+mod tests;
