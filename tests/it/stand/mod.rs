@@ -45,6 +45,8 @@ pub(crate) struct Plan {
     pub(crate) workers: u32,
     /// Variables of the server.
     pub(crate) env: Vec<(String, String)>,
+    /// Clones and pushes go through a program in place of ssh, which says so and waits for the gate `ssh`.
+    pub(crate) over_ssh: bool,
     /// The program `claude` is not there yet; [`Stand::install_claude`] brings it.
     pub(crate) no_claude: bool,
 }
@@ -94,8 +96,23 @@ impl Stand {
         if !stand.plan.no_claude {
             stand.install_claude();
         }
+        if stand.plan.over_ssh {
+            stand.install_ssh();
+        }
         stand.write_config();
         stand
+    }
+
+    /// As ssh for git: runs what it is asked to on this machine, after a touch of `ssh-began` and the gate.
+    fn install_ssh(&self) {
+        let script = format!(
+            "#!/bin/sh\ntouch {}\nwhile [ ! -e {} ]; do sleep 0.02; done\nfor last; do :; done\neval \"exec $last\"\n",
+            self.path("ssh-began").display(),
+            self.gate("ssh").display()
+        );
+        self.install("ssh", &script);
+        let config = format!("[core]\nsshCommand = {}\n", self.path("agents/ssh").display());
+        std::fs::write(self.path("home/.gitconfig"), config).unwrap();
     }
 
     pub(crate) fn dir(&self) -> &Path {
@@ -148,13 +165,14 @@ impl Stand {
         let text = format!(
             "[server]\nport = 0\nmax_concurrent_jobs = {workers}\n{server}\n\
              [paths]\ndata_dir = \"{dir}/data\"\nrepos_dir = \"{dir}/repos\"\nworktrees_dir = \"{dir}/worktrees\"\n\
-             [github]\napi_url = \"{api}\"\nclone_url = \"{dir}/remotes/{{org}}/{{repo}}.git\"\n\
+             [github]\napi_url = \"{api}\"\nclone_url = \"{host}{dir}/remotes/{{org}}/{{repo}}.git\"\n\
              [callbacks]\nallow = [\"127.0.0.1\"]\n\
              [limits]\ndisk_free_bytes_min = 1048576\n\
              [log]\nformat = \"json\"\nlevel = \"debug\"\n\
              [agents.claude]\ncommand = \"{dir}/agents/claude\"\n\
              [agents.sh]\nkind = \"command\"\ncommand = \"/bin/sh\"\n{config}\n",
             server = plan.server,
+            host = if plan.over_ssh { "ssh://forge.invalid" } else { "" },
             api = self.github.api_url,
             config = plan.config,
         );
@@ -220,9 +238,23 @@ impl Stand {
 
     /// One request; status and body (null when it is not JSON).
     pub(crate) async fn call(&self, method: &str, path: &str, body: Option<&Value>) -> (u16, Value) {
+        self.call_with(method, path, body, &[]).await
+    }
+
+    /// As [`Self::call`], with further headers.
+    pub(crate) async fn call_with(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        headers: &[(&str, &str)],
+    ) -> (u16, Value) {
         let url = format!("{}{path}", self.base_url());
         let mut request =
             self.http.request(method.parse().unwrap(), url).bearer_auth(SECRET).timeout(PATIENCE);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
         if let Some(body) = body {
             request = request.json(body);
         }
