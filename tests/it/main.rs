@@ -1,5 +1,7 @@
 mod agent;
 mod agent_transcripts;
+mod api_calls;
+mod api_stop;
 mod cli;
 mod cli_api;
 mod cli_fake;
