@@ -107,6 +107,20 @@ async fn a_restart_adopts_what_ran_and_only_that() {
 }
 
 #[tokio::test]
+async fn a_worker_can_be_followed_by_another_while_the_lease_is_good() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let lease = bench.claim().await.lease;
+    let again = bench.store.find_assignment(lease).await.unwrap().unwrap();
+    assert_eq!((again.lease, again.adopted), (lease, true));
+    let older = Lease { epoch: lease.epoch - 1, ..lease };
+    assert!(bench.store.find_assignment(older).await.unwrap().is_none());
+    bench.end(lease, done()).await;
+    assert!(bench.store.find_assignment(lease).await.unwrap().is_none());
+}
+
+#[tokio::test]
 async fn effects_are_never_taken_back() {
     let bench = Bench::new(1);
     let client = bench.client("a").await;

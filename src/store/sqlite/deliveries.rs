@@ -21,23 +21,7 @@ impl Store {
         limit: u32,
     ) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
         let now = self.now();
-        self.database
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT * FROM deliveries WHERE state = 'pending' AND next_try_at <= ?1
-                     ORDER BY next_try_at, number LIMIT ?2",
-                )?;
-                let due = statement
-                    .query_map(params![now.as_ms(), limit], rows::delivery)?
-                    .collect::<Result<Vec<_>, _>>()?;
-                let next: Option<i64> = connection
-                    .prepare_cached(
-                        "SELECT min(next_try_at) FROM deliveries WHERE state = 'pending' AND next_try_at > ?1",
-                    )?
-                    .query_row([now.as_ms()], |row| row.get(0))?;
-                Ok((due, next.map(|at| Timestamp::from_ms(at).since(now))))
-            })
-            .await
+        self.database.read(move |connection| due(connection, now, limit)).await
     }
 
     /// Records what a try came to.
@@ -95,6 +79,26 @@ impl Store {
         self.tell(Change::Deliveries);
         Ok(detail)
     }
+}
+
+pub(super) fn due(
+    connection: &Connection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND next_try_at <= ?1
+         ORDER BY next_try_at, number LIMIT ?2",
+    )?;
+    let due =
+        statement.query_map(params![now.as_ms(), limit], rows::delivery)?.collect::<Result<Vec<_>, _>>()?;
+    let next: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min(next_try_at) FROM deliveries INDEXED BY deliveries_due
+             WHERE state = 'pending' AND next_try_at > ?1",
+        )?
+        .query_row([now.as_ms()], |row| row.get(0))?;
+    Ok((due, next.map(|at| Timestamp::from_ms(at).since(now))))
 }
 
 /// Puts a callback into the outbox, in the transaction that ends its job. A suspended URL gets it as suspended.

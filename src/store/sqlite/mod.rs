@@ -20,6 +20,8 @@ mod jobs;
 mod listing;
 mod messages;
 mod migrate;
+#[cfg(test)]
+mod plans;
 mod queue;
 mod rows;
 mod writer;
