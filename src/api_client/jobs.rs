@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use reqwest::{Method, Response};
-use serde::{Deserialize, Serialize};
 
 use super::{ApiClient, ApiError};
-use crate::wire::job::{Job, JobPage};
+use crate::wire::job::{Cancelled, Job, JobPage};
 use crate::wire::message::MessagePage;
 use crate::wire::request::{RetryRequest, SubmitRequest};
 
@@ -59,16 +58,6 @@ impl JobQuery {
         .filter_map(|(name, value)| value.map(|value| (name, value)))
         .collect()
     }
-}
-
-/// The answer to a cancellation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct CancelledJob {
-    pub id: String,
-    pub status: String,
-    /// Whether something of it ran when it was cancelled.
-    pub was_running: bool,
 }
 
 /// A log while it comes in.
@@ -170,7 +159,7 @@ impl ApiClient {
     /// # Errors
     /// [`ApiError::Invalid`] when it is over already, [`ApiError::Busy`] when its end takes longer than 20 s (the
     /// request stands).
-    pub async fn cancel_job(&self, job: &str) -> Result<CancelledJob, ApiError> {
+    pub async fn cancel_job(&self, job: &str) -> Result<Cancelled, ApiError> {
         self.call(Method::POST, &["jobs", job, "cancel"], &[]).answer().await
     }
 

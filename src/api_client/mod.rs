@@ -17,7 +17,7 @@ mod queue;
 mod transport;
 
 pub use error::ApiError;
-pub use jobs::{CancelledJob, JobQuery, LogReader, Tagged};
+pub use jobs::{JobQuery, LogReader, Tagged};
 
 use std::time::Duration;
 

@@ -5,7 +5,7 @@ use reqwest::Method;
 use super::{ApiClient, ApiError};
 use crate::wire::health::Health;
 use crate::wire::queue::Queue;
-use crate::wire::request::PauseRequest;
+use crate::wire::request::{PauseRequest, TryNowRequest};
 
 impl ApiClient {
     /// How the server is.
@@ -38,5 +38,13 @@ impl ApiClient {
     /// When the token may not.
     pub async fn resume_queue(&self) -> Result<Queue, ApiError> {
         self.call(Method::POST, &["queue", "resume"], &[]).answer().await
+    }
+
+    /// Sends a job of each held login, or of this one, out as a probe.
+    ///
+    /// # Errors
+    /// When the token may not, or the login is not configured.
+    pub async fn try_now(&self, login: Option<String>) -> Result<Queue, ApiError> {
+        self.call(Method::POST, &["queue", "try-now"], &[]).json(&TryNowRequest { login }).answer().await
     }
 }

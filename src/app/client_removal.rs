@@ -26,6 +26,7 @@ impl App {
         force: bool,
     ) -> Result<ClientDeleted, AppError> {
         caller.needs(Scope::Admin)?;
+        self.refuse_while_draining()?;
         let client = self.client(id).await?;
         if client.deleted_at.is_some() {
             return Err(AppError::NotFound("client"));

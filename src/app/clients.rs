@@ -57,6 +57,7 @@ impl App {
         key: Option<AnswerKey>,
     ) -> Result<Created<ClientCreated>, AppError> {
         caller.needs(Scope::Admin)?;
+        self.refuse_while_draining()?;
         let mut reading = Reading::default();
         let new = self.check_registration(Registration::read(body, &mut reading), &mut reading)?;
         let repository = self.repository(&new.repository)?;
@@ -139,12 +140,15 @@ impl App {
     fn check_registration(&self, asked: Registration, reading: &mut Reading) -> Result<NewClient, AppError> {
         let (org, repo) = (asked.github_org.as_deref(), asked.github_repo.as_deref());
         let repository = rules::repository(org, repo, &self.0.settings, reading);
-        if org.is_none() && repo.is_none() && reading.faults.is_empty() {
+        let is_named = |reading: &Reading| reading.faults.iter().any(|fault| fault.pointer != "/name");
+        if org.is_none() && repo.is_none() && !is_named(reading) {
             reading.fault("/githubOrg", "is required, and githubRepo with it");
         }
-        let name = asked.name.or_else(|| repo.map(str::to_owned)).unwrap_or_default();
-        if !name.is_empty() || repository.is_some() {
-            rules::client_name(&name, reading);
+        match &asked.name {
+            Some(name) => rules::client_name(name, reading),
+            // a wrong type was reported when it was read
+            None if reading.faults.iter().any(|fault| fault.pointer == "/name") => {}
+            None => reading.fault("/name", "is required"),
         }
         rules::foreign_id("/osClientId", asked.os_client_id.as_deref(), reading);
         rules::branch("/defaultBranch", asked.default_branch.as_deref(), reading);
@@ -154,7 +158,7 @@ impl App {
         let repository = repository.ok_or_else(|| AppError::invalid("/githubOrg", "is required"))?;
         Ok(NewClient {
             os_client_id: asked.os_client_id,
-            name,
+            name: asked.name.unwrap_or_default(),
             repository,
             default_branch: asked.default_branch,
             clone_url: asked.clone_url,

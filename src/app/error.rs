@@ -36,7 +36,7 @@ pub enum AppError {
     /// It was begun and takes longer than a request may; the wish stands.
     #[error("{0}")]
     TakesLonger(String),
-    #[error("the server is shutting down and accepts no new jobs")]
+    #[error("the server is shutting down: ask again when it is back")]
     Draining,
     #[error("the database accepts no changes; the server has to be restarted")]
     ReadOnly,
@@ -78,6 +78,7 @@ impl AppError {
         Ok(())
     }
 
+    /// What the forge said when it was asked for a credential.
     pub(super) fn forge(error: ForgeError) -> Self {
         Self::Remote(error.to_string())
     }

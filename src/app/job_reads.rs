@@ -1,6 +1,5 @@
 //! Reading jobs: one, many, their messages, their diff, their log.
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -8,7 +7,7 @@ use tokio::time::Instant;
 use super::App;
 use super::error::AppError;
 use crate::domain::id::{ClientId, JobNumber, JobRef};
-use crate::domain::job::{JobView, Status};
+use crate::domain::job::{JobView, Outcome, Status};
 use crate::git::{ChangeKind, CommitId, Diff, DiffRequest};
 use crate::store::{JobFilter, JobPage};
 use crate::wire;
@@ -66,12 +65,6 @@ pub struct DiffQuery {
     pub path: Option<String>,
     /// Unchanged lines around a change.
     pub context: i64,
-}
-
-/// Where an attempt's output lies.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LogText {
-    pub path: PathBuf,
 }
 
 impl App {
@@ -146,7 +139,10 @@ impl App {
         let context = in_range("?context", query.context, 0, CONTEXT_LINES_MAX)?;
         let view = self.view(job).await?;
         let effects = &view.job.effects;
-        let (Some(base_sha), Some(head_sha)) = (&effects.base_sha, &effects.head_sha) else {
+        // who changed nothing has a result too: an empty one
+        let unchanged = (view.job.outcome == Some(Outcome::NoChanges)).then_some(&effects.base_sha);
+        let head_sha = effects.head_sha.as_ref().or(unchanged.and_then(Option::as_ref));
+        let (Some(base_sha), Some(head_sha)) = (&effects.base_sha, head_sha) else {
             return Err(AppError::NotFound("a result of this job"));
         };
         let commit = |sha: &String| sha.parse::<CommitId>().map_err(AppError::git);
@@ -164,26 +160,6 @@ impl App {
             repository.diff(&commit(base_sha)?, &commit(head_sha)?, request).await.map_err(AppError::git)?;
         let shown = shown_diff(base_sha, head_sha, &diff);
         Ok((shown, diff.patch))
-    }
-
-    /// Where the output of an attempt lies; of the newest when none is named.
-    ///
-    /// # Errors
-    /// [`AppError::NotFound`] for the job, the attempt, or when there is no output yet.
-    pub async fn job_log(&self, job: &str, attempt: Option<i64>) -> Result<LogText, AppError> {
-        let view = self.view(job).await?;
-        let attempt = match attempt {
-            Some(attempt) => u32::try_from(attempt).unwrap_or(0),
-            None => view.job.attempt,
-        };
-        if attempt == 0 || attempt > view.job.attempt {
-            return Err(AppError::NotFound("attempt"));
-        }
-        let path = self.0.store.logs().attempt_dir(view.job.number, attempt).join("transcript");
-        match tokio::fs::try_exists(&path).await {
-            Ok(true) => Ok(LogText { path }),
-            _ => Err(AppError::NotFound("output of this attempt")),
-        }
     }
 
     pub(super) async fn view(&self, job: &str) -> Result<JobView, AppError> {
@@ -248,9 +224,12 @@ fn filter(query: &JobQuery) -> Result<JobFilter, AppError> {
         time.map(|time| time.0)
     };
     let (since, until) = (time("?since", &query.since), time("?until", &query.until));
-    let after = query.after.as_deref().map(str::parse::<i64>).transpose().unwrap_or_else(|_| {
-        faults.push(Fault::new("?after", "must be a nextCursor of an earlier page"));
-        None
+    let after = query.after.as_deref().and_then(|text| {
+        let number = text.parse::<i64>().ok().filter(|number| *number >= 0);
+        if number.is_none() {
+            faults.push(Fault::new("?after", "must be a nextCursor of an earlier page"));
+        }
+        number
     });
     for (pointer, text) in [("?q", &query.q), ("?label", &query.label), ("?branch", &query.branch)] {
         if text.as_ref().is_some_and(|text| text.len() > SEARCH_BYTES_MAX) {
@@ -324,7 +303,9 @@ mod tests {
         assert_eq!(places(JobQuery { status: text("queued,foo"), ..JobQuery::default() }), ["?status"]);
         assert_eq!(places(JobQuery { client_id: text("x"), ..JobQuery::default() }), ["?clientId"]);
         assert_eq!(places(JobQuery { since: text("now"), ..JobQuery::default() }), ["?since"]);
-        assert_eq!(places(JobQuery { after: text("x"), ..JobQuery::default() }), ["?after"]);
+        for after in ["x", "-1", "99999999999999999999"] {
+            assert_eq!(places(JobQuery { after: text(after), ..JobQuery::default() }), ["?after"], "{after}");
+        }
         assert_eq!(places(JobQuery { q: Some("x".repeat(201)), ..JobQuery::default() }), ["?q"]);
         assert_eq!(
             places(JobQuery { status: text("queued,running"), ..JobQuery::default() }),

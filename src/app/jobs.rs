@@ -250,7 +250,10 @@ fn refuse_base_as_work(
         reading.fault("/branchName", "must not be the base branch");
     }
     let default = client.and_then(|client| client.default_branch.as_deref());
-    if default == Some(branch.as_str()) {
+    let Some(default) = default.and_then(|default| BranchName::parse(default).ok()) else { return };
+    if *branch == default {
         reading.fault("/branchName", "must not be the client's default branch");
+    } else if !branch.coexists_with(&default) {
+        reading.fault("/branchName", format!("cannot exist beside the client's default branch {default}"));
     }
 }

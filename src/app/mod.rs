@@ -4,7 +4,8 @@
 //! built is refused by name, never ignored; an accepted job is on disk. Long work that others may wait for too (a first
 //! clone, a removal) goes on when its caller leaves, and a second caller joins it.
 //!
-//! Must not know: axum, clap, SQL, octocrab. It sees the store, git and the webhook address rules through their facades.
+//! Must not know: axum, clap, SQL, octocrab. It sees the store, git, the log of a step and the webhook address rules
+//! through their facades.
 //!
 //! Fails: with an [`AppError`], whose text is fit for the caller: no paths, no secrets. Tested: rules by tables beside
 //! the code, the use cases through the router in `http` and in `tests/it`.
@@ -16,6 +17,7 @@ mod clients;
 mod deliveries;
 mod error;
 mod health;
+mod job_log;
 mod job_reads;
 mod jobs;
 mod operations;
@@ -28,13 +30,14 @@ mod sync;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use tokio::sync::watch;
 
 pub use caller::{Caller, Scope};
 pub use error::AppError;
 pub use health::AgentProbe;
-pub use job_reads::{DiffFormat, DiffQuery, JobQuery, LogText};
+pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
 pub use settings::{AgentFacts, Settings};
 
 use crate::clock::Clock;
@@ -106,9 +109,9 @@ impl App {
         self.0.draining.load(Ordering::SeqCst)
     }
 
-    /// Ends what goes on without a caller. An ended clone leaves nothing behind.
-    pub async fn stop_operations(&self) {
-        self.0.operations.stop().await;
+    /// Gives what goes on without a caller at most `limit`, then ends it. An ended clone leaves nothing behind.
+    pub async fn stop_operations(&self, limit: Duration) {
+        self.0.operations.stop(limit).await;
     }
 
     /// The store, for answers to repeated requests.

@@ -2,10 +2,13 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 
 use super::error::AppError;
 
@@ -19,6 +22,8 @@ type Running<T> = HashMap<String, watch::Receiver<Option<Shared<T>>>>;
 pub(super) struct Operations {
     clones: Arc<Mutex<Running<ClonedClient>>>,
     set: Mutex<JoinSet<()>>,
+    /// Something was ended before it was done, because the server stops.
+    stopped: AtomicBool,
 }
 
 /// The result of a registration: the client as it stands after its clone.
@@ -43,7 +48,7 @@ impl Operations {
         match shared {
             Some(Ok(client)) => Ok(client),
             Some(Err(error)) => Err(AppError::Shared(error)),
-            None => Err(AppError::Internal("an operation was abandoned".to_owned())),
+            None => Err(self.abandoned()),
         }
     }
 
@@ -66,13 +71,25 @@ impl Operations {
             // nobody there any more: the work is done all the same
             let _ = sender.send(work.await);
         });
-        receiver.await.unwrap_or_else(|_| Err(AppError::Internal("an operation was abandoned".to_owned())))
+        receiver.await.unwrap_or_else(|_| Err(self.abandoned()))
     }
 
-    /// Ends everything under way and waits until it is gone.
-    pub(super) async fn stop(&self) {
+    /// Gives what is under way at most `limit`, ends the rest and waits until it is gone.
+    pub(super) async fn stop(&self, limit: Duration) {
         let mut set = std::mem::take(&mut *self.set.lock().unwrap_or_else(PoisonError::into_inner));
-        set.shutdown().await;
+        let finished = timeout(limit, async { while set.join_next().await.is_some() {} }).await;
+        if finished.is_err() {
+            self.stopped.store(true, Ordering::SeqCst);
+            set.shutdown().await;
+        }
+    }
+
+    /// What is told to those who waited for something that was ended.
+    fn abandoned(&self) -> AppError {
+        match self.stopped.load(Ordering::SeqCst) {
+            true => AppError::Draining,
+            false => AppError::Internal("an operation was abandoned".to_owned()),
+        }
     }
 
     fn join_or_begin<F>(
@@ -116,5 +133,55 @@ struct Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         self.clones.lock().unwrap_or_else(PoisonError::into_inner).remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Notify;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_under_way_gets_its_time() {
+        let operations = Arc::new(Operations::default());
+        let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let work = {
+            let (begun, go) = (Arc::clone(&begun), Arc::clone(&go));
+            async move {
+                begun.notify_one();
+                go.notified().await;
+                Ok(7)
+            }
+        };
+        let caller = operations.detached(work);
+        let stop = async {
+            begun.notified().await;
+            go.notify_one();
+            operations.stop(Duration::from_secs(30)).await;
+        };
+        let (result, ()) = tokio::join!(caller, stop);
+        assert_eq!(result.unwrap(), 7);
+    }
+
+    #[tokio::test]
+    async fn who_waited_for_what_was_ended_hears_that_the_server_stops() {
+        let operations = Operations::default();
+        let begun = Arc::new(Notify::new());
+        let work = {
+            let begun = Arc::clone(&begun);
+            async move {
+                begun.notify_one();
+                std::future::pending::<()>().await;
+                Ok(())
+            }
+        };
+        let caller = operations.detached(work);
+        let stop = async {
+            begun.notified().await;
+            operations.stop(Duration::ZERO).await;
+        };
+        let (result, ()) = tokio::join!(caller, stop);
+        assert!(matches!(result, Err(AppError::Draining)), "{result:?}");
     }
 }

@@ -1,5 +1,7 @@
 //! The rules for what callers may write into a job or a client; each broken one is a fault with its place.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::settings::Settings;
@@ -224,6 +226,7 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
         OptionName::Verify => options.verify.as_ref().is_none_or(Vec::is_empty),
         OptionName::CopyFiles => options.copy_files.as_ref().is_none_or(Vec::is_empty),
         OptionName::Artifacts => options.artifacts.as_ref().is_none_or(Vec::is_empty),
+        OptionName::SetEnv => options.set_env.as_ref().is_none_or(BTreeMap::is_empty),
         OptionName::Isolation => options.isolation != Some(Isolation::Sandbox),
         OptionName::MaxBudgetUsdPerDay | OptionName::VerifyRounds => false,
         _ => true,

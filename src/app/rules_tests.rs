@@ -28,6 +28,7 @@ pub(in crate::app) fn settings() -> Settings {
         },
         data_dir: PathBuf::from("/nowhere"),
         repos_dir: PathBuf::from("/nowhere/repos"),
+        run_dir: PathBuf::from("/nowhere/run"),
         disk_free_bytes_min: 0,
         max_concurrent_jobs: 2,
         isolation: "none".to_owned(),

@@ -31,6 +31,8 @@ pub struct Settings {
     pub callbacks: Policy,
     pub data_dir: PathBuf,
     pub repos_dir: PathBuf,
+    /// Sockets of running steps.
+    pub run_dir: PathBuf,
     /// No job starts with less free disk than this.
     pub disk_free_bytes_min: u64,
     pub max_concurrent_jobs: u32,
@@ -59,6 +61,7 @@ impl Settings {
             },
             data_dir: config.paths.data_dir.clone(),
             repos_dir: config.paths.repos_dir.clone(),
+            run_dir: config.paths.run_dir(),
             disk_free_bytes_min: config.limits.disk_free_bytes_min,
             max_concurrent_jobs: config.server.max_concurrent_jobs,
             isolation: "none".to_owned(),

@@ -1,35 +1,48 @@
-//! Forgets what is past its time.
+//! Forgets what is past its time, and takes away what jobs without a worker have left.
 
 use std::time::Duration;
 
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::store::{Store, StoreError};
+use super::{Woken, next_change};
+use crate::store::{Change, Store, StoreError};
+use crate::worker::{Worker, sweep_worktree_of, sweep_worktrees};
 
 /// Answers to repeated requests are kept for a day; an hour more or less is nothing to them.
 const PERIOD: Duration = Duration::from_secs(3_600);
 
-/// Tidies up once an hour.
+/// Tidies up once an hour, and when it hears that a job was abandoned.
 pub struct Janitor {
     store: Store,
+    worker: Worker,
     shutdown: CancellationToken,
 }
 
 impl Janitor {
     #[must_use]
-    pub fn new(store: Store, shutdown: CancellationToken) -> Self {
-        Self { store, shutdown }
+    pub fn new(store: Store, worker: Worker, shutdown: CancellationToken) -> Self {
+        Self { store, worker, shutdown }
     }
 
     /// Runs until told to shut down.
     pub async fn run(self) {
+        let mut changes = self.store.watch();
+        let mut next = Instant::now();
         loop {
-            if let Err(error) = self.tick().await {
-                tracing::warn!(%error, "tidying up failed");
+            if Instant::now() >= next {
+                next = Instant::now() + PERIOD;
+                report(self.tick().await);
             }
-            tokio::select! {
+            let abandoned = |change| matches!(change, Change::Abandoned(_));
+            let woken = tokio::select! {
                 () = self.shutdown.cancelled() => return,
-                () = tokio::time::sleep(PERIOD) => {}
+                woken = next_change(&mut changes, None, abandoned) => woken,
+            };
+            match woken {
+                Woken::By(Change::Abandoned(job)) => report(sweep_worktree_of(&self.worker, job).await),
+                Woken::HintsLost => report(sweep_worktrees(&self.worker).await),
+                Woken::By(_) | Woken::ByTime => {}
             }
         }
     }
@@ -40,5 +53,11 @@ impl Janitor {
             tracing::debug!(forgotten, "old answers forgotten");
         }
         Ok(())
+    }
+}
+
+fn report(done: Result<(), StoreError>) {
+    if let Err(error) = done {
+        tracing::warn!(%error, "tidying up failed");
     }
 }

@@ -155,6 +155,9 @@ pub(super) struct SubmitFlags {
     /// Stop the agent after this time, for example 30m or 2h.
     #[arg(long, value_name = "DURATION", value_parser = human::parse_duration)]
     pub(super) timeout: Option<std::time::Duration>,
+    /// Open a pull request, or only push the branch, which needs no token of a forge.
+    #[arg(long, value_name = "HOW", value_parser = ["pull_request", "branch"], conflicts_with = "dry_run")]
+    pub(super) publish: Option<String>,
     /// Publish nothing: the change is kept locally and `retry --publish` publishes it later.
     #[arg(long)]
     pub(super) dry_run: bool,
@@ -260,6 +263,12 @@ pub(super) enum QueueVerb {
     },
     /// Start jobs again.
     Resume,
+    /// Try held logins now instead of waiting for the end of their hold.
+    TryNow {
+        /// Only this entry of [agents] in the configuration.
+        #[arg(value_name = "LOGIN")]
+        login: Option<String>,
+    },
 }
 
 #[derive(Debug, Subcommand)]

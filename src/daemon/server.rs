@@ -112,7 +112,7 @@ impl Server {
         spawn(&mut loops, "dispatcher", dispatcher.run(drain));
         spawn(&mut loops, "deliverer", deliverer.run());
         spawn(&mut loops, "prober", prober.run());
-        spawn(&mut loops, "janitor", Janitor::new(store.clone(), stages.stop.clone()).run());
+        spawn(&mut loops, "janitor", Janitor::new(store.clone(), worker, stages.stop.clone()).run());
         let router = http::router(state(&app, &clock, secret, address, &config));
         let stop = stages.stop.clone();
         spawn(&mut loops, "http", async move {
@@ -171,10 +171,11 @@ impl Server {
         self.stages.drain.cancel();
         let (loops, stages, app) = (&mut self.loops, &self.stages, &self.app);
         let whole = self.drain + END_MAX;
+        let drained_at = tokio::time::Instant::now() + self.drain;
         let in_stages = async {
             // the dispatcher is the only loop that ends by the first stage
             let _ = loops.join_next().await;
-            app.stop_operations().await;
+            app.stop_operations(drained_at.saturating_duration_since(tokio::time::Instant::now())).await;
             stages.stop.cancel();
             while loops.join_next().await.is_some() {}
         };

@@ -1,7 +1,7 @@
 //! One webhook event on its way to one callback URL.
 
 use super::id::{DeliveryId, EventId, JobNumber};
-use super::job::named_enum;
+use super::named::named_enum;
 use super::time::Timestamp;
 
 named_enum! {

@@ -1,7 +1,7 @@
 //! The append-only history: what happened, in the order in which it was stored.
 
 use super::id::JobNumber;
-use super::job::named_enum;
+use super::named::named_enum;
 use super::time::Timestamp;
 
 named_enum! {

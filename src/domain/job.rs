@@ -3,6 +3,7 @@
 use super::branch::BranchName;
 use super::delivery::CallbackSummary;
 use super::id::{ClientId, JobId, JobNumber};
+use super::named::named_enum;
 use super::options::RunOptions;
 use super::reason::Reason;
 use super::time::Timestamp;
@@ -15,36 +16,6 @@ pub const TITLE_CHARS_MAX: usize = 256;
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// Priorities reach from `-PRIORITY_MAX` to `PRIORITY_MAX`, higher first.
 pub const PRIORITY_MAX: i8 = 10;
-
-macro_rules! named_enum {
-    ($(#[$doc:meta])* $name:ident { $($(#[$vdoc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$vdoc])* $variant,)+ }
-
-        impl $name {
-            pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
-
-            /// The name in answers, events and the store.
-            #[must_use]
-            pub const fn as_str(self) -> &'static str {
-                match self { $(Self::$variant => $text,)+ }
-            }
-
-            #[must_use]
-            pub fn parse(text: &str) -> Option<Self> {
-                match text { $($text => Some(Self::$variant),)+ _ => None }
-            }
-        }
-
-        impl std::fmt::Display for $name {
-            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-    };
-}
-pub(crate) use named_enum;
 
 named_enum! {
     /// Where in its life a job is. There will never be another value.
@@ -118,10 +89,10 @@ pub struct Waiting {
 
 /// What a caller asked for; never changed after it was accepted.
 #[derive(Clone, Debug, PartialEq)]
-pub struct JobRequest {
+pub struct JobRequest<Branch = BranchName> {
     pub prompt: String,
     /// The branch asked for, or the made-up one.
-    pub branch: BranchName,
+    pub branch: Branch,
     pub title: Option<String>,
     pub body: Option<String>,
     pub os_feature_id: Option<String>,
@@ -169,22 +140,8 @@ pub struct NewJob {
     pub login: String,
 }
 
-/// As [`JobRequest`], but the branch may still be open: it is made from the number that the store gives.
-#[derive(Clone, Debug)]
-pub struct NewJobRequest {
-    pub prompt: String,
-    pub branch: Option<BranchName>,
-    pub title: Option<String>,
-    pub body: Option<String>,
-    pub os_feature_id: Option<String>,
-    pub callback_url: Option<String>,
-    pub metadata: Option<String>,
-    pub labels: Vec<String>,
-    pub base_branch: Option<String>,
-    pub priority: i8,
-    pub options: RunOptions,
-    pub submitted_by: String,
-}
+/// A request whose branch may still be open: it is made from the number that the store gives.
+pub type NewJobRequest = JobRequest<Option<BranchName>>;
 
 /// Tokens, money and time of one attempt or of a whole job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -17,6 +17,7 @@ pub mod hold;
 pub mod id;
 pub mod job;
 pub mod lifecycle;
+mod named;
 pub mod options;
 pub mod reason;
 pub mod retry;

@@ -1,6 +1,7 @@
 //! What a retry repeats: only what failed.
 
-use super::job::{Job, Outcome, Start, Status, named_enum};
+use super::job::{Job, Outcome, Start, Status};
+use super::named::named_enum;
 
 named_enum! {
     /// How a caller wants a job retried.

@@ -12,6 +12,9 @@ use super::{disk, tamper};
 /// The end of the name of a clone that is being made or deleted.
 pub(super) const HALF_SUFFIX: &str = ".offshoot-half";
 
+/// How often the directory above is made anew; a second failure at just that moment is next to impossible.
+const PARENT_TRIES: u32 = 5;
+
 impl Repository {
     /// Makes the clone if it is missing: laid out beside its place, filled by a fetch, synced, then renamed into
     /// place. Halves that a killed server left are removed. An error leaves nothing. True if it was made now.
@@ -33,7 +36,7 @@ impl Repository {
             move || begin(&half, &parent, &prefix).map_err(GitError::io("lay out the clone"))
         })
         .await?;
-        let half = RemoveOnDrop(Some(half));
+        let half = RemoveOnDrop { half: Some(half), parent: self.path.parent().map(Path::to_owned) };
         let Fetched { .. } = laid_out.fetch_unshared(remote).await?;
         let place = self.path.clone();
         blocking(move || settle(half, &place).map_err(GitError::io("put the clone in place"))).await?;
@@ -43,18 +46,27 @@ impl Repository {
 
 /// Sweeps older halves and lays out a new one.
 fn begin(half: &Path, parent: &Path, prefix: &str) -> std::io::Result<()> {
-    fs::create_dir_all(parent)?;
-    sweep_halves(parent, prefix)?;
-    fs::create_dir(half)?;
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        let made = fs::create_dir_all(parent)
+            .and_then(|()| sweep_halves(parent, prefix))
+            .and_then(|()| fs::create_dir(half));
+        match made {
+            // another clone of the same organisation has just failed and taken the empty directory along
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries < PARENT_TRIES => {}
+            other => break other?,
+        }
+    }
     tamper::lay_out(half)
 }
 
 /// Syncs what was fetched and renames it into place.
 fn settle(mut half: RemoveOnDrop, place: &Path) -> std::io::Result<()> {
-    let Some(path) = half.0.as_deref() else { return Ok(()) };
+    let Some(path) = half.half.as_deref() else { return Ok(()) };
     sync_tree(path)?;
     fs::rename(path, place)?;
-    half.0 = None;
+    half.half = None;
     disk::sync_parent(place)
 }
 
@@ -89,13 +101,20 @@ fn sweep_halves(parent: &Path, prefix: &str) -> std::io::Result<()> {
 }
 
 /// A half clone, removed on every way out but the good one.
-struct RemoveOnDrop(Option<PathBuf>);
+struct RemoveOnDrop {
+    half: Option<PathBuf>,
+    /// The organisation's directory, which goes too when nothing else is in it.
+    parent: Option<PathBuf>,
+}
 
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
-        if let Some(path) = &self.0 {
+        if let Some(half) = &self.half {
             // The next attempt sweeps what this cannot remove.
-            let _ = disk::remove_any(path);
+            let _ = disk::remove_any(half);
+            if let Some(parent) = &self.parent {
+                let _ = fs::remove_dir(parent);
+            }
         }
     }
 }

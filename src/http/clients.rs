@@ -32,7 +32,7 @@ pub(super) async fn get_client(
 
 /// Registers and clones a repository; with `Prefer: respond-async` it is cloned after the answer.
 #[utoipa::path(post, path = "/clients", tag = "clients", request_body = ClientRequest,
-    params(("Idempotency-Key" = Option<String>, Header), ("Prefer" = Option<String>, Header)),
+    params(("Prefer" = Option<String>, Header)),
     responses((status = 201, body = ClientCreated, headers(("Location" = String)))))]
 pub(super) async fn create_client(
     State(app): State<App>,

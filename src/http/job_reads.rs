@@ -85,25 +85,28 @@ pub(super) async fn list_messages(
 
 /// The agent's output as text.
 #[utoipa::path(get, path = "/jobs/{id}/log", tag = "jobs",
-    params(("id" = String, Path), ("attempt" = Option<i64>, Query, description = "The newest when absent")),
+    params(("id" = String, Path), ("attempt" = Option<i64>, Query, description = "The newest when absent"),
+        ("raw" = Option<bool>, Query, description = "The agent's standard output, byte for byte")),
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn get_log(
     State(app): State<App>,
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Response, ApiError> {
-    for name in ["raw", "follow"] {
-        if query.flag(name)? {
-            let pointer = format!("?{name}");
-            return Err(AppError::not_supported(&pointer, "is not supported by this version").into());
-        }
+    if query.flag("follow")? {
+        let detail = "is not supported by this version: read the messages page by page";
+        return Err(AppError::not_supported("?follow", detail).into());
     }
-    let log = app.job_log(&id, query.integer("attempt")?).await?;
+    let attempt = query.integer("attempt")?;
+    if query.flag("raw")? {
+        return Ok(text(Body::from_stream(app.raw_job_log(&id, attempt).await?)));
+    }
+    let path = app.job_log(&id, attempt).await?;
     let unreadable = |error: std::io::Error| {
         tracing::error!(%error, "could not read a transcript");
         problem::internal()
     };
-    let file = tokio::fs::File::open(&log.path).await.map_err(unreadable)?;
+    let file = tokio::fs::File::open(&path).await.map_err(unreadable)?;
     // what is written from now on is for the next request
     let length = file.metadata().await.map_err(unreadable)?.len();
     Ok(text(Body::from_stream(ReaderStream::new(file.take(length)))))

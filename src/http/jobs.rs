@@ -15,7 +15,6 @@ use crate::wire::request::{RetryRequest, SubmitRequest};
 
 /// Submits a job. The answer is sent when the job is on disk.
 #[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = SubmitRequest,
-    params(("Idempotency-Key" = Option<String>, Header)),
     responses((status = 201, body = Job, headers(("Location" = String)))))]
 pub(super) async fn submit_job(
     State(app): State<App>,
@@ -39,7 +38,7 @@ pub(super) async fn cancel_job(
 
 /// Retries a job in the same chain; only what failed is repeated.
 #[utoipa::path(post, path = "/jobs/{id}/retry", tag = "jobs", request_body(content = RetryRequest),
-    params(("id" = String, Path), ("Idempotency-Key" = Option<String>, Header)),
+    params(("id" = String, Path)),
     responses((status = 201, body = Job, headers(("Location" = String)))))]
 pub(super) async fn retry_job(
     State(app): State<App>,

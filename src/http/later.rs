@@ -28,6 +28,7 @@ const LATER: &[(&str, MethodFilter, &str)] = &[
     ("/docs", MethodFilter::GET, "the documentation page is"),
     ("/", MethodFilter::GET, "the dashboard is"),
     ("/ui", MethodFilter::GET, "the dashboard is"),
+    ("/ui/", MethodFilter::GET, "the dashboard is"),
     ("/ui/{*path}", ANY, "the dashboard is"),
 ];
 

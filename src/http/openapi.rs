@@ -2,9 +2,10 @@
 
 use std::sync::OnceLock;
 
-use utoipa::openapi::path::Operation;
+use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
+use utoipa::openapi::schema::Type;
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, OpenApi, Ref, ResponseBuilder};
+use utoipa::openapi::{ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
 use utoipa::{Modify, OpenApi as OpenApiDerive};
 
 use super::table;
@@ -42,12 +43,9 @@ const ALWAYS: &[(u16, &str)] = &[
 
 /// Further errors of single calls, by the name of the handler.
 const FURTHER: &[(&str, &[(u16, &str)])] = &[
-    (
-        "create_client",
-        &[(409, "Registered already"), (422, "Invalid, or not supported"), (502, "git's reason")],
-    ),
+    ("create_client", &[(409, "Registered already"), (502, "git's reason")]),
     ("get_client", &[(404, "No such client")]),
-    ("update_client", &[(404, "No such client"), (409, "osClientId is taken"), (422, "Invalid")]),
+    ("update_client", &[(404, "No such client"), (409, "osClientId is taken")]),
     (
         "delete_client",
         &[(404, "No such client"), (409, "Live jobs or unpublished work"), (503, "A job does not end")],
@@ -55,36 +53,44 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("list_jobs", &[(422, "Out of range")]),
     (
         "submit_job",
-        &[
-            (409, "The branch is in use, or the same request is under way"),
-            (422, "Invalid, or not supported"),
-            (429, "The queue is full"),
-            (503, "Draining or read-only"),
-            (507, "The disk is full"),
-        ],
+        &[(409, "The branch is in use, or the same request is under way"), (429, "The queue is full")],
     ),
-    ("get_job", &[(404, "No such job"), (409, "The beginning of the id is not unique")]),
-    ("list_messages", &[(404, "No such job"), (422, "Out of range")]),
-    ("get_log", &[(404, "No such job, attempt or output"), (422, "Not supported")]),
-    ("get_diff", &[(404, "No such job, or no result yet"), (422, "Out of range")]),
+    ("get_job", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
+    ("list_messages", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
+    ("get_log", &[(404, "No such job, attempt or output"), AMBIGUOUS, (422, "Not supported")]),
+    ("get_diff", &[(404, "No such job, or no result yet"), AMBIGUOUS, (422, "Out of range")]),
     ("cancel_job", &[(404, "No such job"), (503, "The job still has processes; the request stands")]),
     (
         "retry_job",
-        &[(404, "No such job"), (409, "Live, completed, or its branch is in use"), (422, "Invalid")],
+        &[
+            (404, "No such job"),
+            (409, "Live, completed, or its branch is in use"),
+            (429, "The queue is full"),
+        ],
     ),
-    ("list_deliveries", &[(404, "No such job")]),
+    ("list_deliveries", &[(404, "No such job"), AMBIGUOUS]),
     ("redeliver", &[(404, "No such job or delivery")]),
     ("get_queue", &[(422, "Not a cursor")]),
-    ("pause_queue", &[(422, "Invalid")]),
-    ("try_now", &[(422, "Invalid")]),
     ("sync_clients", &[(404, "No such client")]),
 ];
+
+const AMBIGUOUS: (u16, &str) = (409, "The beginning of the id is not unique");
+
+/// Calls that change something.
+const CHANGES: &[(u16, &str)] = &[(503, "Draining or read-only"), (507, "The disk is full")];
 
 /// Calls whose body is read.
 const BODY: &[(u16, &str)] = &[
     (408, "The body came too slowly"),
     (413, "The body is larger than 1 MiB"),
     (415, "The body is not JSON"),
+    (422, "Invalid, or not supported"),
+];
+
+/// Calls that take an `Idempotency-Key`.
+const KEYED: &[(u16, &str)] = &[
+    (409, "A request with this Idempotency-Key is under way"),
+    (422, "Invalid, or the Idempotency-Key was used with another body"),
 ];
 
 /// The document as JSON text.
@@ -94,26 +100,91 @@ pub fn document() -> &'static str {
     TEXT.get_or_init(|| {
         let (_, mut document) = table::routes().split_for_parts();
         for item in document.paths.paths.values_mut() {
-            let reads = [&mut item.get, &mut item.delete];
-            reads.into_iter().flatten().for_each(|operation| add_errors(operation, false));
-            let writes = [&mut item.post, &mut item.patch];
-            writes.into_iter().flatten().for_each(|operation| add_errors(operation, true));
+            item.get.iter_mut().for_each(|operation| complete(operation, &[]));
+            item.delete.iter_mut().for_each(|operation| complete(operation, &[CHANGES]));
+            item.patch.iter_mut().for_each(|operation| complete(operation, &[CHANGES, BODY]));
+            item.post.iter_mut().for_each(|operation| complete(operation, &[CHANGES, KEYED, BODY]));
         }
         document.to_pretty_json().expect("a document of plain members with text keys serialises")
     })
 }
 
-fn add_errors(operation: &mut Operation, has_body: bool) {
+/// Adds what the handlers do not say: the errors that calls share, and a description of each answer, which the
+/// format demands.
+fn complete(operation: &mut Operation, shared: &[&[(u16, &str)]]) {
+    for response in operation.responses.responses.values_mut() {
+        if let RefOr::T(response) = response
+            && response.description.is_empty()
+        {
+            response.description = "Done".to_owned();
+        }
+    }
     let name = operation.operation_id.clone().unwrap_or_default();
     if matches!(name.as_str(), "livez" | "readyz") {
         return;
     }
     let further = FURTHER.iter().find(|(handler, _)| *handler == name).map_or(&[][..], |(_, errors)| errors);
-    let body = if has_body { BODY } else { &[] };
-    for (status, description) in ALWAYS.iter().chain(body).chain(further) {
+    for (status, description) in further.iter().chain(ALWAYS).chain(shared.iter().copied().flatten()) {
         let content = ContentBuilder::new().schema(Some(Ref::from_schema_name("Problem"))).build();
         let response =
             ResponseBuilder::new().description(*description).content(PROBLEM_MEDIA_TYPE, content).build();
         operation.responses.responses.entry(status.to_string()).or_insert(response.into());
+    }
+    if shared.iter().any(|errors| std::ptr::eq(*errors, KEYED)) {
+        add_key(operation);
+    }
+}
+
+/// Every POST takes the header, in a layer before the handlers.
+fn add_key(operation: &mut Operation) {
+    let key = ParameterBuilder::new()
+        .name("Idempotency-Key")
+        .parameter_in(ParameterIn::Header)
+        .required(Required::False)
+        .description(Some("1 to 255 printable characters: a repeat within 24 h gets the first answer again"))
+        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .build();
+    operation.parameters.get_or_insert_default().push(key.into());
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::document;
+
+    fn operations(document: &Value) -> Vec<(String, String, &Value)> {
+        let paths = document["paths"].as_object().unwrap().iter();
+        paths
+            .flat_map(|(path, item)| {
+                let item = item.as_object().unwrap().iter();
+                item.map(|(method, operation)| (method.clone(), path.clone(), operation))
+            })
+            .collect()
+    }
+
+    #[test]
+    fn every_answer_is_described_and_every_change_says_how_it_fails() {
+        let document: Value = serde_json::from_str(document()).unwrap();
+        assert_eq!(document["openapi"], "3.1.0");
+        for (method, path, operation) in operations(&document) {
+            let responses = operation["responses"].as_object().unwrap();
+            for (status, response) in responses {
+                let description = response["description"].as_str().unwrap_or_default();
+                assert!(!description.is_empty(), "{method} {path} {status}");
+            }
+            let wanted: &[&str] = match method.as_str() {
+                "get" if matches!(path.as_str(), "/livez" | "/readyz") => &["200"],
+                "get" => &["200", "400", "401", "403", "421", "500"],
+                "delete" => &["200", "401", "503", "507"],
+                _ => &["401", "408", "413", "415", "422", "503", "507"],
+            };
+            for status in wanted {
+                assert!(responses.contains_key(*status), "{method} {path} lacks {status}");
+            }
+            let parameters = operation["parameters"].as_array().cloned().unwrap_or_default();
+            let keys = parameters.iter().filter(|parameter| parameter["name"] == "Idempotency-Key").count();
+            assert_eq!(keys, usize::from(method == "post"), "{method} {path}");
+        }
     }
 }

@@ -39,6 +39,15 @@ impl<S: Send + Sync> FromRequestParts<S> for Query {
 
     async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
         let query = parts.uri.query().unwrap_or_default();
-        Ok(Self(url::form_urlencoded::parse(query.as_bytes()).into_owned().collect()))
+        let mut parameters = HashMap::new();
+        for (name, value) in url::form_urlencoded::parse(query.as_bytes()).into_owned() {
+            if parameters.contains_key(&name) {
+                // which one was meant is a guess that callers and proxies make differently
+                let detail = "a query parameter may be given once only".to_owned();
+                return Err(AppError::Malformed(detail).into());
+            }
+            parameters.insert(name, value);
+        }
+        Ok(Self(parameters))
     }
 }

@@ -48,7 +48,7 @@ impl Logs {
         Transcripts { dir: self.job_dir(job), open: HashMap::new() }
     }
 
-    /// Writes the texts from `offset` on; what an interrupted write left behind that place is cut off first.
+    /// Writes the texts from `offset` on, each on lines of its own; what an interrupted write left behind that place is cut off first.
     pub(super) fn append_transcript(
         &self,
         job: JobNumber,
@@ -62,13 +62,19 @@ impl Logs {
             OpenOptions::new().create(true).truncate(false).write(true).open(transcript_path(&dir))?;
         file.set_len(offset)?;
         io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
-        let size = messages.iter().map(|message| message.text.len()).sum();
+        let size = messages.iter().map(|message| message.text.len() + 1).sum();
         let mut text = Vec::with_capacity(size);
         for message in messages {
             text.extend_from_slice(message.text.as_bytes());
+            text.extend_from_slice(separator(&message.text).as_bytes());
         }
         file.write_all(&text)
     }
+}
+
+/// What follows a message in the transcript, which is read as a whole too: each message begins a line there.
+pub(super) fn separator(text: &str) -> &'static str {
+    if text.ends_with('\n') { "" } else { "\n" }
 }
 
 fn transcript_path(attempt_dir: &Path) -> PathBuf {
@@ -121,11 +127,21 @@ mod tests {
         let logs = Logs::new(dir.path().to_owned());
         let job = JobNumber(7);
         logs.append_transcript(job, 1, 0, &[message("one"), message("two")]).unwrap();
-        logs.append_transcript(job, 1, 3, &[message("TWO")]).unwrap();
+        logs.append_transcript(job, 1, 4, &[message("TWO")]).unwrap();
         let mut reader = logs.transcripts(job);
         assert_eq!(reader.read(1, 0, 3).unwrap(), "one");
-        assert_eq!(reader.read(1, 3, 3).unwrap(), "TWO");
-        assert_eq!(reader.read(1, 6, 3).unwrap(), LOST);
+        assert_eq!(reader.read(1, 4, 3).unwrap(), "TWO");
+        assert_eq!(reader.read(1, 8, 3).unwrap(), LOST);
         assert_eq!(reader.read(2, 0, 3).unwrap(), LOST);
+    }
+
+    #[test]
+    fn read_as_a_whole_each_message_begins_a_line() {
+        let dir = tempfile::tempdir().unwrap();
+        let logs = Logs::new(dir.path().to_owned());
+        let job = JobNumber(7);
+        logs.append_transcript(job, 1, 0, &[message("one"), message("two\n"), message("three")]).unwrap();
+        let text = std::fs::read_to_string(transcript_path(&logs.attempt_dir(job, 1))).unwrap();
+        assert_eq!(text, "one\ntwo\nthree\n");
     }
 }

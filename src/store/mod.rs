@@ -43,6 +43,8 @@ pub enum Change {
     /// Status, phase or effects of a job.
     JobMoved(JobNumber),
     CancelRequested(JobNumber),
+    /// A job ended without a worker: what its earlier attempts left can go.
+    Abandoned(JobNumber),
     /// New messages of a job.
     Messages(JobNumber),
     /// A delivery is due, or its state changed.

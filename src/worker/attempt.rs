@@ -100,12 +100,12 @@ impl<'a> Line<'a> {
 
     /// From the first step that is not done yet to the last.
     async fn walk(&mut self) -> Step<Outcome> {
-        self.check_signals()?;
         let base = match (&self.job.start, &self.job.effects.base_sha, &self.job.effects.head_sha) {
             // the commit is there: nothing before it is ever repeated
             (_, Some(base), Some(_)) => base.clone(),
             (Start::Publish { base_sha, head_sha }, ..) => {
                 let (base, head) = (base_sha.clone(), head_sha.clone());
+                self.check_signals()?;
                 self.take_over_commit(&base, &head).await?;
                 base
             }
@@ -126,6 +126,8 @@ impl<'a> Line<'a> {
         if let Some(work) = self.find_agent_work().await? {
             return Ok(work);
         }
+        // not before: an agent that runs is ended through its shim, and its end is waited for
+        self.check_signals()?;
         self.phase(Phase::Preparing).await?;
         let (cancel, shutdown) = (self.signals.cancel.clone(), self.signals.shutdown.clone());
         let worktree = tokio::select! {

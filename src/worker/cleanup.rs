@@ -6,7 +6,7 @@ use super::Worker;
 use super::attempt::Line;
 use super::halt::Step;
 use crate::domain::attempt::AttemptEnd;
-use crate::domain::id::{JobId, JobRef};
+use crate::domain::id::{JobId, JobNumber, JobRef};
 use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
 use crate::domain::reason::ReasonCode;
@@ -101,20 +101,50 @@ impl Line<'_> {
 /// What the store said; a worktree that cannot be handled is logged and stays.
 pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
     let tools = &*worker.0;
-    if let Err(error) = sweep_trash(&tools.settings.worktrees_dir).await {
-        tracing::warn!(%error, "the trash could not be swept");
-    }
+    sweep_trashes(&tools.settings.worktrees_dir).await;
     for (path, root) in worktrees_below(&tools.settings.worktrees_dir) {
-        let chain = tools.store.chain_of(&root).await?;
-        let Some(last) = chain.last() else { continue };
-        if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
-            continue;
-        }
-        if let Err(error) = sweep_one(worker, &path, last).await {
-            tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
-        }
+        sweep_chain(worker, &path, &root).await?;
     }
     Ok(())
+}
+
+/// As [`sweep_worktrees`], for one job that ended without a worker.
+///
+/// # Errors
+/// What the store said.
+pub async fn sweep_worktree_of(worker: &Worker, job: JobNumber) -> Result<(), StoreError> {
+    let tools = &*worker.0;
+    let job = tools.store.get_job(&JobRef::Number(job)).await?.job;
+    let client = tools.store.get_client(&job.client_id).await?;
+    let path = tools.worktree_path(&client, &job.chain.root);
+    if tokio::fs::symlink_metadata(&path).await.is_ok() {
+        sweep_chain(worker, &path, &job.chain.root).await?;
+    }
+    Ok(())
+}
+
+async fn sweep_chain(worker: &Worker, path: &Path, root: &JobId) -> Result<(), StoreError> {
+    let tools = &*worker.0;
+    // a job of the chain that becomes live from here on waits before it makes the path its own
+    let _alone = tools.worktrees.write().await;
+    let chain = tools.store.chain_of(root).await?;
+    let Some(last) = chain.last() else { return Ok(()) };
+    if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
+        return Ok(());
+    }
+    if let Err(error) = sweep_one(worker, path, last).await {
+        tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
+    }
+    Ok(())
+}
+
+/// Every repository's folder has a trash of its own.
+async fn sweep_trashes(worktrees_dir: &Path) {
+    for folder in repositories_below(worktrees_dir) {
+        if let Err(error) = sweep_trash(&folder).await {
+            tracing::warn!(%error, "the trash could not be swept");
+        }
+    }
 }
 
 async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitError> {
@@ -140,15 +170,41 @@ async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitEr
 
 /// `<dir>/<org>/<repo>/<root job id>`, nothing else.
 fn worktrees_below(dir: &Path) -> Vec<(PathBuf, JobId)> {
-    let children = |dir: &Path| -> Vec<PathBuf> {
-        let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
-        entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
-    };
-    let trees = children(dir).into_iter().flat_map(|org| children(&org)).flat_map(|repo| children(&repo));
-    trees
+    repositories_below(dir)
+        .flat_map(|repo| children(&repo))
         .filter_map(|path| {
             let root = JobId::parse(path.file_name()?.to_str()?).ok()?;
             Some((path, root))
         })
         .collect()
+}
+
+/// `<dir>/<org>/<repo>`.
+fn repositories_below(dir: &Path) -> impl Iterator<Item = PathBuf> {
+    children(dir).into_iter().flat_map(|org| children(&org))
+}
+
+fn children(dir: &Path) -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
+    entries.filter_map(Result::ok).map(|entry| entry.path()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_trash_beside_the_worktrees_is_found_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let repo = dir.path().join("acme/widgets");
+        let (old, kept) = (repo.join(".trash/old"), repo.join("job-aaaabbbbccccdddd"));
+        for made in [&old, &kept] {
+            std::fs::create_dir_all(made).unwrap();
+            std::fs::write(made.join("file"), "x").unwrap();
+        }
+        sweep_trashes(dir.path()).await;
+        assert!(!old.exists());
+        let found: Vec<_> = worktrees_below(dir.path()).into_iter().map(|(path, _)| path).collect();
+        assert_eq!(found, [kept]);
+    }
 }

@@ -16,6 +16,7 @@ mod attempt;
 mod cleanup;
 mod commit;
 mod halt;
+mod output;
 mod prepare;
 mod publish;
 mod remotes;
@@ -29,6 +30,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
+use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::AgentKind;
@@ -41,7 +43,8 @@ use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
 use crate::process::Launcher;
 use crate::store::Store;
 
-pub use cleanup::sweep_worktrees;
+pub use cleanup::{sweep_worktree_of, sweep_worktrees};
+pub use output::{AgentStep, agent_output};
 pub use remotes::{Remotes, forge_name};
 
 /// One `[agents.<name>]` entry.
@@ -93,6 +96,8 @@ struct Tools {
     launcher: Launcher,
     clock: Clock,
     settings: WorkerSettings,
+    /// Held for reading while a worktree is made, for writing while one of an ended job is swept.
+    worktrees: RwLock<()>,
 }
 
 /// How the outside reaches into a running attempt.
@@ -119,7 +124,8 @@ impl Worker {
         clock: Clock,
         settings: WorkerSettings,
     ) -> Self {
-        Self(Arc::new(Tools { store, git, locks, forge, remotes, launcher, clock, settings }))
+        let worktrees = RwLock::new(());
+        Self(Arc::new(Tools { store, git, locks, forge, remotes, launcher, clock, settings, worktrees }))
     }
 }
 

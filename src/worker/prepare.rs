@@ -14,8 +14,9 @@ use crate::forge::ForgeError;
 use crate::git::{BranchStart, CommitId, GitError, Remote, Repository};
 use crate::store::StoreError;
 
-/// A fetch that another job of the repository finished this recently serves this one too.
-const FETCH_FRESH: Duration = Duration::from_secs(2);
+/// A fetch that began before this job asked is too old for it: the job may have been submitted because of a push, its
+/// own chain's included. One that began while it waited for its turn serves it too.
+const FETCH_AGE_MAX: Duration = Duration::ZERO;
 
 /// How far `-2`, `-3` … is tried before the name itself is the problem.
 const SUFFIX_MAX: u32 = 50;
@@ -37,7 +38,7 @@ impl Line<'_> {
         self.ensure_clone(&repository, &remote).await?;
         let base = self.base_branch(&remote).await?;
         self.refuse_protected(&self.job.request.branch.clone(), &base)?;
-        repository.fetch(&remote, FETCH_FRESH).await?;
+        repository.fetch(&remote, FETCH_AGE_MAX).await?;
         tools.store.record_fetch(&self.client.id, None, None).await?;
         let Some(base_tip) = repository.resolve_base(&base).await? else {
             return Err(Halt::fault(
@@ -52,6 +53,7 @@ impl Line<'_> {
             self.job.request.branch = beginning.branch.clone();
         }
         let path = tools.worktree_path(&self.client, &self.job.chain.root);
+        let _not_swept = tools.worktrees.read().await;
         self.keep_what_is_there(&repository, &path).await?;
         self.effects(Effects {
             worktree_path: Some(path.to_string_lossy().into_owned()),

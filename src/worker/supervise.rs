@@ -51,6 +51,8 @@ struct Reading {
     records: u64,
     pending: Vec<IngestedMessage>,
     pending_bytes: usize,
+    /// When the oldest pending message came: an agent that is never silent is heard all the same.
+    pending_since: Option<Instant>,
     tools_open: u32,
     last_sign: Instant,
 }
@@ -91,7 +93,7 @@ impl Line<'_> {
                 Ok(Err(error)) => return Err(error.into()),
                 Err(_elapsed) => self.flush(name, &mut reading).await?,
             }
-            if reading.pending_bytes >= FLUSH_BYTES {
+            if reading.is_due() {
                 self.flush(name, &mut reading).await?;
             }
             self.ask(step, &reading, &mut asked).await;
@@ -156,6 +158,7 @@ impl Line<'_> {
         }
         let messages = std::mem::take(&mut reading.pending);
         reading.pending_bytes = 0;
+        reading.pending_since = None;
         let ingest = Ingest { messages, log_records: reading.records };
         self.tools.store.ingest(self.lease, name, ingest).await?;
         reading.stored = reading.records;
@@ -172,9 +175,16 @@ impl Reading {
             records: 0,
             pending: Vec::new(),
             pending_bytes: 0,
+            pending_since: None,
             tools_open: 0,
             last_sign: Instant::now(),
         }
+    }
+
+    /// Whether what is pending has waited long enough, or is a lot.
+    fn is_due(&self) -> bool {
+        let waited = self.pending_since.is_some_and(|since| since.elapsed() >= FLUSH_AFTER);
+        waited || self.pending_bytes >= FLUSH_BYTES
     }
 
     fn silent_for(&self) -> Duration {
@@ -256,6 +266,7 @@ impl Reading {
             self.pending.push(IngestedMessage { kind, text: text.clone(), at });
         }
         self.pending_bytes += text.len() + 1;
+        self.pending_since.get_or_insert_with(Instant::now);
     }
 
     /// The judgement, and the messages that were still in the making.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use offshoot::config::{Config, ConfigError, Environment, Flags, Origin};
-use offshoot::domain::options::{Publish, StepCommand};
+use offshoot::domain::options::Publish;
 use secrecy::ExposeSecret as _;
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
@@ -121,7 +121,6 @@ fn lists_and_named_sections_come_from_variables_too() {
         ("OFFSHOOT_AGENTS_CLAUDE_COMMAND", "/opt/claude"),
         ("OFFSHOOT_AGENTS_CLAUDE_SET_ENV", "{\"A\": \"1\"}"),
         ("OFFSHOOT_DEFAULTS_MAX_BUDGET_USD", "1.5"),
-        ("OFFSHOOT_DEFAULTS_VERIFY", "[[\"make\", \"test\"], \"make lint\"]"),
     ];
     let config = load(&pairs, "").unwrap();
     assert_eq!(config.github.allowed_orgs, ["acme", "initech"]);
@@ -129,8 +128,6 @@ fn lists_and_named_sections_come_from_variables_too() {
     assert_eq!(config.agents["claude"].command.as_deref(), Some("/opt/claude"));
     assert_eq!(config.agents["claude"].set_env["A"].expose_secret(), "1");
     assert_eq!(config.defaults.max_budget_usd_micros, Some(1_500_000));
-    let argv = StepCommand::Argv(vec!["make".to_owned(), "test".to_owned()]);
-    assert_eq!(config.defaults.verify, Some(vec![argv, StepCommand::Shell("make lint".to_owned())]));
 }
 
 #[test]
@@ -275,6 +272,14 @@ fn what_is_not_built_is_said_at_start() {
         ("not_supported", "retention.log_days (file, line 2) is not supported yet and has no effect"),
     ];
     assert_eq!(told, expected);
+    // nobody who asks for a verification wants a push without it
+    for (name, value) in
+        [("SETUP", "[\"make deps\"]"), ("VERIFY", "[[\"make\", \"test\"]]"), ("COPY_FILES", ".env")]
+    {
+        let variable = format!("OFFSHOOT_DEFAULTS_{name}");
+        let found = faults(load(&[(&variable, value)], ""));
+        assert!(found.len() == 1 && found[0].contains("not_supported"), "{name}: {found:?}");
+    }
 }
 
 #[test]

@@ -97,7 +97,7 @@ fn every_shown_value_is_of_the_right_kind() {
 fn the_ready_made_claude_entry_is_the_one_shown() {
     let text = uncommented(|line| {
         line.starts_with('[')
-            || ["kind = \"claude\"", "command = \"claude\"", "args", "env = [\"ANTH"]
+            || ["kind = \"claude\"", "command = \"claude\"", "args", "env = [\"CLAUDE"]
                 .iter()
                 .any(|start| line.starts_with(start))
     });

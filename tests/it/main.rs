@@ -1,3 +1,7 @@
+//! Everything that needs more than pure logic: real git, real SQLite, real processes, peers that misbehave on order.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
+
 mod agent;
 mod agent_transcripts;
 mod cli;
@@ -6,6 +10,7 @@ mod cli_fake;
 mod config;
 mod config_example;
 mod config_secrets;
+mod demo;
 mod fake_github;
 mod forge_github;
 mod forge_local;
@@ -14,11 +19,23 @@ mod git_fixture;
 mod git_hostile;
 mod git_remote;
 mod git_vectors;
+mod life_branches;
+mod life_callbacks;
+mod life_ends;
+mod life_holds;
+mod life_load;
+mod life_main;
+mod life_restart;
+mod life_stop;
+mod openapi;
 mod process;
 mod process_log;
 mod process_rig;
 mod process_tree;
+mod readme;
+mod reasons;
 mod service_files;
+mod stand;
 mod store_files;
 mod store_fixture;
 mod store_lease;
@@ -26,5 +43,7 @@ mod store_messages;
 mod store_model;
 mod store_outbox;
 mod store_queue;
+mod tidy;
+mod tidy_source;
 mod webhook_address;
 mod webhook_send;

@@ -2,13 +2,14 @@
 
 use super::Context;
 use super::show::which_job;
-use crate::api_client::{ApiError, CancelledJob};
+use crate::api_client::ApiError;
 use crate::cli::args::CancelFlags;
 use crate::cli::error::{CliError, Ended, ErrorKind};
+use crate::wire::job::Cancelled;
 
 /// Cancels one job after the other. The first that cannot be cancelled ends the command; those before it stay cancelled.
 pub(super) async fn run(flags: &CancelFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
-    let mut cancelled: Vec<CancelledJob> = Vec::new();
+    let mut cancelled: Vec<Cancelled> = Vec::new();
     for job in &flags.jobs {
         context.out.say(&format!("Stopping {job} ..."));
         let answer = context.api.cancel_job(job).await.map_err(|error| refused(error, job))?;

@@ -1,4 +1,9 @@
-//! One file per verb.
+//! One file per verb: what it asks the server, and which words or JSON it answers with.
+//!
+//! Promises: a verb ends with its result in [`Output`] or with a [`CliError`]; a wait can be left at any time and changes
+//! nothing on the server. Must not know: HTTP (`api_client` does), the terminal, the environment.
+//!
+//! Fails: as `api_client` does, in the words of `error.rs`. Tested: as processes in `tests/it/cli.rs`.
 
 mod cancel;
 mod client;

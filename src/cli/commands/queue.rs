@@ -12,6 +12,7 @@ pub(super) async fn run(verb: QueueVerb, context: &mut Context<'_>) -> Result<En
         QueueVerb::Status => context.api.queue().await?,
         QueueVerb::Pause { reason } => context.api.pause_queue(reason).await?,
         QueueVerb::Resume => context.api.resume_queue().await?,
+        QueueVerb::TryNow { login } => context.api.try_now(login).await?,
     };
     if context.out.is_json() {
         context.out.json(&queue)?;

@@ -120,7 +120,7 @@ fn request(flags: SubmitFlags, prompt: String) -> SubmitRequest {
         model: flags.model,
         max_turns: flags.max_turns,
         timeout_seconds: flags.timeout.map(|timeout| timeout.as_secs()),
-        publish: flags.dry_run.then(|| "none".to_owned()),
+        publish: flags.dry_run.then(|| "none".to_owned()).or(flags.publish),
         ..Options::default()
     };
     SubmitRequest {
@@ -204,6 +204,7 @@ mod tests {
             serde_json::to_value(request(flags, "p".to_owned())).unwrap()
         };
         assert_eq!(sent(&["p"]), serde_json::json!({ "prompt": "p" }));
+        assert_eq!(sent(&["p", "--publish", "branch"])["options"]["publish"], "branch");
         let all = sent(&["p", "-b", "x", "--timeout", "2h", "--dry-run", "--label", "a", "--label", "b"]);
         assert_eq!((&all["branchName"], &all["labels"]), (&"x".into(), &serde_json::json!(["a", "b"])));
         assert_eq!(

@@ -1,6 +1,6 @@
 //! The scripted agent: a stand-in for a coding agent that needs no account, no network and no model.
 //!
-//! It runs as `offshoot scripted-agent`, a process of its own like any agent: it reads the prompt from standard
+//! Promises: it runs as `offshoot scripted-agent`, a process of its own like any agent: it reads the prompt from standard
 //! input, accepts the real program's flags, speaks its stream-json on standard output and edits files in its
 //! working directory. What it does is chosen by marks in the prompt, `[[scenario:NAME key=value key="a value"]]`;
 //! several marks are played one after the other. The names are in `ScriptedAgent::play`. Without a mark, or when all

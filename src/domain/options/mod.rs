@@ -1,11 +1,11 @@
 //! Run options: one shape, set in four places, merged once.
 //!
-//! A value is looked for in the job, then its profile, then its client, then `[defaults]`; the first place that
-//! sets it wins. Lists and maps are replaced as a whole, never joined: what a job says is what it gets.
+//! Promises: a value is looked for in the job, then its profile, then its client, then `[defaults]`; the first place
+//! that sets it wins. Lists and maps are replaced as a whole, never joined: what a job says is what it gets.
 //!
-//! Knows no serialised form (two exist, one in the API and one in the configuration file) and not which machine it
-//! runs on. Fails only in [`RunOptions::check`], with one [`Violation`] per broken rule. Tested by tables beside
-//! the code.
+//! Must not know: a serialised form (two exist, one in the API and one in the configuration file), nor which machine it
+//! runs on. Fails: only in [`RunOptions::check`], with one [`Violation`] per broken rule. Tested: by tables beside the
+//! code.
 
 use std::collections::BTreeMap;
 use std::fmt;

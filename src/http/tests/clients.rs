@@ -27,7 +27,7 @@ async fn registering_clones_first() {
     );
     let problem = bench.post("/clients", &widgets()).await.problem(409, "duplicate_client");
     assert_eq!(problem["existingId"], client["id"]);
-    let other = json!({"githubOrg": "acme", "githubRepo": "other", "osClientId": "os-1"});
+    let other = json!({"name": "Other", "githubOrg": "acme", "githubRepo": "other", "osClientId": "os-1"});
     bench.post("/clients", &other).await.problem(409, "duplicate_client");
     let synced = bench.post("/sync", &json!({})).await.json();
     assert_eq!(synced, json!({"synced": [{"repo": "acme/widgets", "success": true, "error": null}]}));
@@ -38,17 +38,20 @@ async fn a_failed_clone_leaves_nothing() {
     let bench = Bench::new().await;
     bench.post("/clients", &widgets()).await.problem(502, "remote_refused");
     assert_eq!(bench.get("/clients").await.json(), json!({"clients": []}));
-    let left = std::fs::read_dir(bench.dir.path().join("repos/acme")).map_or(0, Iterator::count);
-    assert_eq!(left, 0);
+    assert!(!bench.dir.path().join("repos/acme").exists(), "not even the organisation's directory");
     for (body, pointers) in [
-        (json!({}), vec!["/githubOrg"]),
+        (json!({}), vec!["/githubOrg", "/name"]),
+        (json!({"name": 5, "githubOrg": "a", "githubRepo": "b"}), vec!["/name"]),
         (
-            json!({"githubOrg": "a", "githubRepo": "x.git", "cloneUrl": "ext::id"}),
+            json!({"name": "n", "githubOrg": "a", "githubRepo": "x.git", "cloneUrl": "ext::id"}),
             vec!["/githubRepo", "/cloneUrl"],
         ),
-        (json!({"githubOrg": "a", "githubRepo": "b", "defaultBranch": "--help"}), vec!["/defaultBranch"]),
         (
-            json!({"githubOrg": "a", "githubRepo": "b", "options": {"timeoutSeconds": 0}}),
+            json!({"name": "n", "githubOrg": "a", "githubRepo": "b", "defaultBranch": "--help"}),
+            vec!["/defaultBranch"],
+        ),
+        (
+            json!({"name": "n", "githubOrg": "a", "githubRepo": "b", "options": {"timeoutSeconds": 0}}),
             vec!["/options/timeoutSeconds"],
         ),
     ] {
@@ -167,4 +170,15 @@ async fn unpublished_work_is_not_removed_by_accident() {
     let path = format!("{}?removeRepo=true", made.header("location").unwrap());
     bench.call(Method::DELETE, &path, &[], &json!({})).await.problem(409, "unpublished_work");
     assert!(std::path::Path::new(&clone).exists());
+}
+
+#[tokio::test]
+async fn values_that_nothing_would_use_are_refused_by_name() {
+    let bench = Bench::new().await;
+    for (option, value) in [("setEnv", json!({"NPM_TOKEN": "npm"})), ("maxBudgetUsdPerDay", json!(5))] {
+        let body = json!({"name": "n", "githubOrg": "a", "githubRepo": "b", "options": {option: value}});
+        let pointers = bench.post("/clients", &body).await.pointers(422, "not_supported");
+        assert_eq!(pointers, [format!("/options/{option}")]);
+    }
+    assert_eq!(bench.get("/clients").await.json(), json!({"clients": []}));
 }

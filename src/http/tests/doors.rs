@@ -136,6 +136,8 @@ async fn queries() {
         ("offset=-1", 422, "invalid"),
         ("status=foo", 422, "invalid"),
         ("limit=abc", 400, "malformed"),
+        ("limit=1&limit=2", 400, "malformed"),
+        ("after=-1", 422, "invalid"),
     ] {
         bench.get(&format!("/jobs?{query}")).await.problem(status, code);
     }

@@ -3,6 +3,7 @@
 mod clients;
 mod doors;
 mod jobs;
+mod results;
 
 use std::path::Path;
 use std::process::Command;
@@ -147,6 +148,7 @@ fn settings(dir: &Path) -> app::Settings {
         callbacks: Policy::default(),
         data_dir: dir.to_owned(),
         repos_dir: dir.join("repos"),
+        run_dir: dir.join("run"),
         disk_free_bytes_min: 0,
         max_concurrent_jobs: 2,
         isolation: "none".to_owned(),

@@ -87,6 +87,7 @@ impl Store {
             self.tell(Change::CancelRequested(request.number));
         } else {
             self.tell(Change::JobMoved(request.number));
+            self.tell(Change::Abandoned(request.number));
             self.tell(Change::Queue);
             self.tell(Change::Deliveries);
         }

@@ -3,7 +3,7 @@
 use rusqlite::{Connection, Row, params};
 
 use super::super::error::StoreError;
-use super::super::logs::Logs;
+use super::super::logs::{Logs, separator};
 use super::super::view::{Ingest, MessagePage};
 use super::super::{Change, Store};
 use super::attempts;
@@ -173,7 +173,7 @@ fn write_ingest(
         for message in &ingest.messages {
             let bytes = u64::try_from(message.text.len()).unwrap_or(u64::MAX);
             insert(connection, lease, message.kind, (Some(offset), None, bytes), message.at)?;
-            offset += bytes;
+            offset += bytes + separator(&message.text).len() as u64;
         }
         connection
             .prepare_cached("UPDATE jobs SET last_output_at = ?2 WHERE number = ?1")?

@@ -1,0 +1,17 @@
+# Short names; what stands behind one can be typed as well.
+test *args:
+    cargo test --locked {{args}}
+lint:
+    cargo clippy --all-targets --locked -- -D warnings
+fmt:
+    cargo fmt --all
+doc:
+    RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
+demo *args:
+    cargo run --locked -- demo {{args}}
+rig:
+    cargo build --locked && python3 tests/rig/run.py
+long-load:
+    cargo test --locked --test it -- --ignored long_load
+ci *stage:
+    .ci/run {{stage}}

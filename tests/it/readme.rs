@@ -1,0 +1,225 @@
+//! What the README tells people to type works as it is printed.
+//!
+//! Its marked blocks run in one shell, in order, against a real server with a stand-in for GitHub, a bare repository
+//! and the scripted agent. Only the server's address is replaced. Without curl (or python3, for the receiver's code)
+//! the test says so and passes.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use offshoot::demo::sample;
+use offshoot::git::{Author, seed_bare};
+use offshoot::webhook::{SigningSecrets, Style};
+use secrecy::SecretString;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
+use tokio::time::timeout;
+
+use crate::fake_github::{FakeGithub, TOKEN};
+use crate::tidy_source::root;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_offshoot");
+/// As printed in the README.
+const ADDRESS: &str = "127.0.0.1:3456";
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The blocks whose opening fence says `mark` behind the language.
+fn blocks(mark: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let mut found = Vec::new();
+    let mut lines = text.lines();
+    while let Some(line) = lines.next() {
+        let opening = line.strip_prefix("```").and_then(|info| info.split_once(' '));
+        if opening.is_some_and(|(_, rest)| rest == mark) {
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            found.push(format!("{}\n", block.join("\n")));
+        }
+    }
+    assert!(!found.is_empty(), "the README has no block marked {mark}");
+    found
+}
+
+fn is_there(program: &str) -> bool {
+    let found = PATH.split(':').any(|dir| Path::new(dir).join(program).exists());
+    if !found {
+        eprintln!("SKIPPED: {program} is not installed, so the README's commands are not tried");
+    }
+    found
+}
+
+/// A home directory of its own, a server in it, and where its repositories come from.
+struct Stage {
+    dir: TempDir,
+    github: FakeGithub,
+    address: String,
+    server: Child,
+    log: Lines<BufReader<ChildStderr>>,
+}
+
+impl Stage {
+    async fn set() -> Self {
+        // control sockets have short paths
+        let dir = tempfile::Builder::new().prefix("oreadme").tempdir_in("/tmp").unwrap();
+        let bare = dir.path().join("remotes/acme/widgets.git");
+        let author = Author { name: "Ada".to_owned(), email: "ada@example.org".to_owned() };
+        seed_bare(&bare, sample::FILES, &author, 1_790_000_000).unwrap();
+        let github = FakeGithub::start().await;
+        github.link_git("acme/widgets", bare);
+        // the README's own way to a secret
+        run(dir.path(), &blocks("setup").concat(), ADDRESS).await;
+        let secret = fs::read_to_string(dir.path().join(".config/offshoot/secret")).unwrap();
+        assert!(secret.len() >= 32 && secret.trim() == secret, "not a good secret");
+        let config = dir.path().join("config.toml");
+        fs::write(&config, configuration(dir.path(), &github.api_url)).unwrap();
+        let mut server = command(PROGRAM, dir.path())
+            .args(["serve", "--config"])
+            .arg(&config)
+            .env("AGENT_API_SECRET", secret)
+            .env("GITHUB_TOKEN", TOKEN)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut log = BufReader::new(server.stderr.take().unwrap()).lines();
+        let ready = async {
+            loop {
+                let line = log.next_line().await.unwrap().expect("the server ended before it was ready");
+                if line.contains("ready")
+                    && let Some((_, rest)) = line.split_once("127.0.0.1:")
+                {
+                    let port: String = rest.chars().take_while(char::is_ascii_digit).collect();
+                    return format!("127.0.0.1:{port}");
+                }
+            }
+        };
+        let address = timeout(Duration::from_secs(30), ready).await.expect("the server is not ready");
+        Self { dir, github, address, server, log }
+    }
+
+    fn bare(&self) -> PathBuf {
+        self.dir.path().join("remotes/acme/widgets.git")
+    }
+
+    /// Ends the server as a service manager does.
+    async fn strike(mut self) {
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(self.server.id().unwrap()).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        let ended = async {
+            while let Ok(Some(_)) = self.log.next_line().await {}
+            self.server.wait().await.unwrap()
+        };
+        let ended = timeout(Duration::from_secs(60), ended).await.expect("the server does not end");
+        assert!(ended.success(), "{ended}");
+    }
+}
+
+fn configuration(dir: &Path, api_url: &str) -> String {
+    let dir = dir.display();
+    format!(
+        "[server]\nport = 0\n[paths]\ndata_dir = \"{dir}/data\"\n\
+         [github]\napi_url = \"{api_url}\"\nclone_url = \"{dir}/remotes/{{org}}/{{repo}}.git\"\n\
+         [agents.claude]\ncommand = \"{PROGRAM}\"\nargs = [\"scripted-agent\"]\n"
+    )
+}
+
+fn command(program: &str, home: &Path) -> Command {
+    let programs = Path::new(PROGRAM).parent().unwrap().display();
+    let mut command = Command::new(program);
+    command.env_clear().env("HOME", home).env("PATH", format!("{programs}:{PATH}")).kill_on_drop(true);
+    command
+}
+
+/// Runs a script as somebody would who pastes it, and gives what it printed.
+async fn run(home: &Path, script: &str, address: &str) -> String {
+    let script = script.replace(ADDRESS, address);
+    let mut shell = command("/bin/sh", home);
+    shell.args(["-eu", "-c", &script]).env("OFFSHOOT_URL", format!("http://{address}"));
+    let output = timeout(Duration::from_secs(120), shell.output()).await.expect("the commands hang").unwrap();
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{}\n{text}\n{complaints}\n{script}", output.status);
+    text
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_walk_through_works_as_printed() {
+    if !is_there("curl") {
+        return;
+    }
+    let mut stage = Stage::set().await;
+    let script = format!("{}\n{}", blocks("setup").concat(), blocks("walk-through").concat());
+    let walked = {
+        let running = run(stage.dir.path(), &script, &stage.address);
+        tokio::pin!(running);
+        loop {
+            tokio::select! {
+                text = &mut running => break text,
+                line = stage.log.next_line() => assert!(line.unwrap().is_some(), "the server ended"),
+            }
+        }
+    };
+    for expected in [
+        "\"repoCloned\":true",
+        "\"status\":\"queued\"",
+        "\"status\":\"completed\"",
+        "\"outcome\":\"pull_request\"",
+        "\"for\":\"paused\"",
+        "\"wasRunning\":false",
+        "diff --git a/greeting.py b/greeting.py",
+        "\"claude\":{",
+    ] {
+        assert!(walked.contains(expected), "{expected} is missing in\n{walked}");
+    }
+    let pulls = stage.github.pulls();
+    let heads: Vec<_> = pulls.iter().map(|pull| pull.head.as_str()).collect();
+    assert_eq!(heads, ["feature/goodbye", "feature/second", "feature/third"], "{pulls:?}");
+    assert!(pulls.iter().all(|pull| pull.base == "main"));
+    let branches = command("git", stage.dir.path())
+        .args(["--git-dir", stage.bare().to_str().unwrap(), "for-each-ref", "--format=%(refname)"])
+        .output()
+        .await
+        .unwrap();
+    let branches = String::from_utf8(branches.stdout).unwrap();
+    assert!(heads.iter().all(|head| branches.contains(&format!("refs/heads/{head}\n"))), "{branches}");
+    stage.strike().await;
+}
+
+#[tokio::test]
+async fn the_receivers_code_accepts_what_is_signed_and_nothing_else() {
+    if !is_there("python3") {
+        return;
+    }
+    let home = tempfile::tempdir().unwrap();
+    let now = offshoot::clock::Clock::system().now_ms() / 1_000;
+    for secret in ["a secret of one's own", "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"] {
+        let body = br#"{"type":"job.completed"}"#;
+        let secrets = SigningSecrets::new(SecretString::from(secret), None, Style::Hex).unwrap();
+        let signature = secrets.standard_signature("evt-1", now, body);
+        let old = secrets.standard_signature("evt-1", now - 301, body);
+        let table = [
+            (now, signature.as_str(), "job.completed", true),
+            (now, signature.as_str(), "job.failed", false),
+            (now + 1, signature.as_str(), "job.completed", false),
+            (now - 301, old.as_str(), "job.completed", false),
+            (now, "v1,AAAA", "job.completed", false),
+        ];
+        let mut script = blocks("receiver").concat();
+        for (at, signature, kind, expected) in table {
+            let expected = if expected { "True" } else { "False" };
+            script.push_str(&format!(
+                "headers = {{'webhook-id': 'evt-1', 'webhook-timestamp': '{at}', 'webhook-signature': '{signature}'}}\n\
+                 assert verify({secret:?}, headers, b'{{\"type\":\"{kind}\"}}') is {expected}, headers\n"
+            ));
+        }
+        let mut python = command("python3", home.path());
+        let mut python = python.arg("-").stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        python.stdin.take().unwrap().write_all(script.as_bytes()).await.unwrap();
+        let output = timeout(Duration::from_secs(30), python.wait_with_output()).await.unwrap().unwrap();
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    }
+}

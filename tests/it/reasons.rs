@@ -1,0 +1,62 @@
+//! `docs/reasons.md` is made from the table in `domain::reason`.
+
+use std::fmt::Write as _;
+
+use offshoot::domain::reason::{BACKOFF_TRIES_MAX, Disposition, ReasonCode, backoff_seconds};
+
+use crate::openapi::assert_current;
+
+const HEAD: &str = "\
+# Why a job failed or waits
+
+Every failure and every hold carries one of these codes: as `reason.code` in answers and callbacks, in the history and in
+the log. A code never changes its name. `JOB` in a hint stands for the job's number.
+
+This page is made from `src/domain/reason.rs` (`UPDATE_DOCS=1 cargo test --test it docs_`). The table holds every code
+that is promised; some belong to features that are [not built yet](../README.md#not-built-yet).
+
+| code | what it means | what follows | what to do |
+|---|---|---|---|
+";
+
+fn follows(code: ReasonCode) -> String {
+    let after = match (code.retryable(), code.is_publication()) {
+        (_, true) => "; a retry publishes the commit that is there",
+        (true, false) => "",
+        (false, false) => "; an unchanged retry cannot help",
+    };
+    let text = match code.disposition() {
+        _ if code == ReasonCode::Cancelled => "the job is cancelled".to_owned(),
+        Disposition::HoldLogin => {
+            "the job goes back to the queue, all work of that login waits; the attempt is not counted"
+                .to_owned()
+        }
+        Disposition::Backoff => format!(
+            "waits {} s, then twice as long each time up to {} min, {BACKOFF_TRIES_MAX} times in all, then fails; \
+             not counted{after}",
+            backoff_seconds(1),
+            backoff_seconds(u32::MAX) / 60
+        ),
+        Disposition::Requeue => "the job goes back to the queue at once; not counted".to_owned(),
+        Disposition::Count => "another attempt while `maxAttempts` allows, then fails".to_owned(),
+        Disposition::Fail => format!("fails{after}"),
+    };
+    text
+}
+
+#[test]
+fn docs_reasons_are_current() {
+    let mut page = HEAD.to_owned();
+    for code in ReasonCode::ALL {
+        let cell = |text: &str| text.replace('|', "\\|").replace('<', "&lt;");
+        // writing to a string cannot fail
+        let _ = writeln!(
+            page,
+            "| `{code}` | {} | {} | {} |",
+            cell(code.sentence()),
+            follows(*code),
+            cell(code.hint())
+        );
+    }
+    assert_current("docs/reasons.md", &page);
+}
