@@ -9,9 +9,8 @@ use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::{REPAIR_PERIOD, Woken, next_change};
-use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
+use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::id::JobNumber;
-use crate::domain::reason::{Reason, ReasonCode};
 use crate::store::{Change, Store, StoreError};
 use crate::worker::{Signals, Worker};
 
@@ -127,11 +126,7 @@ impl Dispatcher {
         let Some((lease, _)) = self.running.remove(&id) else { return };
         if panicked {
             // a bug of ours must not leave the job running for ever
-            let reason = Reason::new(ReasonCode::Internal, "The worker panicked.");
-            let end = AttemptEnd::Faulted { reason, until: None, spent: true };
-            if let Err(error) = self.store.finish(lease, end, |_| None).await {
-                tracing::error!(%error, job.number = lease.job.0, "a panicked attempt could not be ended");
-            }
+            self.worker.give_up(lease).await;
         }
         if !matches!(self.store.find_assignment(lease).await, Ok(None)) {
             tracing::warn!(job.number = lease.job.0, "the attempt was left without an end");

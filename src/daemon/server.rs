@@ -14,7 +14,7 @@ use super::lock::InstanceLock;
 use super::parts::{self, Override};
 use super::signals::StopSignals;
 use crate::app::{self, App};
-use crate::background::{Deliverer, Dispatcher, Janitor, Prober};
+use crate::background::{AgentProgram, Deliverer, Dispatcher, Janitor, Prober};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::git::{Git, GitSettings, RepositoryLocks};
@@ -49,25 +49,35 @@ struct Stages {
     stop: CancellationToken,
 }
 
-impl Server {
-    /// Starts everything, in the order that recovery needs, and tells a service manager that it is ready.
-    ///
-    /// # Errors
-    /// What was in the way; nothing runs then.
-    pub async fn start(config: Config, env: &Environment, brought: Override) -> Result<Self, StartError> {
-        let signals = StopSignals::listen()
-            .map_err(|source| StartError::Io { what: "signals cannot be listened to", source })?;
-        let clock = Clock::system();
-        let secret = config.admin_secret()?.clone();
+/// What everything else stands on: nothing of it acts by itself.
+struct Ground {
+    lock: InstanceLock,
+    store: Store,
+    git: Git,
+    locks: RepositoryLocks,
+    remotes: Remotes,
+    worker: Worker,
+    programs: Vec<AgentProgram>,
+    listener: TcpListener,
+    address: SocketAddr,
+    opens_pull_requests: bool,
+}
+
+impl Ground {
+    async fn lay(
+        config: &Config,
+        env: &Environment,
+        brought: Override,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
         config.paths.ensure()?;
         let lock = InstanceLock::take(&config.paths.data_dir)?;
-        let store = Store::open(&config.paths.data_dir, clock.clone(), parts::store_limits(&config))?;
-        let git =
-            Git::probe(GitSettings::new(env.for_git(), config.paths.data_dir.join("scratch")), clock.clone());
-        let git = git.await?;
+        let store = Store::open(&config.paths.data_dir, clock.clone(), parts::store_limits(config))?;
+        let scratch_dir = config.paths.data_dir.join("scratch");
+        let git = Git::probe(GitSettings::new(env.for_git(), scratch_dir), clock.clone()).await?;
         let forge = match brought.forge {
             Some(forge) => Some(forge),
-            None => parts::forge(&config, env, &clock).await?,
+            None => parts::forge(config, env, clock).await?,
         };
         let listener = match brought.listener {
             Some(listener) => listener,
@@ -78,8 +88,7 @@ impl Server {
             .map_err(|source| StartError::Io { what: "the listener has no address", source })?;
         let locks = RepositoryLocks::default();
         let remotes = Remotes::new(config.github.clone_url.clone(), &config.github.api_url, forge.clone());
-        let launcher = Launcher::new(ShimProgram::Own, parts::scopes(&config, env));
-        let settings = parts::worker_settings(&config, env);
+        let settings = parts::worker_settings(config, env);
         let programs = parts::programs(&settings, env);
         let opens_pull_requests = forge.is_some();
         let worker = Worker::new(
@@ -88,10 +97,37 @@ impl Server {
             locks.clone(),
             forge,
             remotes.clone(),
-            launcher,
+            Launcher::new(ShimProgram::Own, parts::scopes(config, env)),
             clock.clone(),
             settings,
         );
+        Ok(Self {
+            lock,
+            store,
+            git,
+            locks,
+            remotes,
+            worker,
+            programs,
+            listener,
+            address,
+            opens_pull_requests,
+        })
+    }
+}
+
+impl Server {
+    /// Starts everything, in the order that recovery needs, and tells a service manager that it is ready.
+    ///
+    /// # Errors
+    /// What was in the way; nothing runs then.
+    pub async fn start(config: Config, env: &Environment, brought: Override) -> Result<Self, StartError> {
+        let signals = StopSignals::listen()
+            .map_err(|source| StartError::Io { what: "signals cannot be listened to", source })?;
+        let clock = Clock::system();
+        let secret = config.admin_secret()?.clone();
+        let ground = Ground::lay(&config, env, brought, &clock).await?;
+        let Ground { lock, store, git, locks, remotes, worker, programs, listener, address, .. } = ground;
         let stages = Stages::default();
         let mut dispatcher =
             Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
@@ -99,7 +135,7 @@ impl Server {
         let adopted = dispatcher.adopt().await?;
         sweep_worktrees(&worker).await?;
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
-        let app_settings = app::Settings::from_config(&config, opens_pull_requests, vec![address]);
+        let app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
         let policy = app_settings.callbacks.clone();
         let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes);
         let deliverer = Deliverer::new(

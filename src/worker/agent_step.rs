@@ -6,19 +6,20 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
 
-use super::AgentEntry;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::supervise::StepEnd;
+use super::{AgentEntry, Tools};
 use crate::agent::registry::find_agent;
 use crate::agent::{Agent, AgentCommand, AgentError, AgentVerdict, Fault, Invocation, Session};
-use crate::domain::attempt::AttemptEnd;
+use crate::domain::attempt::{AttemptEnd, Lease};
+use crate::domain::id::JobNumber;
 use crate::domain::job::{Effects, Usage};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::process::{
-    CommandSpec, Control, ExitCause, ExitRecord, ShimIdentity, Stdin, StepDir, StepName, StepState, Tail,
-    Tailed, end_lost_tree, inspect, survivors,
+    CommandSpec, Control, ExitCause, ExitRecord, ProcessError, ShimIdentity, Stdin, StepDir, StepName,
+    StepState, Tail, Tailed, end_lost_tree, inspect, survivors,
 };
 
 /// The one step of an attempt that is an agent's first turn.
@@ -188,10 +189,7 @@ impl Line<'_> {
     }
 
     fn step_dir(&self, attempt: u32) -> Step<StepDir> {
-        let number = u64::try_from(self.lease.job.0).unwrap_or(0);
-        let name = StepName::new(self.tools.store.instance(), number, attempt, STEP)?;
-        let dir = self.tools.store.logs().step_dir(self.lease.job, attempt, STEP);
-        Ok(StepDir::new(dir, &self.tools.settings.run_dir, name)?)
+        Ok(self.tools.agent_step(self.lease.job, attempt)?)
     }
 
     fn agent(&self) -> Step<(AgentEntry, &'static dyn Agent)> {
@@ -300,6 +298,22 @@ impl Line<'_> {
             Ok(Err(error)) => Err(Halt::internal("the prompt cannot be written", error)),
             Err(error) => Err(Halt::internal("the prompt cannot be written", error)),
         }
+    }
+}
+
+impl Tools {
+    /// Asks the shim of the attempt's agent to end, if there is one.
+    pub(super) fn stop_agent(&self, lease: Lease) -> Result<(), ProcessError> {
+        let step = self.agent_step(lease.job, lease.attempt)?;
+        match inspect(&step)? {
+            StepState::Running(_) => Control::new(&step).stop(),
+            _ => Ok(()),
+        }
+    }
+
+    fn agent_step(&self, job: JobNumber, attempt: u32) -> Result<StepDir, ProcessError> {
+        let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, STEP)?;
+        StepDir::new(self.store.logs().step_dir(job, attempt, STEP), &self.settings.run_dir, name)
     }
 }
 

@@ -13,6 +13,7 @@ use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::{DeliveryId, EventId, RANDOM_LENGTH};
 use crate::domain::job::{Effects, Job, JobView, Outcome, Phase, Start};
 use crate::domain::options::{EffectiveOptions, Publish, RunOptions};
+use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::git::CommitId;
 use crate::wire::callback::render_callback;
@@ -35,6 +36,15 @@ impl Worker {
         let span = tracing::info_span!("attempt", job.id = %assignment.job.id, job.number = number,
             attempt = assignment.lease.attempt);
         Box::pin(self.walk(assignment, signals)).instrument(span).await;
+    }
+
+    /// Ends an attempt whose walk panicked, and its agent with it: a bug of ours must not leave the job running for ever.
+    pub async fn give_up(&self, lease: Lease) {
+        if let Err(error) = self.0.stop_agent(lease) {
+            tracing::warn!(%error, job.number = lease.job.0, "the agent of a panicked attempt was not stopped");
+        }
+        let reason = Reason::new(ReasonCode::Internal, "The worker panicked.");
+        self.0.finish(lease, AttemptEnd::Faulted { reason, until: None, spent: true }).await;
     }
 
     async fn walk(&self, assignment: Assignment, signals: Signals) {
@@ -164,7 +174,7 @@ impl<'a> Line<'a> {
     }
 
     /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.
-    async fn end(&mut self, walked: Step<Outcome>) -> Step<AttemptEnd> {
+    async fn end(&self, walked: Step<Outcome>) -> Step<AttemptEnd> {
         match walked {
             Ok(Outcome::DryRun) => {
                 self.clean_up(true).await?;

@@ -16,7 +16,7 @@ use crate::store::StoreError;
 impl Line<'_> {
     /// Takes the worktree away. With `keep` its files are snapshotted first; if that fails the worktree stays. The
     /// result's commit is kept in any case: its diff is shown, and a retry may publish it.
-    pub(super) async fn clean_up(&mut self, keep: bool) -> Step<()> {
+    pub(super) async fn clean_up(&self, keep: bool) -> Step<()> {
         if let Some(head) = self.job.effects.head_sha.clone() {
             let name = format!("refs/offshoot/{}/head", self.job.id);
             self.tools.repository(&self.client)?.keep(&name, &Self::commit_id(&head)?).await?;

@@ -73,7 +73,7 @@ impl Line<'_> {
         self.tools.remotes.of_client(&self.client).await.map_err(|error| forge_halt(&error, now))
     }
 
-    async fn ensure_clone(&mut self, repository: &Repository, remote: &Remote) -> Step<()> {
+    async fn ensure_clone(&self, repository: &Repository, remote: &Remote) -> Step<()> {
         if repository.exists() {
             return Ok(());
         }
@@ -131,7 +131,7 @@ impl Line<'_> {
     }
 
     /// Decides by `onBranchExists`, once the remote's branches are known. A branch that this chain pushed is reused.
-    async fn beginning(&mut self, repository: &Repository, base: CommitId) -> Step<Beginning> {
+    async fn beginning(&self, repository: &Repository, base: CommitId) -> Step<Beginning> {
         let branch = self.job.request.branch.clone();
         let Some(tip) = repository.resolve_base(branch.as_str()).await? else {
             return Ok(Beginning { branch, start: base, tip: None });
@@ -178,7 +178,7 @@ impl Line<'_> {
     }
 
     /// An earlier attempt of the chain may have left work in the path: it is snapshotted before the path is used anew.
-    async fn keep_what_is_there(&mut self, repository: &Repository, path: &std::path::Path) -> Step<()> {
+    async fn keep_what_is_there(&self, repository: &Repository, path: &std::path::Path) -> Step<()> {
         if tokio::fs::symlink_metadata(path).await.is_err() {
             return Ok(());
         }

@@ -65,7 +65,7 @@ impl Line<'_> {
 
     /// The state that was seen when the work began. A job that only publishes saw none: it asks now, and may only add.
     async fn pin(
-        &mut self,
+        &self,
         repository: &Repository,
         remote: &Remote,
         head: &CommitId,

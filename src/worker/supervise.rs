@@ -133,7 +133,7 @@ impl Line<'_> {
     }
 
     async fn conclude(
-        &mut self,
+        &self,
         name: &str,
         mut reading: Reading,
         state: StepState,

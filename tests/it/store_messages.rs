@@ -72,7 +72,7 @@ async fn an_interrupted_append_is_taken_again_without_a_double() {
     fs::write(&transcript, text).unwrap();
     ingest(&bench, lease, &["two", "three"], 3).await;
     assert_eq!(contents(&bench.store).await, numbered(&["one", "two", "three"]));
-    assert_eq!(fs::read_to_string(&transcript).unwrap(), "onetwothree");
+    assert_eq!(fs::read_to_string(&transcript).unwrap(), "one\ntwo\nthree\n");
 }
 
 /// Rows are durable, the text beside them is not: after a power cut what is missing is said to be.

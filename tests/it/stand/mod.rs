@@ -21,7 +21,6 @@ use tokio::time::{Instant, interval};
 
 use crate::fake_github::{FakeGithub, TOKEN};
 
-pub(crate) use audit::{Seen, processes_of};
 pub(crate) use process::Running;
 pub(crate) use receiver::{Answer, Callback, Receiver};
 
