@@ -62,9 +62,8 @@ impl Server {
         config.paths.ensure()?;
         let lock = InstanceLock::take(&config.paths.data_dir)?;
         let store = Store::open(&config.paths.data_dir, clock.clone(), parts::store_limits(&config))?;
-        let git =
-            Git::probe(GitSettings::new(env.for_git(), config.paths.data_dir.join("scratch")), clock.clone());
-        let git = git.await?;
+        let scratch = config.paths.data_dir.join("scratch");
+        let git = Git::probe(GitSettings::new(env.for_git(), scratch), clock.clone()).await?;
         let forge = match brought.forge {
             Some(forge) => Some(forge),
             None => parts::forge(&config, env, &clock).await?,
