@@ -45,6 +45,7 @@ fn blocks(mark: &str) -> Vec<String> {
     found
 }
 
+#[expect(clippy::print_stderr, reason = "a skip is loud")]
 fn is_there(program: &str) -> bool {
     let found = PATH.split(':').any(|dir| Path::new(dir).join(program).exists());
     if !found {

@@ -25,7 +25,7 @@ fn follows(code: ReasonCode) -> String {
         (true, false) => "",
         (false, false) => "; an unchanged retry cannot help",
     };
-    let text = match code.disposition() {
+    match code.disposition() {
         _ if code == ReasonCode::Cancelled => "the job is cancelled".to_owned(),
         Disposition::HoldLogin => {
             "the job goes back to the queue, all work of that login waits; the attempt is not counted"
@@ -40,8 +40,7 @@ fn follows(code: ReasonCode) -> String {
         Disposition::Requeue => "the job goes back to the queue at once; not counted".to_owned(),
         Disposition::Count => "another attempt while `maxAttempts` allows, then fails".to_owned(),
         Disposition::Fail => format!("fails{after}"),
-    };
-    text
+    }
 }
 
 #[test]
