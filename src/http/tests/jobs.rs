@@ -278,7 +278,7 @@ async fn pausing_the_queue() {
     assert!(bench.store.claim().await.unwrap().is_none());
     assert_eq!(bench.get("/queue").await.json()["pausedReason"], "night");
     let resumed = bench.post("/queue/resume", &json!({})).await.json();
-    assert_eq!((&resumed["paused"], &resumed["pausedReason"]), (&false.into(), &serde_json::Value::Null));
+    assert_eq!((&resumed["paused"], &resumed["pausedReason"]), (&false.into(), &Value::Null));
     assert!(bench.store.claim().await.unwrap().is_some());
     assert_eq!(
         bench.post("/queue/try-now", &json!({"login": "x"})).await.pointers(422, "invalid"),
