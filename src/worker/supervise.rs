@@ -67,7 +67,7 @@ struct Asked {
 
 impl Line<'_> {
     /// Follows the step until it has ended and everything it said is stored.
-    pub(super) async fn supervise(&mut self, step: &StepDir, agent: &dyn Agent, name: &str) -> Step<StepEnd> {
+    pub(super) async fn supervise(&self, step: &StepDir, agent: &dyn Agent, name: &str) -> Step<StepEnd> {
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
         let mut reading = Reading::new(agent, stored);

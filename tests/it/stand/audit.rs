@@ -165,9 +165,10 @@ fn files_below(dir: &Path) -> Vec<PathBuf> {
 
 impl Drop for Stand {
     /// A test that failed leaves nothing running; its log is shown.
+    #[expect(clippy::print_stderr, reason = "what a failed test says")]
     fn drop(&mut self) {
         if std::thread::panicking() {
-            println!("--- the end of the server's log\n{}\n---", self.log_tail(60));
+            eprintln!("--- the end of the server's log\n{}\n---", self.log_tail(60));
         }
         drop(self.server.take());
         for _ in 0..50 {
