@@ -4,7 +4,8 @@
 //! built is refused by name, never ignored; an accepted job is on disk. Long work that others may wait for too (a first
 //! clone, a removal) goes on when its caller leaves, and a second caller joins it.
 //!
-//! Must not know: axum, clap, SQL, octocrab. It sees the store, git and the webhook address rules through their facades.
+//! Must not know: axum, clap, SQL, octocrab. It sees the store, git, the log of a step and the webhook address rules
+//! through their facades.
 //!
 //! Fails: with an [`AppError`], whose text is fit for the caller: no paths, no secrets. Tested: rules by tables beside
 //! the code, the use cases through the router in `http` and in `tests/it`.

@@ -83,6 +83,7 @@ impl App {
             queued: page.queued.into_iter().map(queued).collect(),
             max_concurrent: self.0.settings.max_concurrent_jobs,
             paused: page.state.paused,
+            paused_reason: page.state.reason,
             next_cursor: page.next.map(|next| next.to_string()),
             warnings,
         })

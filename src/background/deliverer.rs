@@ -34,6 +34,9 @@ pub struct Deliverer {
     settings: std::sync::Arc<DelivererSettings>,
     tries: JoinSet<(DeliveryId, TryRecord)>,
     under_way: HashSet<DeliveryId>,
+    /// Tries that were made but could not be stored. They stay under way, so that nothing is sent again and again to the
+    /// receiver while the disk is full.
+    unstored: Vec<(DeliveryId, TryRecord)>,
     shutdown: CancellationToken,
 }
 
@@ -46,6 +49,7 @@ impl Deliverer {
             settings: settings.into(),
             tries: JoinSet::new(),
             under_way: HashSet::new(),
+            unstored: Vec::new(),
             shutdown,
         }
     }
@@ -66,7 +70,7 @@ impl Deliverer {
             tokio::select! {
                 () = self.shutdown.cancelled() => {}
                 Some(tried) = self.tries.join_next() => self.tried(tried).await,
-                _ = next_change(&mut changes, due, matters) => {}
+                _ = next_change(&mut changes, due, matters) => self.store_again().await,
             }
         }
         self.tries.shutdown().await;
@@ -93,15 +97,30 @@ impl Deliverer {
             Err(error) => {
                 tracing::error!(%error, "a callback's try was lost");
                 // which one is not known: all that is due is looked at again
-                self.under_way.clear();
+                self.under_way = self.unstored.iter().map(|(id, _)| id.clone()).collect();
                 return;
             }
         };
         tracing::info!(delivery.id = %id, state = %record.state, status = record.status, "callback tried");
-        if let Err(error) = self.store.record_try(&id, record).await {
-            tracing::error!(%error, delivery.id = %id, "a callback's try could not be stored");
+        self.record(id, record).await;
+    }
+
+    async fn record(&mut self, id: DeliveryId, record: TryRecord) {
+        match self.store.record_try(&id, record.clone()).await {
+            Ok(()) | Err(StoreError::NotFound(_)) => {
+                self.under_way.remove(&id);
+            }
+            Err(error) => {
+                tracing::error!(%error, delivery.id = %id, "a callback's try could not be stored yet");
+                self.unstored.push((id, record));
+            }
         }
-        self.under_way.remove(&id);
+    }
+
+    async fn store_again(&mut self) {
+        for (id, record) in std::mem::take(&mut self.unstored) {
+            self.record(id, record).await;
+        }
     }
 }
 

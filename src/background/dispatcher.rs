@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use tokio::sync::broadcast;
 use tokio::task::{Id, JoinSet};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{Woken, next_change};
+use super::{REPAIR_PERIOD, Woken, next_change};
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::id::JobNumber;
 use crate::domain::reason::{Reason, ReasonCode};
@@ -21,6 +21,9 @@ pub struct Dispatcher {
     worker: Worker,
     attempts: JoinSet<()>,
     running: HashMap<Id, (Lease, CancellationToken)>,
+    /// Workers that left without an end in the rows, as when the disk was full: their jobs are taken up again.
+    left: Vec<Lease>,
+    left_at: Instant,
     shutdown: CancellationToken,
     stop_agents: CancellationToken,
 }
@@ -34,7 +37,16 @@ impl Dispatcher {
         shutdown: CancellationToken,
         stop_agents: CancellationToken,
     ) -> Self {
-        Self { store, worker, attempts: JoinSet::new(), running: HashMap::new(), shutdown, stop_agents }
+        Self {
+            store,
+            worker,
+            attempts: JoinSet::new(),
+            running: HashMap::new(),
+            left: Vec::new(),
+            left_at: Instant::now(),
+            shutdown,
+            stop_agents,
+        }
     }
 
     /// Takes over what an earlier server left running. Before anything is claimed.
@@ -63,6 +75,12 @@ impl Dispatcher {
                 }
             };
             self.wait(&mut changes, due).await;
+            if !self.left.is_empty()
+                && self.left_at.elapsed() >= REPAIR_PERIOD
+                && !self.shutdown.is_cancelled()
+            {
+                self.take_up_what_was_left().await;
+            }
         }
         self.drain(drain).await;
     }
@@ -115,6 +133,30 @@ impl Dispatcher {
                 tracing::error!(%error, job.number = lease.job.0, "a panicked attempt could not be ended");
             }
         }
+        if !matches!(self.store.find_assignment(lease).await, Ok(None)) {
+            tracing::warn!(job.number = lease.job.0, "the attempt was left without an end");
+            self.left.push(lease);
+            self.left_at = Instant::now();
+        }
+    }
+
+    /// Starts a worker again for every lease that is still good though its worker is gone: a while later, because what
+    /// drove the first one away has to pass.
+    async fn take_up_what_was_left(&mut self) {
+        for lease in std::mem::take(&mut self.left) {
+            match self.store.find_assignment(lease).await {
+                Ok(Some(assignment)) => {
+                    tracing::info!(job.number = lease.job.0, "the attempt that was left goes on");
+                    self.start(assignment);
+                }
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::error!(%error, job.number = lease.job.0, "an attempt could not be looked at");
+                    self.left.push(lease);
+                }
+            }
+        }
+        self.left_at = Instant::now();
     }
 
     fn cancel(&self, job: JobNumber) {

@@ -211,6 +211,9 @@ impl From<ApiError> for CliError {
             ApiError::Conflict(problem) => problem.jobs.iter().take(3).fold(cli_error, |cli_error, job| {
                 cli_error.hint("look at it", format!("offshoot show {}", job.number))
             }),
+            ApiError::Server(problem) if problem.code == "remote_refused" => cli_error
+                .hint("see whether git itself gets there", "git ls-remote git@github.com:ORG/REPO.git")
+                .hint("or name another address", "offshoot client add ORG/REPO --clone-url ..."),
             ApiError::TimedOut { .. } | ApiError::Busy { .. } | ApiError::Server(_) => {
                 cli_error.hint("see what it does", "offshoot queue status")
             }
@@ -303,6 +306,9 @@ mod tests {
         branch "feature/x" is in use by job #142
           look at it:  offshoot show 142
         "#);
+        let unreached = refused(502, "remote_refused", "no such repository");
+        let text = CliError::from(ApiError::from_problem(unreached, None)).to_text();
+        assert!(text.contains("git ls-remote") && !text.contains("queue status"), "{text}");
         let mut invalid = refused(422, "invalid", "2 members are invalid");
         invalid.errors = vec![
             Fault::new("/branchName", "must not begin with \u{1b}[2J"),

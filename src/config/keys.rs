@@ -178,7 +178,6 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
     ("defaults.copy_files", Unbuilt::Refused),
     ("defaults.verify_rounds", Unbuilt::Warned),
     ("defaults.artifacts", Unbuilt::Warned),
-    ("callbacks.tailnet", Unbuilt::Warned),
     ("git.snapshot_days", Unbuilt::Warned),
     ("notify.*", Unbuilt::Warned),
     ("profiles.*", Unbuilt::Warned),

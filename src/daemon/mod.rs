@@ -1,9 +1,9 @@
 //! The server as a whole: puts the parts together, starts them in the right order, ends them in stages.
 //!
-//! Promises: one server per data directory. Order of start: lock, migrate, listen, adopt, sweep, then accept and claim;
-//! readiness is told after that. A first SIGTERM or SIGINT stops intake, lets git and forge steps finish within the
-//! drain, and leaves agents to the next server; a second one leaves at once. A store that can no longer promise
-//! durability ends the server.
+//! Promises: one server per data directory. Order of start: lock, migrate, listen, empty the trash, adopt, sweep, then
+//! accept and claim; readiness is told after that. A first SIGTERM or SIGINT stops intake, lets git and forge steps
+//! finish within the drain, and leaves agents to the next server; a second one leaves at once. A store that can no
+//! longer promise durability ends the server.
 //!
 //! Must not know: what the parts do. Fails: with a [`StartError`] that has an exit code for service managers. Tested: by
 //! real processes in `tests/it`.

@@ -21,7 +21,7 @@ use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::http::{self, AppState};
 use crate::process::{Launcher, ShimProgram};
 use crate::store::Store;
-use crate::worker::{Remotes, Worker, sweep_worktrees};
+use crate::worker::{Remotes, Worker, empty_trash, sweep_worktrees};
 
 /// The rest of the server is given this long after the drain; only answers under way are left then.
 const END_MAX: Duration = Duration::from_secs(5);
@@ -95,6 +95,7 @@ impl Server {
         let stages = Stages::default();
         let mut dispatcher =
             Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
+        empty_trash(&worker).await;
         let adopted = dispatcher.adopt().await?;
         sweep_worktrees(&worker).await?;
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());

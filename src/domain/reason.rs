@@ -19,7 +19,7 @@ pub enum Disposition {
     Fail,
 }
 
-/// How often one job may wait for a peer that is away before it fails; with [`backoff_seconds`] about 2.5 hours.
+/// How often one job may wait for a peer that is away before it fails; with [`backoff_seconds`] about an hour.
 pub const BACKOFF_TRIES_MAX: u32 = 8;
 
 /// Wait before the next try after `tries` tries (from 1) met a peer that was away: 15 s doubling up to half an hour.

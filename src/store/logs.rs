@@ -102,6 +102,8 @@ impl Transcripts {
         let Some(file) = file else { return Ok(LOST.to_owned()) };
         let mut buffer = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
         match file.read_exact_at(&mut buffer, offset) {
+            // a file that was cut short and written to again has a hole there
+            Ok(()) if bytes > 0 && buffer.iter().all(|byte| *byte == 0) => Ok(LOST.to_owned()),
             Ok(()) => Ok(String::from_utf8_lossy(&buffer).into_owned()),
             Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(LOST.to_owned()),
             Err(error) => Err(error),

@@ -8,7 +8,8 @@
 //! because both promise the same: only ever additions.
 //!
 //! Fails: with a [`StoreError`]; a failed `fsync` stops the store for good ([`Store::failure`]), the server then ends
-//! and recovers at its next start. Tested: on real files, beside each part and in `tests/it`.
+//! and recovers at its next start. Tested: on real files; the writer, the migrations and
+//! the transcripts beside the code, the rest through the router in `http` and through the whole server in `tests/it`.
 
 mod error;
 pub mod logs;
@@ -81,13 +82,15 @@ impl Store {
     /// # Errors
     /// [`StoreError::NewerSchema`], [`StoreError::OldSqlite`], [`StoreError::Corrupt`], or what the file system said.
     pub fn open(data_dir: &Path, clock: Clock, limits: Limits) -> Result<Self, StoreError> {
-        let (database, instance, epoch) = sqlite::Database::open(&data_dir.join("offshoot.db"), &clock)?;
+        let (file, attempts) = (data_dir.join("offshoot.db"), data_dir.join("attempts"));
+        refuse_lost_history(&file, &attempts)?;
+        let (database, instance, epoch) = sqlite::Database::open(&file, &clock)?;
         Ok(Self {
             database: Arc::new(database),
             changes: broadcast::Sender::new(CHANGES_BUFFERED),
             clock,
             limits,
-            logs: logs::Logs::new(data_dir.join("attempts")),
+            logs: logs::Logs::new(attempts),
             instance: instance.into(),
             epoch,
         })
@@ -136,4 +139,18 @@ impl Store {
         // nobody listening is fine: the rows are the truth
         let _ = self.changes.send(change);
     }
+}
+
+/// An empty or missing database beside files of attempts is a loss, not a first start: its numbers would begin again at
+/// 1, and the first jobs would meet the exit records of others.
+fn refuse_lost_history(file: &Path, attempts: &Path) -> Result<(), StoreError> {
+    let empty = file.metadata().map_or(true, |found| found.len() == 0);
+    let has_history = std::fs::read_dir(attempts).is_ok_and(|mut entries| entries.next().is_some());
+    if empty && has_history {
+        return Err(StoreError::Corrupt(
+            "it is empty or missing, though jobs have run here; restore it from a backup, or begin anew in another data directory"
+                .to_owned(),
+        ));
+    }
+    Ok(())
 }

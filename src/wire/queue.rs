@@ -15,6 +15,9 @@ pub struct Queue {
     pub queued: Vec<QueuedJob>,
     pub max_concurrent: u32,
     pub paused: bool,
+    /// What whoever paused it said.
+    #[serde(default)]
+    pub paused_reason: Option<String>,
     /// What to send as `after` for the next page of queued jobs; `null` on the last one.
     pub next_cursor: Option<String>,
     /// About the request that this answers.

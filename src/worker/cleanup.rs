@@ -94,14 +94,18 @@ impl Line<'_> {
     }
 }
 
-/// Takes away what an ended job has left: worktrees of chains without a live job, snapshotted before, and the trash of
-/// interrupted removals. Meant for start, when the live jobs are known and nothing new has begun.
+/// Finishes the removals that an earlier server was interrupted in. For start, before anything is adopted: what is
+/// in the trash later belongs to a removal under way.
+pub async fn empty_trash(worker: &Worker) {
+    sweep_trashes(&worker.0.settings.worktrees_dir).await;
+}
+
+/// Takes away what ended jobs have left: worktrees of chains without a live job, snapshotted before.
 ///
 /// # Errors
 /// What the store said; a worktree that cannot be handled is logged and stays.
 pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
     let tools = &*worker.0;
-    sweep_trashes(&tools.settings.worktrees_dir).await;
     for (path, root) in worktrees_below(&tools.settings.worktrees_dir) {
         sweep_chain(worker, &path, &root).await?;
     }

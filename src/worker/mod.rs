@@ -8,7 +8,7 @@
 //! `agent`, `process` and `forge`.
 //!
 //! Fails: every way out of the line is a [`halt::Halt`], which becomes a `reason.code` of the domain's table. Losing the
-//! lease stops the worker without a trace. Tested: mappings beside the code, the line in `tests/it` with real git, real
+//! lease stops the worker without a trace. Tested: addresses, texts and sweeping beside the code, the line in `tests/it` with real git, real
 //! processes and scripted agents.
 
 mod agent_step;
@@ -43,7 +43,7 @@ use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
 use crate::process::Launcher;
 use crate::store::Store;
 
-pub use cleanup::{sweep_worktree_of, sweep_worktrees};
+pub use cleanup::{empty_trash, sweep_worktree_of, sweep_worktrees};
 pub use output::{AgentStep, agent_output};
 pub use remotes::{Remotes, forge_name};
 

@@ -228,7 +228,7 @@ async fn an_interrupted_watcher_says_that_the_job_goes_on() {
 async fn the_list_is_a_table_without_colour_in_a_pipe() {
     let fake = Fake::start(|seen, _| match seen.line.split('?').next().unwrap() {
         "GET /jobs" => Answer::json(200, &json!({ "jobs": [job(&json!({}))], "total": 3, "limit": 1, "offset": 0, "nextCursor": "x" })),
-        _ => Answer::json(200, &json!({ "running": [], "queued": [], "maxConcurrent": 2, "paused": true, "nextCursor": null, "warnings": [] })),
+        _ => Answer::json(200, &json!({ "running": [], "queued": [], "maxConcurrent": 2, "paused": true, "pausedReason": "night shift", "nextCursor": null, "warnings": [] })),
     })
     .await;
     let ran = run(&fake, &["ls", "status=completed", "--limit", "1"]).await;
@@ -237,7 +237,7 @@ async fn the_list_is_a_table_without_colour_in_a_pipe() {
     assert!(!ran.out.contains('\u{1b}'));
     assert_eq!(
         ran.err,
-        "0 of 2 running, 0 waiting. Queue paused.\n2 older:  offshoot ls --offset 1 --limit 1\n"
+        "0 of 2 running, 0 waiting. Queue paused (night shift).\n2 older:  offshoot ls --offset 1 --limit 1\n"
     );
     assert_eq!(fake.lines()[0], "GET /jobs?status=completed&limit=1&offset=0");
 }

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use offshoot::config::{Config, Environment, Flags, Origin};
 use offshoot::demo::sample;
 use offshoot::git::{Author, seed_bare};
 use offshoot::webhook::{SigningSecrets, Style};
@@ -187,6 +188,53 @@ async fn the_walk_through_works_as_printed() {
     let branches = String::from_utf8(branches.stdout).unwrap();
     assert!(heads.iter().all(|head| branches.contains(&format!("refs/heads/{head}\n"))), "{branches}");
     stage.strike().await;
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> impl Iterator<Item = &str> {
+    cell.split('`').skip(1).step_by(2)
+}
+
+/// The rows of the configuration table: variables, keys and the default, as they are printed.
+#[test]
+fn the_table_of_configuration_is_true() {
+    let text = fs::read_to_string(root().join("README.md")).unwrap();
+    let home = tempfile::tempdir().unwrap();
+    let env = Environment::from_pairs([("HOME", home.path())]);
+    let config = Config::load(&Flags::default(), &env, None).unwrap();
+    let shown = config.rows();
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .skip_while(|line| !line.starts_with("| environment | key |"))
+        .skip(2)
+        .take_while(|line| line.starts_with('|'))
+        .map(|line| line.trim_matches('|').split('|').map(str::trim).collect())
+        .collect();
+    assert!(rows.len() > 20, "the table was not found");
+    for row in rows {
+        let keys: Vec<_> =
+            quoted(row[1]).filter(|key| !key.starts_with('.') && !key.ends_with('*')).collect();
+        for key in &keys {
+            let found = shown.iter().find(|one| one.key == *key);
+            let found = found.unwrap_or_else(|| panic!("there is no key {key}"));
+            let is_plain = !found.value.contains('/') && !row[2].contains("none") && keys.len() == 1;
+            if let (Some(default), true) = (quoted(row[2]).next(), is_plain && !row[2].contains("below")) {
+                assert!(found.value.contains(default), "{key}: {} is not {default}", found.value);
+            }
+        }
+        for variable in quoted(row[0]).filter(|name| *name != "HOME") {
+            let Some(key) = keys.first() else { continue };
+            // a value that fits no key: the complaint names the key
+            let env = Environment::from_pairs([("HOME", home.path().to_str().unwrap()), (variable, "\u{7}")]);
+            let told = match Config::load(&Flags::default(), &env, None) {
+                Ok(config) => {
+                    config.rows().iter().any(|row| row.key == *key && row.origin != Origin::Default)
+                }
+                Err(error) => error.to_string().contains(key),
+            };
+            assert!(told, "{variable} does not set {key}");
+        }
+    }
 }
 
 #[tokio::test]

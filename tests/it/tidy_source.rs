@@ -50,7 +50,7 @@ impl Source {
 
     /// A file that holds nothing but unit tests.
     pub(crate) fn is_test(&self) -> bool {
-        self.path.ends_with("/tests.rs") || self.path.ends_with("_tests.rs")
+        self.path.contains("/tests/") || self.path.ends_with("/tests.rs") || self.path.ends_with("_tests.rs")
     }
 
     pub(crate) fn is_below(&self, places: &[&str]) -> bool {

@@ -32,12 +32,16 @@ pub(super) async fn run(verb: QueueVerb, context: &mut Context<'_>) -> Result<En
 /// `2 of 2 running, 3 waiting. Queue open.`
 pub(super) fn headline(queue: &Queue) -> String {
     let more = if queue.next_cursor.is_some() { " or more" } else { "" };
+    let state = match (queue.paused, &queue.paused_reason) {
+        (false, _) => "open".to_owned(),
+        (true, None) => "paused".to_owned(),
+        (true, Some(reason)) => format!("paused ({reason})"),
+    };
     format!(
-        "{} of {} running, {}{more} waiting. Queue {}.",
+        "{} of {} running, {}{more} waiting. Queue {state}.",
         queue.running.len(),
         queue.max_concurrent,
         queue.queued.len(),
-        if queue.paused { "paused" } else { "open" }
     )
 }
 

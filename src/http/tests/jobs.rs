@@ -276,7 +276,9 @@ async fn pausing_the_queue() {
     assert_eq!((&queue["paused"], &queue["queued"][0]["waiting"]["for"]), (&true.into(), &"paused".into()));
     assert_eq!(queue["warnings"], json!(["unknown member /x was ignored"]));
     assert!(bench.store.claim().await.unwrap().is_none());
-    assert_eq!(bench.post("/queue/resume", &json!({})).await.json()["paused"], false);
+    assert_eq!(bench.get("/queue").await.json()["pausedReason"], "night");
+    let resumed = bench.post("/queue/resume", &json!({})).await.json();
+    assert_eq!((&resumed["paused"], &resumed["pausedReason"]), (&false.into(), &serde_json::Value::Null));
     assert!(bench.store.claim().await.unwrap().is_some());
     assert_eq!(
         bench.post("/queue/try-now", &json!({"login": "x"})).await.pointers(422, "invalid"),

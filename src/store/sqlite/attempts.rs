@@ -63,6 +63,12 @@ impl Store {
         self.database
             .write(move |connection| {
                 check(connection, lease)?;
+                // the job keeps the newest code; an attempt that ran no agent has none of its own
+                if let Some(code) = effects.exit_code {
+                    connection
+                        .prepare_cached("UPDATE attempts SET exit_code = ?3 WHERE job = ?1 AND number = ?2")?
+                        .execute(params![lease.job.0, lease.attempt, code])?;
+                }
                 write_effects(connection, now, lease.job, &effects)
             })
             .await?;
@@ -245,8 +251,7 @@ pub(super) fn end(
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
-            "UPDATE attempts SET ended_at = ?3, counted = ?4, reason_code = ?5, reason_message = ?6,
-                 exit_code = (SELECT exit_code FROM jobs WHERE number = ?1)
+            "UPDATE attempts SET ended_at = ?3, counted = ?4, reason_code = ?5, reason_message = ?6
              WHERE job = ?1 AND number = ?2",
         )?
         .execute(params![

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
 use super::super::{Change, Limits, Store};
-use super::{events, finish, jobs, queue};
+use super::{attempts, events, finish, jobs, queue};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -53,6 +53,22 @@ impl Store {
             })
             .await
     }
+
+    /// The job of a lease that is still good, for a worker that takes it up after another one of this server.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn find_assignment(&self, lease: Lease) -> Result<Option<Assignment>, StoreError> {
+        self.database
+            .read(move |connection| match attempts::check(connection, lease) {
+                Ok(()) => {
+                    Ok(Some(Assignment { lease, job: jobs::get(connection, lease.job)?, adopted: true }))
+                }
+                Err(StoreError::LeaseLost(_)) => Ok(None),
+                Err(error) => Err(error),
+            })
+            .await
+    }
 }
 
 fn claim(
@@ -72,12 +88,13 @@ fn claim(
     }
     let next = connection
         .prepare_cached(
-            "SELECT number, rank, turn, login FROM jobs j
+            "SELECT number, rank, turn, login FROM jobs j INDEXED BY jobs_queued
              WHERE status = 'queued' AND (not_before IS NULL OR not_before <= ?1)
                AND login NOT IN (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR until > ?1)
                AND client NOT IN (SELECT number FROM clients WHERE paused = 1)
                AND (?2 IS NULL
-                    OR (SELECT count(*) FROM jobs r WHERE r.client = j.client AND r.status = 'running') < ?2)
+                    OR (SELECT count(*) FROM jobs r INDEXED BY jobs_running
+                        WHERE r.client = j.client AND r.status = 'running') < ?2)
              ORDER BY rank, turn, number LIMIT 1",
         )?
         .query_row(params![now.as_ms(), limits.running_per_client_max], |row| {

@@ -163,8 +163,8 @@ impl Store {
             .read(move |connection| {
                 let number = rows::client_number(connection, &id)?;
                 let mut statement = connection.prepare_cached(
-                    "SELECT (SELECT count(*) FROM jobs WHERE client = ?1 AND status = 'queued')
-                          + (SELECT count(*) FROM jobs WHERE client = ?1 AND status = 'running') AS active,
+                    "SELECT (SELECT count(*) FROM jobs INDEXED BY jobs_live_branch
+                             WHERE client = ?1 AND status IN ('queued', 'running')) AS active,
                             (SELECT count(*) FROM jobs WHERE client = ?1) AS total",
                 )?;
                 Ok(statement.query_row([number], |row| {
@@ -285,7 +285,8 @@ fn update(
 fn live_jobs(connection: &Connection, id: &ClientId) -> Result<Vec<JobNumber>, StoreError> {
     let number = rows::client_number(connection, id)?;
     let mut statement = connection.prepare_cached(
-        "SELECT number FROM jobs WHERE client = ?1 AND status IN ('queued', 'running') ORDER BY number",
+        "SELECT number FROM jobs INDEXED BY jobs_live_branch
+         WHERE client = ?1 AND status IN ('queued', 'running') ORDER BY number",
     )?;
     let jobs = statement.query_map([number], |row| row.get(0).map(JobNumber))?.collect::<Result<_, _>>()?;
     Ok(jobs)

@@ -21,23 +21,7 @@ impl Store {
         limit: u32,
     ) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
         let now = self.now();
-        self.database
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT * FROM deliveries WHERE state = 'pending' AND next_try_at <= ?1
-                     ORDER BY next_try_at, number LIMIT ?2",
-                )?;
-                let due = statement
-                    .query_map(params![now.as_ms(), limit], rows::delivery)?
-                    .collect::<Result<Vec<_>, _>>()?;
-                let next: Option<i64> = connection
-                    .prepare_cached(
-                        "SELECT min(next_try_at) FROM deliveries WHERE state = 'pending' AND next_try_at > ?1",
-                    )?
-                    .query_row([now.as_ms()], |row| row.get(0))?;
-                Ok((due, next.map(|at| Timestamp::from_ms(at).since(now))))
-            })
-            .await
+        self.database.read(move |connection| due(connection, now, limit)).await
     }
 
     /// Records what a try came to.
@@ -97,6 +81,26 @@ impl Store {
     }
 }
 
+pub(super) fn due(
+    connection: &Connection,
+    now: Timestamp,
+    limit: u32,
+) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT * FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND next_try_at <= ?1
+         ORDER BY next_try_at, number LIMIT ?2",
+    )?;
+    let due =
+        statement.query_map(params![now.as_ms(), limit], rows::delivery)?.collect::<Result<Vec<_>, _>>()?;
+    let next: Option<i64> = connection
+        .prepare_cached(
+            "SELECT min(next_try_at) FROM deliveries INDEXED BY deliveries_due
+             WHERE state = 'pending' AND next_try_at > ?1",
+        )?
+        .query_row([now.as_ms()], |row| row.get(0))?;
+    Ok((due, next.map(|at| Timestamp::from_ms(at).since(now))))
+}
+
 /// Puts a callback into the outbox, in the transaction that ends its job. A suspended URL gets it as suspended.
 pub(super) fn insert(
     connection: &Connection,
@@ -137,6 +141,10 @@ fn get(connection: &Connection, id: &DeliveryId) -> Result<Delivery, StoreError>
 
 fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Result<(), StoreError> {
     let delivery = get(connection, id)?;
+    // another delivery's 410 came while this try was under way: its failure must not wake the URL up again
+    let overtaken = delivery.state == DeliveryState::Suspended && record.state == DeliveryState::Pending;
+    let (state, next_try_at) =
+        if overtaken { (DeliveryState::Suspended, None) } else { (record.state, record.next_try_at) };
     let delivered_at = (record.state == DeliveryState::Delivered).then_some(record.at.as_ms());
     connection
         .prepare_cached(
@@ -145,8 +153,8 @@ fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Re
         )?
         .execute(params![
             id.as_str(),
-            record.state.as_str(),
-            record.next_try_at.map(Timestamp::as_ms),
+            state.as_str(),
+            next_try_at.map(Timestamp::as_ms),
             record.status,
             record.error,
             delivered_at,

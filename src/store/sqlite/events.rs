@@ -20,19 +20,29 @@ impl Store {
         after: i64,
         limit: u32,
     ) -> Result<Vec<Event>, StoreError> {
-        self.database
-            .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT seq, job, attempt, kind, payload, at FROM events
-                     WHERE seq > ?1 AND (?2 IS NULL OR job = ?2) ORDER BY seq LIMIT ?3",
-                )?;
-                let events = statement
-                    .query_map(params![after, job.map(|number| number.0), limit], event)?
-                    .collect::<Result<_, _>>()?;
-                Ok(events)
-            })
-            .await
+        self.database.read(move |connection| list(connection, job, after, limit)).await
     }
+}
+
+pub(super) fn list(
+    connection: &Connection,
+    job: Option<JobNumber>,
+    after: i64,
+    limit: u32,
+) -> Result<Vec<Event>, StoreError> {
+    const EVENTS: &str = "SELECT seq, job, attempt, kind, payload, at FROM events WHERE";
+    // two statements: one for both could not use the index by job
+    let events = match job {
+        Some(job) => connection
+            .prepare_cached(&format!("{EVENTS} job = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3"))?
+            .query_map(params![job.0, after, limit], event)?
+            .collect::<Result<_, _>>()?,
+        None => connection
+            .prepare_cached(&format!("{EVENTS} seq > ?1 ORDER BY seq LIMIT ?2"))?
+            .query_map(params![after, limit], event)?
+            .collect::<Result<_, _>>()?,
+    };
+    Ok(events)
 }
 
 pub(super) fn append(

@@ -158,14 +158,17 @@ fn update_hold(
             .prepare_cached(
                 "INSERT INTO holds (login, reason_code, reason_message, since, until, probe)
                  VALUES (?1, ?2, ?3, ?4, ?5, NULL)
-                 ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5, probe = NULL",
+                 ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5,
+                     -- a job from before the hold may end while the probe is still out
+                     probe = nullif(probe, ?6)",
             )?
             .execute(params![
                 login,
                 reason.code.as_str(),
                 reason.message,
                 now.as_ms(),
-                until.map(Timestamp::as_ms)
+                until.map(Timestamp::as_ms),
+                number.0,
             ])?;
     } else {
         connection

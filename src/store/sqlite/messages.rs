@@ -123,16 +123,19 @@ fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
     })
 }
 
-/// The first places that fit into an answer; whether some had to be left out.
+/// The first places that fit into an answer, at least one, so that a reader of pages gets on; whether some had to be
+/// left out.
 fn within_bytes(places: Vec<Place>) -> (Vec<Place>, bool) {
     let count = places.len();
     let mut sum = 0;
     let kept: Vec<_> = places
         .into_iter()
-        .take_while(|place| {
+        .enumerate()
+        .take_while(|(index, place)| {
             sum += place.bytes;
-            sum <= MESSAGE_BYTES_MAX
+            *index == 0 || sum <= MESSAGE_BYTES_MAX
         })
+        .map(|(_, place)| place)
         .collect();
     let cut = kept.len() < count;
     (kept, cut)

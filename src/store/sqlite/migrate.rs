@@ -30,6 +30,8 @@ pub(super) fn run(connection: &mut Connection) -> Result<(), StoreError> {
         embedded::migrations::runner()
             .run(connection)
             .map_err(|error| StoreError::Database(format!("migration: {error}")))?;
+        // "ofss", for file(1)
+        connection.execute_batch("PRAGMA application_id = 0x6f667373")?;
     }
     Ok(())
 }

@@ -7,7 +7,8 @@
 //!
 //! Fails: see [`super::StoreError`]. After a failed commit by an I/O error the writer stops for good: SQLite's and the
 //! kernel's view of the file may differ then, and only a fresh start finds out (PostgreSQL learned this in 2018).
-//! Tested: each file on a real database in a temporary directory.
+//! Tested: on real databases; writer, migrations and query plans beside the code, the rest through the router in
+//! `http`.
 
 mod answers;
 mod attempts;
@@ -51,6 +52,7 @@ impl Database {
     pub(super) fn open(file: &Path, clock: &Clock) -> Result<(Self, String, i64), StoreError> {
         let mut connection = Connection::open(file).map_err(StoreError::from)?;
         prepare(&connection)?;
+        examine(&connection)?;
         migrate::run(&mut connection)?;
         let (instance, epoch) = begin_epoch(&connection, clock)?;
         let manager = SqliteConnectionManager::file(file)
@@ -119,11 +121,17 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
-             PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY; PRAGMA application_id = 0x6f666673;",
+             PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;",
         )
         .map_err(StoreError::from)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
+}
+
+/// Looks for damage before anything is built on it. Reads the whole file once: 0.1 s for 100 MB in the page cache.
+fn examine(connection: &Connection) -> Result<(), StoreError> {
+    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
+    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found.replace('\n', " "))) }
 }
 
 fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
@@ -155,3 +163,7 @@ impl From<rusqlite::Error> for StoreError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "plans_tests.rs"]
+mod tests;

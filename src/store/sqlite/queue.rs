@@ -8,7 +8,7 @@ use rusqlite::{Connection, Row, params};
 use super::super::error::StoreError;
 use super::super::view::{Accounts, QueuePage, QueueState, QueuedJob, RunningJob};
 use super::super::{Change, Limits, Store};
-use super::jobs::JOB_VIEW;
+use super::jobs::queued_view;
 use super::{clear_meta, meta, rows, set_meta};
 use crate::domain::hold::Hold;
 use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
@@ -190,7 +190,8 @@ pub(super) fn position(connection: &Connection, row: &Row<'_>) -> rusqlite::Resu
     let (rank, turn, number): (i64, i64, i64) = (row.get("rank")?, row.get("turn")?, row.get("number")?);
     connection
         .prepare_cached(
-            "SELECT 1 + count(*) FROM jobs WHERE status = 'queued' AND (rank, turn, number) < (?1, ?2, ?3)",
+            "SELECT 1 + count(*) FROM jobs INDEXED BY jobs_queued
+             WHERE status = 'queued' AND (rank, turn, number) < (?1, ?2, ?3)",
         )?
         .query_row([rank, turn, number], |found| found.get(0))
 }
@@ -206,7 +207,7 @@ pub(super) fn holds(connection: &Connection) -> Result<Vec<Hold>, StoreError> {
     Ok(holds)
 }
 
-fn page(
+pub(super) fn page(
     connection: &Connection,
     now: Timestamp,
     limits: Limits,
@@ -220,7 +221,8 @@ fn page(
     let running = statement.query_map([], running_job)?.collect::<Result<Vec<_>, _>>()?;
     let after = after.max(0);
     let mut statement = connection.prepare_cached(&format!(
-        "{JOB_VIEW} WHERE j.status = 'queued' ORDER BY j.rank, j.turn, j.number LIMIT ?1 OFFSET ?2"
+        "{} WHERE j.status = 'queued' ORDER BY j.rank, j.turn, j.number LIMIT ?1 OFFSET ?2",
+        queued_view()
     ))?;
     let mut position = after;
     let queued = statement

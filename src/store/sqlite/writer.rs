@@ -14,9 +14,34 @@ const GROUP_MAX: usize = 256;
 /// Operations that may wait. Callers beyond this wait before they queue, holding no memory of ours.
 const WAITING_MAX: usize = 1_024;
 
-/// Does its work, then says what to do once the outcome of the commit is known.
-type Operation = Box<dyn FnOnce(&Connection) -> Completion + Send>;
-type Completion = Box<dyn FnOnce(Result<(), StoreError>) + Send>;
+/// Does its work in the open transaction, or hears that there is none; then says what to do once the outcome is known.
+type Operation = Box<dyn FnOnce(Result<&Connection, Lost>) -> Ran + Send>;
+type Completion = Box<dyn FnOnce(Result<(), Lost>) + Send>;
+
+/// An operation that has had its turn.
+struct Ran {
+    completion: Completion,
+    /// Of an operation that failed: what its whole group hears should the transaction be gone with it.
+    fault: Option<Lost>,
+}
+
+/// Why a whole group is not durable.
+#[derive(Clone, Debug)]
+enum Lost {
+    DiskFull,
+    Stopped,
+    Failed(String),
+}
+
+impl From<Lost> for StoreError {
+    fn from(lost: Lost) -> Self {
+        match lost {
+            Lost::DiskFull => Self::DiskFull,
+            Lost::Stopped => Self::Stopped,
+            Lost::Failed(text) => Self::Database(text),
+        }
+    }
+}
 
 pub(super) struct Writer {
     operations: mpsc::Sender<Operation>,
@@ -54,15 +79,24 @@ where
     F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
 {
     let (sender, answer) = oneshot::channel();
-    let operation: Operation = Box::new(move |connection| {
-        let result = in_savepoint(connection, operation);
-        Box::new(move |committed: Result<(), StoreError>| {
+    let operation: Operation = Box::new(move |transaction| {
+        let result = match transaction {
+            Ok(connection) => in_savepoint(connection, operation),
+            Err(lost) => Err(lost.into()),
+        };
+        let fault = result.as_ref().err().map(|error| match error {
+            StoreError::DiskFull => Lost::DiskFull,
+            other => Lost::Failed(format!("a write beside this one failed: {other}")),
+        });
+        let completion: Completion = Box::new(move |committed| {
             // a caller that went away does not undo what is durable
             let _ = sender.send(match (result, committed) {
                 (Ok(value), Ok(())) => Ok(value),
-                (Err(error), _) | (Ok(_), Err(error)) => Err(error),
+                (Err(error), _) => Err(error),
+                (Ok(_), Err(lost)) => Err(lost.into()),
             });
-        })
+        });
+        Ran { completion, fault }
     });
     (operation, answer)
 }
@@ -75,6 +109,10 @@ fn in_savepoint<T>(
     // a bug in one operation must not end the thread on which all others rest
     let result = catch_unwind(AssertUnwindSafe(|| operation(connection)))
         .unwrap_or_else(|_| Err(StoreError::Database("an operation of the store panicked".to_owned())));
+    // after a full disk or an I/O error SQLite has taken the whole transaction back, this savepoint with it
+    if connection.is_autocommit() {
+        return result;
+    }
     if result.is_err() {
         connection.prepare_cached("ROLLBACK TO operation")?.execute([])?;
     }
@@ -84,55 +122,57 @@ fn in_savepoint<T>(
 
 fn write_loop(connection: &Connection, mut waiting: mpsc::Receiver<Operation>, failed: &watch::Sender<bool>) {
     while let Some(first) = waiting.blocking_recv() {
-        let completions = match begin(connection) {
-            Ok(()) => {
-                let mut completions = vec![first(connection)];
-                while completions.len() < GROUP_MAX {
-                    let Ok(next) = waiting.try_recv() else { break };
-                    completions.push(next(connection));
-                }
-                completions
-            }
-            Err(error) => {
-                tracing::error!(%error, "the database cannot begin a transaction");
-                // dropping the operation answers its caller
-                continue;
-            }
-        };
-        let committed = connection.execute_batch("COMMIT");
-        let fatal = committed.as_ref().is_err_and(is_io_error);
-        if let Err(error) = &committed {
-            tracing::error!(%error, "a commit failed");
+        let (completions, outcome) = write_group(connection, first, &mut waiting);
+        let stopped = matches!(outcome, Err(Lost::Stopped));
+        if let Err(lost) = &outcome {
+            tracing::error!(?lost, writes = completions.len(), "a transaction was lost");
             if !connection.is_autocommit() {
                 let _ = connection.execute_batch("ROLLBACK");
             }
         }
         for completion in completions {
-            completion(match &committed {
-                Ok(()) => Ok(()),
-                Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::DiskFull) => {
-                    Err(StoreError::DiskFull)
-                }
-                Err(error) if fatal => {
-                    let _ = error;
-                    Err(StoreError::Stopped)
-                }
-                Err(error) => Err(StoreError::Database(error.to_string())),
-            });
+            completion(outcome.clone());
         }
-        if fatal {
+        if stopped {
             let _ = failed.send(true);
             return;
         }
     }
 }
 
-fn begin(connection: &Connection) -> rusqlite::Result<()> {
-    connection.execute_batch("BEGIN IMMEDIATE")
+/// Runs what waits in one transaction and commits it.
+fn write_group(
+    connection: &Connection,
+    first: Operation,
+    waiting: &mut mpsc::Receiver<Operation>,
+) -> (Vec<Completion>, Result<(), Lost>) {
+    if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
+        // nothing was written, so nothing is in doubt: the next one may have more luck
+        let lost = Lost::Failed(error.to_string());
+        return (vec![first(Err(lost.clone())).completion], Err(lost));
+    }
+    let mut completions = Vec::new();
+    let mut next = Some(first);
+    while let Some(operation) = next {
+        let ran = operation(Ok(connection));
+        completions.push(ran.completion);
+        if connection.is_autocommit() {
+            // going on would write, and commit, outside of any transaction that is answered for
+            let gone = || Lost::Failed("the transaction ended early".to_owned());
+            return (completions, Err(ran.fault.unwrap_or_else(gone)));
+        }
+        next = if completions.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
+    }
+    let committed = connection.execute_batch("COMMIT").map_err(|error| commit_lost(&error));
+    (completions, committed)
 }
 
-fn is_io_error(error: &rusqlite::Error) -> bool {
-    error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure)
+fn commit_lost(error: &rusqlite::Error) -> Lost {
+    match error.sqlite_error_code() {
+        Some(rusqlite::ErrorCode::DiskFull) => Lost::DiskFull,
+        Some(rusqlite::ErrorCode::SystemIoFailure) => Lost::Stopped,
+        _ => Lost::Failed(error.to_string()),
+    }
 }
 
 #[cfg(test)]
@@ -176,5 +216,69 @@ mod tests {
             assert_eq!(result.unwrap(), 1);
         }
         assert_eq!(writer.run(count).await.unwrap(), 1_000);
+    }
+
+    /// A full disk (here: a page limit) makes SQLite give the whole transaction up in the middle.
+    #[tokio::test]
+    async fn a_full_disk_costs_its_group_and_nothing_else() {
+        let (_dir, writer) = writer();
+        writer.run(|c| Ok(c.execute_batch("CREATE TABLE big (text BLOB)")?)).await.unwrap();
+        let limit = |c: &Connection, pages: &str| -> Result<(), StoreError> {
+            Ok(c.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
+        };
+        writer.run(move |c| limit(c, "8")).await.unwrap();
+        let before = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
+        let full = writer.run(|c| Ok(c.execute("INSERT INTO big VALUES (zeroblob(100000))", [])?));
+        let after = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (2)", [])?));
+        let (before, full, after) = tokio::join!(before, full, after);
+        assert!(matches!(full, Err(StoreError::DiskFull)), "{full:?}");
+        // whoever shared its transaction hears of it; nobody hears the wrong thing
+        let stored = writer.run(count).await.unwrap();
+        let answered = i64::from(before.is_ok()) + i64::from(after.is_ok());
+        assert_eq!(stored, answered, "{before:?} {after:?}");
+        assert!(before.is_ok() || matches!(before, Err(StoreError::DiskFull)));
+        assert!(!*writer.failure().borrow());
+        writer.run(move |c| limit(c, "1000000")).await.unwrap();
+        writer.run(|c| Ok(c.execute("INSERT INTO big VALUES (zeroblob(100000))", [])?)).await.unwrap();
+    }
+
+    /// Holds the writer until all three wait, so that they surely share one transaction.
+    #[tokio::test]
+    async fn what_shares_a_lost_transaction_is_lost_and_says_so() {
+        let (_dir, writer) = writer();
+        let (go, held) = std::sync::mpsc::channel::<()>();
+        let gate = writer.run(move |_| {
+            let _ = held.recv_timeout(std::time::Duration::from_secs(10));
+            Ok(())
+        });
+        let good = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
+        // what SQLite does by itself on a full disk
+        let fatal = writer.run(|c| -> Result<(), StoreError> {
+            c.execute_batch("ROLLBACK")?;
+            Err(StoreError::DiskFull)
+        });
+        let later = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (2)", [])?));
+        let release = async move {
+            tokio::task::yield_now().await;
+            let _ = go.send(());
+        };
+        let (gate, good, fatal, later, ()) = tokio::join!(gate, good, fatal, later, release);
+        assert!(matches!(gate, Err(StoreError::DiskFull)) && matches!(good, Err(StoreError::DiskFull)));
+        assert!(matches!(fatal, Err(StoreError::DiskFull)));
+        assert!(later.is_ok(), "the next transaction is a new one");
+        assert_eq!(writer.run(count).await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_database_that_is_locked_from_outside_refuses_and_goes_on() {
+        let (dir, writer) = writer();
+        writer.run(|c| Ok(c.execute_batch("PRAGMA busy_timeout = 10")?)).await.unwrap();
+        let outside = Connection::open(dir.path().join("w.db")).unwrap();
+        outside.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let refused = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await;
+        assert!(matches!(refused, Err(StoreError::Database(_))), "{refused:?}");
+        outside.execute_batch("ROLLBACK").unwrap();
+        writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await.unwrap();
+        assert!(!*writer.failure().borrow());
     }
 }

@@ -271,6 +271,14 @@ impl Stand {
         body
     }
 
+    /// The body of a GET that must succeed, as text.
+    pub(crate) async fn get_text(&self, path: &str) -> String {
+        let url = format!("{}{path}", self.base_url());
+        let response = self.http.get(url).bearer_auth(SECRET).timeout(PATIENCE).send().await.unwrap();
+        assert_eq!(response.status(), 200, "GET {path}");
+        response.text().await.unwrap()
+    }
+
     /// A POST that must succeed.
     pub(crate) async fn post(&self, path: &str, body: &Value) -> Value {
         let (status, answer) = self.call("POST", path, Some(body)).await;

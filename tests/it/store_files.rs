@@ -1,0 +1,210 @@
+//! The file under the store: damaged, newer, empty, cut off, upgraded, written by many at once.
+
+use std::fs;
+use std::path::PathBuf;
+
+use offshoot::clock::Clock;
+use offshoot::domain::id::JobNumber;
+use offshoot::domain::job::Status;
+use offshoot::store::{Ingest, Limits, SCHEMA_VERSION, Store, StoreError};
+use rusqlite::Connection;
+
+use crate::store_fixture::{Bench, NOW_MS, done, job};
+
+const LIMITS: Limits = Limits { running_max: 2, running_per_client_max: None, queued_max: 1_000 };
+
+/// A closed database with `jobs` queued jobs, all of it in the main file.
+async fn closed(jobs: u32) -> (tempfile::TempDir, PathBuf) {
+    let bench = Bench::new(2);
+    let client = bench.client("widgets").await;
+    for n in 0..jobs {
+        bench.submit(&client, &format!("b/{n}")).await;
+    }
+    let Bench { dir, store, .. } = bench;
+    drop(store);
+    let file = dir.path().join("offshoot.db");
+    checkpoint(&file);
+    (dir, file)
+}
+
+/// Waits for the writer's thread to leave the file, then folds the log into it.
+fn checkpoint(file: &std::path::Path) {
+    let connection = Connection::open(file).unwrap();
+    connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
+}
+
+fn open(dir: &tempfile::TempDir) -> Result<Store, StoreError> {
+    Store::open(dir.path(), Clock::manual(NOW_MS, 9), LIMITS)
+}
+
+#[tokio::test]
+async fn what_is_no_database_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("offshoot.db");
+    let text = "this is somebody's shopping list\n".repeat(200);
+    fs::write(&file, &text).unwrap();
+    assert!(matches!(open(&dir).err(), Some(StoreError::Corrupt(_))));
+    assert_eq!(fs::read_to_string(&file).unwrap(), text);
+}
+
+#[tokio::test]
+async fn damaged_pages_are_found_at_the_start() {
+    let (dir, file) = closed(40).await;
+    let whole = fs::read(&file).unwrap();
+    let pages = whole.len() / 4_096;
+    let mut found = 0;
+    for page in 1..pages {
+        let mut damaged = whole.clone();
+        // the head of a b-tree page says how it is to be read
+        damaged[page * 4_096..page * 4_096 + 12].iter_mut().for_each(|byte| *byte ^= 0x5a);
+        fs::write(&file, &damaged).unwrap();
+        let opened = open(&dir);
+        if let Some(error) = opened.err() {
+            assert!(matches!(error, StoreError::Corrupt(_)), "page {page}: {error}");
+            found += 1;
+            assert_eq!(fs::read(&file).unwrap().len(), damaged.len(), "left as it is");
+        }
+    }
+    assert_eq!(found, pages - 1, "every page of these tables is looked at");
+    fs::write(&file, &whole).unwrap();
+    let store = open(&dir).unwrap();
+    assert_eq!(store.accounts().await.unwrap().queued, 40);
+}
+
+#[tokio::test]
+async fn an_empty_or_missing_file_beside_attempts_is_a_loss() {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    bench.submit(&client, "b").await;
+    let lease = bench.claim().await.lease;
+    let message = offshoot::store::IngestedMessage {
+        kind: offshoot::domain::event::MessageKind::Stdout,
+        text: "hello".to_owned(),
+        at: bench.now(),
+    };
+    bench.store.begin_step(lease, "agent-1").await.unwrap();
+    let ingest = Ingest { messages: vec![message], log_records: 1 };
+    bench.store.ingest(lease, "agent-1", ingest).await.unwrap();
+    let Bench { dir, store, .. } = bench;
+    drop(store);
+    checkpoint(&dir.path().join("offshoot.db"));
+    for ending in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(dir.path().join(format!("offshoot.db{ending}")));
+    }
+    assert!(matches!(open(&dir).err(), Some(StoreError::Corrupt(_))));
+    fs::write(dir.path().join("offshoot.db"), "").unwrap();
+    assert!(matches!(open(&dir).err(), Some(StoreError::Corrupt(_))));
+    assert_eq!(fs::metadata(dir.path().join("offshoot.db")).unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let (dir, file) = closed(1).await;
+    Connection::open(&file)
+        .unwrap()
+        .execute(
+            "INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (99, 'later', '', '')",
+            [],
+        )
+        .unwrap();
+    checkpoint(&file);
+    let before = fs::read(&file).unwrap();
+    let error = open(&dir).err().unwrap();
+    assert!(matches!(error, StoreError::NewerSchema { found: 99, known: SCHEMA_VERSION }), "{error}");
+    assert!(fs::read(&file).unwrap() == before, "left as it is");
+}
+
+/// A copy of a running store's files, taken at once, is what a power cut leaves; the log's end may be torn.
+#[tokio::test]
+async fn an_answered_write_survives_a_cut_and_a_torn_end_of_the_log() {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    for n in 0..20 {
+        bench.submit(&client, &format!("b/{n}")).await;
+    }
+    let copy = tempfile::tempdir().unwrap();
+    fs::copy(bench.dir.path().join("offshoot.db"), copy.path().join("offshoot.db")).unwrap();
+    let log = fs::read(bench.dir.path().join("offshoot.db-wal")).unwrap();
+    assert!(!log.is_empty());
+
+    fs::write(copy.path().join("offshoot.db-wal"), &log).unwrap();
+    let store = open(&copy).unwrap();
+    assert_eq!(store.accounts().await.unwrap().queued, 20, "nothing needs the shared-memory file");
+    drop(store);
+
+    let torn = tempfile::tempdir().unwrap();
+    fs::copy(bench.dir.path().join("offshoot.db"), torn.path().join("offshoot.db")).unwrap();
+    fs::write(torn.path().join("offshoot.db-wal"), &log[..log.len() - 100]).unwrap();
+    let store = open(&torn).unwrap();
+    let left = store.queue_page(0).await.unwrap().queued;
+    assert_eq!(left.len(), 19, "only the write whose end is missing is gone");
+    assert!(left.iter().map(|queued| queued.number.0).eq(1..=19));
+}
+
+/// Sample data of every released schema, brought up to the newest one. A new migration adds its own file here.
+#[tokio::test]
+async fn data_of_every_older_schema_is_carried_over() {
+    for (version, sample) in [(1, include_str!("store_samples/v1.sql"))] {
+        let dir = tempfile::tempdir().unwrap();
+        // the schema of that version: the newest one as long as there is only one
+        assert!(version <= SCHEMA_VERSION);
+        drop(open(&dir).unwrap());
+        let file = dir.path().join("offshoot.db");
+        checkpoint(&file);
+        let connection = Connection::open(&file).unwrap();
+        connection.execute_batch(sample).unwrap();
+        drop(connection);
+        let store = open(&dir).unwrap();
+        let by_number = |number| offshoot::domain::id::JobRef::Number(JobNumber(number));
+        let finished = store.get_job(&by_number(1)).await.unwrap().job;
+        assert_eq!((finished.status, finished.effects.pr_number), (Status::Completed, Some(12)));
+        assert_eq!(finished.usage.cost_micro_usd, Some(210_000));
+        let adopted = store.adopt_running().await.unwrap();
+        assert_eq!((adopted.len(), adopted[0].lease.job, adopted[0].lease.attempt), (1, JobNumber(2), 2));
+        assert_eq!(store.list_steps(JobNumber(2), 2).await.unwrap()[0].log_records, 7);
+        let queued = store.get_job(&by_number(3)).await.unwrap();
+        assert_eq!((queued.position, queued.job.request.labels), (Some(1), vec!["night".to_owned()]));
+        assert_eq!(store.list_events(None, 0, 100).await.unwrap().len(), 4);
+        assert_eq!(store.list_deliveries(JobNumber(1)).await.unwrap()[0].tries.len(), 1);
+        assert_eq!(store.newest_messages(JobNumber(1)).await.unwrap().messages[0].content, "worktree ready");
+        assert_eq!(store.accounts().await.unwrap().holds[0].login, "codex");
+    }
+}
+
+#[tokio::test]
+async fn writes_that_share_a_commit_keep_their_own_answers() {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    // pairs on one branch: exactly one of each is accepted, whatever shares its transaction
+    let submits = (0..100).map(|n| bench.store.submit_job(job(&client.id, &format!("b/{}", n / 2)), None));
+    let answers = futures_util::future::join_all(submits).await;
+    let mut accepted = Vec::new();
+    for pair in answers.chunks(2) {
+        let good: Vec<_> = pair.iter().filter_map(|answer| answer.as_ref().ok()).collect();
+        assert_eq!(good.len(), 1);
+        assert!(
+            pair.iter()
+                .any(|answer| matches!(answer, Err(StoreError::BranchBusy(c)) if c.job == good[0].job.id))
+        );
+        accepted.push(good[0].job.number.0);
+    }
+    accepted.sort_unstable();
+    assert!(accepted.into_iter().eq(1..=50), "a refused one leaves no gap");
+}
+
+/// Many hands claim at once: each job goes out once, and never more than the limit.
+#[tokio::test]
+async fn claims_at_once_never_hand_a_job_out_twice() {
+    let bench = Bench::new(3);
+    let client = bench.client("widgets").await;
+    for n in 0..10 {
+        bench.submit(&client, &format!("b/{n}")).await;
+    }
+    let claims = (0..50).map(|_| bench.store.claim());
+    let claimed: Vec<_> =
+        futures_util::future::join_all(claims).await.into_iter().filter_map(Result::unwrap).collect();
+    let mut numbers: Vec<_> = claimed.iter().map(|assignment| assignment.lease.job.0).collect();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 2, 3]);
+    bench.end(claimed[0].lease, done()).await;
+}

@@ -1,0 +1,452 @@
+//! Who may start, in which order, and what the others are told.
+
+use std::time::Duration;
+
+use offshoot::domain::attempt::AttemptEnd;
+use offshoot::domain::id::JobNumber;
+use offshoot::domain::job::{Status, Waiting, WaitingFor};
+use offshoot::domain::reason::ReasonCode;
+use offshoot::store::{Limits, StoreError};
+
+use crate::store_fixture::{Bench, done, fault, fault_until, job};
+
+async fn positions(bench: &Bench, numbers: &[i64]) -> Vec<Option<i64>> {
+    let mut found = Vec::new();
+    for number in numbers {
+        found.push(bench.view(JobNumber(*number)).await.position);
+    }
+    found
+}
+
+async fn waiting(bench: &Bench, number: i64) -> Waiting {
+    bench.view(JobNumber(number)).await.waiting.expect("the job is queued")
+}
+
+#[tokio::test]
+async fn a_job_goes_from_the_queue_to_its_end() {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    let submitted = bench.submit(&client, "fix").await;
+    assert_eq!((submitted.job.status, submitted.position), (Status::Queued, Some(1)));
+    let assignment = bench.claim().await;
+    assert_eq!((assignment.lease.attempt, assignment.adopted), (1, false));
+    assert_eq!(assignment.job.started_at, Some(bench.now()));
+    let running = bench.view(assignment.lease.job).await;
+    assert_eq!((running.job.status, running.position, running.waiting), (Status::Running, None, None));
+    bench.clock.advance_ms(5_000);
+    let ended = bench.end(assignment.lease, done()).await;
+    assert_eq!((ended.job.status, ended.job.completed_at), (Status::Completed, Some(bench.now())));
+    assert_eq!(ended.job.reason, None);
+}
+
+#[tokio::test]
+async fn priority_comes_first_then_turns_then_numbers() {
+    let bench = Bench::new(100);
+    let (a, b) = (bench.client("a").await, bench.client("b").await);
+    for branch in ["1", "2", "3"] {
+        bench.submit(&a, branch).await;
+    }
+    for branch in ["1", "2"] {
+        bench.submit(&b, branch).await;
+    }
+    let mut urgent = job(&a.id, "urgent");
+    urgent.request.priority = 5;
+    assert_eq!(bench.try_submit(urgent).await.unwrap().position, Some(1));
+    let mut idle = job(&b.id, "idle");
+    idle.request.priority = -1;
+    bench.try_submit(idle).await.unwrap();
+    let expected = [6, 1, 4, 2, 5, 3, 7];
+    let all: Vec<_> = (1..=7).map(Some).collect();
+    assert_eq!(positions(&bench, &expected).await, all);
+    let page = bench.store.queue_page(0).await.unwrap();
+    let listed: Vec<_> = page.queued.iter().map(|queued| (queued.number.0, queued.position)).collect();
+    assert_eq!(listed, expected.into_iter().zip(1..).collect::<Vec<_>>());
+    for number in expected {
+        assert_eq!(bench.claimed_number().await, Some(number));
+    }
+    assert_eq!(bench.claimed_number().await, None);
+}
+
+#[tokio::test]
+async fn a_flood_costs_another_client_one_slot_release_at_most() {
+    let bench = Bench::new(2);
+    let (a, b) = (bench.client("a").await, bench.client("b").await);
+    for n in 0..500 {
+        bench.submit(&a, &format!("flood/{n}")).await;
+    }
+    let mut running = vec![bench.claim().await.lease, bench.claim().await.lease];
+    for round in 0..3 {
+        let late = bench.submit(&b, &format!("late-{round}")).await;
+        assert_eq!(late.position, Some(1));
+        bench.end(running.remove(0), done()).await;
+        let next = bench.claim().await.lease;
+        assert_eq!(next.job, late.job.number);
+        running.push(next);
+        // the flood has its turn too before the same client comes again
+        bench.end(running.remove(0), done()).await;
+        running.push(bench.claim().await.lease);
+    }
+}
+
+/// A client that always has a job running and sends the next one at once must not take every release.
+#[tokio::test]
+async fn one_job_after_another_does_not_starve_a_queue() {
+    let bench = Bench::new(1);
+    let (a, b) = (bench.client("a").await, bench.client("b").await);
+    bench.submit(&a, "a-0").await;
+    for n in 0..4 {
+        bench.submit(&b, &format!("b-{n}")).await;
+    }
+    let mut order = Vec::new();
+    let mut sent = 0;
+    for _ in 0..8 {
+        let lease = bench.claim().await.lease;
+        let job = bench.view(lease.job).await;
+        order.push(job.client_name.clone());
+        if job.client_name == "a" {
+            sent += 1;
+            bench.submit(&a, &format!("a-{sent}")).await;
+        }
+        bench.end(lease, done()).await;
+    }
+    assert_eq!(order, ["a", "b", "b", "a", "b", "a", "b", "a"]);
+}
+
+#[tokio::test]
+async fn limits_hold_for_all_and_for_each_client() {
+    let bench = Bench::with(Limits { running_max: 3, running_per_client_max: Some(2), queued_max: 1_000 });
+    let (a, b) = (bench.client("a").await, bench.client("b").await);
+    for n in 0..4 {
+        bench.submit(&a, &format!("{n}")).await;
+    }
+    let first = bench.claim().await.lease;
+    bench.claim().await;
+    assert_eq!(bench.claimed_number().await, None);
+    assert_eq!(waiting(&bench, 3).await.for_, WaitingFor::ClientLimit);
+    let late = bench.submit(&b, "x").await;
+    assert_eq!((late.position, late.waiting.map(|w| w.for_)), (Some(1), Some(WaitingFor::Slot)));
+    assert_eq!(bench.claimed_number().await, Some(5));
+    bench.submit(&b, "y").await;
+    assert_eq!(bench.claimed_number().await, None, "three are running");
+    bench.end(first, done()).await;
+    assert_eq!(bench.claimed_number().await, Some(3), "each has one running, and a's job is the older one");
+    assert_eq!(waiting(&bench, 4).await.for_, WaitingFor::ClientLimit);
+    assert_eq!(waiting(&bench, 6).await.for_, WaitingFor::Slot);
+}
+
+#[tokio::test]
+async fn branches_that_cannot_exist_beside_each_other_are_refused() {
+    let bench = Bench::new(1);
+    let (a, b) = (bench.client("a").await, bench.client("b").await);
+    bench.submit(&a, "feat/y").await;
+    for twin in ["feat", "FEAT", "feat/y", "Feat/Y", "feat/y/z"] {
+        let error = bench.try_submit(job(&a.id, twin)).await.unwrap_err();
+        let StoreError::BranchBusy(conflict) = error else { panic!("{twin}: {error}") };
+        assert_eq!((conflict.number.0, conflict.branch.as_str()), (1, "feat/y"), "{twin}");
+    }
+    for neighbour in ["feature", "feat/x", "feat-y", "feat0", "feat.y"] {
+        bench.submit(&a, neighbour).await;
+    }
+    bench.submit(&b, "feat").await;
+    let running = bench.claim().await.lease;
+    assert!(bench.try_submit(job(&a.id, "feat/y")).await.is_err(), "running is live too");
+    bench.end(running, done()).await;
+    bench.submit(&a, "FEAT/Y").await;
+}
+
+#[tokio::test]
+async fn a_branch_is_made_up_from_the_number() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "fix").await;
+    let mut new = job(&client.id, "x");
+    new.request.branch = None;
+    let view = bench.try_submit(new).await.unwrap();
+    assert_eq!(view.job.request.branch.as_str(), "offshoot/2-add-a-file");
+    // a refused job uses no number up
+    assert!(bench.try_submit(job(&client.id, "fix")).await.is_err());
+    assert_eq!(bench.submit(&client, "other").await.job.number, JobNumber(3));
+}
+
+#[tokio::test]
+async fn the_branch_that_an_attempt_found_instead_is_fenced_like_any_other() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "fix").await;
+    bench.submit(&client, "fix-2").await;
+    let lease = bench.claim().await.lease;
+    let taken = offshoot::domain::branch::BranchName::parse("Fix-2").unwrap();
+    assert!(matches!(bench.store.record_branch(lease, &taken).await, Err(StoreError::BranchBusy(_))));
+    let free = offshoot::domain::branch::BranchName::parse("fix-3").unwrap();
+    bench.store.record_branch(lease, &free).await.unwrap();
+    assert_eq!(bench.view(lease.job).await.job.request.branch, free);
+    assert!(bench.try_submit(job(&client.id, "FIX-3")).await.is_err());
+    bench.submit(&client, "fix").await;
+}
+
+#[tokio::test]
+async fn a_full_queue_refuses_and_takes_again_when_one_has_started() {
+    let bench = Bench::with(Limits { running_max: 1, running_per_client_max: None, queued_max: 2 });
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let refused = bench.try_submit(job(&client.id, "3")).await;
+    assert!(matches!(refused, Err(StoreError::QueueFull { max: 2 })));
+    bench.claim().await;
+    bench.submit(&client, "3").await;
+}
+
+#[tokio::test]
+async fn a_pause_survives_a_restart() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.store.pause_queue(Some("moving house")).await.unwrap();
+    let later = bench.reopen();
+    let state = later.queue_state().await.unwrap();
+    assert_eq!((state.paused, state.reason.as_deref()), (true, Some("moving house")));
+    assert_eq!(state.since, Some(bench.now()));
+    assert!(later.claim().await.unwrap().is_none());
+    assert_eq!(waiting(&bench, 1).await.for_, WaitingFor::Paused);
+    later.resume_queue().await.unwrap();
+    assert!(later.claim().await.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn a_paused_client_waits_alone() {
+    let bench = Bench::new(2);
+    let (a, b) = (bench.client("a").await, bench.client("b").await);
+    bench.submit(&a, "1").await;
+    bench.submit(&b, "1").await;
+    bench.store.pause_client(&a.id, "tampered").await.unwrap();
+    assert_eq!(bench.claimed_number().await, Some(2));
+    assert_eq!(bench.claimed_number().await, None);
+    assert_eq!(waiting(&bench, 1).await.for_, WaitingFor::Paused);
+}
+
+#[tokio::test]
+async fn requeued_jobs_keep_their_place() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    for branch in ["1", "2", "3"] {
+        bench.submit(&client, branch).await;
+    }
+    let lease = bench.claim().await.lease;
+    let back = bench.end(lease, fault(ReasonCode::Stopped)).await;
+    assert_eq!((back.job.status, back.position), (Status::Queued, Some(1)));
+    assert_eq!((back.job.attempts_counted, back.job.reason.unwrap().code), (0, ReasonCode::Stopped));
+    let again = bench.claim().await;
+    assert_eq!((again.lease.job, again.lease.attempt), (lease.job, 2));
+    assert_eq!(again.job.started_at, back.job.started_at, "the first start stays");
+}
+
+#[tokio::test]
+async fn a_backoff_lets_others_pass_and_comes_due() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let lease = bench.claim().await.lease;
+    let back = bench.end(lease, fault(ReasonCode::RemoteUnavailable)).await;
+    let until = bench.now() + Duration::from_secs(15);
+    assert_eq!(back.waiting, Some(Waiting { for_: WaitingFor::Backoff, until: Some(until) }));
+    assert_eq!(back.position, Some(1), "held ones keep their place");
+    assert_eq!(bench.store.next_due_in().await.unwrap(), Some(Duration::from_secs(15)));
+    let other = bench.claim().await.lease;
+    assert_eq!(other.job, JobNumber(2));
+    bench.end(other, done()).await;
+    bench.clock.advance_ms(14_999);
+    assert_eq!(bench.claimed_number().await, None);
+    assert_eq!(bench.store.next_due_in().await.unwrap(), Some(Duration::from_millis(1)));
+    bench.clock.advance_ms(1);
+    assert_eq!(bench.store.next_due_in().await.unwrap(), None);
+    let again = bench.claim().await;
+    assert_eq!((again.lease.job, again.job.not_before), (lease.job, None));
+}
+
+#[tokio::test]
+async fn a_held_login_sends_one_probe_and_its_success_lifts_the_hold() {
+    let bench = Bench::new(3);
+    let client = bench.client("a").await;
+    for branch in ["1", "2", "3"] {
+        bench.submit(&client, branch).await;
+    }
+    let mut other = job(&client.id, "other");
+    other.login = "codex".to_owned();
+    bench.try_submit(other).await.unwrap();
+    let until = bench.now() + Duration::from_secs(3_600);
+    let lease = bench.claim().await.lease;
+    let held = bench.end(lease, fault_until(ReasonCode::UsageLimit, Some(until))).await;
+    let expected = Waiting { for_: WaitingFor::UsageLimit, until: Some(until) };
+    assert_eq!((held.waiting, held.job.attempts_counted), (Some(expected), 0));
+    assert_eq!(waiting(&bench, 2).await, expected);
+    assert_eq!(waiting(&bench, 4).await.for_, WaitingFor::Slot);
+    assert_eq!(bench.claimed_number().await, Some(4), "another login goes on");
+    assert_eq!(bench.claimed_number().await, None);
+    assert_eq!(bench.store.next_due_in().await.unwrap(), Some(Duration::from_secs(3_600)));
+    bench.clock.advance_ms(3_600_000);
+    let probe = bench.claim().await.lease;
+    assert_eq!(probe.job, lease.job);
+    assert_eq!(bench.claimed_number().await, None, "the others wait for the probe");
+    assert_eq!(waiting(&bench, 2).await.for_, WaitingFor::UsageLimit);
+    bench.end(probe, done()).await;
+    assert!(bench.store.accounts().await.unwrap().holds.is_empty());
+    assert_eq!(bench.claimed_number().await, Some(2));
+    assert_eq!(bench.claimed_number().await, Some(3));
+}
+
+#[tokio::test]
+async fn the_same_fault_renews_a_hold_and_any_other_end_lifts_it() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let lease = bench.claim().await.lease;
+    bench.end(lease, fault(ReasonCode::NotLoggedIn)).await;
+    assert_eq!(waiting(&bench, 2).await, Waiting { for_: WaitingFor::Login, until: None });
+    bench.clock.advance_ms(86_400_000);
+    assert_eq!(bench.claimed_number().await, None, "without a wake time nothing goes by itself");
+    let since = bench.store.accounts().await.unwrap().holds[0].since;
+    assert_eq!(bench.store.try_now(Some("nobody")).await.unwrap(), Vec::<String>::new());
+    assert_eq!(bench.store.try_now(None).await.unwrap(), ["claude"]);
+    let probe = bench.claim().await.lease;
+    bench.end(probe, fault(ReasonCode::NotLoggedIn)).await;
+    let holds = bench.store.accounts().await.unwrap().holds;
+    assert_eq!((holds.len(), holds[0].probe, holds[0].since), (1, None, since));
+    assert_eq!(bench.claimed_number().await, None);
+    bench.store.try_now(Some("claude")).await.unwrap();
+    let probe = bench.claim().await.lease;
+    bench.end(probe, fault(ReasonCode::VerifyFailed)).await;
+    assert!(bench.store.accounts().await.unwrap().holds.is_empty());
+    assert_eq!(bench.claimed_number().await, Some(2));
+}
+
+/// A job that was running before the hold reports the same fault while the probe is out.
+#[tokio::test]
+async fn a_straggler_does_not_forget_the_probe() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let (first, straggler) = (bench.claim().await.lease, bench.claim().await.lease);
+    bench.end(first, fault(ReasonCode::NotLoggedIn)).await;
+    bench.store.try_now(None).await.unwrap();
+    let probe = bench.claim().await.lease;
+    bench.end(straggler, fault(ReasonCode::NotLoggedIn)).await;
+    assert_eq!(bench.store.accounts().await.unwrap().holds[0].probe, Some(probe.job));
+    bench.end(probe, done()).await;
+    assert!(bench.store.accounts().await.unwrap().holds.is_empty());
+    assert_eq!(bench.claimed_number().await, Some(2));
+}
+
+#[tokio::test]
+async fn a_probe_survives_a_restart() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let lease = bench.claim().await.lease;
+    bench.end(lease, fault(ReasonCode::AgentMissing)).await;
+    bench.store.try_now(None).await.unwrap();
+    bench.claim().await;
+    let later = bench.reopen();
+    let adopted = later.adopt_running().await.unwrap().remove(0);
+    assert!(later.claim().await.unwrap().is_none());
+    later.finish(adopted.lease, done(), |_| None).await.unwrap();
+    assert_eq!(later.claim().await.unwrap().unwrap().lease.job, JobNumber(2));
+}
+
+#[tokio::test]
+async fn a_queued_job_is_cancelled_at_once_and_a_running_one_by_its_worker() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let lease = bench.claim().await.lease;
+    let queued = bench.cancel(JobNumber(2)).await.unwrap();
+    assert_eq!((queued.was_running, queued.was_cancelled), (false, false));
+    let view = bench.view(JobNumber(2)).await;
+    assert_eq!((view.job.status, view.job.reason.unwrap().code), (Status::Cancelled, ReasonCode::Cancelled));
+    assert!(bench.cancel(JobNumber(2)).await.unwrap().was_cancelled);
+
+    let running = bench.cancel(lease.job).await.unwrap();
+    assert!(running.was_running);
+    assert!(bench.store.is_cancel_requested(lease.job).await.unwrap());
+    let asked_at = bench.view(lease.job).await.job.cancel_requested_at;
+    bench.clock.advance_ms(1_000);
+    bench.cancel(lease.job).await.unwrap();
+    let view = bench.view(lease.job).await;
+    assert_eq!((view.job.status, view.job.cancel_requested_at), (Status::Running, asked_at));
+    // the request is durable, and wins over what would have been another attempt
+    let ended = bench.end(lease, fault(ReasonCode::Interrupted)).await;
+    assert_eq!(ended.job.status, Status::Cancelled);
+    assert_eq!(bench.claimed_number().await, None);
+}
+
+#[tokio::test]
+async fn a_finished_job_cannot_be_cancelled() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let (one, two) = (bench.claim().await.lease, bench.claim().await.lease);
+    bench.end(one, done()).await;
+    bench.end(two, fault(ReasonCode::PushRejected)).await;
+    assert_eq!(bench.cancel(one.job).await.unwrap_err().to_string(), "Job already completed");
+    assert_eq!(bench.cancel(two.job).await.unwrap_err().to_string(), "Job already failed");
+    assert!(matches!(bench.cancel(JobNumber(99)).await, Err(StoreError::NotFound("job"))));
+    let view = bench.view(one.job).await;
+    assert_eq!((view.job.cancel_requested_at, view.job.status), (None, Status::Completed));
+}
+
+#[tokio::test]
+async fn success_wins_over_a_late_request_to_cancel() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let lease = bench.claim().await.lease;
+    bench.cancel(lease.job).await.unwrap();
+    assert_eq!(bench.end(lease, done()).await.job.status, Status::Completed);
+}
+
+#[tokio::test]
+async fn a_cancelled_attempt_ends_the_job() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let lease = bench.claim().await.lease;
+    bench.cancel(lease.job).await.unwrap();
+    let view = bench.end(lease, AttemptEnd::Cancelled).await;
+    assert_eq!((view.job.status, view.job.completed_at), (Status::Cancelled, Some(bench.now())));
+}
+
+/// Order rests on numbers, never on the clock.
+#[tokio::test]
+async fn a_clock_that_jumps_changes_no_order() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    for (branch, jump) in [("1", 86_400_000), ("2", -2 * 86_400_000), ("3", 0)] {
+        bench.submit(&client, branch).await;
+        bench.clock.advance_ms(jump);
+    }
+    for number in 1..=3 {
+        let lease = bench.claim().await.lease;
+        assert_eq!(lease.job.0, number);
+        assert_eq!(bench.claimed_number().await, None);
+        bench.end(lease, done()).await;
+    }
+}
+
+#[tokio::test]
+async fn long_queues_come_in_pages() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    for n in 0..205 {
+        bench.submit(&client, &format!("{n}")).await;
+    }
+    let first = bench.store.queue_page(0).await.unwrap();
+    assert_eq!((first.queued.len(), first.next), (200, Some(200)));
+    let last = bench.store.queue_page(200).await.unwrap();
+    assert_eq!((last.queued.len(), last.next), (5, None));
+    assert_eq!(last.queued[4].position, 205);
+}
