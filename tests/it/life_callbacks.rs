@@ -7,13 +7,13 @@ use crate::stand::{Answer, Stand};
 #[tokio::test]
 async fn a_redirect_is_a_failure_that_is_tried_again_and_never_followed() {
     let stand = Stand::new().await;
-    let elsewhere = format!("{}?elsewhere", stand.receiver.url());
+    let elsewhere = stand.receiver.url().replace("callback", "elsewhere");
     stand.receiver.order([Answer::Redirect(elsewhere)]);
     let id = stand.submit_prompt("r", "Greet").await;
     stand.completed(&id).await;
     stand.callback(&id).await;
     let all = stand.callbacks(&id);
-    assert_eq!(all.iter().map(|one| one.status).collect::<Vec<_>>(), [302, 204]);
+    assert_eq!(all.iter().map(|one| one.status).collect::<Vec<_>>(), [307, 204]);
     assert_eq!((&all[0].id, &all[0].bytes), (&all[1].id, &all[1].bytes));
     let deliveries = stand.get(&format!("/jobs/{id}/deliveries")).await;
     assert_eq!(deliveries["deliveries"][0]["tries"], 2, "{deliveries:#}");

@@ -190,9 +190,10 @@ async fn an_agent_that_ended_meanwhile_is_finished_from_its_record() {
 #[tokio::test]
 async fn an_agent_whose_supervisor_died_is_tried_again_after_the_last_process_is_gone() {
     let mut stand = Stand::new().await;
-    // the first agent does not listen and stays; the second finds that it is gone
+    // the first agent has a child in a session of its own that does not listen; the second finds that it is gone
     let script = format!(
-        "echo $$ >> {pids}\nif [ $(wc -l < {pids}) = 1 ]; then trap '' TERM INT HUP; echo half > half.txt; \
+        "if [ ! -e {pids} ]; then echo half > half.txt\n\
+         setsid sh -c 'trap \"\" TERM INT HUP; echo $$ > {pids}; while :; do sleep 0.05; done' &\n\
          while :; do sleep 0.05; done; fi\n\
          case \"$(cut -d' ' -f3 /proc/$(head -n 1 {pids})/stat 2>/dev/null)\" in ''|Z|X) ;; *) echo > alive.txt;; esac\n\
          echo fine > fine.txt\n",

@@ -89,8 +89,8 @@ impl Stand {
         assert!(strays.is_empty(), "worktrees are left: {strays:?}\n{}", self.log_tail(40));
         self.clones_are_whole(roots.len());
         self.nothing_complained();
-        let bad = self.receiver.badly_signed();
-        assert!(bad.is_empty(), "callbacks with wrong signatures: {bad:?}");
+        let unwanted = self.receiver.unwanted();
+        assert!(unwanted.is_empty(), "wrongly signed or strayed requests: {unwanted:?}");
     }
 
     async fn all_over(&self) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Bytes;
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::post;
 use offshoot::clock::Clock;
@@ -30,7 +30,7 @@ pub(crate) enum Answer {
     Late(Duration),
 }
 
-/// One callback as it came in; only what was signed is kept, the rest is a panic in the receiver's list of faults.
+/// One callback as it came in, signed as it must be.
 #[derive(Clone, Debug)]
 pub(crate) struct Callback {
     /// `webhook-id`.
@@ -51,7 +51,7 @@ pub(crate) struct Receiver {
 #[derive(Default)]
 struct Shared {
     callbacks: Mutex<Vec<Callback>>,
-    badly_signed: Mutex<Vec<String>>,
+    unwanted: Mutex<Vec<String>>,
     orders: Mutex<VecDeque<Answer>>,
     always: Mutex<Option<Answer>>,
 }
@@ -61,7 +61,8 @@ impl Receiver {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let router = Router::new().route("/callback", post(receive)).with_state(shared.clone());
+        let router =
+            Router::new().route("/callback", post(receive)).fallback(stray).with_state(shared.clone());
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, shared, _serving: serving }
@@ -86,9 +87,9 @@ impl Receiver {
         self.shared.callbacks.lock().unwrap().clone()
     }
 
-    /// Why requests were not believed.
-    pub(crate) fn badly_signed(&self) -> Vec<String> {
-        self.shared.badly_signed.lock().unwrap().clone()
+    /// Requests that were not believed, or that went where nobody is told to go.
+    pub(crate) fn unwanted(&self) -> Vec<String> {
+        self.shared.unwanted.lock().unwrap().clone()
     }
 }
 
@@ -100,14 +101,16 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
     let standard =
         verify_standard(&secret, id, header(HEADER_TIMESTAMP), header(HEADER_SIGNATURE), &body, now);
     if !standard || !verify_agent(&secret, header(HEADER_AGENT_SIGNATURE), &body) {
-        shared.badly_signed.lock().unwrap().push(format!("{headers:?}"));
+        shared.unwanted.lock().unwrap().push(format!("{headers:?}"));
         return StatusCode::UNAUTHORIZED.into_response();
     }
     let order = shared.orders.lock().unwrap().pop_front().or_else(|| shared.always.lock().unwrap().clone());
     let response = match order {
         None => StatusCode::NO_CONTENT.into_response(),
         Some(Answer::Status(status)) => StatusCode::from_u16(status).unwrap().into_response(),
-        Some(Answer::Redirect(to)) => (StatusCode::FOUND, [(header::LOCATION, to)]).into_response(),
+        Some(Answer::Redirect(to)) => {
+            (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
+        }
         Some(Answer::Late(wait)) => {
             let never = std::future::pending::<()>();
             tokio::time::timeout(wait, never).await.unwrap_err();
@@ -121,4 +124,9 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
         status: response.status().as_u16(),
     });
     response
+}
+
+async fn stray(State(shared): State<Arc<Shared>>, method: Method, uri: Uri) -> StatusCode {
+    shared.unwanted.lock().unwrap().push(format!("{method} {uri}"));
+    StatusCode::OK
 }
