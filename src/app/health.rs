@@ -26,7 +26,7 @@ impl App {
         let state = self.0.store.queue_state().await?;
         let read_only = *self.0.store.failure().borrow();
         let probes = self.0.probes.borrow().clone();
-        let free_bytes = self.free_bytes();
+        let free_bytes = self.0.store.free_bytes().await?;
         let floor_bytes = self.0.settings.disk_free_bytes_min;
         let low = free_bytes.is_some_and(|free| free < floor_bytes);
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -65,14 +65,6 @@ impl App {
     /// Whether requests can be served: the database answers and accepts changes.
     pub async fn is_ready(&self) -> bool {
         !self.is_draining() && !*self.0.store.failure().borrow() && self.0.store.queue_state().await.is_ok()
-    }
-
-    fn free_bytes(&self) -> Option<u64> {
-        let at = nix::sys::statvfs::statvfs(&self.0.settings.data_dir).ok()?;
-        // the widths differ between systems
-        #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "u32 on some systems")]
-        let bytes = u64::from(at.blocks_available()).saturating_mul(u64::from(at.fragment_size()));
-        Some(bytes)
     }
 }
 

@@ -37,6 +37,7 @@ pub(super) fn store_limits(config: &Config) -> Limits {
         running_max: config.server.max_concurrent_jobs,
         running_per_client_max: config.server.max_concurrent_per_client,
         queued_max: config.server.queue_max,
+        disk_free_bytes_min: config.limits.disk_free_bytes_min,
     }
 }
 

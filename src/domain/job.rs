@@ -231,6 +231,14 @@ pub struct Job {
     pub updated_at: Timestamp,
 }
 
+impl Job {
+    /// Whether an agent has still to run: a job with a commit has only to be published, and no hold of a login concerns it.
+    #[must_use]
+    pub fn needs_agent(&self) -> bool {
+        self.start == Start::Agent && self.effects.head_sha.is_none()
+    }
+}
+
 /// A job with what only the rest of the store can tell about it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobView {

@@ -181,7 +181,7 @@ reason_codes! {
         "offshoot retry JOB; tell the agent not to rebase or reset";
     RepoTampered, "repo_tampered", Fail,
         "Files of the local clone that only offshoot writes were changed; its client is paused.",
-        "look at the clone, remove it if in doubt, then unpause the client: PATCH /clients/:id {\"paused\": false}";
+        "look at the clone's config and hooks, then unpause the client, which writes them anew: PATCH /clients/:id {\"paused\": false}";
     PolicyDenied, "policy_denied", Fail,
         "The change touches files that the policy keeps closed.",
         "see [policy] in the configuration";

@@ -61,6 +61,8 @@ pub struct Limits {
     pub running_per_client_max: Option<u32>,
     /// Queued jobs; a further submit is refused with [`StoreError::QueueFull`].
     pub queued_max: u32,
+    /// Nothing starts while the data directory's disk has less room, bytes.
+    pub disk_free_bytes_min: u64,
 }
 
 /// The store. Cheap to clone; all clones share one writer thread.

@@ -11,7 +11,8 @@ use rusqlite::Connection;
 
 use crate::store_fixture::{Bench, NOW_MS, done, job};
 
-const LIMITS: Limits = Limits { running_max: 2, running_per_client_max: None, queued_max: 1_000 };
+const LIMITS: Limits =
+    Limits { running_max: 2, running_per_client_max: None, queued_max: 1_000, disk_free_bytes_min: 0 };
 
 /// A closed database with `jobs` queued jobs, all of it in the main file.
 async fn closed(jobs: u32) -> (tempfile::TempDir, PathBuf) {

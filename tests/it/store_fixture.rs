@@ -24,7 +24,12 @@ pub(crate) struct Bench {
 
 impl Bench {
     pub(crate) fn new(running_max: u32) -> Self {
-        Self::with(Limits { running_max, running_per_client_max: None, queued_max: 1_000 })
+        Self::with(Limits {
+            running_max,
+            running_per_client_max: None,
+            queued_max: 1_000,
+            disk_free_bytes_min: 0,
+        })
     }
 
     pub(crate) fn with(limits: Limits) -> Self {

@@ -16,7 +16,8 @@ use proptest::test_runner::TestCaseError;
 
 use crate::store_fixture::{Bench, NOW_MS, done, fault, fault_until, job};
 
-const LIMITS: Limits = Limits { running_max: 3, running_per_client_max: Some(2), queued_max: 12 };
+const LIMITS: Limits =
+    Limits { running_max: 3, running_per_client_max: Some(2), queued_max: 12, disk_free_bytes_min: 0 };
 const BRANCHES: [&str; 7] = ["feat", "feat/y", "Feat/y/z", "FEAT", "fix", "fix-2", "feature"];
 const LOGINS: [&str; 2] = ["claude", "codex"];
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use offshoot::domain::attempt::AttemptEnd;
 use offshoot::domain::id::JobNumber;
-use offshoot::domain::job::{Status, Waiting, WaitingFor};
+use offshoot::domain::job::{NewJob, Start, Status, Waiting, WaitingFor};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{Limits, StoreError};
 
@@ -114,7 +114,12 @@ async fn one_job_after_another_does_not_starve_a_queue() {
 
 #[tokio::test]
 async fn limits_hold_for_all_and_for_each_client() {
-    let bench = Bench::with(Limits { running_max: 3, running_per_client_max: Some(2), queued_max: 1_000 });
+    let bench = Bench::with(Limits {
+        running_max: 3,
+        running_per_client_max: Some(2),
+        queued_max: 1_000,
+        disk_free_bytes_min: 0,
+    });
     let (a, b) = (bench.client("a").await, bench.client("b").await);
     for n in 0..4 {
         bench.submit(&a, &format!("{n}")).await;
@@ -186,7 +191,12 @@ async fn the_branch_that_an_attempt_found_instead_is_fenced_like_any_other() {
 
 #[tokio::test]
 async fn a_full_queue_refuses_and_takes_again_when_one_has_started() {
-    let bench = Bench::with(Limits { running_max: 1, running_per_client_max: None, queued_max: 2 });
+    let bench = Bench::with(Limits {
+        running_max: 1,
+        running_per_client_max: None,
+        queued_max: 2,
+        disk_free_bytes_min: 0,
+    });
     let client = bench.client("a").await;
     bench.submit(&client, "1").await;
     bench.submit(&client, "2").await;
@@ -194,6 +204,36 @@ async fn a_full_queue_refuses_and_takes_again_when_one_has_started() {
     assert!(matches!(refused, Err(StoreError::QueueFull { max: 2 })));
     bench.claim().await;
     bench.submit(&client, "3").await;
+}
+
+#[tokio::test]
+async fn nothing_starts_on_a_full_disk() {
+    let full =
+        Limits { running_max: 1, running_per_client_max: None, queued_max: 9, disk_free_bytes_min: u64::MAX };
+    let bench = Bench::with(full);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    assert_eq!(bench.claimed_number().await, None);
+    assert_eq!(waiting(&bench, 1).await.for_, WaitingFor::Disk);
+}
+
+/// Its agent has run and been paid: no hold of a login stands in its way, and it proves nothing about the login.
+#[tokio::test]
+async fn a_commit_is_published_while_its_login_is_held() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let held = bench.claim().await;
+    bench.end(held.lease, fault(ReasonCode::NotLoggedIn)).await;
+    let (base_sha, head_sha) = ("b".repeat(40), "c".repeat(40));
+    let start = Start::Publish { base_sha, head_sha };
+    bench.try_submit(NewJob { start, ..job(&client.id, "2") }).await.unwrap();
+    assert_eq!(waiting(&bench, 2).await.for_, WaitingFor::Slot);
+    let publishing = bench.claim().await;
+    assert_eq!(publishing.lease.job.0, 2);
+    bench.end(publishing.lease, done()).await;
+    assert_eq!(bench.claimed_number().await, None, "the login is held as before");
+    assert_eq!(waiting(&bench, 1).await.for_, WaitingFor::Login);
 }
 
 #[tokio::test]

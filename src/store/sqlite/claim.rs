@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
 use super::super::{Change, Limits, Store};
-use super::{attempts, events, finish, jobs, queue};
+use super::{attempts, disk, events, finish, jobs, queue};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -77,7 +77,7 @@ fn claim(
     limits: Limits,
     epoch: i64,
 ) -> Result<Option<Assignment>, StoreError> {
-    if queue::state(connection)?.paused {
+    if queue::state(connection)?.paused || disk::is_low(connection, limits) {
         return Ok(None);
     }
     let running: u32 = connection
@@ -88,9 +88,10 @@ fn claim(
     }
     let next = connection
         .prepare_cached(
-            "SELECT number, rank, turn, login FROM jobs j INDEXED BY jobs_queued
+            "SELECT number, rank, turn FROM jobs j INDEXED BY jobs_queued
              WHERE status = 'queued' AND (not_before IS NULL OR not_before <= ?1)
-               AND login NOT IN (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR until > ?1)
+               AND (start_head_sha IS NOT NULL OR head_sha IS NOT NULL OR login NOT IN
+                    (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR until > ?1))
                AND client NOT IN (SELECT number FROM clients WHERE paused = 1)
                AND (?2 IS NULL
                     OR (SELECT count(*) FROM jobs r INDEXED BY jobs_running
@@ -98,21 +99,24 @@ fn claim(
              ORDER BY rank, turn, number LIMIT 1",
         )?
         .query_row(params![now.as_ms(), limits.running_per_client_max], |row| {
-            Ok((JobNumber(row.get(0)?), row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, String>(3)?))
+            Ok((JobNumber(row.get(0)?), row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         })
         .optional()?;
-    let Some((number, rank, turn, login)) = next else { return Ok(None) };
+    let Some((number, rank, turn)) = next else { return Ok(None) };
     connection
         .prepare_cached(
             "INSERT INTO turns (rank, turn) VALUES (?1, ?2)
              ON CONFLICT (rank) DO UPDATE SET turn = max(turn, excluded.turn)",
         )?
         .execute([rank, turn])?;
-    connection
-        .prepare_cached("UPDATE holds SET probe = ?2 WHERE login = ?1")?
-        .execute(params![login, number.0])?;
     let lease = begin_attempt(connection, now, epoch, number)?;
-    Ok(Some(Assignment { lease, job: jobs::get(connection, number)?, adopted: false }))
+    let job = jobs::get(connection, number)?;
+    if job.needs_agent() {
+        connection
+            .prepare_cached("UPDATE holds SET probe = ?2 WHERE login = ?1")?
+            .execute(params![job.login, number.0])?;
+    }
+    Ok(Some(Assignment { lease, job, adopted: false }))
 }
 
 fn begin_attempt(

@@ -15,6 +15,7 @@ mod attempts;
 mod claim;
 mod clients;
 mod deliveries;
+mod disk;
 mod events;
 mod finish;
 mod jobs;

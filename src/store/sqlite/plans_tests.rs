@@ -15,7 +15,8 @@ use crate::domain::job::{NewJob, NewJobRequest, Outcome, Start, Status};
 use crate::domain::options::RunOptions;
 use crate::domain::time::Timestamp;
 
-const LIMITS: Limits = Limits { running_max: 2, running_per_client_max: Some(1), queued_max: 1_000 };
+const LIMITS: Limits =
+    Limits { running_max: 2, running_per_client_max: Some(1), queued_max: 1_000, disk_free_bytes_min: 0 };
 
 /// The text of every statement that is prepared on the connection, cached ones too.
 #[expect(unsafe_code, reason = "rusqlite does not list the statements of a connection")]
@@ -131,7 +132,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
     store.finish(lease, AttemptEnd::Completed { outcome: Outcome::NoChanges }, |_| None).await.unwrap();
     store.forget_old_answers().await.unwrap();
     let look = |connection: &Connection| {
-        let claim = "SELECT number, rank, turn, login FROM jobs j";
+        let claim = "SELECT number, rank, turn FROM jobs j";
         assert!(uses(connection, claim, "jobs_queued"), "the claim follows the queue's own order");
         assert!(uses(connection, claim, "jobs_running"), "and counts what runs by client");
         assert!(

@@ -9,7 +9,7 @@ use super::super::error::StoreError;
 use super::super::view::{Accounts, QueuePage, QueueState, QueuedJob, RunningJob};
 use super::super::{Change, Limits, Store};
 use super::jobs::queued_view;
-use super::{clear_meta, meta, rows, set_meta};
+use super::{clear_meta, disk, meta, rows, set_meta};
 use crate::domain::hold::Hold;
 use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
 use crate::domain::reason::ReasonCode;
@@ -137,6 +137,7 @@ impl Store {
 pub(super) struct QueueContext {
     now: Timestamp,
     paused: bool,
+    disk_low: bool,
     holds: HashMap<String, Hold>,
     per_client_max: Option<u32>,
     running: HashMap<i64, u32>,
@@ -155,6 +156,7 @@ impl QueueContext {
         Ok(Self {
             now,
             paused: state(connection)?.paused,
+            disk_low: disk::is_low(connection, limits),
             holds: holds(connection)?.into_iter().map(|hold| (hold.login.clone(), hold)).collect(),
             per_client_max: limits.running_per_client_max,
             running,
@@ -167,7 +169,11 @@ impl QueueContext {
         if self.paused || row.get::<_, bool>("client_paused")? {
             return Ok(plain(WaitingFor::Paused));
         }
-        if let Some(hold) = self.holds.get(&job.login).filter(|hold| hold.probe != Some(job.number)) {
+        if self.disk_low {
+            return Ok(plain(WaitingFor::Disk));
+        }
+        let hold = self.holds.get(&job.login).filter(|hold| hold.probe != Some(job.number));
+        if let Some(hold) = hold.filter(|_| job.needs_agent()) {
             let for_ = match hold.reason.code {
                 ReasonCode::UsageLimit => WaitingFor::UsageLimit,
                 _ => WaitingFor::Login,
