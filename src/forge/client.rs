@@ -27,7 +27,7 @@ impl Default for HttpLimits {
     }
 }
 
-/// The client to hand to [`GitHub::new`]: system proxies, our own user agent, no redirects (a moved repository is
+/// The client to hand to [`super::GitHub::new`]: system proxies, our own user agent, no redirects (a moved repository is
 /// to be noticed), no retries (a write must not be sent twice).
 ///
 /// # Errors

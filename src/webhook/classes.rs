@@ -39,7 +39,7 @@ impl AddressClass {
     }
 }
 
-/// The class of `address`, looked at through [`unwrap_embedded`].
+/// The class of `address`, looked at inside its wrapping (mapped, translated or tunnelled IPv4).
 #[must_use]
 pub fn classify(address: IpAddr) -> AddressClass {
     match unwrap_embedded(address) {

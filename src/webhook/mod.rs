@@ -1,7 +1,7 @@
 //! Callbacks to the caller's server: who may be called, how the call is signed, how it is sent, when it is repeated.
 //!
 //! Promises:
-//! - only an address that [`address`] vetted is ever dialled, and cloud metadata or a listener of this very server never,
+//! - only an address that [`vet`] passed is ever dialled, and cloud metadata or a listener of this very server never,
 //!   whatever the configuration allows;
 //! - a try ends by itself ([`TRY_SECONDS_MAX`]), follows no redirect, uses no proxy, keeps at most [`ANSWER_BYTES_MAX`];
 //! - the same event carries the same id and bytes in every try; only timestamp and signature are fresh.

@@ -7,7 +7,7 @@
 //! Must not know: SQL, HTTP, how a process is supervised or a forge is spoken to; it uses the facades of `store`, `git`,
 //! `agent`, `process` and `forge`.
 //!
-//! Fails: every way out of the line is a [`halt::Halt`], which becomes a `reason.code` of the domain's table. Losing the
+//! Fails: every way out of the line is a `halt::Halt`, which becomes a `reason.code` of the domain's table. Losing the
 //! lease stops the worker without a trace. Tested: addresses, texts and sweeping beside the code, the line in `tests/it` with real git, real
 //! processes and scripted agents.
 
