@@ -3,9 +3,10 @@
 use super::text::{visible, visible_bytes};
 use super::verdict::{AgentOutcome, AgentVerdict, StepExit, Usage};
 use super::{
-    Agent, AgentCommand, AgentError, AgentEvent, AgentKind, Capabilities, EVENT_TEXT_BYTES_MAX, Invocation,
-    ProbeSpec, Stream, StreamParser,
+    Agent, AgentCommand, AgentError, AgentEvent, Capabilities, EVENT_TEXT_BYTES_MAX, Invocation, ProbeSpec,
+    Stream, StreamParser,
 };
+use crate::domain::agent_kind::AgentKind;
 
 /// The adapter of kind `command`. Model, tools, limits and session mean nothing to it and are not passed on.
 #[derive(Clone, Copy, Debug)]

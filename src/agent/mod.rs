@@ -32,8 +32,9 @@ pub use invocation::{AgentCommand, AgentError, Invocation, Session};
 pub use lines::{LINE_BYTES_MAX, Line, LineSplitter};
 pub use probe::{AuthState, ProbeSpec, Version};
 pub use reader::AgentReader;
-pub use registry::AgentKind;
 pub use verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, Usage};
+
+use crate::domain::agent_kind::AgentKind;
 
 /// One kind of coding agent. Implementations hold no state: one value serves all attempts at once.
 pub trait Agent: Send + Sync {

@@ -46,7 +46,7 @@ impl Settings {
     #[must_use]
     pub fn from_config(config: &Config, opens_pull_requests: bool, listeners: Vec<SocketAddr>) -> Self {
         let agents = config.agents.iter().map(|(name, entry)| {
-            (name.clone(), AgentFacts { kind: entry.kind.as_str(), is_built: entry.kind.is_built() })
+            (name.clone(), AgentFacts { kind: entry.kind.as_str(), is_built: entry.is_built() })
         });
         Self {
             defaults: config.defaults.clone(),

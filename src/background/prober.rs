@@ -11,9 +11,10 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::{AgentKind, AuthState, registry};
+use crate::agent::{AuthState, registry};
 use crate::app::AgentProbe;
 use crate::clock::Clock;
+use crate::domain::agent_kind::AgentKind;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::store::Store;

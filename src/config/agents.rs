@@ -7,49 +7,8 @@ use toml::Value;
 
 use super::error::Problem;
 use super::values::Values;
+use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::{is_settable, may_reach_agent};
-
-/// The protocol that an agent program speaks.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AgentKind {
-    Claude,
-    Codex,
-    Opencode,
-    Gemini,
-    /// Any program: the prompt on standard input, the exit code decides.
-    Command,
-}
-
-impl AgentKind {
-    pub const ALL: [Self; 5] = [Self::Claude, Self::Codex, Self::Opencode, Self::Gemini, Self::Command];
-
-    /// As in the configuration; also the name of the entry that exists from the start.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Claude => "claude",
-            Self::Codex => "codex",
-            Self::Opencode => "opencode",
-            Self::Gemini => "gemini",
-            Self::Command => "command",
-        }
-    }
-
-    fn parse(word: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.as_str() == word)
-    }
-
-    /// The variables by which each program finds its own login and settings. Keys that are billed by use are not among
-    /// them: the owner names those in `env`, where a bill is meant.
-    const fn login_variables(self) -> &'static [&'static str] {
-        match self {
-            Self::Claude => &["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"],
-            Self::Codex => &["CODEX_HOME"],
-            Self::Opencode => &["OPENCODE_CONFIG"],
-            Self::Gemini | Self::Command => &[],
-        }
-    }
-}
 
 /// One login of one program.
 #[derive(Clone, Debug)]
@@ -72,9 +31,20 @@ impl AgentEntry {
             kind,
             command: (kind != AgentKind::Command).then(|| kind.as_str().to_owned()),
             args: Vec::new(),
-            env: kind.login_variables().iter().map(|&name| name.to_owned()).collect(),
+            env: login_variables(kind).iter().map(|&name| name.to_owned()).collect(),
             set_env: BTreeMap::new(),
         }
+    }
+}
+
+/// The variables by which each program finds its own login and settings. Keys that are billed by use are not among them:
+/// the owner names those in `env`, where a bill is meant.
+const fn login_variables(kind: AgentKind) -> &'static [&'static str] {
+    match kind {
+        AgentKind::Claude => &["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"],
+        AgentKind::Codex => &["CODEX_HOME"],
+        AgentKind::Opencode => &["OPENCODE_CONFIG"],
+        AgentKind::Gemini | AgentKind::Command => &[],
     }
 }
 
@@ -83,10 +53,8 @@ pub(super) fn build(
     values: &mut Values,
     secrets: &BTreeMap<String, SecretString>,
 ) -> BTreeMap<String, AgentEntry> {
-    let mut agents: BTreeMap<String, AgentEntry> = AgentKind::ALL
-        .into_iter()
-        .map(|kind| (kind.as_str().to_owned(), AgentEntry::ready_made(kind)))
-        .collect();
+    let mut agents: BTreeMap<String, AgentEntry> =
+        AgentKind::ALL.iter().map(|&kind| (kind.as_str().to_owned(), AgentEntry::ready_made(kind))).collect();
     for name in values.names("agents") {
         if let Some(entry) = one(values, &name, secrets) {
             agents.insert(name, entry);

@@ -38,7 +38,7 @@ mod sections;
 mod serving;
 mod values;
 
-pub use agents::{AgentEntry, AgentKind};
+pub use agents::AgentEntry;
 pub use env::Environment;
 pub use error::{ConfigError, Problem, Warning};
 pub use example::example;

@@ -3,7 +3,7 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Host;
 
-use super::AgentKind;
+use super::AgentEntry;
 use super::error::{Problem, Warning};
 use super::keys::{BUILT_AGENT_KINDS, NOT_BUILT, Unbuilt};
 use super::sections::{Callbacks, Github, Server};
@@ -134,10 +134,10 @@ fn matches(pattern: &str, path: &str) -> bool {
     }
 }
 
-impl AgentKind {
-    /// Whether agents of this kind can be run by this version.
+impl AgentEntry {
+    /// Whether this version can run agents of its kind.
     #[must_use]
-    pub fn is_built(self) -> bool {
-        BUILT_AGENT_KINDS.contains(&self.as_str())
+    pub fn is_built(&self) -> bool {
+        BUILT_AGENT_KINDS.contains(&self.kind.as_str())
     }
 }

@@ -8,7 +8,6 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use super::StartError;
-use crate::agent::AgentKind;
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, SignatureStyle};
@@ -108,7 +107,7 @@ fn entries(config: &Config) -> BTreeMap<String, AgentEntry> {
     let entry = |entry: &crate::config::AgentEntry| {
         let program = entry.command.clone()?;
         Some(AgentEntry {
-            kind: AgentKind::from_name(entry.kind.as_str())?,
+            kind: entry.kind,
             command: std::iter::once(program).chain(entry.args.iter().cloned()).collect(),
             env: entry.env.clone(),
             set_env: entry.set_env.clone(),

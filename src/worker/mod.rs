@@ -33,8 +33,8 @@ use secrecy::SecretString;
 use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
-use crate::agent::AgentKind;
 use crate::clock::Clock;
+use crate::domain::agent_kind::AgentKind;
 use crate::domain::client::Client;
 use crate::domain::id::JobId;
 use crate::domain::options::RunOptions;

@@ -3,10 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use offshoot::agent::{
-    Agent, AgentEvent, AgentKind, AgentOutcome, AgentReader, AgentVerdict, AuthState, Fault, Invocation,
-    Session, StepExit, Stream, registry::find_agent,
+    Agent, AgentEvent, AgentOutcome, AgentReader, AgentVerdict, AuthState, Fault, Invocation, Session,
+    StepExit, Stream, registry::find_agent,
 };
 use offshoot::demo::sample;
+use offshoot::domain::agent_kind::AgentKind;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;

@@ -3,9 +3,9 @@
 #![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
 
 use offshoot::agent::{
-    AgentEvent, AgentKind, AgentOutcome, AgentReader, AgentVerdict, Fault, StepExit, Stream,
-    registry::find_agent,
+    AgentEvent, AgentOutcome, AgentReader, AgentVerdict, Fault, StepExit, Stream, registry::find_agent,
 };
+use offshoot::domain::agent_kind::AgentKind;
 use proptest::prelude::*;
 
 fn transcript(name: &str) -> Vec<u8> {

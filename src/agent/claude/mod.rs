@@ -11,9 +11,10 @@ mod tool;
 mod verdict;
 
 use super::{
-    Agent, AgentCommand, AgentError, AgentKind, AuthState, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation,
-    ProbeSpec, Session, StreamParser, Version,
+    Agent, AgentCommand, AgentError, AuthState, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation, ProbeSpec,
+    Session, StreamParser, Version,
 };
+use crate::domain::agent_kind::AgentKind;
 use serde::Deserialize as _;
 
 /// The adapter of kind `claude`.
