@@ -134,6 +134,11 @@ impl CliError {
         Self { kind, ..self }
     }
 
+    /// Says first what it is about.
+    pub(super) fn about(self, what: &str) -> Self {
+        Self { message: format!("{what}: {}", self.message), ..self }
+    }
+
     /// As [`Self::hint`], unless something to type is there already.
     pub(super) fn hint_if_none(self, label: &str, command: impl Into<String>) -> Self {
         if self.hints.is_empty() { self.hint(label, command) } else { self }
@@ -183,8 +188,10 @@ impl From<ApiError> for CliError {
         let kind = kind_of(&error);
         let mut cli_error = Self::new(kind, error.to_string());
         if let Some(problem) = error.problem() {
-            cli_error.details =
-                problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail)).collect();
+            let faults = problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
+            // one fault alone is the message already
+            let is_new = |fault: &String| fault.trim_start_matches(['/', '?']) != cli_error.message;
+            cli_error.details = faults.filter(is_new).collect();
             if let Some(id) = problem.request_id.as_deref().filter(|_| problem.status >= 500) {
                 cli_error.details.push(format!("request {id}, as the server's log names it"));
             }
@@ -201,7 +208,7 @@ impl From<ApiError> for CliError {
             }
             ApiError::Unauthorised(problem) if problem.status == 401 => cli_error
                 .hint("give the server's token", "export OFFSHOOT_TOKEN=...")
-                .hint("or see which is used", "offshoot config show --origin"),
+                .hint("or use the configured secret", "unset OFFSHOOT_TOKEN"),
             ApiError::Unauthorised(_) => cli_error.hint("use a token that may", "export OFFSHOOT_TOKEN=..."),
             ApiError::Conflict(problem) if problem.existing_id.is_some() => {
                 let id = problem.existing_id.as_deref().unwrap_or_default();
@@ -309,6 +316,10 @@ mod tests {
         let unreached = refused(502, "remote_refused", "no such repository");
         let text = CliError::from(ApiError::from_problem(unreached, None)).to_text();
         assert!(text.contains("git ls-remote") && !text.contains("queue status"), "{text}");
+        let mut alone = refused(422, "invalid", "title is too long");
+        alone.errors = vec![Fault::new("/title", "is too long")];
+        let error = CliError::from(ApiError::from_problem(alone, None));
+        assert_eq!(error.about("acme/widgets").to_text(), "acme/widgets: title is too long");
         let mut invalid = refused(422, "invalid", "2 members are invalid");
         invalid.errors = vec![
             Fault::new("/branchName", "must not begin with \u{1b}[2J"),

@@ -1,6 +1,7 @@
 //! What is wrong with a configuration, and what to type about it.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use thiserror::Error;
 
@@ -62,9 +63,11 @@ impl fmt::Display for Problem {
 
 /// Every fault that was found, in one go, so that nobody has to mend them one start at a time.
 #[derive(Clone, Debug, Error)]
-#[error("the configuration cannot be used:{}", list(.problems))]
+#[error("the configuration cannot be used:{}{}", list(.problems), named(.file.as_ref()))]
 pub struct ConfigError {
     pub problems: Vec<Problem>,
+    /// The file that "file, line 12" speaks of, when a fault lies there.
+    pub file: Option<PathBuf>,
 }
 
 impl ConfigError {
@@ -74,6 +77,10 @@ impl ConfigError {
     pub fn exit_code(&self) -> u8 {
         if self.problems.iter().all(|problem| problem.permission) { 77 } else { 78 }
     }
+}
+
+fn named(file: Option<&PathBuf>) -> String {
+    file.map(|path| format!("\n  (file: {})", path.display())).unwrap_or_default()
 }
 
 fn list(problems: &[Problem]) -> String {

@@ -23,7 +23,11 @@ pub(super) fn read(path: &Path, required: bool, values: &mut Values) {
         Ok(file) => file,
         Err(error) if error.kind() == ErrorKind::NotFound && !required => return,
         Err(error) => {
-            let problem = fault(format!("cannot be opened: {}", error.kind()));
+            let problem = fault(if error.kind() == ErrorKind::NotFound {
+                "does not exist".to_owned()
+            } else {
+                format!("cannot be opened: {}", error.kind())
+            });
             let denied = error.kind() == ErrorKind::PermissionDenied;
             values.problems.push(if denied { problem.permission() } else { problem });
             return;

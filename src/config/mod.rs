@@ -102,15 +102,21 @@ impl Config {
     pub fn load(flags: &Flags, env: &Environment, file: Option<&Path>) -> Result<Self, ConfigError> {
         let mut values = Values::new();
         let mut warnings = Vec::new();
-        if let Some((path, required)) = Self::file(env, file) {
-            file::read(&path, required, &mut values);
+        let file = Self::file(env, file);
+        if let Some((path, required)) = &file {
+            file::read(path, *required, &mut values);
         }
         secret::read_credentials(env, &mut values);
         env.read(&mut values, &mut warnings);
         read_flags(flags, &mut values);
         match build(&mut values, env.dirs(), flags.serving, warnings) {
             Some(config) if values.problems.is_empty() => Ok(config),
-            _ => Err(ConfigError { problems: values.problems }),
+            _ => {
+                let problems = values.problems;
+                let in_file = problems.iter().any(|problem| problem.source.starts_with("file, "));
+                let file = file.filter(|_| in_file).map(|(path, _)| path);
+                Err(ConfigError { problems, file })
+            }
         }
     }
 
@@ -129,7 +135,8 @@ impl Config {
     /// # Errors
     /// There is none, or it is too short for an address that others can reach.
     pub fn admin_secret(&self) -> Result<&SecretString, ConfigError> {
-        serving::admin_secret(&self.server).map_err(|problem| ConfigError { problems: vec![problem] })
+        serving::admin_secret(&self.server)
+            .map_err(|problem| ConfigError { problems: vec![problem], file: None })
     }
 
     /// What works and should be known all the same.

@@ -86,7 +86,7 @@ impl Paths {
             .iter()
             .filter_map(|(key, dir)| ensure_one(dir).err().map(|rule| unusable(key, dir, &rule)))
             .collect();
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems }) }
+        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems, file: None }) }
     }
 }
 

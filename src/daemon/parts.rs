@@ -142,8 +142,5 @@ pub(super) fn deliverer_settings(config: &Config, policy: Policy) -> DelivererSe
             )
             .ok()
     });
-    if secrets.is_none() {
-        tracing::warn!("callbacks are not signed: set WEBHOOK_SECRET or callbacks.secret");
-    }
     DelivererSettings { sender: Sender::new(policy, SendLimits::default()), secrets }
 }

@@ -33,7 +33,7 @@ pub fn run(flags: &DemoFlags, env: &Environment, out: &mut Output) -> anyhow::Re
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
         let stage = Stage::set(env, flags.port).await.context("setting the stage")?;
-        let told = tokio::time::timeout(STORY_MAX, story::tell(&stage, out)).await;
+        let told = tokio::time::timeout(STORY_MAX, story::tell(&stage, flags.keep, out)).await;
         let told = told.context("the demonstration took too long").and_then(|told| told);
         let told = match told {
             Ok(()) if flags.keep => {

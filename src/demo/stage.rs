@@ -33,6 +33,8 @@ pub(super) struct Stage {
     pub(super) client: ApiClient,
     server: Server,
     secret: String,
+    /// How to call this program from another terminal.
+    pub(super) program: String,
 }
 
 /// Removed when dropped.
@@ -69,7 +71,7 @@ impl Stage {
         let server = Server::start(config, &environment, brought).await?;
         let url = format!("http://{}", server.address());
         let client = ApiClient::new(&url, Some(SecretString::from(secret.clone())))?;
-        Ok(Self { dir, forge, receiver, client, server, secret })
+        Ok(Self { dir, forge, receiver, client, server, secret, program: called(env) })
     }
 
     pub(super) fn repository(&self) -> RepositoryName {
@@ -79,11 +81,14 @@ impl Stage {
     /// How to go on with the server that stays.
     pub(super) fn invite(&self, out: &mut Output) {
         let url = self.client.base_url();
-        out.say(&format!("\nThe server goes on at {url} until Ctrl-C; then everything is removed.\n"));
-        out.say(&format!("  export OFFSHOOT_URL={url} OFFSHOOT_TOKEN={}", self.secret));
-        out.say("  offshoot ls");
         out.say(&format!(
-            "  offshoot submit -r {ORG}/{REPO} -b try/again --follow \"Greet in two languages\""
+            "\nThe server goes on at {url} until Ctrl-C; then everything is removed. From another terminal:\n"
+        ));
+        out.say(&format!("  export OFFSHOOT_URL={url} OFFSHOOT_TOKEN={}", self.secret));
+        out.say(&format!("  {} ls", self.program));
+        out.say(&format!(
+            "  {} submit -r {ORG}/{REPO} -b try/again --follow \"Greet in two languages\"",
+            self.program
         ));
         out.say(&format!(
             "  git -C {} log --oneline --all",
@@ -104,6 +109,17 @@ impl Stage {
         let _ = server.end().await;
         drop(receiver);
         drop(dir);
+    }
+}
+
+/// The bare name when the shell finds one of that name, else the path: who tries it has not installed it yet.
+fn called(env: &Environment) -> String {
+    const NAME: &str = "offshoot";
+    let is_installed =
+        env.get("PATH").is_some_and(|path| std::env::split_paths(path).any(|dir| dir.join(NAME).is_file()));
+    match std::env::current_exe() {
+        Ok(own) if !is_installed => own.display().to_string(),
+        _ => NAME.to_owned(),
     }
 }
 

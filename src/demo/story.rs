@@ -14,7 +14,7 @@ const PROMPT: &str = "Add a function that says goodbye, with a test and a line i
 /// Messages of the agent in one look.
 const MESSAGES: u32 = 200;
 
-pub(super) async fn tell(stage: &Stage, out: &mut Output) -> anyhow::Result<()> {
+pub(super) async fn tell(stage: &Stage, keep: bool, out: &mut Output) -> anyhow::Result<()> {
     let url = stage.client.base_url().to_owned();
     out.line("offshoot demo: a scripted agent, a local repository, the real pipeline.")?;
     out.line(&format!("\n1. The server listens on {url}. A system sends it work:\n"))?;
@@ -39,8 +39,11 @@ pub(super) async fn tell(stage: &Stage, out: &mut Output) -> anyhow::Result<()> 
     show_result(stage, out, &job).await?;
     show_callback(stage, out).await?;
     out.line("\nNext:")?;
-    out.line("   offshoot demo --keep     the same, and the server goes on for you to try")?;
-    out.line("   README.md                use it for real: your repositories, your own agent login")?;
+    if !keep {
+        out.line("   the same, and the server goes on for you to try:")?;
+        out.line(&format!("      {} demo --keep", stage.program))?;
+    }
+    out.line("   for real, with your repositories and your own agent login: README.md")?;
     Ok(())
 }
 

@@ -22,7 +22,7 @@ named_enum! {
 pub enum CannotRetry {
     #[error("the job is still {0}: cancel it first, or wait")]
     Live(Status),
-    #[error("the job completed; send another one, or a follow-up")]
+    #[error("the job completed; to go on, send another one to the same branch")]
     Completed,
     #[error("the job has no commit to publish")]
     NothingToPublish,

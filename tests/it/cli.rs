@@ -95,7 +95,7 @@ async fn refusals_have_their_exit_codes_and_end_with_a_command() {
     })
     .await;
     for (verb, number, code, hint) in [
-        ("show", "401", 4, "offshoot config show --origin"),
+        ("show", "401", 4, "unset OFFSHOOT_TOKEN"),
         ("show", "403", 4, "OFFSHOOT_TOKEN"),
         ("show", "404", 5, "offshoot ls"),
         ("retry", "409", 6, "offshoot show 7"),

@@ -62,6 +62,7 @@ pub(super) fn org_and_repo(text: &str) -> Result<(String, String), CliError> {
 async fn add(flags: ClientAddFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
     let (org, repo) = org_and_repo(&flags.repo)?;
     context.out.say(&format!("Cloning {org}/{repo} ... (Ctrl-C does not stop it)"));
+    let full = format!("{org}/{repo}");
     let request = ClientRequest {
         name: Some(flags.name.unwrap_or_else(|| repo.clone())),
         github_org: Some(org),
@@ -71,7 +72,8 @@ async fn add(flags: ClientAddFlags, context: &mut Context<'_>) -> Result<Ended, 
         os_client_id: flags.os_client_id,
         options: None,
     };
-    let created = context.api.create_client(&request, &context.clock.random_uuid()).await?;
+    let created = context.api.create_client(&request, &context.clock.random_uuid()).await;
+    let created = created.map_err(|error| CliError::from(error).about(&full))?;
     if context.out.is_json() {
         context.out.json(&created)?;
         return Ok(Ended::Done);

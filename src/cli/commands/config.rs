@@ -19,9 +19,8 @@ pub(in crate::cli) fn show(
         Ok(config) => config,
         // The usual hint is this very command.
         Err(error) => {
-            return Err(
-                CliError::new(error.kind, error.message).hint("see every key", "offshoot config --help")
-            );
+            return Err(CliError::new(error.kind, error.message)
+                .hint("see every key", "less config.example.toml   (in the sources of offshoot)"));
         }
     };
     let file = Config::file(env, global.config.as_deref()).map(|(path, _)| path);
