@@ -5,7 +5,7 @@
 //! [`AgentVerdict`]. Adding an agent is one file here and one line in [`registry`].
 //!
 //! Must not know: processes, files, clocks, jobs, git, the database. Nothing here starts a program or reads one
-//! byte; whoever runs the command feeds the bytes in. Only serde and the standard library are imported.
+//! byte; whoever runs the command feeds the bytes in. Of the crate it imports `domain` alone.
 //!
 //! Fails: building a command is refused with an [`AgentError`]. Reading never fails: what is not understood
 //! becomes [`AgentEvent::Output`], so a newer agent with new event types still works. Memory is bounded by the line

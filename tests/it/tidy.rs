@@ -14,7 +14,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // pure, and leaves: they could be crates of their own
     ("domain", &[]),
     ("clock", &[]),
-    ("agent", &[]),
+    ("agent", &["domain"]),
     ("process", &[]),
     ("webhook", &[]),
     ("git", &["clock"]),
