@@ -307,3 +307,72 @@ async fn a_cancel_survives_the_kill() {
     }
     stand.finish().await;
 }
+
+/// The end of a job cannot be stored, as if the server were killed right before: everything else was done by then.
+#[tokio::test]
+async fn killed_between_the_last_step_and_its_record_the_end_is_the_same() {
+    let mut stand = Stand::with(Plan { workers: 3, ..Plan::default() }).await;
+    stand.expect_error("the end of the attempt could not be stored");
+    let file = stand.path("data/offshoot.db");
+    let database = || rusqlite::Connection::open(&file).unwrap();
+    let hold = "CREATE TRIGGER hold BEFORE UPDATE OF status ON jobs WHEN NEW.status <> 'running' \
+                AND OLD.status = 'running' BEGIN SELECT RAISE(ABORT, 'held'); END";
+    database().execute_batch(hold).unwrap();
+    let mut ids = Vec::new();
+    for (branch, prompt) in
+        [("none", "[[scenario:no-change]]"), ("denied", "[[scenario:denied]]"), ("good", "Greet")]
+    {
+        ids.push(stand.submit_prompt(branch, prompt).await);
+    }
+    let held = async || (stand.log_text().matches("could not be stored").count() >= 3).then_some(());
+    stand.wait_until("all ends were held back", held).await;
+    stand.kill9().await;
+    database().execute_batch("DROP TRIGGER hold").unwrap();
+    stand.start_again().await;
+    assert_eq!(stand.completed(&ids[0]).await["outcome"], "no_changes");
+    stand.failed(&ids[1], "permission_denied").await;
+    ended_well(&stand, &ids[2], "good").await;
+    assert_eq!(stand.runs(), 3);
+    stand.finish().await;
+}
+
+/// Its log cannot be read for a while: the attempt may not end under it, for its worktree would go and a retry begin.
+#[tokio::test]
+async fn a_living_agent_that_cannot_be_followed_keeps_its_attempt() {
+    let mut stand = Stand::new().await;
+    stand.expect_error("cannot read the log");
+    let id = stand.submit_prompt("a", &format!("{}[[scenario:edit]]", stand.gate_mark("g"))).await;
+    stand.wait_for_tool(&id).await;
+    stand.kill9().await;
+    let log = stand.path("data/attempts/1/1/agent-1/log");
+    std::fs::rename(&log, log.with_extension("away")).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    stand.start_again().await;
+    let told = async || stand.log_text().contains("cannot be followed").then_some(());
+    stand.wait_until("the server has seen it", told).await;
+    assert_eq!(stand.job(&id).await["status"], "running");
+    assert_eq!((stand.worktrees().len(), stand.step_processes().is_empty()), (1, false));
+    stand.kill9().await;
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::rename(log.with_extension("away"), &log).unwrap();
+    stand.start_again().await;
+    stand.open_gate("g");
+    ended_well(&stand, &id, "a").await;
+    assert_eq!(stand.runs(), 1);
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_worktree_that_the_client_keeps_is_there_after_the_restart() {
+    let mut stand = Stand::new().await;
+    let client =
+        json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets", "options": {"keepWorktree": true}});
+    stand.post("/clients", &client).await;
+    let id = stand.submit_prompt("a", "Greet").await;
+    ended_well(&stand, &id, "a").await;
+    assert_eq!(stand.worktrees().len(), 1);
+    stand.kill9().await;
+    stand.start_again().await;
+    assert_eq!(stand.worktrees().len(), 1);
+    stand.finish_leaving(&[&id]).await;
+}
