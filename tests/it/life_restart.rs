@@ -73,6 +73,29 @@ async fn a_keyed_request_is_answered_the_same_after_the_kill() {
     stand.finish().await;
 }
 
+/// A caller gives up while the disk stalls, and repeats its request before the first one is through.
+#[tokio::test]
+async fn a_keyed_request_whose_caller_went_away_makes_one_job() {
+    let stand = Stand::new().await;
+    stand.post("/queue/pause", &json!({})).await;
+    stand.submit_prompt("first", "Greet").await;
+    let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = json!({"prompt": "Greet", "githubOrg": "acme", "githubRepo": "widgets"});
+    let key = [("Idempotency-Key", "k")];
+    let submit = async || stand.call_with("POST", "/jobs", Some(&body), &key).await;
+    let gone = tokio::time::timeout(Duration::from_millis(500), submit()).await;
+    assert!(gone.is_err(), "the write is held up");
+    assert_eq!(submit().await.1["code"], "idempotency_in_flight");
+    database.execute_batch("ROLLBACK").unwrap();
+    let created = async || Some(submit().await).filter(|answer| answer.0 == 201);
+    stand.wait_until("the first answer is given again", created).await;
+    let jobs = stand.get("/jobs").await;
+    assert_eq!(jobs["total"], 2, "{jobs:#}");
+    stand.post("/queue/resume", &json!({})).await;
+    stand.finish().await;
+}
+
 /// Many moments around the start of the agent, the one between spawn and record among them.
 #[tokio::test]
 async fn killed_at_any_moment_around_the_start_of_the_agent() {
