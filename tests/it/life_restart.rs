@@ -399,3 +399,23 @@ async fn a_worktree_that_the_client_keeps_is_there_after_the_restart() {
     assert_eq!(stand.worktrees().len(), 1);
     stand.finish_leaving(&[&id]).await;
 }
+
+/// The push arrived, the server was killed before it knew, and the job is cancelled: the branch is the chain's own.
+#[tokio::test]
+async fn a_branch_whose_push_was_not_recorded_is_known_by_its_commit() {
+    let mut stand = Stand::new().await;
+    let script = format!("#!/bin/sh\ntouch {}\nexec sleep 5\n", stand.path("push-began").display());
+    stand.remote_hook("post-receive", &script);
+    let options = json!({"onBranchExists": "fail"});
+    let id = stand.submit(json!({"prompt": "Greet", "branchName": "a", "options": options})).await;
+    push_began(&stand).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), stand.cancel(&id)).await;
+    stand.kill9().await;
+    stand.remove_remote_hook("post-receive");
+    stand.start_again().await;
+    stand.wait_for_status(&id, "cancelled").await;
+    assert!(stand.tip("a").is_some(), "the push had arrived");
+    let again = stand.retry(&id, json!({"mode": "fresh"})).await;
+    assert_eq!(stand.completed(&again).await["outcome"], "pull_request");
+    stand.finish().await;
+}
