@@ -109,6 +109,17 @@ impl App {
         self.0.draining.load(Ordering::SeqCst)
     }
 
+    /// Does `work` to its end, also when whoever waits for it here goes away.
+    ///
+    /// # Errors
+    /// [`AppError::Draining`] when the server stopped before that.
+    pub async fn carry_out<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Result<T, AppError> {
+        self.0.operations.detached(async move { Ok(work.await) }).await
+    }
+
     /// Gives what goes on without a caller at most `limit`, then ends it. An ended clone leaves nothing behind.
     pub async fn stop_operations(&self, limit: Duration) {
         self.0.operations.stop(limit).await;

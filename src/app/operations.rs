@@ -63,7 +63,7 @@ impl Operations {
     /// Runs `work` to its end whether or not the caller stays.
     pub(super) async fn detached<T, F>(&self, work: F) -> Result<T, AppError>
     where
-        T: Send + Sync + 'static,
+        T: Send + 'static,
         F: Future<Output = Result<T, AppError>> + Send + 'static,
     {
         let (sender, receiver) = tokio::sync::oneshot::channel();

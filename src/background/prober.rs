@@ -2,7 +2,8 @@
 //! hold of a login that works again.
 
 use std::collections::BTreeMap;
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
+use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -81,22 +82,25 @@ impl Prober {
         for program in &self.programs {
             found.push(self.probe(program).await);
         }
-        let working: Vec<_> = found
-            .iter()
-            .filter(|probe| probe.authenticated == Some(true))
-            .map(|probe| probe.name.clone())
-            .collect();
-        self.found.send_replace(found);
-        let Ok(accounts) = self.store.accounts().await else { return false };
-        for hold in &accounts.holds {
-            let is_dead = matches!(hold.reason.code, ReasonCode::NotLoggedIn | ReasonCode::AgentMissing);
-            if is_dead && hold.until.is_none() && working.contains(&hold.login) {
+        let Ok(accounts) = self.store.accounts().await else {
+            self.found.send_replace(found);
+            return false;
+        };
+        for hold in accounts.holds.iter().filter(|hold| hold.until.is_none()) {
+            let is_mended = |probe: &AgentProbe| match hold.reason.code {
+                ReasonCode::NotLoggedIn => probe.authenticated == Some(true),
+                // who has no login to ask for, like any command, is there or not
+                ReasonCode::AgentMissing => probe.installed && probe.authenticated != Some(false),
+                _ => false,
+            };
+            if found.iter().any(|probe| probe.name == hold.login && is_mended(probe)) {
                 tracing::info!(login = %hold.login, "the login works again");
                 if let Err(error) = self.store.try_now(Some(&hold.login)).await {
                     tracing::warn!(%error, "a hold could not be lifted");
                 }
             }
         }
+        self.found.send_replace(found);
         !accounts.holds.is_empty()
     }
 
@@ -119,8 +123,9 @@ impl Prober {
             authenticated: None,
             checked_at: Some(Timestamp::from_ms(self.clock.now_ms())),
         };
-        let Some(spec) = registry::find_agent(program.kind).and_then(|agent| agent.probe(&program.command))
-        else {
+        let Some(agent) = registry::find_agent(program.kind) else { return probe };
+        let Some(spec) = agent.probe(&program.command) else {
+            probe.installed = is_there(program);
             return probe;
         };
         let Some(version) = run(&spec.version_argv, &program.environment).await else { return probe };
@@ -141,6 +146,20 @@ impl Prober {
     }
 }
 
+/// Whether the program could be run, as the system looks for it; for what has no version to ask for.
+fn is_there(program: &AgentProgram) -> bool {
+    use std::os::unix::fs::PermissionsExt as _;
+    let Some(name) = program.command.first() else { return false };
+    let is_program = |path: &Path| {
+        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    };
+    if name.contains('/') {
+        return is_program(Path::new(name));
+    }
+    let path = program.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    std::env::split_paths(&path).any(|dir| is_program(&dir.join(name)))
+}
+
 async fn run(argv: &[String], environment: &BTreeMap<OsString, OsString>) -> Option<Output> {
     let (program, arguments) = argv.split_first()?;
     let mut command = Command::new(program);
@@ -152,4 +171,24 @@ async fn run(argv: &[String], environment: &BTreeMap<OsString, OsString>) -> Opt
         .kill_on_drop(true)
         .process_group(0);
     timeout(PROBE_MAX, command.output()).await.ok()?.ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_there_when_the_system_would_find_it() {
+        let program = |name: &str| AgentProgram {
+            name: "x".to_owned(),
+            kind: AgentKind::Command,
+            command: vec![name.to_owned()],
+            environment: BTreeMap::from([("PATH".into(), "/nowhere:/bin".into())]),
+        };
+        for (name, there) in
+            [("/bin/sh", true), ("sh", true), ("/bin/none", false), ("none", false), ("/bin", false)]
+        {
+            assert_eq!(is_there(&program(name)), there, "{name}");
+        }
+    }
 }

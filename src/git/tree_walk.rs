@@ -41,8 +41,11 @@ pub(super) trait Visit {
 /// Each directory is opened from the root, name by name, without following links: one that is swapped for a link
 /// meanwhile is not entered. Neither descriptors nor stack grow with depth.
 pub(super) fn walk(root: &Path, visitor: &mut impl Visit) -> Result<(), GitError> {
-    let root = nix::fcntl::open(root, DIR_FLAGS, Mode::empty())
-        .map_err(|_| GitError::WorktreeBroken("it is missing or cannot be read"))?;
+    // only what holds no files may be given up; too many open files or a lack of permission says nothing about them
+    let root = nix::fcntl::open(root, DIR_FLAGS, Mode::empty()).map_err(|errno| match errno {
+        Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP => GitError::WorktreeBroken("it is missing"),
+        other => GitError::errno("read the worktree")(other),
+    })?;
     let mut pending = vec![Vec::new()];
     while let Some(path) = pending.pop() {
         let opened = open_below(&root, &path).and_then(|dir| Ok((list(&dir)?, dir)));

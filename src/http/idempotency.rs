@@ -10,6 +10,7 @@ use axum::http::{HeaderName, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use sha2::{Digest as _, Sha256};
+use tracing::Instrument as _;
 
 use super::AppState;
 use super::body::BodyBytes;
@@ -36,11 +37,20 @@ pub(super) struct AnswerKept;
 /// The key of a request, for a handler that stores its answer itself.
 pub(super) struct Key(pub(super) Option<AnswerKey>);
 
-pub(super) async fn repeat_answers(
-    State(state): State<AppState>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+/// Carries a request that changes something out to its end, also when its caller goes away meanwhile: dropped half-way
+/// its key would be free before its job is stored, and the repeat would make a second job.
+pub(super) async fn repeat_answers(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    if request.method().is_safe() {
+        return next.run(request).await;
+    }
+    let app = state.0.app.clone();
+    match app.carry_out(answer_once(state, request, next).in_current_span()).await {
+        Ok(response) => response,
+        Err(error) => ApiError::from(error).into_response(),
+    }
+}
+
+async fn answer_once(state: AppState, mut request: Request, next: Next) -> Response {
     let key = match key_of(&request) {
         Ok(Some(key)) => key,
         Ok(None) => return next.run(request).await,

@@ -42,7 +42,8 @@ impl Line<'_> {
         let Some(worktree) = self.job.effects.worktree_path.clone().map(PathBuf::from) else {
             return Err(Halt::internal("an agent ran without a worktree", "worktree_path is missing"));
         };
-        self.say("the server came back and goes on with the agent that was started before").await?;
+        let told = self.say("the server came back and goes on with the agent that was started before").await;
+        told.map_err(|halt| unless_it_lives(&step, halt))?;
         match self.watch(&step, &worktree).await? {
             Some(work) => Ok(Some(work)),
             // it left at its barrier: its server died before it said go
@@ -77,7 +78,8 @@ impl Line<'_> {
     /// Follows the step to its end and judges it; `None` when it was never released.
     async fn watch(&mut self, step: &StepDir, worktree: &Path) -> Step<Option<AgentWork>> {
         let (_, agent) = self.agent()?;
-        let (record, verdict) = match self.supervise(step, agent, STEP).await? {
+        let followed = self.supervise(step, agent, STEP).await;
+        let (record, verdict) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
             StepEnd::NotReleased => return Ok(None),
             StepEnd::Lost => return Err(self.lost(step).await),
             StepEnd::Idle { verdict } => {
@@ -314,6 +316,17 @@ impl Tools {
     fn agent_step(&self, job: JobNumber, attempt: u32) -> Result<StepDir, ProcessError> {
         let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, STEP)?;
         StepDir::new(self.store.logs().step_dir(job, attempt, STEP), &self.settings.run_dir, name)
+    }
+}
+
+/// An attempt is not over while its agent lives, whatever keeps us from following it, such as a full disk: ended now,
+/// its worktree would be taken from under the agent, and a retry would start beside it.
+fn unless_it_lives(step: &StepDir, halt: Halt) -> Halt {
+    match (halt, inspect(step)) {
+        (Halt::Ended(AttemptEnd::Faulted { reason, .. }), Ok(StepState::Running(_))) => {
+            Halt::Unfollowed(reason)
+        }
+        (halt, _) => halt,
     }
 }
 

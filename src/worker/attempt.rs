@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use tracing::Instrument as _;
 
 use super::halt::{Halt, Step};
-use super::{Signals, Tools, Worker};
+use super::{Signals, Tools, Worker, sweep_worktree_of};
 use crate::agent::AgentVerdict;
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::client::Client;
@@ -54,16 +54,26 @@ impl Worker {
         }
         tracing::info!(adopted = assignment.adopted, "attempt started");
         let (lease, job_id) = (assignment.lease, assignment.job.id.clone());
+        let mut sweeps = false;
         let end = match Line::begin(tools, &signals, assignment).await {
             Ok(mut line) => {
                 let walked = line.walk().await;
+                sweeps = line.is_judged_by_worktree();
                 line.end(walked).await
             }
             Err(halt) => Err(halt),
         };
         match end {
-            Ok(end) | Err(Halt::Ended(end)) => tools.finish(lease, end).await,
+            Ok(end) | Err(Halt::Ended(end)) => {
+                tools.finish(lease, end).await;
+                if sweeps && let Err(error) = sweep_worktree_of(self, lease.job).await {
+                    tracing::warn!(%error, "the worktree is swept later");
+                }
+            }
             Err(Halt::Shutdown) => tracing::info!("left to the next server"),
+            Err(Halt::Unfollowed(reason)) => {
+                tracing::warn!(%reason.code, reason.message, "the agent cannot be followed; it is left alone for now");
+            }
             Err(Halt::LeaseLost) => tracing::warn!(job.id = %job_id, "lease lost: somebody else has the job"),
             Err(Halt::Store(error)) => tracing::error!(%error, "the store does not answer"),
         }
@@ -186,13 +196,19 @@ impl<'a> Line<'a> {
             }
             Err(Halt::Ended(end)) => {
                 self.pause_tampered(&end).await?;
-                if self.ends_the_job(&end).await? {
+                if !self.is_judged_by_worktree() && self.ends_the_job(&end).await? {
                     self.clean_up(true).await?;
                 }
                 Ok(end)
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// Whether a server that is killed now leaves the next one to judge the work by its worktree: then the end is
+    /// stored first, and the worktree goes after it.
+    fn is_judged_by_worktree(&self) -> bool {
+        self.job.phase == Phase::Committing && self.job.effects.head_sha.is_none()
     }
 
     pub(super) fn check_signals(&self) -> Step<()> {

@@ -9,6 +9,7 @@ use crate::domain::attempt::AttemptEnd;
 use crate::domain::id::{JobId, JobNumber, JobRef};
 use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
+use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
 use crate::git::{CommitId, GitError, Repository, SnapshotSpec, sweep_trash};
 use crate::store::StoreError;
@@ -133,7 +134,12 @@ async fn sweep_chain(worker: &Worker, path: &Path, root: &JobId) -> Result<(), S
     let _alone = tools.worktrees.write().await;
     let chain = tools.store.chain_of(root).await?;
     let Some(last) = chain.last() else { return Ok(()) };
-    if chain.iter().any(|job| job.status.is_live() || job.request.options.keep_worktree == Some(true)) {
+    let client = tools.store.get_client(&last.client_id).await?;
+    let is_kept = |job: &Job| {
+        let layers = [&job.request.options, &client.options, &tools.settings.defaults];
+        RunOptions::merge(&layers).keep_worktree == Some(true)
+    };
+    if chain.iter().any(|job| job.status.is_live() || is_kept(job)) {
         return Ok(());
     }
     if let Err(error) = sweep_one(worker, path, last).await {

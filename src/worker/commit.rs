@@ -19,6 +19,10 @@ impl Line<'_> {
         let Some(base) = self.job.effects.base_sha.clone() else {
             return Err(Halt::internal("an agent ran without a base", "base_sha is missing"));
         };
+        if self.job.effects.files_changed == Some(0) {
+            // found before an earlier server was killed: the worktree may be gone by now
+            return Ok(None);
+        }
         let collected = self.collect(&work, &base).await?;
         for note in &collected.notes {
             self.warn(&format!("{}: {}", note.path, note.text)).await?;

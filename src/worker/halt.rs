@@ -19,6 +19,8 @@ pub(super) enum Halt {
     Shutdown,
     /// Somebody else has the job.
     LeaseLost,
+    /// The agent cannot be followed, and it lives: the attempt is not over, whatever failed. It is taken up again.
+    Unfollowed(Reason),
     /// The store does not answer any more: nothing can be decided, the next start finds out.
     Store(StoreError),
 }
@@ -78,6 +80,9 @@ impl From<GitError> for Halt {
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
             GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
             GitError::FileTooLarge { .. } => ReasonCode::PushRejected,
+            GitError::WorktreeBroken(how) => {
+                return Self::internal(&format!("The agent's worktree cannot be used: {how}."), text);
+            }
             GitError::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
                 return Self::fault(ReasonCode::DiskFull, "");
             }

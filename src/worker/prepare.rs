@@ -136,7 +136,7 @@ impl Line<'_> {
         let Some(tip) = repository.resolve_base(branch.as_str()).await? else {
             return Ok(Beginning { branch, start: base, tip: None });
         };
-        let mode = if self.chain_has_pushed().await? {
+        let mode = if self.chain_has_pushed(&tip).await? {
             OnBranchExists::Continue
         } else {
             self.options.on_branch_exists
@@ -170,11 +170,12 @@ impl Line<'_> {
         Err(Halt::fault(ReasonCode::BranchExists, &detail))
     }
 
-    async fn chain_has_pushed(&self) -> Step<bool> {
+    /// A push whose record was lost to a kill is known by what it left on the remote.
+    async fn chain_has_pushed(&self, tip: &CommitId) -> Step<bool> {
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        Ok(chain
-            .iter()
-            .any(|job| job.effects.pushed_sha.is_some() && job.request.branch == self.job.request.branch))
+        Ok(chain.iter().filter(|job| job.request.branch == self.job.request.branch).any(|job| {
+            job.effects.pushed_sha.is_some() || job.effects.head_sha.as_deref() == Some(tip.as_str())
+        }))
     }
 
     /// An earlier attempt of the chain may have left work in the path: it is snapshotted before the path is used anew.

@@ -9,7 +9,7 @@ use super::halt::{Halt, Step};
 use crate::agent::{self, Agent, AgentEvent, AgentReader, AgentVerdict, Channel, StepExit};
 use crate::domain::event::MessageKind;
 use crate::domain::time::Timestamp;
-use crate::process::{Control, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed};
+use crate::process::{Control, ExitCause, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed};
 use crate::store::{Ingest, IngestedMessage};
 
 /// Messages wait this long for company before they are stored: people read no faster, and ten writes a second per job
@@ -149,7 +149,8 @@ impl Line<'_> {
         };
         let verdict = reading.finish(&record);
         self.flush(name, &mut reading).await?;
-        if asked.idle && !asked.cancel {
+        // who ended by itself at that moment has its result
+        if asked.idle && !asked.cancel && record.cause != ExitCause::Exited {
             return Ok(StepEnd::Idle { verdict });
         }
         Ok(StepEnd::Exited { record, verdict })

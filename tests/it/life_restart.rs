@@ -73,6 +73,29 @@ async fn a_keyed_request_is_answered_the_same_after_the_kill() {
     stand.finish().await;
 }
 
+/// A caller gives up while the disk stalls, and repeats its request before the first one is through.
+#[tokio::test]
+async fn a_keyed_request_whose_caller_went_away_makes_one_job() {
+    let stand = Stand::new().await;
+    stand.post("/queue/pause", &json!({})).await;
+    stand.submit_prompt("first", "Greet").await;
+    let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    database.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let body = json!({"prompt": "Greet", "githubOrg": "acme", "githubRepo": "widgets"});
+    let key = [("Idempotency-Key", "k")];
+    let submit = async || stand.call_with("POST", "/jobs", Some(&body), &key).await;
+    let gone = tokio::time::timeout(Duration::from_millis(500), submit()).await;
+    assert!(gone.is_err(), "the write is held up");
+    assert_eq!(submit().await.1["code"], "idempotency_in_flight");
+    database.execute_batch("ROLLBACK").unwrap();
+    let created = async || Some(submit().await).filter(|answer| answer.0 == 201);
+    stand.wait_until("the first answer is given again", created).await;
+    let jobs = stand.get("/jobs").await;
+    assert_eq!(jobs["total"], 2, "{jobs:#}");
+    stand.post("/queue/resume", &json!({})).await;
+    stand.finish().await;
+}
+
 /// Many moments around the start of the agent, the one between spawn and record among them.
 #[tokio::test]
 async fn killed_at_any_moment_around_the_start_of_the_agent() {
@@ -305,5 +328,94 @@ async fn a_cancel_survives_the_kill() {
         assert!(stand.processes().is_empty(), "{:?}", stand.processes());
         assert_eq!(stand.callback(&id).await.body["type"], "job.cancelled");
     }
+    stand.finish().await;
+}
+
+/// The end of a job cannot be stored, as if the server were killed right before: everything else was done by then.
+#[tokio::test]
+async fn killed_between_the_last_step_and_its_record_the_end_is_the_same() {
+    let mut stand = Stand::with(Plan { workers: 3, ..Plan::default() }).await;
+    stand.expect_error("the end of the attempt could not be stored");
+    let file = stand.path("data/offshoot.db");
+    let database = || rusqlite::Connection::open(&file).unwrap();
+    let hold = "CREATE TRIGGER hold BEFORE UPDATE OF status ON jobs WHEN NEW.status <> 'running' \
+                AND OLD.status = 'running' BEGIN SELECT RAISE(ABORT, 'held'); END";
+    database().execute_batch(hold).unwrap();
+    let mut ids = Vec::new();
+    for (branch, prompt) in
+        [("none", "[[scenario:no-change]]"), ("denied", "[[scenario:denied]]"), ("good", "Greet")]
+    {
+        ids.push(stand.submit_prompt(branch, prompt).await);
+    }
+    let held = async || (stand.log_text().matches("could not be stored").count() >= 3).then_some(());
+    stand.wait_until("all ends were held back", held).await;
+    stand.kill9().await;
+    database().execute_batch("DROP TRIGGER hold").unwrap();
+    stand.start_again().await;
+    assert_eq!(stand.completed(&ids[0]).await["outcome"], "no_changes");
+    stand.failed(&ids[1], "permission_denied").await;
+    ended_well(&stand, &ids[2], "good").await;
+    assert_eq!(stand.runs(), 3);
+    stand.finish().await;
+}
+
+/// Its log cannot be read for a while: the attempt may not end under it, for its worktree would go and a retry begin.
+#[tokio::test]
+async fn a_living_agent_that_cannot_be_followed_keeps_its_attempt() {
+    let mut stand = Stand::new().await;
+    stand.expect_error("cannot read the log");
+    let id = stand.submit_prompt("a", &format!("{}[[scenario:edit]]", stand.gate_mark("g"))).await;
+    stand.wait_for_tool(&id).await;
+    stand.kill9().await;
+    let log = stand.path("data/attempts/1/1/agent-1/log");
+    std::fs::rename(&log, log.with_extension("away")).unwrap();
+    std::fs::create_dir(&log).unwrap();
+    stand.start_again().await;
+    let told = async || stand.log_text().contains("cannot be followed").then_some(());
+    stand.wait_until("the server has seen it", told).await;
+    assert_eq!(stand.job(&id).await["status"], "running");
+    assert_eq!((stand.worktrees().len(), stand.step_processes().is_empty()), (1, false));
+    stand.kill9().await;
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::rename(log.with_extension("away"), &log).unwrap();
+    stand.start_again().await;
+    stand.open_gate("g");
+    ended_well(&stand, &id, "a").await;
+    assert_eq!(stand.runs(), 1);
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_worktree_that_the_client_keeps_is_there_after_the_restart() {
+    let mut stand = Stand::new().await;
+    let client =
+        json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets", "options": {"keepWorktree": true}});
+    stand.post("/clients", &client).await;
+    let id = stand.submit_prompt("a", "Greet").await;
+    ended_well(&stand, &id, "a").await;
+    assert_eq!(stand.worktrees().len(), 1);
+    stand.kill9().await;
+    stand.start_again().await;
+    assert_eq!(stand.worktrees().len(), 1);
+    stand.finish_leaving(&[&id]).await;
+}
+
+/// The push arrived, the server was killed before it knew, and the job is cancelled: the branch is the chain's own.
+#[tokio::test]
+async fn a_branch_whose_push_was_not_recorded_is_known_by_its_commit() {
+    let mut stand = Stand::new().await;
+    let script = format!("#!/bin/sh\ntouch {}\nexec sleep 5\n", stand.path("push-began").display());
+    stand.remote_hook("post-receive", &script);
+    let options = json!({"onBranchExists": "fail"});
+    let id = stand.submit(json!({"prompt": "Greet", "branchName": "a", "options": options})).await;
+    push_began(&stand).await;
+    let _ = tokio::time::timeout(Duration::from_millis(500), stand.cancel(&id)).await;
+    stand.kill9().await;
+    stand.remove_remote_hook("post-receive");
+    stand.start_again().await;
+    stand.wait_for_status(&id, "cancelled").await;
+    assert!(stand.tip("a").is_some(), "the push had arrived");
+    let again = stand.retry(&id, json!({"mode": "fresh"})).await;
+    assert_eq!(stand.completed(&again).await["outcome"], "pull_request");
     stand.finish().await;
 }
