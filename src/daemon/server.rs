@@ -92,7 +92,9 @@ impl Ground {
         let programs = parts::programs(&settings, env);
         let opens_pull_requests = forge.is_some();
         if !opens_pull_requests {
-            tracing::warn!("no GitHub token: only jobs with options.publish = \"branch\" or \"none\" are accepted");
+            tracing::warn!(
+                "no GitHub token: only jobs with options.publish = \"branch\" or \"none\" are accepted"
+            );
         }
         let worker = Worker::new(
             store.clone(),

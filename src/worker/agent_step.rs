@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
+use tokio::time::timeout;
 
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
@@ -27,6 +28,9 @@ const STEP: &str = "agent-1";
 
 /// What a shim that was killed may leave is gone in milliseconds; a storm of 32,000 processes took 1.5 s.
 const LOST_TREE_MAX: Duration = Duration::from_secs(30);
+
+/// A shim that was asked to end takes three graces of five seconds at most, and its log a moment to be read.
+const EARLIER_MAX: Duration = Duration::from_secs(60);
 
 impl Line<'_> {
     /// The agent of this very attempt, if it was ever released: it is watched, or its end is read. `None`: it has to
@@ -175,7 +179,15 @@ impl Line<'_> {
             StepState::Running(_) => {
                 Control::new(&step).stop()?;
                 let mut tail = Tail::open(&step, Default::default());
-                while !matches!(tail.next().await?, Some(Tailed::Ended(_)) | None) {}
+                let ended = async {
+                    while !matches!(tail.next().await?, Some(Tailed::Ended(_)) | None) {}
+                    Ok::<(), ProcessError>(())
+                };
+                let Ok(ended) = timeout(EARLIER_MAX, ended).await else {
+                    let detail = "The supervisor of the attempt before it does not end.";
+                    return Err(Halt::fault(ReasonCode::Interrupted, detail));
+                };
+                ended?;
             }
             StepState::Exited(_) | StepState::Lost(_) => {}
         }
