@@ -274,7 +274,7 @@ impl Told {
                 let mut new = job(&self.clients[client].id, BRANCHES[branch]);
                 new.request.priority = priority;
                 new.login = LOGINS[login].to_owned();
-                let answer = store.submit_job(new, None).await;
+                let answer = store.submit_job(new, None, |_| None).await;
                 let accepted = self.model.submit(client, BRANCHES[branch], priority, login);
                 prop_assert_eq!(answer.is_ok(), accepted, "{:?}", answer.map(|view| view.job.number));
             }
