@@ -52,7 +52,7 @@ pub(super) enum Verb {
     /// Run the server in the foreground.
     Serve(ServeFlags),
     /// Queue a job.
-    Submit(SubmitFlags),
+    Submit(Box<SubmitFlags>),
     /// List jobs, newest first.
     Ls(LsFlags),
     /// Show one job: how far it is, why it failed, what to do next.

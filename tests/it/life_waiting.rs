@@ -1,5 +1,6 @@
 //! Jobs that wait for a time or for each other, on the real server.
 
+use offshoot::clock::Clock;
 use serde_json::{Value, json};
 
 use crate::stand::Stand;
@@ -68,7 +69,7 @@ async fn a_failure_ends_all_that_waited_for_it_and_tells_their_callers() {
 #[tokio::test]
 async fn a_job_starts_at_its_time() {
     let stand = Stand::new().await;
-    let at = jiff::Timestamp::now() + std::time::Duration::from_secs(2);
+    let at = jiff::Timestamp::from_millisecond(Clock::system().now_ms() + 2_000).unwrap();
     let id = stand.submit(json!({"prompt": "Greet", "branchName": "later", "runAt": at.to_string()})).await;
     let job = stand.job(&id).await;
     assert_eq!((&job["status"], &job["waiting"]["for"]), (&json!("queued"), &json!("run_at")), "{job:#}");

@@ -208,7 +208,7 @@ mod tests {
         let sent = |line: &[&str]| {
             let words = ["offshoot", "submit"].iter().chain(line);
             let Verb::Submit(flags) = Cli::try_parse_from(words).unwrap().verb else { panic!("not submit") };
-            serde_json::to_value(request(flags, "p".to_owned())).unwrap()
+            serde_json::to_value(request(*flags, "p".to_owned())).unwrap()
         };
         assert_eq!(sent(&["p"]), serde_json::json!({ "prompt": "p" }));
         assert_eq!(sent(&["p", "--publish", "branch"])["options"]["publish"], "branch");
