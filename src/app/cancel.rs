@@ -8,6 +8,7 @@ use tokio::time::{Instant, timeout_at};
 use super::App;
 use super::caller::{Caller, Scope};
 use super::error::AppError;
+use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::{DeliveryId, EventId, JobNumber, JobRef, RANDOM_LENGTH};
 use crate::domain::job::{JobView, Status};
 use crate::domain::lifecycle::Refusal;
@@ -44,12 +45,19 @@ impl App {
     }
 
     pub(super) async fn request_cancel(&self, job: &JobRef) -> Result<CancelRequest, AppError> {
-        let clock = &self.0.clock;
-        let event = EventId::from_random(&clock.random_text(RANDOM_LENGTH));
-        let delivery = DeliveryId::from_random(&clock.random_text(RANDOM_LENGTH));
-        let now = self.now();
-        let render = move |view: &JobView| render_callback(view, event, delivery, now);
-        Ok(self.0.store.request_cancel(job, render).await?)
+        Ok(self.0.store.request_cancel(job, self.render_callbacks()).await?)
+    }
+
+    /// The callback's bytes of any job that ends by a request, with fresh ids for each.
+    pub(super) fn render_callbacks(
+        &self,
+    ) -> impl Fn(&JobView) -> Option<RenderedCallback> + Send + use<> + 'static {
+        let (clock, now) = (self.0.clock.clone(), self.now());
+        move |view| {
+            let event = EventId::from_random(&clock.random_text(RANDOM_LENGTH));
+            let delivery = DeliveryId::from_random(&clock.random_text(RANDOM_LENGTH));
+            render_callback(view, event, delivery, now)
+        }
     }
 
     pub(super) async fn wait_until_over(&self, job: JobNumber) -> Result<JobView, AppError> {

@@ -4,11 +4,11 @@ use serde_json::Value;
 
 use super::caller::{Caller, Scope};
 use super::error::AppError;
-use super::rules;
 use super::{App, Created};
+use super::{rules, scheduling};
 use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, NewClient, RepositoryName};
-use crate::domain::id::ClientId;
+use crate::domain::id::{ClientId, JobId};
 use crate::domain::job::{JobView, NewJob, NewJobRequest, Start};
 use crate::domain::options::{EffectiveOptions, Layer, Publish, RunOptions};
 use crate::store::{AnswerKey, KeyedAnswer, StoreError};
@@ -33,7 +33,8 @@ impl App {
         let mut reading = Reading::default();
         let asked = Submission::read(body, &mut reading);
         let named = self.named_client(&asked, &mut reading).await?;
-        let request = self.check_submission(caller, asked, named.as_ref(), &mut reading)?;
+        let depends_on = self.dependencies(&asked.depends_on, &mut reading).await?;
+        let request = self.check_submission(caller, asked, depends_on, named.as_ref(), &mut reading)?;
         AppError::of_reading(&reading)?;
         let named = named.ok_or_else(|| AppError::invalid("/clientId", "is required"))?;
         self.refuse_when_full().await?;
@@ -58,7 +59,7 @@ impl App {
                 (201, Some(created.location), serde_json::to_vec(&created.body).unwrap_or_default())
             }),
         });
-        let view = self.0.store.submit_job(job, answer).await?;
+        let view = self.0.store.submit_job(job, answer, self.render_callbacks()).await?;
         tracing::info!(
             job.id = %view.job.id,
             job.number = view.job.number.0,
@@ -147,6 +148,7 @@ impl App {
         &self,
         caller: &Caller,
         asked: Submission,
+        depends_on: Vec<JobId>,
         named: Option<&Named>,
         reading: &mut Reading,
     ) -> Result<NewJobRequest, AppError> {
@@ -163,6 +165,7 @@ impl App {
         let metadata = rules::metadata(asked.metadata.as_ref(), reading);
         rules::labels(&asked.labels, reading);
         let priority = rules::priority(asked.priority, reading);
+        let run_at = scheduling::run_at(asked.run_at.as_deref(), self.now(), reading);
         self.check_options(caller, &asked.options, client.map(|client| &client.options), reading)?;
         Ok(NewJobRequest {
             prompt,
@@ -175,6 +178,8 @@ impl App {
             labels: asked.labels,
             base_branch: base.map(|base| base.as_str().to_owned()),
             priority,
+            run_at,
+            depends_on,
             options: asked.options,
             submitted_by: caller.name.clone(),
         })

@@ -24,6 +24,7 @@ mod operations;
 mod queue;
 mod retry;
 mod rules;
+mod scheduling;
 mod settings;
 mod sync;
 

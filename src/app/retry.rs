@@ -91,6 +91,9 @@ fn again(
             labels: request.labels,
             base_branch: request.base_branch,
             priority: request.priority,
+            // asked for now, by somebody who has seen how the others ended
+            run_at: None,
+            depends_on: Vec::new(),
             options,
             submitted_by: caller.name.clone(),
         },

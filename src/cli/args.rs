@@ -52,7 +52,7 @@ pub(super) enum Verb {
     /// Run the server in the foreground.
     Serve(ServeFlags),
     /// Queue a job.
-    Submit(SubmitFlags),
+    Submit(Box<SubmitFlags>),
     /// List jobs, newest first.
     Ls(LsFlags),
     /// Show one job: how far it is, why it failed, what to do next.
@@ -137,6 +137,12 @@ pub(super) struct SubmitFlags {
     #[arg(long, value_name = "N", allow_negative_numbers = true,
           value_parser = clap::value_parser!(i8).range(-10..=10))]
     pub(super) priority: Option<i8>,
+    /// Do not start it before this time, for example 2026-11-21T22:00:00+01:00.
+    #[arg(long, value_name = "TIME", value_parser = human::parse_time)]
+    pub(super) at: Option<String>,
+    /// Start it only when this job has completed; may be given several times.
+    #[arg(long, value_name = "JOB")]
+    pub(super) after: Vec<String>,
     /// Tell this URL by a signed POST when the job has ended.
     #[arg(long, value_name = "URL")]
     pub(super) callback: Option<String>,

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use crate::wire::time::UtcTime;
+
 const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
@@ -42,6 +44,16 @@ pub(super) fn size(bytes: u64) -> String {
     }
     let (whole, tenth) = (bytes / unit_bytes, bytes % unit_bytes * 10 / unit_bytes);
     if whole < 10 { format!("{whole}.{tenth} {}", UNITS[unit]) } else { format!("{whole} {}", UNITS[unit]) }
+}
+
+/// An RFC 3339 time, as it was written.
+///
+/// # Errors
+/// A sentence that shows what one looks like, when the text is none.
+pub(super) fn parse_time(text: &str) -> Result<String, String> {
+    const RULE: &str =
+        "a time has a date and an offset, such as 2026-11-21T22:00:00Z or 2026-11-21T22:00:00+01:00";
+    UtcTime::parse(text).map(|_| text.to_owned()).ok_or_else(|| RULE.to_owned())
 }
 
 /// Reads `90`, `90s`, `30m`, `2h`, `1d` or a sum such as `1h30m`. A bare number is seconds.

@@ -16,6 +16,8 @@ pub const TITLE_CHARS_MAX: usize = 256;
 pub const METADATA_BYTES_MAX: usize = 16 * 1024;
 /// Priorities reach from `-PRIORITY_MAX` to `PRIORITY_MAX`, higher first.
 pub const PRIORITY_MAX: i8 = 10;
+/// Jobs that one may depend on: each is looked up when the job is submitted.
+pub const DEPENDENCIES_MAX: usize = 20;
 
 named_enum! {
     /// Where in its life a job is. There will never be another value.
@@ -103,6 +105,10 @@ pub struct JobRequest<Branch = BranchName> {
     pub base_branch: Option<String>,
     /// −10…10, higher first.
     pub priority: i8,
+    /// Not started before this; in the past: at once.
+    pub run_at: Option<Timestamp>,
+    /// Not started before all of these have succeeded; at most [`DEPENDENCIES_MAX`].
+    pub depends_on: Vec<JobId>,
     pub options: RunOptions,
     /// The name of the token that submitted it.
     pub submitted_by: String,

@@ -43,6 +43,12 @@ pub struct SubmitRequest {
     /// −10…10, higher first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub priority: Option<i64>,
+    /// RFC 3339, at most a year ahead: the job is not started before it; in the past: at once.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<String>,
+    /// Ids or numbers of at most 20 jobs: the job waits until all have completed, and fails when one does not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub depends_on: Option<Vec<String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Options>,
 }
@@ -63,6 +69,9 @@ pub struct Submission {
     pub labels: Vec<String>,
     pub base_branch: Option<String>,
     pub priority: Option<i64>,
+    pub run_at: Option<String>,
+    /// Each as text; empty for what can be no name of a job.
+    pub depends_on: Vec<String>,
     pub options: RunOptions,
 }
 
@@ -84,14 +93,26 @@ impl Submission {
             labels: f.texts("labels").unwrap_or_default(),
             base_branch: f.text("baseBranch"),
             priority: f.integer("priority"),
+            run_at: f.text("runAt"),
+            depends_on: f
+                .items("dependsOn", "must be an array of job ids or numbers", "", |item| Some(job_name(item)))
+                .unwrap_or_default(),
             options: read_options(&mut f),
         };
-        for name in ["runAt", "dependsOn", "profile", "variables", "attachments"] {
+        for name in ["profile", "variables", "attachments"] {
             f.later(name);
         }
         f.finish();
         submission
     }
+}
+
+/// An id as it is, a number as its digits.
+fn job_name(item: &Value) -> String {
+    item.as_str()
+        .map(str::to_owned)
+        .or_else(|| item.as_u64().map(|number| number.to_string()))
+        .unwrap_or_default()
 }
 
 /// `POST /clients`.
@@ -292,12 +313,11 @@ mod tests {
 
     #[test]
     fn what_later_versions_bring_is_recorded() {
-        let body =
-            json!({"runAt": "x", "dependsOn": [], "profile": "p", "variables": {"a": 1}, "attachments": [1]});
+        let body = json!({"profile": "p", "variables": {"a": 1}, "attachments": [1]});
         let mut reading = Reading::default();
         Submission::read(&body, &mut reading);
         let places: Vec<_> = reading.not_supported.iter().map(|fault| fault.pointer.as_str()).collect();
-        assert_eq!(places, ["/runAt", "/profile", "/variables", "/attachments"]);
+        assert_eq!(places, ["/profile", "/variables", "/attachments"]);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The file under the store: damaged, newer, empty, cut off, upgraded, written by many at once.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use offshoot::clock::Clock;
 use offshoot::domain::id::JobNumber;
@@ -29,7 +29,7 @@ async fn closed(jobs: u32) -> (tempfile::TempDir, PathBuf) {
 }
 
 /// Waits for the writer's thread to leave the file, then folds the log into it.
-fn checkpoint(file: &std::path::Path) {
+fn checkpoint(file: &Path) {
     let connection = Connection::open(file).unwrap();
     connection.execute_batch("PRAGMA busy_timeout = 5000; PRAGMA wal_checkpoint(TRUNCATE)").unwrap();
 }
@@ -142,17 +142,32 @@ async fn an_answered_write_survives_a_cut_and_a_torn_end_of_the_log() {
     assert!(left.iter().map(|queued| queued.number.0).eq(1..=19));
 }
 
+/// An empty database as the binary of that schema left it.
+fn at_schema(version: i64, file: &Path) -> Connection {
+    let newest = tempfile::tempdir().unwrap();
+    drop(open(&newest).unwrap());
+    let connection = Connection::open(file).unwrap();
+    let newest = newest.path().join("offshoot.db");
+    connection.execute("ATTACH ?1 AS newest", [newest.to_str().unwrap()]).unwrap();
+    let history = "SELECT sql FROM newest.sqlite_schema WHERE name = 'refinery_schema_history'";
+    let history: String = connection.query_row(history, [], |row| row.get(0)).unwrap();
+    connection.execute_batch(&history).unwrap();
+    let copy = "INSERT INTO refinery_schema_history SELECT * FROM newest.refinery_schema_history WHERE version <= ?1";
+    connection.execute(copy, [version]).unwrap();
+    connection.execute_batch("DETACH newest").unwrap();
+    let migrations = [include_str!("../../migrations/V0001__queue.sql")];
+    for migration in &migrations[..usize::try_from(version).unwrap()] {
+        connection.execute_batch(migration).unwrap();
+    }
+    connection
+}
+
 /// Sample data of every released schema, brought up to the newest one. A new migration adds its own file here.
 #[tokio::test]
 async fn data_of_every_older_schema_is_carried_over() {
     for (version, sample) in [(1, include_str!("store_samples/v1.sql"))] {
         let dir = tempfile::tempdir().unwrap();
-        // the schema of that version: the newest one as long as there is only one
-        assert!(version <= SCHEMA_VERSION);
-        drop(open(&dir).unwrap());
-        let file = dir.path().join("offshoot.db");
-        checkpoint(&file);
-        let connection = Connection::open(&file).unwrap();
+        let connection = at_schema(version, &dir.path().join("offshoot.db"));
         connection.execute_batch(sample).unwrap();
         drop(connection);
         let store = open(&dir).unwrap();
@@ -165,6 +180,7 @@ async fn data_of_every_older_schema_is_carried_over() {
         assert_eq!(store.list_steps(JobNumber(2), 2).await.unwrap()[0].log_records, 7);
         let queued = store.get_job(&by_number(3)).await.unwrap();
         assert_eq!((queued.position, queued.job.request.labels), (Some(1), vec!["night".to_owned()]));
+        assert_eq!((queued.job.request.run_at, queued.job.request.depends_on), (None, vec![]));
         assert_eq!(store.list_events(None, 0, 100).await.unwrap().len(), 4);
         assert_eq!(store.list_deliveries(JobNumber(1)).await.unwrap()[0].tries.len(), 1);
         assert_eq!(store.newest_messages(JobNumber(1)).await.unwrap().messages[0].content, "worktree ready");
@@ -177,7 +193,8 @@ async fn writes_that_share_a_commit_keep_their_own_answers() {
     let bench = Bench::new(1);
     let client = bench.client("widgets").await;
     // pairs on one branch: exactly one of each is accepted, whatever shares its transaction
-    let submits = (0..100).map(|n| bench.store.submit_job(job(&client.id, &format!("b/{}", n / 2)), None));
+    let submits =
+        (0..100).map(|n| bench.store.submit_job(job(&client.id, &format!("b/{}", n / 2)), None, |_| None));
     let answers = futures_util::future::join_all(submits).await;
     let mut accepted = Vec::new();
     for pair in answers.chunks(2) {

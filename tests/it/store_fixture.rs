@@ -65,7 +65,7 @@ impl Bench {
     }
 
     pub(crate) async fn try_submit(&self, new: NewJob) -> Result<JobView, StoreError> {
-        self.store.submit_job(new, None).await
+        self.store.submit_job(new, None, |_| None).await
     }
 
     pub(crate) async fn claim(&self) -> Assignment {
@@ -104,6 +104,8 @@ pub(crate) fn job(client: &ClientId, branch: &str) -> NewJob {
             labels: Vec::new(),
             base_branch: None,
             priority: 0,
+            run_at: None,
+            depends_on: Vec::new(),
             options: RunOptions::default(),
             submitted_by: "admin".to_owned(),
         },

@@ -238,7 +238,7 @@ fn keyed(body_hash: &str) -> KeyedAnswer<JobView> {
 async fn an_answer_is_kept_with_its_result_for_a_day() {
     let bench = Bench::new(1);
     let client = bench.client("a").await;
-    let view = bench.store.submit_job(job(&client.id, "1"), Some(keyed("h1"))).await.unwrap();
+    let view = bench.store.submit_job(job(&client.id, "1"), Some(keyed("h1")), |_| None).await.unwrap();
     let later = bench.reopen();
     let found = later.find_answer(&key("another body")).await.unwrap().unwrap();
     assert_eq!((found.status, found.body_hash.as_str()), (201, "h1"), "the caller compares the hashes");
@@ -265,7 +265,7 @@ async fn a_refused_request_keeps_no_answer() {
     let bench = Bench::new(1);
     let client = bench.client("a").await;
     bench.submit(&client, "1").await;
-    let refused = bench.store.submit_job(job(&client.id, "1"), Some(keyed("h1"))).await;
+    let refused = bench.store.submit_job(job(&client.id, "1"), Some(keyed("h1")), |_| None).await;
     assert!(matches!(refused, Err(StoreError::BranchBusy(_))));
     assert_eq!(bench.store.find_answer(&key("h1")).await.unwrap(), None);
 }

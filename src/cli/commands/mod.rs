@@ -44,7 +44,7 @@ impl Context<'_> {
 /// Runs a verb that speaks to the server.
 pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended, CliError> {
     match verb {
-        Verb::Submit(flags) => Box::pin(submit::run(flags, context)).await,
+        Verb::Submit(flags) => Box::pin(submit::run(*flags, context)).await,
         Verb::Ls(flags) => ls::run(flags, context).await,
         Verb::Show(flags) => show::run(&flags, context).await,
         Verb::Logs(flags) => Box::pin(logs::run(&flags, context)).await,

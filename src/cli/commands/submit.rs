@@ -75,7 +75,12 @@ pub(super) async fn accepted(job: &Job, then: Then, context: &mut Context<'_>) -
 fn queued(job: &Job) -> String {
     let it = &job.summary;
     let position = it.position.map(|position| format!("  (position {position})")).unwrap_or_default();
-    format!("Queued #{}  {}  {}{position}", it.number, it.client_name, it.branch_name)
+    // one that depends on a failed job has failed already
+    let (word, why) = match &it.error {
+        Some(error) => ("Failed", format!("  {error}")),
+        None => ("Queued", String::new()),
+    };
+    format!("{word} #{}  {}  {}{position}{why}", it.number, it.client_name, it.branch_name)
 }
 
 /// The prompt from wherever the flags say.
@@ -133,6 +138,8 @@ fn request(flags: SubmitFlags, prompt: String) -> SubmitRequest {
         labels: (!flags.labels.is_empty()).then_some(flags.labels),
         base_branch: flags.base,
         priority: flags.priority.map(i64::from),
+        run_at: flags.at,
+        depends_on: (!flags.after.is_empty()).then_some(flags.after),
         options: (options != Options::default()).then_some(options),
         ..SubmitRequest::default()
     }
@@ -201,10 +208,13 @@ mod tests {
         let sent = |line: &[&str]| {
             let words = ["offshoot", "submit"].iter().chain(line);
             let Verb::Submit(flags) = Cli::try_parse_from(words).unwrap().verb else { panic!("not submit") };
-            serde_json::to_value(request(flags, "p".to_owned())).unwrap()
+            serde_json::to_value(request(*flags, "p".to_owned())).unwrap()
         };
         assert_eq!(sent(&["p"]), serde_json::json!({ "prompt": "p" }));
         assert_eq!(sent(&["p", "--publish", "branch"])["options"]["publish"], "branch");
+        let later = sent(&["p", "--at", "2026-11-21T22:00:00+01:00", "--after", "4", "--after", "job-abcd"]);
+        assert_eq!(later["runAt"], "2026-11-21T22:00:00+01:00");
+        assert_eq!(later["dependsOn"], serde_json::json!(["4", "job-abcd"]));
         let all = sent(&["p", "-b", "x", "--timeout", "2h", "--dry-run", "--label", "a", "--label", "b"]);
         assert_eq!((&all["branchName"], &all["labels"]), (&"x".into(), &serde_json::json!(["a", "b"])));
         assert_eq!(

@@ -64,10 +64,10 @@ async fn wrong_jobs_leave_nothing() {
     for (body, pointers) in table {
         assert_eq!(bench.post("/jobs", &body).await.pointers(422, "invalid"), pointers, "{body}");
     }
-    let later = json!({"githubOrg": "a", "githubRepo": "b", "prompt": "x", "runAt": "2030-01-01T00:00:00Z", "options": {"verify": ["make"]}});
+    let later = json!({"githubOrg": "a", "githubRepo": "b", "prompt": "x", "profile": "night", "options": {"verify": ["make"]}});
     assert_eq!(
         bench.post("/jobs", &later).await.pointers(422, "not_supported"),
-        ["/runAt", "/options/verify"]
+        ["/profile", "/options/verify"]
     );
     assert_eq!(bench.get("/jobs").await.json()["total"], 0);
     assert_eq!(bench.get("/clients").await.json()["clients"], json!([]));
@@ -285,4 +285,66 @@ async fn pausing_the_queue() {
         ["/login"]
     );
     assert_eq!(bench.post("/queue/try-now", &json!({})).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_job_waits_for_a_time_and_for_others() {
+    let bench = Bench::new().await;
+    let first = bench.post("/jobs", &job("a")).await.json();
+    let mut body = job("a");
+    body["dependsOn"] = json!([first["number"]]);
+    body["runAt"] = json!("2001-01-01T01:00:00+01:00");
+    let answer = bench.post("/jobs", &body).await;
+    let second = answer.json();
+    assert_eq!(answer.status, 201, "on the branch of the one it waits for: {second}");
+    assert_eq!((&second["status"], &second["position"]), (&"queued".into(), &2.into()));
+    assert_eq!(second["waiting"], json!({"for": "dependency", "until": null}));
+    assert_eq!(second["dependsOn"], json!([first["id"]]));
+    assert_eq!(second["runAt"], "2001-01-01T00:00:00.000Z");
+    assert_eq!(bench.post("/jobs", &job("a")).await.status, 409, "one that waits for nothing");
+    let listed = bench.get("/jobs?limit=1").await.json();
+    assert_eq!(listed["jobs"][0]["dependsOn"], second["dependsOn"]);
+
+    bench.post("/jobs/1/cancel", &json!({})).await;
+    let second = bench.get("/jobs/2").await.json();
+    assert_eq!(
+        (&second["status"], &second["reason"]["code"]),
+        (&"failed".into(), &"dependency_failed".into())
+    );
+    assert!(second["error"].as_str().unwrap().contains("Job #1 (job-"), "{second}");
+
+    let third = bench.post("/jobs", &body).await;
+    assert_eq!((third.status.as_u16(), &third.json()["status"]), (201, &"failed".into()));
+    assert_eq!((&third.json()["position"], &third.json()["waiting"]), (&Value::Null, &Value::Null));
+}
+
+#[tokio::test]
+async fn wrong_times_and_dependencies_leave_nothing() {
+    let bench = Bench::new().await;
+    let first = bench.post("/jobs", &job("a")).await.json();
+    let id = first["id"].as_str().unwrap();
+    let many: Vec<_> = (0..21).collect();
+    let table = [
+        (json!({"runAt": "tomorrow", "dependsOn": "1"}), vec!["/runAt", "/dependsOn"]),
+        (json!({"runAt": 5}), vec!["/runAt"]),
+        (json!({"runAt": "9000-01-01T00:00:00Z"}), vec!["/runAt"]),
+        (json!({"dependsOn": many}), vec!["/dependsOn"]),
+        (json!({"dependsOn": [1, id]}), vec!["/dependsOn/1"]),
+        (
+            json!({"dependsOn": ["1", 2, "job-zzzzzzzz", -1, null, 1.5, "", "../1"]}),
+            (1..8).map(|_| "").collect(),
+        ),
+    ];
+    for (more, mut pointers) in table {
+        let mut body = job("b");
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let all: Vec<_> = (1..8).map(|index| format!("/dependsOn/{index}")).collect();
+        if pointers.contains(&"") {
+            pointers = all.iter().map(String::as_str).collect();
+        }
+        let mut found = bench.post("/jobs", &body).await.pointers(422, "invalid");
+        found.sort_by_key(|pointer| !pointer.starts_with("/runAt"));
+        assert_eq!(found, pointers, "{more}");
+    }
+    assert_eq!(bench.get("/jobs").await.json()["total"], 1);
 }

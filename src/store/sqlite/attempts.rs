@@ -88,7 +88,7 @@ impl Store {
                 let client = connection
                     .prepare_cached("SELECT client FROM jobs WHERE number = ?1")?
                     .query_row([lease.job.0], |row| row.get(0))?;
-                if let Some(conflict) = jobs::branch_conflict(connection, client, &branch, Some(lease.job))? {
+                if let Some(conflict) = jobs::branch_conflict(connection, client, &branch, &[lease.job.0])? {
                     return Err(StoreError::BranchBusy(conflict));
                 }
                 connection

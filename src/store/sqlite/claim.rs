@@ -89,7 +89,8 @@ fn claim(
     let next = connection
         .prepare_cached(
             "SELECT number, rank, turn FROM jobs j INDEXED BY jobs_queued
-             WHERE status = 'queued' AND (not_before IS NULL OR not_before <= ?1)
+             WHERE status = 'queued' AND blocked_by = 0 AND (not_before IS NULL OR not_before <= ?1)
+               AND (run_at IS NULL OR run_at <= ?1)
                AND (start_head_sha IS NOT NULL OR head_sha IS NOT NULL OR login NOT IN
                     (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR until > ?1))
                AND client NOT IN (SELECT number FROM clients WHERE paused = 1)

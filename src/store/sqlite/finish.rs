@@ -1,11 +1,14 @@
 //! The one place where a status, phase or outcome is written: decided by `domain::lifecycle`, guarded by the lease,
-//! together with the event, the attempt's row, the hold and the callback that follow from it.
+//! together with the event, the attempt's row, the hold and the callback that follow from it, and with what becomes of
+//! the jobs that waited for it.
+
+use std::collections::VecDeque;
 
 use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
 use super::super::{Change, Limits, Store};
-use super::{attempts, deliveries, events, jobs};
+use super::{attempts, deliveries, events, jobs, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::JobNumber;
@@ -13,6 +16,16 @@ use crate::domain::job::{JobView, Outcome, Phase, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
 use crate::domain::options::EffectiveOptions;
 use crate::domain::time::Timestamp;
+
+/// Makes a callback's bytes, for every job that is over in the transaction.
+pub(super) type Render<'a> = dyn Fn(&JobView) -> Option<RenderedCallback> + 'a;
+
+/// What a cause has brought about.
+pub(super) struct Applied {
+    pub(super) view: JobView,
+    /// Others that failed with it, or wait for one job less.
+    pub(super) followers: Vec<JobNumber>,
+}
 
 impl Store {
     /// The worker has come to `phase`: written before the phase's first side effect.
@@ -24,7 +37,7 @@ impl Store {
         self.database
             .write(move |connection| {
                 attempts::check(connection, lease)?;
-                apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), |_| None)?;
+                apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), &|_| None)?;
                 Ok(())
             })
             .await?;
@@ -32,7 +45,8 @@ impl Store {
         Ok(())
     }
 
-    /// Ends the attempt and decides what becomes of the job. `render` makes the callback's bytes when the job is over.
+    /// Ends the attempt and decides what becomes of the job. When the job is over, so are those that depended on its success;
+    /// `render` makes the bytes of the callback of each.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
@@ -40,20 +54,27 @@ impl Store {
         &self,
         lease: Lease,
         end: AttemptEnd,
-        render: impl FnOnce(&JobView) -> Option<RenderedCallback> + Send + 'static,
+        render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<JobView, StoreError> {
         let (now, limits) = (self.now(), self.limits);
-        let view = self
+        let applied = self
             .database
             .write(move |connection| {
                 attempts::check(connection, lease)?;
-                apply(connection, now, limits, lease.job, Cause::AttemptEnded(end), render)
+                apply(connection, now, limits, lease.job, Cause::AttemptEnded(end), &render)
             })
             .await?;
         self.tell(Change::JobMoved(lease.job));
+        self.tell_moved(&applied.followers);
         self.tell(Change::Queue);
         self.tell(Change::Deliveries);
-        Ok(view)
+        Ok(applied.view)
+    }
+
+    pub(super) fn tell_moved(&self, jobs: &[JobNumber]) {
+        for job in jobs {
+            self.tell(Change::JobMoved(*job));
+        }
     }
 }
 
@@ -78,14 +99,45 @@ pub(super) fn decide(
     Ok(transition(now, &situation, cause)?)
 }
 
-/// Decides and writes.
+/// Decides and writes, for the job and for all that depend on its end. Their chain can be as long as the queue, so it is
+/// walked, not called.
 pub(super) fn apply(
     connection: &Connection,
     now: Timestamp,
     limits: Limits,
     number: JobNumber,
     cause: Cause,
-    render: impl FnOnce(&JobView) -> Option<RenderedCallback>,
+    render: &Render<'_>,
+) -> Result<Applied, StoreError> {
+    let view = apply_to_one(connection, now, limits, number, cause, render)?;
+    let mut followers = Vec::new();
+    let mut over = VecDeque::new();
+    if !view.job.status.is_live() {
+        over.push_back(view.job.clone());
+    }
+    while let Some(job) = over.pop_front() {
+        let waiting = waits::take_waiting_for(connection, job.number)?;
+        followers.extend_from_slice(&waiting);
+        for dependent in waiting {
+            if job.status == Status::Completed {
+                waits::release(connection, now, dependent)?;
+                continue;
+            }
+            let code = job.reason.as_ref().map(|reason| reason.code.as_str());
+            let cause = Cause::DependencyFailed(waits::failure(job.number, &job.id, job.status, code));
+            over.push_back(apply_to_one(connection, now, limits, dependent, cause, render)?.job);
+        }
+    }
+    Ok(Applied { view, followers })
+}
+
+fn apply_to_one(
+    connection: &Connection,
+    now: Timestamp,
+    limits: Limits,
+    number: JobNumber,
+    cause: Cause,
+    render: &Render<'_>,
 ) -> Result<JobView, StoreError> {
     let ends_attempt = matches!(cause, Cause::AttemptEnded(_));
     let before = jobs::get(connection, number)?;
@@ -97,6 +149,9 @@ pub(super) fn apply(
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
     events::append(connection, now, number, attempt, decided.event, &events::payload(&decided))?;
+    if decided.ends_job() {
+        waits::forget(connection, number)?;
+    }
     let view = jobs::view(connection, now, limits, number)?;
     if decided.ends_job()
         && let Some(callback) = render(&view)

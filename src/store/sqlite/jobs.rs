@@ -6,6 +6,7 @@ use super::super::error::{BranchConflict, StoreError};
 use super::super::view::{CancelRequest, KeyedAnswer};
 use super::super::{Change, Limits, Store};
 use super::queue::QueueContext;
+use super::waits::Dependencies;
 use super::{answers, clients, events, finish, rows};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
@@ -13,6 +14,7 @@ use crate::domain::event::EventKind;
 use crate::domain::id::{JobId, JobNumber, JobRef, RANDOM_LENGTH};
 use crate::domain::job::{Chain, Job, JobView, NewJob, Start, Status};
 use crate::domain::lifecycle::{Cause, Refusal};
+use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
 
 /// What a view of a job is read from.
@@ -27,29 +29,38 @@ pub(super) fn queued_view() -> String {
 }
 
 impl Store {
-    /// Accepts a job. When this resolves, the job is on disk.
+    /// Accepts a job. When this resolves, the job is on disk. One that depends on a failed job has failed already then;
+    /// `render` makes the bytes of its callback.
     ///
     /// # Errors
     /// [`StoreError::BranchBusy`] names the live job on that branch (or on one that cannot exist beside it);
-    /// [`StoreError::QueueFull`].
+    /// [`StoreError::QueueFull`]; [`StoreError::NotFound`] for a job that it depends on.
     pub async fn submit_job(
         &self,
         new: NewJob,
         answer: Option<KeyedAnswer<JobView>>,
+        render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<JobView, StoreError> {
         let id = JobId::from_random(&self.clock.random_text(RANDOM_LENGTH));
         let (now, limits) = (self.now(), self.limits);
         let view = self
             .database
             .write(move |connection| {
-                let number = insert(connection, now, &id, new, limits)?;
-                let view = view(connection, now, limits, number)?;
+                let (number, failed) = insert(connection, now, &id, new, limits)?;
+                let view = match failed {
+                    None => view(connection, now, limits, number)?,
+                    Some(reason) => {
+                        let cause = Cause::DependencyFailed(reason);
+                        finish::apply(connection, now, limits, number, cause, &render)?.view
+                    }
+                };
                 answers::keep(connection, now, answer, &view)?;
                 Ok(view)
             })
             .await?;
         self.tell(Change::JobMoved(view.job.number));
         self.tell(Change::Queue);
+        self.tell(Change::Deliveries);
         Ok(view)
     }
 
@@ -73,20 +84,21 @@ impl Store {
     pub async fn request_cancel(
         &self,
         job: &JobRef,
-        render: impl FnOnce(&JobView) -> Option<RenderedCallback> + Send + 'static,
+        render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<CancelRequest, StoreError> {
         let (job, now, limits) = (job.clone(), self.now(), self.limits);
-        let request = self
+        let (request, followers) = self
             .database
             .write(move |connection| {
                 let number = resolve(connection, &job)?;
-                cancel(connection, now, limits, number, render)
+                cancel(connection, now, limits, number, &render)
             })
             .await?;
         if request.was_running {
             self.tell(Change::CancelRequested(request.number));
         } else {
             self.tell(Change::JobMoved(request.number));
+            self.tell_moved(&followers);
             self.tell(Change::Abandoned(request.number));
             self.tell(Change::Queue);
             self.tell(Change::Deliveries);
@@ -125,7 +137,7 @@ fn insert(
     id: &JobId,
     new: NewJob,
     limits: Limits,
-) -> Result<JobNumber, StoreError> {
+) -> Result<(JobNumber, Option<Reason>), StoreError> {
     let queued: u32 = connection
         .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' LIMIT ?1)")?
         .query_row([limits.queued_max], |row| row.get(0))?;
@@ -140,15 +152,19 @@ fn insert(
     let branch = new.request.branch.clone().unwrap_or_else(|| {
         BranchName::for_job(number.0, new.request.title.as_deref().unwrap_or(&new.request.prompt))
     });
-    if let Some(conflict) = branch_conflict(connection, client, &branch, None)? {
+    let dependencies = Dependencies::find(connection, &new.request.depends_on)?;
+    let before = dependencies.before(connection)?;
+    if let Some(conflict) = branch_conflict(connection, client, &branch, &before)? {
         return Err(StoreError::BranchBusy(conflict));
     }
     let rank = -i64::from(new.request.priority);
-    let turn = next_turn(connection, client, rank)?;
+    let place = (rank, next_turn(connection, client, rank)?);
     let chain = new.chain.clone().unwrap_or(Chain { root: id.clone(), original: None, parent: None });
-    write_row(connection, now, id, number, client, &branch, (rank, turn), &new, &chain)?;
+    let blocked_by = dependencies.count();
+    write_row(connection, now, id, number, client, &branch, place, blocked_by, &new, &chain)?;
+    dependencies.write(connection, number)?;
     events::append(connection, now, number, None, EventKind::JobQueued, "{}")?;
-    Ok(number)
+    Ok((number, dependencies.failed))
 }
 
 #[expect(clippy::too_many_arguments, reason = "one argument per part of the row, called once")]
@@ -160,6 +176,7 @@ fn write_row(
     client: i64,
     branch: &BranchName,
     (rank, turn): (i64, i64),
+    blocked_by: i64,
     new: &NewJob,
     chain: &Chain,
 ) -> Result<(), StoreError> {
@@ -173,9 +190,9 @@ fn write_row(
             "INSERT INTO jobs (number, id, client, prompt, branch, branch_key, title, body, os_feature_id,
                  callback_url, metadata, labels, base_branch, priority, options, submitted_by, login, root_id,
                  original_id, parent_id, start_base_sha, start_head_sha, rank, turn, status, phase, created_at,
-                 updated_at)
+                 updated_at, run_at, depends_on, blocked_by)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25)",
+                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25, ?26, ?27, ?28)",
         )?
         .execute(params![
             number.0,
@@ -203,8 +220,16 @@ fn write_row(
             rank,
             turn,
             now.as_ms(),
+            request.run_at.map(Timestamp::as_ms),
+            ids_text(&request.depends_on),
+            blocked_by,
         ])?;
     Ok(())
+}
+
+fn ids_text(ids: &[JobId]) -> String {
+    let ids: Vec<_> = ids.iter().map(JobId::as_str).collect();
+    serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned())
 }
 
 fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
@@ -235,28 +260,30 @@ fn next_turn(connection: &Connection, client: i64, rank: i64) -> Result<i64, Sto
     Ok(own.map_or(0, |turn| turn + 1).max(served.unwrap_or(0)))
 }
 
-/// The live job of the client whose branch is `branch`, a directory above or below it, or its twin in another case.
+/// The live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its
+/// twin in another case.
 pub(super) fn branch_conflict(
     connection: &Connection,
     client: i64,
     branch: &BranchName,
-    except: Option<JobNumber>,
+    except: &[i64],
 ) -> Result<Option<BranchConflict>, StoreError> {
     let key = branch.as_str().to_ascii_lowercase();
     let mut parents: Vec<&str> = key.match_indices('/').map(|(at, _)| &key[..at]).collect();
     parents.push(&key);
+    let except = serde_json::to_string(except).unwrap_or_else(|_| "[]".to_owned());
     let above = serde_json::to_string(&parents).unwrap_or_else(|_| "[]".to_owned());
     let mut statement = connection.prepare_cached(
         // '0' is the character behind '/': the range holds exactly the names below the branch
         "SELECT id, number, branch FROM jobs INDEXED BY jobs_live_branch
-         WHERE client = ?1 AND status IN ('queued', 'running') AND number IS NOT ?5
+         WHERE client = ?1 AND status IN ('queued', 'running') AND number NOT IN (SELECT value FROM json_each(?5))
            AND (branch_key IN (SELECT value FROM json_each(?2)) OR (branch_key > ?3 AND branch_key < ?4))
          ORDER BY number LIMIT 1",
     )?;
-    let found = statement.query_row(
-        params![client, above, format!("{key}/"), format!("{key}0"), except.map(|number| number.0)],
-        |row| Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?)),
-    );
+    let found = statement
+        .query_row(params![client, above, format!("{key}/"), format!("{key}0"), except], |row| {
+            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
+        });
     let Some((id, number, branch)) = found.optional()? else { return Ok(None) };
     let job = JobId::parse(&id).map_err(|_| StoreError::Corrupt("a job id is not readable".to_owned()))?;
     Ok(Some(BranchConflict { job, number: JobNumber(number), branch }))
@@ -346,8 +373,8 @@ fn cancel(
     now: Timestamp,
     limits: Limits,
     number: JobNumber,
-    render: impl FnOnce(&JobView) -> Option<RenderedCallback>,
-) -> Result<CancelRequest, StoreError> {
+    render: &finish::Render<'_>,
+) -> Result<(CancelRequest, Vec<JobNumber>), StoreError> {
     let job = get(connection, number)?;
     let answer = |was_running, was_cancelled| CancelRequest {
         job: job.id.clone(),
@@ -356,7 +383,7 @@ fn cancel(
         was_cancelled,
     };
     if job.status == Status::Cancelled {
-        return Ok(answer(false, true));
+        return Ok((answer(false, true), Vec::new()));
     }
     if job.status.is_live() {
         connection
@@ -367,8 +394,8 @@ fn cancel(
             .execute(params![number.0, now.as_ms()])?;
     }
     match finish::apply(connection, now, limits, number, Cause::CancelRequested, render) {
-        Ok(_) => Ok(answer(false, false)),
-        Err(StoreError::Refused(Refusal::EndsWithItsWorker)) => Ok(answer(true, false)),
+        Ok(applied) => Ok((answer(false, false), applied.followers)),
+        Err(StoreError::Refused(Refusal::EndsWithItsWorker)) => Ok((answer(true, false), Vec::new())),
         Err(error) => Err(error),
     }
 }

@@ -24,6 +24,7 @@ mod messages;
 mod migrate;
 mod queue;
 mod rows;
+mod waits;
 mod writer;
 
 use std::path::Path;

@@ -10,7 +10,7 @@ use crate::clock::Clock;
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::branch::BranchName;
 use crate::domain::client::{NewClient, RepositoryName};
-use crate::domain::id::ClientId;
+use crate::domain::id::{ClientId, JobNumber, JobRef};
 use crate::domain::job::{NewJob, NewJobRequest, Outcome, Start, Status};
 use crate::domain::options::RunOptions;
 use crate::domain::time::Timestamp;
@@ -47,8 +47,19 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 
 /// Lines of plans that read a table which grows from one end to the other, or sort what an index should have sorted.
 fn faults(connection: &Connection) -> Vec<String> {
-    const GROWING: [&str; 9] =
-        ["jobs", "j", "r", "attempts", "events", "messages", "deliveries", "delivery_tries", "answers"];
+    const GROWING: [&str; 11] = [
+        "jobs",
+        "j",
+        "r",
+        "waits",
+        "w",
+        "attempts",
+        "events",
+        "messages",
+        "deliveries",
+        "delivery_tries",
+        "answers",
+    ];
     let mut faults = Vec::new();
     let texts = prepared(connection);
     assert!(texts.len() > 2, "the statements are there to be looked at");
@@ -108,6 +119,8 @@ fn new_job(client: &ClientId, branch: &str) -> NewJob {
             labels: Vec::new(),
             base_branch: None,
             priority: 0,
+            run_at: None,
+            depends_on: Vec::new(),
             options: RunOptions::default(),
             submitted_by: "admin".to_owned(),
         },
@@ -121,8 +134,13 @@ fn new_job(client: &ClientId, branch: &str) -> NewJob {
 async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
     let (_dir, store, client) = store().await;
     for branch in ["a", "b", "c"] {
-        store.submit_job(new_job(&client, branch), None).await.unwrap();
+        store.submit_job(new_job(&client, branch), None, |_| None).await.unwrap();
     }
+    let first = store.get_job(&JobRef::Number(JobNumber(1))).await.unwrap().job.id;
+    let mut waiting = new_job(&client, "a/b");
+    waiting.request.depends_on = vec![first];
+    waiting.request.run_at = Some(Timestamp::from_ms(2_000_000));
+    store.submit_job(waiting, None, |_| None).await.unwrap();
     let lease = store.claim().await.unwrap().unwrap().lease;
     assert!(store.claim().await.unwrap().is_none());
     store.begin_step(lease, "agent-1").await.unwrap();
@@ -141,6 +159,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
         );
         assert!(uses(connection, "SELECT id, number, branch FROM jobs", "INDEX jobs_live_branch"));
         assert!(uses(connection, "SELECT max(turn) FROM (", "INDEX jobs_queued_by_client"));
+        assert!(uses(connection, "SELECT job FROM waits", "INDEX waits_by_dependency"));
         assert!(uses(connection, "SELECT state, tries, last_status", "INDEX deliveries_by_job"));
         // the few branches in the way are sorted
         let few = |line: &String| line.contains("SELECT id, number, branch FROM jobs");
@@ -152,7 +171,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
 #[tokio::test]
 async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
     let (_dir, store, client) = store().await;
-    let number = store.submit_job(new_job(&client, "a"), None).await.unwrap().job.number;
+    let number = store.submit_job(new_job(&client, "a"), None, |_| None).await.unwrap().job.number;
     let look = move |connection: &Connection| {
         let now = Timestamp::from_ms(0);
         let plain = || JobFilter { limit: 50, ..JobFilter::default() };

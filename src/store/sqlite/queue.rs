@@ -95,6 +95,8 @@ impl Store {
                         "SELECT min(at) FROM (
                              SELECT min(not_before) AS at FROM jobs WHERE status = 'queued' AND not_before > ?1
                              UNION ALL
+                             SELECT min(run_at) FROM jobs WHERE status = 'queued' AND run_at > ?1
+                             UNION ALL
                              SELECT min(until) FROM holds WHERE probe IS NULL AND until > ?1)",
                     )?
                     .query_row([now.as_ms()], |row| row.get(0))?;
@@ -163,7 +165,7 @@ impl QueueContext {
         })
     }
 
-    /// Why this queued job has not started, the weightiest reason first. `row` also has `client_paused`.
+    /// Why this queued job has not started, the weightiest reason first. `row` also has `client_paused` and `blocked_by`.
     pub(super) fn waiting(&self, job: &Job, client: i64, row: &Row<'_>) -> rusqlite::Result<Waiting> {
         let plain = |for_| Waiting { for_, until: None };
         if self.paused || row.get::<_, bool>("client_paused")? {
@@ -171,6 +173,12 @@ impl QueueContext {
         }
         if self.disk_low {
             return Ok(plain(WaitingFor::Disk));
+        }
+        if row.get::<_, i64>("blocked_by")? > 0 {
+            return Ok(plain(WaitingFor::Dependency));
+        }
+        if let Some(until) = job.request.run_at.filter(|until| *until > self.now) {
+            return Ok(Waiting { for_: WaitingFor::RunAt, until: Some(until) });
         }
         let hold = self.holds.get(&job.login).filter(|hold| hold.probe != Some(job.number));
         if let Some(hold) = hold.filter(|_| job.needs_agent()) {

@@ -152,6 +152,11 @@ fn request(row: &Row<'_>) -> rusqlite::Result<JobRequest> {
         labels: json(row, "labels")?,
         base_branch: row.get("base_branch")?,
         priority: row.get("priority")?,
+        run_at: instant(row, "run_at")?,
+        depends_on: json::<Vec<String>>(row, "depends_on")?
+            .iter()
+            .map(|id| JobId::parse(id).map_err(|_| unreadable("depends_on")))
+            .collect::<Result<_, _>>()?,
         options: options(row)?,
         submitted_by: row.get("submitted_by")?,
     })

@@ -1,7 +1,9 @@
 //! Random histories of the queue, told to a real store and to a small model of what it promises; after each step both
 //! must say the same about every job, its place and why it waits.
 
-use std::collections::BTreeMap;
+mod plain;
+
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use offshoot::domain::attempt::{AttemptEnd, Lease};
@@ -10,20 +12,19 @@ use offshoot::domain::id::JobNumber;
 use offshoot::domain::job::{Status, Waiting, WaitingFor};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::domain::time::Timestamp;
-use offshoot::store::{Limits, Store, StoreError};
+use offshoot::store::{Store, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
+use self::plain::{End, LIMITS, Model, weighs_more};
 use crate::store_fixture::{Bench, NOW_MS, done, fault, fault_until, job};
 
-const LIMITS: Limits =
-    Limits { running_max: 3, running_per_client_max: Some(2), queued_max: 12, disk_free_bytes_min: 0 };
 const BRANCHES: [&str; 7] = ["feat", "feat/y", "Feat/y/z", "FEAT", "fix", "fix-2", "feature"];
 const LOGINS: [&str; 2] = ["claude", "codex"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit { client: usize, branch: usize, priority: i8, login: usize },
+    Submit { client: usize, branch: usize, priority: i8, login: usize, wish: Wish },
     Claim,
     Finish { which: usize, end: End },
     Cancel { which: usize },
@@ -34,17 +35,12 @@ enum Step {
     Restart,
 }
 
-#[derive(Clone, Copy, Debug)]
-enum End {
-    Done,
-    Failed,
-    Stopped,
-    /// A limit that is over after so many seconds.
-    Limit(i64),
-    LoggedOut,
-    Away,
-    Crashed,
-    Cancelled,
+/// When a job may start.
+#[derive(Clone, Debug)]
+struct Wish {
+    /// Counted back from the newest job; what is not there is not asked for.
+    after: Vec<usize>,
+    in_ms: Option<i64>,
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
@@ -58,9 +54,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(End::Crashed),
         1 => Just(End::Cancelled),
     ];
-    let submit = (0..3_usize, 0..BRANCHES.len(), prop_oneof![6 => Just(0_i8), 1 => -1..=1_i8], 0..2_usize);
+    let after = prop_oneof![2 => Just(vec![]), 3 => prop::collection::vec(0..5_usize, 1..4)];
+    let in_ms = prop_oneof![5 => Just(None), 1 => (-1_000..50_000_i64).prop_map(Some)];
+    let wish = (after, in_ms).prop_map(|(after, in_ms)| Wish { after, in_ms });
+    let priority = prop_oneof![6 => Just(0_i8), 1 => -1..=1_i8];
+    let submit = (0..3_usize, 0..BRANCHES.len(), priority, 0..2_usize, wish);
     let step = prop_oneof![
-        10 => submit.prop_map(|(client, branch, priority, login)| Step::Submit { client, branch, priority, login }),
+        10 => submit.prop_map(|(client, branch, priority, login, wish)| {
+            Step::Submit { client, branch, priority, login, wish }
+        }),
         9 => Just(Step::Claim),
         7 => (0..3_usize, end).prop_map(|(which, end)| Step::Finish { which, end }),
         2 => (0..20_usize).prop_map(|which| Step::Cancel { which }),
@@ -71,184 +73,6 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..60)
-}
-
-/// What is believed about one job.
-#[derive(Clone, Debug)]
-struct Believed {
-    client: usize,
-    branch: String,
-    rank: i64,
-    turn: i64,
-    login: usize,
-    status: Status,
-    attempts: u32,
-    counted: u32,
-    tries: u32,
-    not_before: Option<i64>,
-    cancel: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Held {
-    for_: WaitingFor,
-    until: Option<i64>,
-    probe: Option<usize>,
-}
-
-/// The queue in its plainest form; jobs are counted from 0, their numbers from 1.
-#[derive(Default)]
-struct Model {
-    jobs: Vec<Believed>,
-    paused: bool,
-    paused_clients: [bool; 3],
-    holds: BTreeMap<usize, Held>,
-    served: BTreeMap<i64, i64>,
-    now: i64,
-    events: usize,
-}
-
-impl Model {
-    fn of(&self, status: Status) -> Vec<usize> {
-        (0..self.jobs.len()).filter(|job| self.jobs[*job].status == status).collect()
-    }
-
-    /// The queued jobs in their order.
-    fn queue(&self) -> Vec<usize> {
-        let mut queued = self.of(Status::Queued);
-        queued.sort_by_key(|job| (self.jobs[*job].rank, self.jobs[*job].turn, *job));
-        queued
-    }
-
-    /// A live job of the client on a branch that `branch` cannot exist beside: equal, or one a directory of the other.
-    fn in_the_way(&self, client: usize, branch: &str) -> bool {
-        let parts: Vec<_> = branch.split('/').collect();
-        self.jobs.iter().filter(|job| job.client == client && job.status.is_live()).any(|job| {
-            let others: Vec<_> = job.branch.split('/').collect();
-            let common = parts.len().min(others.len());
-            parts[..common] == others[..common]
-        })
-    }
-
-    fn submit(&mut self, client: usize, branch: &str, priority: i8, login: usize) -> bool {
-        let branch = branch.to_lowercase();
-        if self.of(Status::Queued).len() >= LIMITS.queued_max as usize || self.in_the_way(client, &branch) {
-            return false;
-        }
-        let rank = -i64::from(priority);
-        let own =
-            self.jobs.iter().filter(|job| job.client == client && job.rank == rank && job.status.is_live());
-        let after_own = own.map(|job| job.turn + 1).max().unwrap_or(0);
-        let turn = after_own.max(self.served.get(&rank).copied().unwrap_or(0));
-        self.jobs.push(Believed {
-            client,
-            branch,
-            rank,
-            turn,
-            login,
-            status: Status::Queued,
-            attempts: 0,
-            counted: 0,
-            tries: 0,
-            not_before: None,
-            cancel: false,
-        });
-        self.events += 1;
-        true
-    }
-
-    fn running_of(&self, client: usize) -> usize {
-        self.of(Status::Running).into_iter().filter(|job| self.jobs[*job].client == client).count()
-    }
-
-    /// Why a queued job may not go, slots apart.
-    fn obstacle(&self, at: usize) -> Option<Waiting> {
-        let job = &self.jobs[at];
-        let waiting = |for_, until: Option<i64>| Some(Waiting { for_, until: until.map(Timestamp::from_ms) });
-        if self.paused || self.paused_clients[job.client] {
-            return waiting(WaitingFor::Paused, None);
-        }
-        if let Some(held) = self.holds.get(&job.login) {
-            let due = held.probe.is_none() && held.until.is_some_and(|until| until <= self.now);
-            if !due {
-                return waiting(held.for_, held.until);
-            }
-        }
-        if let Some(until) = job.not_before.filter(|until| *until > self.now) {
-            return waiting(WaitingFor::Backoff, Some(until));
-        }
-        if self.running_of(job.client) >= LIMITS.running_per_client_max.unwrap_or(u32::MAX) as usize {
-            return waiting(WaitingFor::ClientLimit, None);
-        }
-        None
-    }
-
-    fn claim(&mut self) -> Option<usize> {
-        if self.of(Status::Running).len() >= LIMITS.running_max as usize {
-            return None;
-        }
-        let next = self.queue().into_iter().find(|job| self.obstacle(*job).is_none())?;
-        let job = &mut self.jobs[next];
-        job.status = Status::Running;
-        job.attempts += 1;
-        job.not_before = None;
-        let served = self.served.entry(job.rank).or_insert(job.turn);
-        *served = job.turn.max(*served);
-        if let Some(held) = self.holds.get_mut(&job.login) {
-            held.probe = Some(next);
-        }
-        self.events += 1;
-        Some(next)
-    }
-
-    fn finish(&mut self, at: usize, end: End) {
-        self.events += 1;
-        let job = &mut self.jobs[at];
-        let fault = matches!(end, End::Limit(_) | End::LoggedOut) && !job.cancel;
-        job.status = match end {
-            End::Done => Status::Completed,
-            End::Cancelled => Status::Cancelled,
-            _ if job.cancel => Status::Cancelled,
-            End::Failed => Status::Failed,
-            End::Stopped | End::Limit(_) | End::LoggedOut => Status::Queued,
-            End::Away => {
-                job.tries += 1;
-                let wait = (15_000 << (job.tries - 1)).min(1_800_000);
-                job.not_before = (job.tries <= 8).then_some(self.now + wait);
-                if job.tries <= 8 { Status::Queued } else { Status::Failed }
-            }
-            End::Crashed => {
-                job.counted += 1;
-                if job.counted < 3 { Status::Queued } else { Status::Failed }
-            }
-        };
-        let login = job.login;
-        if fault {
-            let (for_, until) = match end {
-                End::Limit(seconds) => (WaitingFor::UsageLimit, Some(self.now + seconds * 1_000)),
-                _ => (WaitingFor::Login, None),
-            };
-            let other_probe = self.holds.get(&login).and_then(|held| held.probe).filter(|probe| *probe != at);
-            self.holds.insert(login, Held { for_, until, probe: other_probe });
-        } else if self.holds.get(&login).is_some_and(|held| held.probe == Some(at)) {
-            self.holds.remove(&login);
-        }
-    }
-
-    fn try_now(&mut self, login: Option<usize>) {
-        for (of, held) in &mut self.holds {
-            if login.is_none_or(|login| login == *of) {
-                (held.until, held.probe) = (Some(self.now), None);
-            }
-        }
-    }
-
-    fn next_due_in(&self) -> Option<Duration> {
-        let backoffs = self.of(Status::Queued).into_iter().filter_map(|job| self.jobs[job].not_before);
-        let holds = self.holds.values().filter(|held| held.probe.is_none()).filter_map(|held| held.until);
-        let next = backoffs.chain(holds).filter(|at| *at > self.now).min()?;
-        Some(Duration::from_millis(u64::try_from(next - self.now).unwrap()))
-    }
 }
 
 /// The store, its model, and the leases of what runs.
@@ -270,13 +94,8 @@ impl Told {
     async fn take(&mut self, step: &Step) -> Result<(), TestCaseError> {
         let store = self.bench.store.clone();
         match *step {
-            Step::Submit { client, branch, priority, login } => {
-                let mut new = job(&self.clients[client].id, BRANCHES[branch]);
-                new.request.priority = priority;
-                new.login = LOGINS[login].to_owned();
-                let answer = store.submit_job(new, None).await;
-                let accepted = self.model.submit(client, BRANCHES[branch], priority, login);
-                prop_assert_eq!(answer.is_ok(), accepted, "{:?}", answer.map(|view| view.job.number));
+            Step::Submit { client, branch, priority, login, ref wish } => {
+                self.submit((client, BRANCHES[branch]), priority, login, wish).await?;
             }
             Step::Claim => {
                 let claimed = store.claim().await.unwrap();
@@ -315,6 +134,30 @@ impl Told {
         Ok(())
     }
 
+    async fn submit(
+        &mut self,
+        (client, branch): (usize, &str),
+        priority: i8,
+        login: usize,
+        wish: &Wish,
+    ) -> Result<(), TestCaseError> {
+        let count = self.model.jobs.len();
+        let after: BTreeSet<_> = wish.after.iter().filter_map(|back| count.checked_sub(back + 1)).collect();
+        let after: Vec<_> = after.into_iter().collect();
+        let run_at = wish.in_ms.map(|ms| self.model.now + ms);
+        let mut new = job(&self.clients[client].id, branch);
+        new.request.run_at = run_at.map(Timestamp::from_ms);
+        for job in &after {
+            new.request.depends_on.push(self.bench.view(JobNumber(*job as i64 + 1)).await.job.id);
+        }
+        new.request.priority = priority;
+        new.login = LOGINS[login].to_owned();
+        let answer = self.bench.store.submit_job(new, None, |_| None).await;
+        let accepted = self.model.submit((client, branch), priority, login, &after, run_at);
+        prop_assert_eq!(answer.is_ok(), accepted, "{:?}", answer.map(|view| view.job.number));
+        Ok(())
+    }
+
     async fn finish(&mut self, store: &Store, which: usize, end: End) -> Result<(), TestCaseError> {
         let Some((&job, &lease)) = self.leases.iter().nth(which) else { return Ok(()) };
         let now = self.bench.now();
@@ -347,6 +190,7 @@ impl Told {
                 prop_assert!(answer.is_ok_and(|found| !found.was_running && !found.was_cancelled));
                 job.status = Status::Cancelled;
                 self.model.events += 1;
+                self.model.over(which);
             }
             Status::Running => {
                 prop_assert!(answer.is_ok_and(|found| found.was_running));
@@ -388,7 +232,7 @@ impl Told {
                 (
                     job,
                     position,
-                    obstacle.filter(|o| o.for_ == WaitingFor::Paused).or(told).or(obstacle).unwrap_or(slot),
+                    obstacle.filter(|o| weighs_more(o.for_)).or(told).or(obstacle).unwrap_or(slot),
                 )
             })
             .collect();

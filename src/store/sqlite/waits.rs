@@ -1,0 +1,113 @@
+//! Jobs that wait for other jobs: what a new one waits for, and who waits for one that is over.
+//!
+//! On one branch every live job waits, directly or through others, for all live ones before it. So at most one of them
+//! is not blocked, which the index `jobs_startable_branch` makes sure of.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+
+use super::super::error::StoreError;
+use crate::domain::id::{JobId, JobNumber};
+use crate::domain::job::Status;
+use crate::domain::reason::{Reason, ReasonCode};
+use crate::domain::time::Timestamp;
+
+/// What a new job has to wait for.
+#[derive(Debug, Default)]
+pub(super) struct Dependencies {
+    /// Those that have not succeeded.
+    pub(super) open: Vec<i64>,
+    /// One of them never will.
+    pub(super) failed: Option<Reason>,
+}
+
+impl Dependencies {
+    pub(super) fn find(connection: &Connection, ids: &[JobId]) -> Result<Self, StoreError> {
+        let mut found = Self::default();
+        for id in ids {
+            let (number, status, code) = connection
+                .prepare_cached("SELECT number, status, reason_code FROM jobs WHERE id = ?1")?
+                .query_row([id.as_str()], |row| {
+                    Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?))
+                })
+                .optional()?
+                .ok_or(StoreError::NotFound("job"))?;
+            let status = Status::parse(&status)
+                .ok_or_else(|| StoreError::Corrupt("a status is not readable".to_owned()))?;
+            if status == Status::Completed {
+                continue;
+            }
+            found.open.push(number);
+            if !status.is_live() && found.failed.is_none() {
+                found.failed = Some(failure(JobNumber(number), id, status, code.as_deref()));
+            }
+        }
+        Ok(found)
+    }
+
+    pub(super) fn count(&self) -> i64 {
+        i64::try_from(self.open.len()).unwrap_or(i64::MAX)
+    }
+
+    /// All that end before the new job can start: the open ones and what they wait for themselves.
+    pub(super) fn before(&self, connection: &Connection) -> Result<Vec<i64>, StoreError> {
+        let open = serde_json::to_string(&self.open).unwrap_or_else(|_| "[]".to_owned());
+        let mut statement = connection.prepare_cached(
+            "WITH RECURSIVE before (number) AS (
+                 SELECT value FROM json_each(?1)
+                 UNION
+                 SELECT w.dependency FROM before b CROSS JOIN waits w ON w.job = b.number)
+             SELECT number FROM before",
+        )?;
+        let numbers = statement.query_map([open], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        Ok(numbers)
+    }
+
+    pub(super) fn write(&self, connection: &Connection, job: JobNumber) -> Result<(), StoreError> {
+        for dependency in &self.open {
+            connection
+                .prepare_cached("INSERT INTO waits (job, dependency) VALUES (?1, ?2)")?
+                .execute([job.0, *dependency])?;
+        }
+        Ok(())
+    }
+}
+
+/// Why a job fails that depends on one which did not succeed.
+pub(super) fn failure(number: JobNumber, id: &JobId, status: Status, code: Option<&str>) -> Reason {
+    let end = match (status, code) {
+        (Status::Cancelled, _) => "was cancelled".to_owned(),
+        (_, Some(code)) => format!("failed ({code})"),
+        (_, None) => "failed".to_owned(),
+    };
+    let message = format!("Job #{number} ({id}) {end}.");
+    Reason::new(ReasonCode::DependencyFailed, &message)
+}
+
+/// The job is over: it waits for nothing any more.
+pub(super) fn forget(connection: &Connection, over: JobNumber) -> Result<(), StoreError> {
+    connection.prepare_cached("DELETE FROM waits WHERE job = ?1")?.execute([over.0])?;
+    Ok(())
+}
+
+/// Takes out who waits for a job that is over, oldest first.
+pub(super) fn take_waiting_for(
+    connection: &Connection,
+    over: JobNumber,
+) -> Result<Vec<JobNumber>, StoreError> {
+    let waiting = connection
+        .prepare_cached("SELECT job FROM waits WHERE dependency = ?1 ORDER BY job")?
+        .query_map([over.0], |row| row.get(0).map(JobNumber))?
+        .collect::<Result<Vec<_>, _>>()?;
+    if !waiting.is_empty() {
+        connection.prepare_cached("DELETE FROM waits WHERE dependency = ?1")?.execute([over.0])?;
+    }
+    Ok(waiting)
+}
+
+/// One dependency of the job has succeeded.
+pub(super) fn release(connection: &Connection, now: Timestamp, job: JobNumber) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE jobs SET blocked_by = blocked_by - 1, updated_at = ?2 WHERE number = ?1")?
+        .execute(params![job.0, now.as_ms()])?;
+    Ok(())
+}

@@ -1,0 +1,217 @@
+//! Jobs that wait for a time or for other jobs, and what becomes of them when one of those ends.
+
+use std::time::Duration;
+
+use offshoot::domain::attempt::AttemptEnd;
+use offshoot::domain::client::Client;
+use offshoot::domain::id::{JobId, JobNumber, JobRef};
+use offshoot::domain::job::{JobView, NewJob, Outcome, Status, Waiting, WaitingFor};
+use offshoot::domain::reason::ReasonCode;
+use offshoot::store::{Change, StoreError};
+
+use crate::store_fixture::{Bench, callback, done, fault, job};
+
+const URL: &str = "https://example.org/hook";
+
+fn after(client: &Client, branch: &str, dependencies: &[&JobView]) -> NewJob {
+    let mut new = job(&client.id, branch);
+    new.request.depends_on = dependencies.iter().map(|view| view.job.id.clone()).collect();
+    new
+}
+
+/// A callback for each job, whose ids are made from its number.
+fn told(view: &JobView) -> Option<offshoot::domain::delivery::RenderedCallback> {
+    Some(callback(&format!("job{}", view.job.number), URL))
+}
+
+fn waits_for(view: &JobView) -> Option<WaitingFor> {
+    view.waiting.map(|waiting| waiting.for_)
+}
+
+async fn reason(bench: &Bench, number: JobNumber) -> (Status, String) {
+    let job = bench.view(number).await.job;
+    let reason = job.reason.unwrap();
+    assert_eq!(reason.code, ReasonCode::DependencyFailed);
+    (job.status, reason.message)
+}
+
+#[tokio::test]
+async fn a_job_is_not_started_before_its_time() {
+    let bench = Bench::new(5);
+    let client = bench.client("widgets").await;
+    let at = |seconds: u64| Some(bench.now() + Duration::from_secs(seconds));
+    let mut new = job(&client.id, "later");
+    new.request.run_at = at(60);
+    let later = bench.try_submit(new).await.unwrap();
+    assert_eq!(later.waiting, Some(Waiting { for_: WaitingFor::RunAt, until: at(60) }));
+    let mut new = job(&client.id, "past");
+    new.request.run_at = Some(bench.now() - Duration::from_secs(60));
+    let past = bench.try_submit(new).await.unwrap();
+    assert_eq!((past.position, waits_for(&past)), (Some(2), Some(WaitingFor::Slot)));
+    assert_eq!(bench.claimed_number().await, Some(2));
+    assert_eq!(bench.claimed_number().await, None);
+    assert_eq!(bench.store.next_due_in().await.unwrap(), Some(Duration::from_secs(60)));
+
+    let until = at(60);
+    bench.clock.advance_ms(59_999);
+    assert_eq!(bench.claimed_number().await, None);
+    let reopened = bench.reopen();
+    assert_eq!(reopened.get_job(&JobRef::Number(JobNumber(1))).await.unwrap().job.request.run_at, until);
+    drop(reopened);
+    bench.clock.advance_ms(1);
+    assert_eq!(waits_for(&bench.view(JobNumber(1)).await), Some(WaitingFor::Slot));
+    assert_eq!(bench.store.next_due_in().await.unwrap(), None);
+    assert_eq!(bench.claimed_number().await, Some(1));
+}
+
+#[tokio::test]
+async fn a_job_waits_until_all_it_depends_on_have_succeeded() {
+    let bench = Bench::new(5);
+    let client = bench.client("widgets").await;
+    let (a, b) = (bench.submit(&client, "a").await, bench.submit(&client, "b").await);
+    let c = bench.try_submit(after(&client, "c", &[&a, &b])).await.unwrap();
+    assert_eq!((c.position, waits_for(&c)), (Some(3), Some(WaitingFor::Dependency)));
+    assert_eq!(c.job.request.depends_on, [a.job.id.clone(), b.job.id.clone()]);
+    let (first, second) = (bench.claim().await.lease, bench.claim().await.lease);
+    assert_eq!(bench.claimed_number().await, None);
+    bench.end(first, done()).await;
+    assert_eq!(waits_for(&bench.view(c.job.number).await), Some(WaitingFor::Dependency));
+    assert_eq!(bench.claimed_number().await, None);
+
+    // an attempt that ends is not the end of the job
+    bench.end(second, fault(ReasonCode::Stopped)).await;
+    let second = bench.claim().await.lease;
+    assert_eq!(second.job, b.job.number);
+    let mut hints = bench.store.watch();
+    bench.end(second, AttemptEnd::Completed { outcome: Outcome::NoChanges }).await;
+    assert_eq!(waits_for(&bench.view(c.job.number).await), Some(WaitingFor::Slot));
+    let told: Vec<_> = std::iter::from_fn(|| hints.try_recv().ok()).collect();
+    assert!(told.contains(&Change::JobMoved(c.job.number)), "{told:?}");
+    assert_eq!(bench.claimed_number().await, Some(3));
+    assert_eq!(bench.claimed_number().await, None);
+}
+
+#[tokio::test]
+async fn a_failure_takes_all_that_follows_with_it() {
+    let bench = Bench::new(5);
+    let client = bench.client("widgets").await;
+    let a = bench.submit(&client, "a").await;
+    let other = bench.submit(&client, "other").await;
+    let b = bench.try_submit(after(&client, "b", &[&a])).await.unwrap();
+    let c = bench.try_submit(after(&client, "c", &[&a])).await.unwrap();
+    // both ways lead to it, and it waits for another one too
+    let d = bench.try_submit(after(&client, "d", &[&b, &c, &other])).await.unwrap();
+    let free = bench.try_submit(after(&client, "free", &[&other])).await.unwrap();
+    let (first, second) = (bench.claim().await.lease, bench.claim().await.lease);
+    let mut hints = bench.store.watch();
+    let view = bench.store.finish(first, fault(ReasonCode::VerifyFailed), told).await.unwrap();
+    assert_eq!((view.job.number, view.job.status), (a.job.number, Status::Failed));
+    for (job, by, how) in
+        [(&b, &a, "verify_failed"), (&c, &a, "verify_failed"), (&d, &b, "dependency_failed")]
+    {
+        let (status, message) = reason(&bench, job.job.number).await;
+        assert_eq!(status, Status::Failed);
+        let named = format!("Job #{} ({}) failed ({how}).", by.job.number, by.job.id);
+        assert!(message.ends_with(&named), "{message}");
+        let deliveries = bench.store.list_deliveries(job.job.number).await.unwrap();
+        assert_eq!(deliveries.len(), 1, "one callback each");
+        let events = bench.store.list_events(Some(job.job.number), 0, 10).await.unwrap();
+        assert_eq!(events.len(), 2, "{events:?}");
+    }
+    let moved: Vec<_> = std::iter::from_fn(|| hints.try_recv().ok()).collect();
+    for job in [&a, &b, &c, &d] {
+        assert!(moved.contains(&Change::JobMoved(job.job.number)), "{moved:?}");
+    }
+    assert_eq!(waits_for(&bench.view(free.job.number).await), Some(WaitingFor::Dependency));
+    bench.end(second, done()).await;
+    assert_eq!(bench.claimed_number().await, Some(free.job.number.0));
+    assert_eq!(bench.view(d.job.number).await.job.status, Status::Failed);
+}
+
+#[tokio::test]
+async fn a_cancelled_job_fails_its_dependents_queued_or_running() {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    let a = bench.submit(&client, "a").await;
+    let b = bench.try_submit(after(&client, "b", &[&a])).await.unwrap();
+    let c = bench.try_submit(after(&client, "c", &[&b])).await.unwrap();
+    let lease = bench.claim().await.lease;
+    // one that waits itself
+    bench.store.request_cancel(&JobRef::Number(b.job.number), told).await.unwrap();
+    assert_eq!(bench.view(b.job.number).await.job.status, Status::Cancelled);
+    let (status, message) = reason(&bench, c.job.number).await;
+    assert!(status == Status::Failed && message.ends_with("was cancelled."), "{message}");
+    assert_eq!(bench.store.list_deliveries(c.job.number).await.unwrap().len(), 1);
+    // one that runs: only when it is over
+    let d = bench.try_submit(after(&client, "d", &[&a])).await.unwrap();
+    assert!(bench.cancel(a.job.number).await.unwrap().was_running);
+    assert_eq!(bench.view(d.job.number).await.job.status, Status::Queued);
+    bench.end(lease, AttemptEnd::Cancelled).await;
+    assert_eq!(reason(&bench, d.job.number).await.0, Status::Failed);
+    assert_eq!(bench.view(b.job.number).await.job.status, Status::Cancelled, "it stays as it ended");
+}
+
+#[tokio::test]
+async fn what_is_over_at_submit_is_ignored_or_decides_at_once() {
+    let bench = Bench::new(5);
+    let client = bench.client("widgets").await;
+    let good = bench.submit(&client, "good").await;
+    bench.end(bench.claim().await.lease, done()).await;
+    let bad = bench.submit(&client, "bad").await;
+    bench.end(bench.claim().await.lease, fault(ReasonCode::VerifyFailed)).await;
+    let free = bench.try_submit(after(&client, "free", &[&good])).await.unwrap();
+    assert_eq!((free.job.status, waits_for(&free)), (Status::Queued, Some(WaitingFor::Slot)));
+
+    let both = after(&client, "both", &[&good, &bad, &free]);
+    let failed = bench.store.submit_job(both.clone(), None, told).await.unwrap();
+    assert_eq!((failed.job.status, failed.position), (Status::Failed, None));
+    assert_eq!(bench.store.list_deliveries(failed.job.number).await.unwrap().len(), 1);
+    let follower = bench.try_submit(after(&client, "follower", &[&failed])).await.unwrap();
+    assert!(reason(&bench, follower.job.number).await.1.contains("failed (dependency_failed)"));
+    // its branch is free again, and what it also named no longer touches it
+    assert!(bench.try_submit(job(&client.id, "both")).await.is_ok());
+    bench.end(bench.claim().await.lease, done()).await;
+    assert_eq!(bench.view(failed.job.number).await.job.status, Status::Failed);
+
+    let mut unknown = job(&client.id, "unknown");
+    unknown.request.depends_on = vec![JobId::from_random("zzzz")];
+    let count = bench.store.list_events(None, 0, 1_000).await.unwrap().len();
+    assert!(matches!(bench.try_submit(unknown).await, Err(StoreError::NotFound("job"))));
+    assert_eq!(bench.store.list_events(None, 0, 1_000).await.unwrap().len(), count);
+}
+
+#[tokio::test]
+async fn on_one_branch_jobs_line_up_only_behind_each_other() {
+    let bench = Bench::new(5);
+    let client = bench.client("widgets").await;
+    let a = bench.submit(&client, "feat").await;
+    let b = bench.try_submit(after(&client, "feat", &[&a])).await.unwrap();
+    // beside the second, though behind the first
+    let beside = bench.try_submit(after(&client, "feat", &[&a])).await;
+    assert!(
+        matches!(&beside, Err(StoreError::BranchBusy(with)) if with.number == b.job.number),
+        "{beside:?}"
+    );
+    assert!(matches!(bench.try_submit(job(&client.id, "feat")).await, Err(StoreError::BranchBusy(_))));
+    // behind the second, and so behind the first; a directory of the branch is in its way too
+    let c = bench.try_submit(after(&client, "Feat/x", &[&b])).await.unwrap();
+    for job in [&a, &b, &c] {
+        let lease = bench.claim().await.lease;
+        assert_eq!((lease.job, bench.claimed_number().await), (job.job.number, None));
+        bench.end(lease, done()).await;
+    }
+}
+
+#[tokio::test]
+async fn a_chain_as_long_as_the_queue_ends_in_one_step() {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    let mut last = bench.submit(&client, "0").await;
+    for n in 1..1_000 {
+        let next = after(&client, &n.to_string(), &[&last]);
+        last = bench.store.submit_job(next, None, |_| None).await.unwrap();
+    }
+    bench.cancel(JobNumber(1)).await.unwrap();
+    assert_eq!(bench.view(last.job.number).await.job.status, Status::Failed);
+    assert_eq!(bench.store.accounts().await.unwrap().queued, 0);
+}
