@@ -163,7 +163,13 @@ async fn what_is_over_at_submit_is_ignored_or_decides_at_once() {
     assert_eq!((free.job.status, waits_for(&free)), (Status::Queued, Some(WaitingFor::Slot)));
 
     let both = after(&client, "both", &[&good, &bad, &free]);
-    let failed = bench.store.submit_job(both.clone(), None, told).await.unwrap();
+    let answered = bench.store.submit_job(both.clone(), None, told).await.unwrap();
+    assert_eq!(
+        (answered.job.status, answered.position.is_some()),
+        (Status::Queued, true),
+        "as it was inserted"
+    );
+    let failed = bench.view(answered.job.number).await;
     assert_eq!((failed.job.status, failed.position), (Status::Failed, None));
     assert_eq!(bench.store.list_deliveries(failed.job.number).await.unwrap().len(), 1);
     let follower = bench.try_submit(after(&client, "follower", &[&failed])).await.unwrap();

@@ -314,8 +314,13 @@ async fn a_job_waits_for_a_time_and_for_others() {
     assert!(second["error"].as_str().unwrap().contains("Job #1 (job-"), "{second}");
 
     let third = bench.post("/jobs", &body).await;
-    assert_eq!((third.status.as_u16(), &third.json()["status"]), (201, &"failed".into()));
-    assert_eq!((&third.json()["position"], &third.json()["waiting"]), (&Value::Null, &Value::Null));
+    assert_eq!(
+        (third.status.as_u16(), &third.json()["status"]),
+        (201, &"queued".into()),
+        "as it was inserted"
+    );
+    let third = bench.get("/jobs/3").await.json();
+    assert_eq!((&third["status"], &third["position"]), (&"failed".into(), &Value::Null));
 }
 
 #[tokio::test]

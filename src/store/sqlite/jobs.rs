@@ -47,13 +47,12 @@ impl Store {
             .database
             .write(move |connection| {
                 let (number, failed) = insert(connection, now, &id, new, limits)?;
-                let view = match failed {
-                    None => view(connection, now, limits, number)?,
-                    Some(reason) => {
-                        let cause = Cause::DependencyFailed(reason);
-                        finish::apply(connection, now, limits, number, cause, &render)?.view
-                    }
-                };
+                // the answer is the job as it was inserted, whatever becomes of it at once
+                let view = view(connection, now, limits, number)?;
+                if let Some(reason) = failed {
+                    let cause = Cause::DependencyFailed(reason);
+                    finish::apply(connection, now, limits, number, cause, &render)?;
+                }
                 answers::keep(connection, now, answer, &view)?;
                 Ok(view)
             })
