@@ -12,6 +12,8 @@ async fn a_redirect_is_a_failure_that_is_tried_again_and_never_followed() {
     let id = stand.submit_prompt("r", "Greet").await;
     stand.completed(&id).await;
     stand.callback(&id).await;
+    // the receiver has it before the record of the try is stored
+    stand.wait_for(&id, "delivered", |job| job["callback"]["state"] == "delivered").await;
     let all = stand.callbacks(&id);
     assert_eq!(all.iter().map(|one| one.status).collect::<Vec<_>>(), [307, 204]);
     assert_eq!((&all[0].id, &all[0].bytes), (&all[1].id, &all[1].bytes));
