@@ -15,12 +15,12 @@ const WRITES_APART: Duration = Duration::from_secs(1);
 /// Longest wait for a turn: room for some slow requests of others, and an end if they all hang until their deadlines.
 const TURN_WAIT_MAX: Duration = Duration::from_secs(300);
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Gate {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     next_write_at: Option<Instant>,
     blocked_until: Option<Instant>,
@@ -31,6 +31,14 @@ struct State {
 pub(super) struct Turn<'a> {
     state: MutexGuard<'a, State>,
     is_write: bool,
+}
+
+impl Default for Gate {
+    /// Begins with the pause: a server that was killed a moment ago may have written just before.
+    fn default() -> Self {
+        let next_write_at = Some(Instant::now() + WRITES_APART);
+        Self { state: Mutex::new(State { next_write_at, blocked_until: None }) }
+    }
 }
 
 impl Gate {
