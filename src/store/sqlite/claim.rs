@@ -10,6 +10,7 @@ use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
 use crate::domain::lifecycle::Cause;
 use crate::domain::time::Timestamp;
+use crate::wire::event::JobMoved;
 
 impl Store {
     /// Takes the first queued job that may start, if a slot is free: by priority, then by turn (round-robin over
@@ -140,6 +141,7 @@ fn begin_attempt(
     connection
         .prepare_cached("INSERT INTO attempts (job, number, started_at) VALUES (?1, ?2, ?3)")?
         .execute(params![number.0, attempt, now.as_ms()])?;
-    events::append(connection, now, number, Some(attempt), EventKind::AttemptStarted, "{}")?;
+    let payload = JobMoved::from(&transition).to_text();
+    events::append(connection, now, number, Some(attempt), EventKind::AttemptStarted, &payload)?;
     Ok(Lease { job: number, attempt, epoch })
 }

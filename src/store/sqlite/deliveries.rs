@@ -10,6 +10,7 @@ use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry, RenderedCall
 use crate::domain::event::EventKind;
 use crate::domain::id::{DeliveryId, JobNumber};
 use crate::domain::time::Timestamp;
+use crate::wire::event::DeliveryMoved;
 
 impl Store {
     /// Deliveries that are due, oldest first, and how long until the next one is if none is.
@@ -181,8 +182,13 @@ fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Re
         }
         DeliveryState::Pending => return Ok(()),
     };
-    let payload = serde_json::json!({ "deliveryId": id.as_str(), "status": record.status }).to_string();
-    events::append(connection, record.at, delivery.job, None, kind, &payload)
+    let payload = DeliveryMoved {
+        delivery: id.as_str().to_owned(),
+        state: record.state.into(),
+        tries: delivery.tries + 1,
+        last_status: record.status,
+    };
+    events::append(connection, record.at, delivery.job, None, kind, &payload.to_text())
 }
 
 /// 410 means "never again": everything for that URL is left alone until somebody lifts it.

@@ -6,7 +6,6 @@ use super::super::Store;
 use super::super::error::StoreError;
 use crate::domain::event::{Event, EventKind};
 use crate::domain::id::JobNumber;
-use crate::domain::lifecycle::Transition;
 use crate::domain::time::Timestamp;
 
 impl Store {
@@ -57,19 +56,6 @@ pub(super) fn append(
         .prepare_cached("INSERT INTO events (job, attempt, kind, payload, at) VALUES (?1, ?2, ?3, ?4, ?5)")?
         .execute(params![job.0, attempt, kind.as_str(), payload, now.as_ms()])?;
     Ok(())
-}
-
-/// What a change of state says about itself.
-pub(super) fn payload(decided: &Transition) -> String {
-    let mut payload =
-        serde_json::json!({ "status": decided.status.as_str(), "phase": decided.phase.as_str() });
-    if let Some(outcome) = decided.outcome {
-        payload["outcome"] = outcome.as_str().into();
-    }
-    if let Some(reason) = &decided.reason {
-        payload["reason"] = serde_json::json!({ "code": reason.code.as_str(), "message": reason.message });
-    }
-    payload.to_string()
 }
 
 fn event(row: &rusqlite::Row<'_>) -> rusqlite::Result<Event> {

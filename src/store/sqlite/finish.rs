@@ -16,6 +16,7 @@ use crate::domain::job::{JobView, Outcome, Phase, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
 use crate::domain::options::EffectiveOptions;
 use crate::domain::time::Timestamp;
+use crate::wire::event::JobMoved;
 
 /// Makes a callback's bytes, for every job that is over in the transaction.
 pub(super) type Render<'a> = dyn Fn(&JobView) -> Option<RenderedCallback> + 'a;
@@ -148,7 +149,7 @@ fn apply_to_one(
         update_hold(connection, now, number, &before.login, &decided)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
-    events::append(connection, now, number, attempt, decided.event, &events::payload(&decided))?;
+    events::append(connection, now, number, attempt, decided.event, &JobMoved::from(&decided).to_text())?;
     if decided.ends_job() {
         waits::forget(connection, number)?;
     }

@@ -16,6 +16,7 @@ use crate::domain::job::{Chain, Job, JobView, NewJob, Start, Status};
 use crate::domain::lifecycle::{Cause, Refusal};
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
+use crate::wire::event::JobMoved;
 
 /// What a view of a job is read from.
 pub(super) const JOB_VIEW: &str = "SELECT j.*, c.id AS client_id, c.name AS client_name, c.org, c.repo,
@@ -162,7 +163,7 @@ fn insert(
     let blocked_by = dependencies.count();
     write_row(connection, now, id, number, client, &branch, place, blocked_by, &new, &chain)?;
     dependencies.write(connection, number)?;
-    events::append(connection, now, number, None, EventKind::JobQueued, "{}")?;
+    events::append(connection, now, number, None, EventKind::JobQueued, &JobMoved::queued().to_text())?;
     Ok((number, dependencies.failed))
 }
 
