@@ -13,7 +13,7 @@ use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::store::{Change, Store, StoreError};
 use crate::webhook::schedule::next_delay;
-use crate::webhook::{SendRequest, SendResult, Sender, SigningSecrets};
+use crate::webhook::{Carrier, SendRequest, SendResult, Sender, SigningSecrets};
 
 /// Tries under way at once: one slow receiver must not hold up the others, and a try holds a socket and 64 KiB.
 const TRIES_MAX: usize = 16;
@@ -21,17 +21,17 @@ const TRIES_MAX: usize = 16;
 const BATCH: u32 = 64;
 
 /// What a deliverer signs with and may dial.
-pub struct DelivererSettings {
-    pub sender: Sender,
+pub struct DelivererSettings<C = Sender> {
+    pub sender: C,
     /// `None`: callbacks go out unsigned.
     pub secrets: Option<SigningSecrets>,
 }
 
 /// Owns the tries under way.
-pub struct Deliverer {
+pub struct Deliverer<C = Sender> {
     store: Store,
     clock: Clock,
-    settings: std::sync::Arc<DelivererSettings>,
+    settings: std::sync::Arc<DelivererSettings<C>>,
     tries: JoinSet<(DeliveryId, TryRecord)>,
     under_way: HashSet<DeliveryId>,
     /// Tries that were made but could not be stored. They stay under way, so that nothing is sent again and again to the
@@ -40,9 +40,14 @@ pub struct Deliverer {
     shutdown: CancellationToken,
 }
 
-impl Deliverer {
+impl<C: Carrier> Deliverer<C> {
     #[must_use]
-    pub fn new(store: Store, clock: Clock, settings: DelivererSettings, shutdown: CancellationToken) -> Self {
+    pub fn new(
+        store: Store,
+        clock: Clock,
+        settings: DelivererSettings<C>,
+        shutdown: CancellationToken,
+    ) -> Self {
         Self {
             store,
             clock,
@@ -124,7 +129,11 @@ impl Deliverer {
     }
 }
 
-async fn attempt(settings: &DelivererSettings, clock: &Clock, delivery: Delivery) -> (DeliveryId, TryRecord) {
+async fn attempt<C: Carrier>(
+    settings: &DelivererSettings<C>,
+    clock: &Clock,
+    delivery: Delivery,
+) -> (DeliveryId, TryRecord) {
     let started = tokio::time::Instant::now();
     let request = SendRequest {
         url: &delivery.url,

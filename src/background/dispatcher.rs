@@ -12,12 +12,12 @@ use super::{REPAIR_PERIOD, Woken, next_change};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::id::JobNumber;
 use crate::store::{Change, Store, StoreError};
-use crate::worker::{Signals, Worker};
+use crate::worker::{Runner, Signals, Worker};
 
 /// Owns the workers.
-pub struct Dispatcher {
+pub struct Dispatcher<R = Worker> {
     store: Store,
-    worker: Worker,
+    runner: R,
     attempts: JoinSet<()>,
     running: HashMap<Id, (Lease, CancellationToken)>,
     /// Workers that left without an end in the rows, as when the disk was full: their jobs are taken up again.
@@ -27,18 +27,13 @@ pub struct Dispatcher {
     stop_agents: CancellationToken,
 }
 
-impl Dispatcher {
+impl<R: Runner> Dispatcher<R> {
     /// `shutdown` ends the starting of jobs and asks workers to leave; `stop_agents` makes them take the agents along.
     #[must_use]
-    pub fn new(
-        store: Store,
-        worker: Worker,
-        shutdown: CancellationToken,
-        stop_agents: CancellationToken,
-    ) -> Self {
+    pub fn new(store: Store, runner: R, shutdown: CancellationToken, stop_agents: CancellationToken) -> Self {
         Self {
             store,
-            worker,
+            runner,
             attempts: JoinSet::new(),
             running: HashMap::new(),
             left: Vec::new(),
@@ -113,8 +108,8 @@ impl Dispatcher {
             shutdown: self.shutdown.clone(),
             stop_agents: self.stop_agents.clone(),
         };
-        let (worker, lease) = (self.worker.clone(), assignment.lease);
-        let handle = self.attempts.spawn(async move { worker.run(assignment, signals).await });
+        let (runner, lease) = (self.runner.clone(), assignment.lease);
+        let handle = self.attempts.spawn(async move { runner.run(assignment, signals).await });
         self.running.insert(handle.id(), (lease, cancel));
     }
 
@@ -126,7 +121,7 @@ impl Dispatcher {
         let Some((lease, _)) = self.running.remove(&id) else { return };
         if panicked {
             // a bug of ours must not leave the job running for ever
-            self.worker.give_up(lease).await;
+            self.runner.give_up(lease).await;
         }
         if !matches!(self.store.find_assignment(lease).await, Ok(None)) {
             tracing::warn!(job.number = lease.job.0, "the attempt was left without an end");

@@ -7,22 +7,22 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Woken, next_change};
 use crate::store::{Change, Store, StoreError};
-use crate::worker::{Worker, sweep_worktree_of, sweep_worktrees};
+use crate::worker::{Runner, Worker};
 
 /// Answers to repeated requests are kept for a day; an hour more or less is nothing to them.
 const PERIOD: Duration = Duration::from_secs(3_600);
 
 /// Tidies up once an hour, and when it hears that a job was abandoned.
-pub struct Janitor {
+pub struct Janitor<R = Worker> {
     store: Store,
-    worker: Worker,
+    runner: R,
     shutdown: CancellationToken,
 }
 
-impl Janitor {
+impl<R: Runner> Janitor<R> {
     #[must_use]
-    pub fn new(store: Store, worker: Worker, shutdown: CancellationToken) -> Self {
-        Self { store, worker, shutdown }
+    pub fn new(store: Store, runner: R, shutdown: CancellationToken) -> Self {
+        Self { store, runner, shutdown }
     }
 
     /// Runs until told to shut down.
@@ -40,8 +40,8 @@ impl Janitor {
                 woken = next_change(&mut changes, None, abandoned) => woken,
             };
             match woken {
-                Woken::By(Change::Abandoned(job)) => report(sweep_worktree_of(&self.worker, job).await),
-                Woken::HintsLost => report(sweep_worktrees(&self.worker).await),
+                Woken::By(Change::Abandoned(job)) => report(self.runner.sweep_of(job).await),
+                Woken::HintsLost => report(self.runner.sweep().await),
                 Woken::By(_) | Woken::ByTime => {}
             }
         }

@@ -5,7 +5,7 @@
 //! costs time, never work. A loop ends at its shutdown token and leaves nothing half done that a later start would not
 //! find.
 //!
-//! Must not know: HTTP, SQL. Fails: a failing tick is logged and tried again at the next period. Tested: in `tests/it`
+//! Must not know: HTTP, SQL; who carries out an attempt or a callback (`worker::Runner`, `webhook::Carrier`). Fails: a failing tick is logged and tried again at the next period. Tested: in `tests/it`
 //! through the whole server.
 
 mod deliverer;

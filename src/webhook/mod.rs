@@ -28,7 +28,7 @@ pub use classes::{AddressClass, classify};
 pub use policy::{AllowEntry, AllowEntryError, Policy};
 pub use retry_after::parse_retry_after;
 pub use send::{
-    ANSWER_BYTES_MAX, CONNECT_SECONDS_MAX, FailureKind, SendLimits, SendRequest, SendResult, Sender,
+    ANSWER_BYTES_MAX, CONNECT_SECONDS_MAX, Carrier, FailureKind, SendLimits, SendRequest, SendResult, Sender,
     TRY_SECONDS_MAX,
 };
 pub use signature::{

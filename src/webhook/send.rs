@@ -88,6 +88,18 @@ impl Default for SendLimits {
     }
 }
 
+/// Carries one callback to its receiver: the [`Sender`], or what a simulation of the loops puts in its place.
+pub trait Carrier: Send + Sync + 'static {
+    /// Makes one try. Ends within a bound whatever the receiver does; dropping the future ends the try.
+    fn send(&self, request: &SendRequest<'_>) -> impl Future<Output = SendResult> + Send;
+}
+
+impl Carrier for Sender {
+    fn send(&self, request: &SendRequest<'_>) -> impl Future<Output = SendResult> + Send {
+        Self::send(self, request)
+    }
+}
+
 impl Sender {
     #[must_use]
     pub fn new(policy: Policy, limits: SendLimits) -> Self {

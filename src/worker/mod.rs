@@ -20,6 +20,7 @@ mod output;
 mod prepare;
 mod publish;
 mod remotes;
+mod runner;
 mod supervise;
 mod text;
 
@@ -46,6 +47,7 @@ use crate::store::Store;
 pub use cleanup::{empty_trash, sweep_worktree_of, sweep_worktrees};
 pub use output::{AgentStep, agent_output};
 pub use remotes::{Remotes, forge_name};
+pub use runner::Runner;
 
 /// One `[agents.<name>]` entry.
 #[derive(Clone, Debug)]
