@@ -12,6 +12,7 @@ pub mod config;
 pub mod daemon;
 pub mod demo;
 pub mod domain;
+pub mod failpoint;
 pub mod forge;
 pub mod git;
 pub mod http;

@@ -9,6 +9,8 @@ use offshoot::cli::{self, CliError, ErrorKind, Local};
 use offshoot::{daemon, demo};
 
 fn main() -> ExitCode {
+    #[cfg(feature = "failpoints")]
+    offshoot::failpoint::take(offshoot::config::Environment::capture().get(offshoot::failpoint::VARIABLE));
     let mut arguments = std::env::args_os();
     let program = arguments.next();
     let verb = arguments.next();

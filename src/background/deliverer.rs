@@ -11,6 +11,7 @@ use crate::clock::Clock;
 use crate::domain::delivery::{Delivery, DeliveryState, TryRecord};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
+use crate::failpoint::{self, Edge};
 use crate::store::{Change, Store, StoreError};
 use crate::webhook::schedule::next_delay;
 use crate::webhook::{Carrier, SendRequest, SendResult, Sender, SigningSecrets};
@@ -142,7 +143,7 @@ async fn attempt<C: Carrier>(
         secrets: settings.secrets.as_ref(),
         timestamp_s: clock.now_ms() / 1_000,
     };
-    let result = settings.sender.send(&request).await;
+    let result = failpoint::around(Edge::SendCallback, settings.sender.send(&request)).await;
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let now = Timestamp::from_ms(clock.now_ms());
     (delivery.id.clone(), judge(&delivery, &result, now, duration_ms, jitter(clock)))

@@ -17,6 +17,7 @@ use crate::app::{self, App};
 use crate::background::{AgentProgram, Deliverer, Dispatcher, Janitor, Prober};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
+use crate::failpoint::{self, Edge};
 use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::http::{self, AppState};
 use crate::process::{Launcher, ShimProgram};
@@ -71,7 +72,7 @@ impl Ground {
         clock: &Clock,
     ) -> Result<Self, StartError> {
         config.paths.ensure()?;
-        let lock = InstanceLock::take(&config.paths.data_dir)?;
+        let lock = failpoint::at(Edge::TakeLock, || InstanceLock::take(&config.paths.data_dir))?;
         let store = Store::open(&config.paths.data_dir, clock.clone(), parts::store_limits(config))?;
         let scratch_dir = config.paths.data_dir.join("scratch");
         let git = Git::probe(GitSettings::new(env.for_git(), scratch_dir), clock.clone()).await?;
@@ -81,7 +82,7 @@ impl Ground {
         };
         let listener = match brought.listener {
             Some(listener) => listener,
-            None => listen(config.server.address()).await?,
+            None => failpoint::around(Edge::Listen, listen(config.server.address())).await?,
         };
         let address = listener
             .local_addr()
@@ -136,9 +137,9 @@ impl Server {
         let stages = Stages::default();
         let mut dispatcher =
             Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
-        empty_trash(&worker).await;
-        let adopted = dispatcher.adopt().await?;
-        sweep_worktrees(&worker).await?;
+        failpoint::around(Edge::SweepTrash, empty_trash(&worker)).await;
+        let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt()).await?;
+        failpoint::around(Edge::SweepWorktrees, sweep_worktrees(&worker)).await?;
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
         let app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
         let policy = app_settings.callbacks.clone();
@@ -163,7 +164,7 @@ impl Server {
             }
         });
         tracing::info!(%address, adopted, version = env!("CARGO_PKG_VERSION"), "ready");
-        notify(&[sd_notify::NotifyState::Ready]);
+        failpoint::at(Edge::Ready, || notify(&[sd_notify::NotifyState::Ready]));
         Ok(Self { address, app, store, drain, loops, stages, signals, _lock: lock })
     }
 
@@ -216,10 +217,12 @@ impl Server {
         let drained_at = tokio::time::Instant::now() + self.drain;
         let in_stages = async {
             // the dispatcher is the only loop that ends by the first stage
-            let _ = loops.join_next().await;
-            app.stop_operations(drained_at.saturating_duration_since(tokio::time::Instant::now())).await;
+            let _ = failpoint::around(Edge::Drain, loops.join_next()).await;
+            let left = drained_at.saturating_duration_since(tokio::time::Instant::now());
+            failpoint::around(Edge::StopOperations, app.stop_operations(left)).await;
             stages.stop.cancel();
-            while loops.join_next().await.is_some() {}
+            let all = async { while loops.join_next().await.is_some() {} };
+            failpoint::around(Edge::StopLoops, all).await;
         };
         tokio::select! {
             () = in_stages => tracing::info!("stopped"),

@@ -5,6 +5,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::{Forge, ForgeError, NewPullRequest, PullRequest, Refusal};
+use crate::failpoint::{self, Edge};
 
 /// How long to wait before asking again.
 #[derive(Clone, Debug)]
@@ -41,7 +42,8 @@ pub async fn ensure_pull_request(
     }
     let (mut head_waits, mut unclear_waits) = (waits.head.iter(), waits.unclear.iter());
     loop {
-        let error = match forge.open_pull_request(new).await {
+        let asked = failpoint::around(Edge::OpenPullRequest, forge.open_pull_request(new));
+        let error = match asked.await {
             Ok(opened) => return Ok(opened),
             Err(error) => error,
         };

@@ -8,6 +8,7 @@ use super::fetch::Fetched;
 use super::remote::Remote;
 use super::repository::{Repository, blocking};
 use super::{disk, tamper};
+use crate::failpoint::{self, Edge};
 
 /// The end of the name of a clone that is being made or deleted.
 pub(super) const HALF_SUFFIX: &str = ".offshoot-half";
@@ -58,14 +59,14 @@ fn begin(half: &Path, parent: &Path, prefix: &str) -> std::io::Result<()> {
             other => break other?,
         }
     }
-    tamper::lay_out(half)
+    failpoint::at(Edge::LayOutClone, || tamper::lay_out(half))
 }
 
 /// Syncs what was fetched and renames it into place.
 fn settle(mut half: RemoveOnDrop, place: &Path) -> std::io::Result<()> {
     let Some(path) = half.half.as_deref() else { return Ok(()) };
     sync_tree(path)?;
-    fs::rename(path, place)?;
+    failpoint::at(Edge::SettleClone, || fs::rename(path, place))?;
     half.half = None;
     disk::sync_parent(place)
 }

@@ -10,6 +10,7 @@ use super::repository::{Repository, descends};
 use super::stage::{Note, StageRules, Staged, stage};
 use super::worktree::{Head, Place, mend, read_head};
 use super::{diff, disk, index, refs, tamper};
+use crate::failpoint::{self, Edge};
 
 /// Who a commit is by.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -73,15 +74,18 @@ impl Repository {
         {
             let _held = self.lock.administration.lock().await;
             let place = place.clone();
-            self.verified(move |_| settle_registration(&place, &unique)).await?;
+            let settled = self.verified(move |_| settle_registration(&place, &unique));
+            failpoint::around(Edge::MendWorktree, settled).await?;
         }
         let scratch = self.git.scratch_path();
         let made = {
             let (place, spec) = (place.clone(), spec.clone());
-            self.blocking(move |_| make(&place, base, &spec, scratch)).await?
+            let made = self.blocking(move |_| make(&place, base, &spec, scratch));
+            failpoint::around(Edge::MakeCommit, made).await?
         };
         let _held = self.lock.administration.lock().await;
-        self.verified(move |_| finish(&place, base, &made)).await
+        let finished = self.verified(move |_| finish(&place, base, &made));
+        failpoint::around(Edge::FinishCommit, finished).await
     }
 }
 

@@ -10,6 +10,7 @@ use super::error::{GitError, RemoteFailure};
 use super::program::{Call, Git, Output};
 use super::remote::Remote;
 use super::repository::Repository;
+use crate::failpoint::{self, Edge};
 
 /// Every branch of the remote, and nothing of ours: local branches belong to worktrees.
 const REFSPEC: &str = "+refs/heads/*:refs/remotes/origin/*";
@@ -110,7 +111,8 @@ impl Repository {
         ];
         let args = args.into_iter().map(OsString::from).collect();
         let deadline = self.git.settings().fetch_deadline;
-        self.git.ask(remote, args, "fetch", Some(&self.path), deadline).await?;
+        let asked = self.git.ask(remote, args, "fetch", Some(&self.path), deadline);
+        failpoint::around(Edge::Fetch, asked).await?;
         Ok(Fetched { shared: false })
     }
 

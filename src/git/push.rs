@@ -7,6 +7,7 @@ use super::error::{GitError, RemoteFailure, last_lines};
 use super::program::{Call, Output};
 use super::remote::Remote;
 use super::repository::Repository;
+use crate::failpoint::{self, Edge};
 
 /// Whether commits of the remote branch may be dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,7 +90,7 @@ impl Repository {
         config.extend(remote.auth_config());
         let deadline = self.git.settings().push_deadline;
         let call = Call { step: "push", git_dir: Some(&self.path), work_tree: None, args, config, deadline };
-        let answer = match self.git.run(call).await {
+        let answer = match failpoint::around(Edge::Push, self.git.run(call)).await {
             Ok(output) => read_answer(&output, &remote.redact(&output.stderr)),
             Err(GitError::Deadline { seconds, .. }) => {
                 Answer::Unclear(format!("no answer within {seconds} s"))

@@ -8,6 +8,7 @@ use super::disk;
 use super::error::GitError;
 use super::repository::{Repository, blocking};
 use super::worktree::Place;
+use crate::failpoint::{self, Edge};
 
 /// Beside the worktrees, hence on their file system, where a rename is one step whatever their size.
 const TRASH: &str = ".trash";
@@ -23,16 +24,17 @@ impl Repository {
         let unique = self.git.unique("old");
         let trash = {
             let _held = self.lock.administration.lock().await;
-            blocking(move || detach(&place, &unique).map_err(GitError::io("rename the worktree away")))
-                .await?
+            let detached =
+                blocking(move || detach(&place, &unique).map_err(GitError::io("rename the worktree away")));
+            failpoint::around(Edge::RenameWorktree, detached).await?
         };
-        blocking(move || {
+        let deleted = blocking(move || {
             trash
                 .iter()
                 .try_for_each(|old| disk::remove_any(old))
                 .map_err(GitError::io("delete a removed worktree"))
-        })
-        .await
+        });
+        failpoint::around(Edge::DeleteWorktree, deleted).await
     }
 }
 

@@ -9,6 +9,7 @@ use super::error::GitError;
 use super::locks::{RepositoryLock, RepositoryLocks};
 use super::program::{Call, Git};
 use super::{refs, tamper};
+use crate::failpoint::{self, Edge};
 
 /// A bare clone: the objects and refs of one remote repository, and the registrations of its worktrees.
 ///
@@ -60,7 +61,9 @@ impl Repository {
     /// [`GitError::Io`].
     pub async fn repair(&self) -> Result<(), GitError> {
         let _held = self.lock.administration.lock().await;
-        self.blocking(|clone| tamper::repair(&clone).map_err(GitError::io("repair the clone"))).await
+        let repaired =
+            self.blocking(|clone| tamper::repair(&clone).map_err(GitError::io("repair the clone")));
+        failpoint::around(Edge::RepairClone, repaired).await
     }
 
     /// Renames the clone away and deletes it. Absence is success.
@@ -73,14 +76,15 @@ impl Repository {
             self.path.with_file_name(format!(".{}{}", self.git.unique(&name), super::clone::HALF_SUFFIX));
         {
             let _held = self.lock.administration.lock().await;
-            match std::fs::rename(&self.path, &away) {
+            match failpoint::at(Edge::RemoveClone, || std::fs::rename(&self.path, &away)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(GitError::io("rename the clone away")(error));
                 }
                 _ => {}
             }
         }
-        blocking(move || disk::remove_any(&away).map_err(GitError::io("delete the clone"))).await
+        let deleted = blocking(move || disk::remove_any(&away).map_err(GitError::io("delete the clone")));
+        failpoint::around(Edge::DeleteClone, deleted).await
     }
 
     /// Writes the named refs with their history to `file`, as git-bundle(1) defines it.
@@ -99,7 +103,7 @@ impl Repository {
         let step = "write the bundle";
         let call =
             Call { step, git_dir: Some(&self.path), work_tree: None, args, config: Vec::new(), deadline };
-        let output = self.git.run(call).await?;
+        let output = failpoint::around(Edge::Bundle, self.git.run(call)).await?;
         if output.success {
             Ok(())
         } else {
@@ -131,7 +135,8 @@ impl Repository {
     pub async fn delete_ref(&self, name: &str) -> Result<(), GitError> {
         let _held = self.lock.administration.lock().await;
         let name = name.to_owned();
-        self.verified(move |clone| refs::delete(&refs::open(&clone)?, &name)).await
+        let deleted = self.verified(move |clone| refs::delete(&refs::open(&clone)?, &name));
+        failpoint::around(Edge::DeleteRef, deleted).await
     }
 
     /// Whether `commit` is `ancestor` or has it among its ancestors; false when either is not in the clone.

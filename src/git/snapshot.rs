@@ -10,6 +10,7 @@ use super::refs;
 use super::repository::Repository;
 use super::stage::{Note, StageRules, stage};
 use super::worktree::{BranchStart, EnsuredWorktree, Place, read_head};
+use crate::failpoint::{self, Edge};
 
 /// Where snapshots are kept: no remote branch, no tag, never pushed.
 const PREFIX: &str = "refs/offshoot/";
@@ -67,14 +68,17 @@ impl Repository {
                     strict: false,
                 };
                 let staged = stage(&library, &place, scratch, parent, &rules)?;
-                let commit = commit_tree(&place, staged.tree, parent, &commit_spec(&spec))?;
+                let commit = failpoint::at(Edge::CommitSnapshot, || {
+                    commit_tree(&place, staged.tree, parent, &commit_spec(&spec))
+                })?;
                 Ok((commit, staged.notes))
             })
             .await?;
         let _held = self.lock.administration.lock().await;
         let set = name.clone();
         self.verified(move |clone| {
-            refs::set(&refs::open(&clone)?, &set, commit)?;
+            let library = refs::open(&clone)?;
+            failpoint::at(Edge::SetSnapshot, || refs::set(&library, &set, commit))?;
             // The worktree may be removed on the strength of this snapshot.
             disk::sync_file_system(&clone).map_err(GitError::io("make the snapshot durable"))
         })
@@ -92,7 +96,8 @@ impl Repository {
         }
         let (name, commit) = (name.to_owned(), commit.oid()?);
         let _held = self.lock.administration.lock().await;
-        self.verified(move |clone| refs::set(&refs::open(&clone)?, &name, commit)).await
+        let kept = self.verified(move |clone| refs::set(&refs::open(&clone)?, &name, commit));
+        failpoint::around(Edge::KeepHead, kept).await
     }
 
     /// The snapshots whose ref begins with `prefix` (below `refs/offshoot/`), in the order of their names.

@@ -17,6 +17,7 @@ use super::error::{GitError, last_lines};
 use super::program::Call;
 use super::repository::{Repository, blocking};
 use super::{disk, index, refs, removal};
+use crate::failpoint::{self, Edge};
 
 /// What happens to a branch and a worktree that are there already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +64,8 @@ impl Repository {
         let registered = {
             let _held = self.lock.administration.lock().await;
             let place = place.clone();
-            self.verified(move |_| register(&place, &order)).await?
+            let registered = self.verified(move |_| register(&place, &order));
+            failpoint::around(Edge::RegisterWorktree, registered).await?
         };
         let (commit, created) = match registered {
             Registered::Kept(commit) => (commit, false),
@@ -87,8 +89,8 @@ impl Repository {
             ["read-tree", "--reset", "-u", commit.as_str()].map(OsString::from).to_vec();
         let deadline = self.git.settings().checkout_deadline;
         let (git_dir, work_tree) = (Some(place.admin.as_path()), Some(place.path.as_path()));
-        let output =
-            self.git.run(Call { step, git_dir, work_tree, args, config: Vec::new(), deadline }).await?;
+        let call = Call { step, git_dir, work_tree, args, config: Vec::new(), deadline };
+        let output = failpoint::around(Edge::FillWorktree, self.git.run(call)).await?;
         if !output.success {
             return Err(GitError::Program { step, text: last_lines(&output.stderr) });
         }

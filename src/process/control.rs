@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::inspect::{StepState, inspect};
 use super::{ProcessError, StepDir, system};
+use crate::failpoint::{self, Edge};
 
 /// A shim answers from its poll loop within milliseconds, unless the disk holds up a write to the log.
 const ANSWER_MAX: Duration = Duration::from_secs(15);
@@ -49,7 +50,7 @@ impl Control {
     /// # Errors
     /// [`ProcessError::Gone`] when there is no shim: [`inspect`](super::inspect) tells why.
     pub async fn cancel(&self) -> Result<(), ProcessError> {
-        self.ask(b"1 cancel\n").await.map(drop)
+        failpoint::around(Edge::AskCancel, self.ask(b"1 cancel\n")).await.map(drop)
     }
 
     /// Sends SIGINT to the command's process group, and nothing else follows.
@@ -94,7 +95,10 @@ impl Control {
     /// [`ProcessError::Gone`] when there is no living shim; nothing is signalled then.
     pub fn stop(&self) -> Result<(), ProcessError> {
         match inspect(&self.step)? {
-            StepState::Running(shim) if system::signal(shim.pid, shim.started, Signal::SIGTERM) => Ok(()),
+            StepState::Running(shim) => {
+                let told = || system::signal(shim.pid, shim.started, Signal::SIGTERM);
+                failpoint::at(Edge::AskStop, told).then_some(()).ok_or(ProcessError::Gone)
+            }
             _ => Err(ProcessError::Gone),
         }
     }

@@ -11,6 +11,7 @@ use super::log::{LogReader, ReadFrame, Stream};
 use super::spec::{ExitRecord, ShimIdentity};
 use super::system::{self, Seen};
 use super::{ProcessError, StepDir};
+use crate::failpoint::{self, Edge};
 
 /// Between two looks at a tree that was killed.
 const KILLED_LOOK: Duration = Duration::from_millis(20);
@@ -93,7 +94,7 @@ pub async fn end_lost_tree(
     loop {
         let (marker, worktree) = (step.name().marker(), worktree.clone());
         let killed = tokio::task::spawn_blocking(move || kill_once(&marker, &worktree));
-        let left = killed.await.map_err(|error| ProcessError::Io {
+        let left = failpoint::around(Edge::EndLostTree, killed).await.map_err(|error| ProcessError::Io {
             what: "cannot search for processes",
             source: error.into(),
         })?;

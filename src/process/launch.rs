@@ -15,6 +15,7 @@ use super::scope::{Scope, ScopeUse};
 use super::shim::{GO, READY};
 use super::spec::{CommandSpec, ShimIdentity};
 use super::{ProcessError, StepDir};
+use crate::failpoint::{self, Edge};
 
 /// A shim is ready within milliseconds; a machine that swaps may need longer.
 const READY_MAX: Duration = Duration::from_secs(30);
@@ -75,12 +76,14 @@ impl Launcher {
                 return Err(ProcessError::Refused("the step was released before".to_owned()));
             }
         }
-        spec.store(step)?;
+        failpoint::at(Edge::WriteSpec, || spec.store(step))?;
         let program = self.program_path()?;
         let mut command = self.scope.command(step.name(), &program).await;
         command.arg("shim").arg(step.dir()).arg(step.run_dir()).arg(step.name().as_str());
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn().map_err(|error| ProcessError::Start(error.to_string()))?;
+        command.envs(failpoint::for_shim());
+        let spawned = failpoint::at(Edge::SpawnShim, || command.spawn());
+        let mut child = spawned.map_err(|error| ProcessError::Start(error.to_string()))?;
         let barrier = child.stdin.take().ok_or_else(|| ProcessError::Start("no barrier".to_owned()))?;
         let Ok(ready) = tokio::time::timeout(READY_MAX, wait_until_ready(&mut child)).await else {
             let _ = child.start_kill();
@@ -130,7 +133,7 @@ impl Launched {
             self.barrier.write_all(&[GO]).await?;
             self.barrier.flush().await
         };
-        sent.await.map_err(|_| ProcessError::Gone)?;
+        failpoint::around(Edge::Release, sent).await.map_err(|_| ProcessError::Gone)?;
         Ok(self.identity)
     }
 }

@@ -6,7 +6,8 @@
 //! [`Control`] reaches the living shim. Nothing is run before [`Launched::release`], so the caller can commit
 //! the shim's identity first, and a process is signalled only while boot, pid and start time agree.
 //!
-//! Must not know: jobs, attempts, agents, what the output means, the store. It imports nothing of the crate.
+//! Must not know: jobs, attempts, agents, what the output means, the store. It imports nothing of the crate but the
+//! names of its failpoints.
 //!
 //! Fails: before the release with a [`ProcessError`] and nothing spent; after it never silently, as the
 //! [`ExitRecord`] names the cause. A shim that was killed leaves no record: then [`StepState::Lost`], and

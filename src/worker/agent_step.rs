@@ -18,6 +18,7 @@ use crate::domain::id::JobNumber;
 use crate::domain::job::{Effects, Usage};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
+use crate::failpoint::{self, Edge};
 use crate::process::{
     CommandSpec, Control, ExitCause, ExitRecord, ProcessError, ShimIdentity, Stdin, StepDir, StepName,
     StepState, Tail, Tailed, end_lost_tree, inspect, survivors,
@@ -304,7 +305,7 @@ impl Line<'_> {
                 std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
             file.write_all(prompt.as_bytes())
         });
-        match written.await {
+        match failpoint::around(Edge::WritePrompt, written).await {
             Ok(Ok(())) => Ok(()),
             Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOSPC) => {
                 Err(Halt::fault(ReasonCode::DiskFull, ""))

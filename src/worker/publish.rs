@@ -7,6 +7,7 @@ use super::text;
 use crate::domain::job::{Effects, Outcome, Phase, Start};
 use crate::domain::options::{OnBranchExists, Publish};
 use crate::domain::reason::ReasonCode;
+use crate::failpoint::{self, Edge};
 use crate::forge::{EnsureWaits, Forge, NewPullRequest, PullRequest, ensure_pull_request};
 use crate::git::{CommitId, PushMode, PushOutcome, Remote, Repository};
 
@@ -124,10 +125,12 @@ impl Line<'_> {
         let name = forge_name(&self.client.repository);
         let mut refusals = Vec::new();
         if !self.options.pr_labels.is_empty() {
-            refusals.extend(forge.add_labels(&name, opened.number, &self.options.pr_labels).await);
+            let asked = forge.add_labels(&name, opened.number, &self.options.pr_labels);
+            refusals.extend(failpoint::around(Edge::AddLabels, asked).await);
         }
         if !self.options.reviewers.is_empty() {
-            refusals.extend(forge.request_reviewers(&name, opened.number, &self.options.reviewers).await);
+            let asked = forge.request_reviewers(&name, opened.number, &self.options.reviewers);
+            refusals.extend(failpoint::around(Edge::RequestReviewers, asked).await);
         }
         for refusal in refusals {
             self.warn(&refusal).await?;

@@ -13,6 +13,7 @@ mod config;
 mod config_example;
 mod config_secrets;
 mod demo;
+mod failpoints;
 mod fake_github;
 mod forge_github;
 mod forge_local;

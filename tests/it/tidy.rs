@@ -14,24 +14,26 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // pure, and leaves: they could be crates of their own
     ("domain", &[]),
     ("clock", &[]),
+    // where a kill may strike: everybody with a side effect names it
+    ("failpoint", &[]),
     ("agent", &["domain"]),
-    ("process", &[]),
+    ("process", &["failpoint"]),
     ("webhook", &[]),
-    ("git", &["clock"]),
-    ("forge", &["clock"]),
+    ("git", &["clock", "failpoint"]),
+    ("forge", &["clock", "failpoint"]),
     // shapes
     ("wire", &["domain"]),
     ("config", &["domain"]),
     ("telemetry", &["config"]),
     // the server, from below
-    ("store", &["clock", "domain", "wire"]),
-    ("worker", &["agent", "clock", "domain", "forge", "git", "process", "store", "wire"]),
+    ("store", &["clock", "domain", "failpoint", "wire"]),
+    ("worker", &["agent", "clock", "domain", "failpoint", "forge", "git", "process", "store", "wire"]),
     // `process` for reading the raw log of a step alone
     ("app", &["clock", "config", "domain", "forge", "git", "process", "store", "webhook", "wire", "worker"]),
     // `store` for the key of a repeated request alone, which it carries through to the use case
     ("http", &["app", "clock", "domain", "store", "wire"]),
     // `app` for the shape of a probe's result alone, which health shows
-    ("background", &["agent", "app", "clock", "domain", "store", "webhook", "worker"]),
+    ("background", &["agent", "app", "clock", "domain", "failpoint", "store", "webhook", "worker"]),
     (
         "daemon",
         &[
@@ -40,6 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "background",
             "clock",
             "config",
+            "failpoint",
             "forge",
             "git",
             "http",
@@ -54,7 +57,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api_client", &["wire"]),
     ("cli", &["api_client", "clock", "config", "domain", "wire"]),
     ("demo", &["api_client", "cli", "clock", "config", "daemon", "forge", "git", "webhook", "wire"]),
-    ("main", &["cli", "daemon", "demo", "process"]),
+    ("main", &["cli", "config", "daemon", "demo", "failpoint", "process"]),
     ("lib", &[]),
 ];
 

@@ -32,6 +32,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::log::{LogWriter, Stream};
 use super::spec::{CommandSpec, ExitCause, ShimIdentity};
 use super::{ProcessError, StepDir, StepName, durable, system};
+use crate::failpoint::{self, Edge};
 use record::ExitSlot;
 use signals::Signals;
 use supervisor::Supervisor;
@@ -78,8 +79,10 @@ impl Start {
         let spec = CommandSpec::load(&step)?;
         spec.check()?;
         system::become_subreaper().map_err(ProcessError::io("cannot become the parent of orphans"))?;
-        let slot = ExitSlot::reserve(&step).map_err(ProcessError::io("cannot reserve the exit record"))?;
-        own_identity(&step)?.store(&step)?;
+        let slot = failpoint::at(Edge::ReserveExit, || ExitSlot::reserve(&step))
+            .map_err(ProcessError::io("cannot reserve the exit record"))?;
+        let identity = own_identity(&step)?;
+        failpoint::at(Edge::StoreIdentity, || identity.store(&step))?;
         Ok(Self { step, spec, slot })
     }
 
@@ -99,13 +102,13 @@ impl Start {
         let started_at_ms = system::wall_ms();
         // Before the log begins: a SIGTERM that kills the shim until here leaves a step that cost nothing, a later one
         // is heard. A step that has a log was released before; a second run would spend twice.
-        let (Ok(signals), Ok(mut log)) =
-            (Signals::install(), LogWriter::create(&self.step, self.spec.output_bytes_max))
+        let create_log = || LogWriter::create(&self.step, self.spec.output_bytes_max);
+        let (Ok(signals), Ok(mut log)) = (Signals::install(), failpoint::at(Edge::CreateLog, create_log))
         else {
             return ExitCode::from(1);
         };
         let supervisor = detach_standard_streams()
-            .and_then(|()| write_released(&self.step, &mut log))
+            .and_then(|()| failpoint::at(Edge::WriteReleased, || write_released(&self.step, &mut log)))
             .and_then(|()| Supervisor::start(&self.step, &self.spec, signals));
         let ended = match supervisor {
             Ok(supervisor) => supervisor.run(log, started_at_ms),

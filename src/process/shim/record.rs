@@ -9,6 +9,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::socket::{ControlSocket, Request};
 use super::supervisor::Ended;
+use crate::failpoint::{self, Edge};
 use crate::process::{StepDir, durable};
 
 /// More than any record has: its only free text is cut to [`TEXT_BYTES_MAX`].
@@ -44,14 +45,14 @@ impl ExitSlot {
             }
             answer_for_a_while(ended.socket.as_mut(), &bytes);
         }
-        let _ = std::fs::remove_file(step.socket());
+        let _ = failpoint::at(Edge::RemoveSocket, || std::fs::remove_file(step.socket()));
         ExitCode::SUCCESS
     }
 
     fn try_fill(&self, step: &StepDir, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, 0)?;
+        failpoint::at(Edge::FillExit, || self.file.write_all_at(bytes, 0))?;
         self.file.sync_all()?;
-        durable::rename(&step.exit_new(), &step.exit())
+        failpoint::at(Edge::RenameExit, || durable::rename(&step.exit_new(), &step.exit()))
     }
 }
 

@@ -18,6 +18,7 @@ use super::signals::Signals;
 use super::sleep::SleepWatch;
 use super::socket::{ControlSocket, Request};
 use super::spawn::spawn;
+use crate::failpoint::{self, Edge};
 use crate::process::log::{FRAME_PAYLOAD_BYTES_MAX, LogWriter, Stream};
 use crate::process::spec::{CommandSpec, ExitCause, ExitRecord, ExitUsage};
 use crate::process::{StepDir, system};
@@ -87,7 +88,8 @@ impl Supervisor {
     pub(super) fn start(step: &StepDir, spec: &CommandSpec, signals: Signals) -> std::io::Result<Self> {
         let socket = ControlSocket::bind(step)?;
         let wall_limit_ms = u64::try_from(spec.wall_limit.as_millis()).unwrap_or(u64::MAX);
-        let mut child = spawn(step, spec).inspect_err(|_| drop(std::fs::remove_file(step.socket())))?;
+        let spawned = failpoint::at(Edge::SpawnCommand, || spawn(step, spec));
+        let mut child = spawned.inspect_err(|_| drop(std::fs::remove_file(step.socket())))?;
         let pid = i32::try_from(child.id()).map_err(|_| std::io::Error::other("impossible pid"))?;
         Ok(Self {
             marker: step.name().marker(),
@@ -283,7 +285,7 @@ fn record_of(log: &LogWriter, cause: ExitCause, started_at_ms: i64) -> ExitRecor
         signal: None,
         text: None,
         started_at_ms,
-        log_synced: log.sync().is_ok(),
+        log_synced: failpoint::at(Edge::SyncLog, || log.sync()).is_ok(),
         ended_at_ms: system::wall_ms(),
         output_bytes: 0,
         dropped_bytes: log.dropped_bytes(),

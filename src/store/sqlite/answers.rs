@@ -8,6 +8,7 @@ use super::super::Store;
 use super::super::error::StoreError;
 use super::super::view::{AnswerKey, KeyedAnswer, StoredAnswer};
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 
 /// How long a key answers repeats.
 const KEPT: Duration = Duration::from_secs(24 * 3_600);
@@ -47,7 +48,9 @@ impl Store {
     /// What the database said.
     pub async fn keep_answer(&self, answer: KeyedAnswer<()>) -> Result<(), StoreError> {
         let now = self.now();
-        self.database.write(move |connection| keep(connection, now, Some(answer), &())).await
+        self.database
+            .write(Edge::KeepAnswer, move |connection| keep(connection, now, Some(answer), &()))
+            .await
     }
 
     /// Forgets answers older than 24 hours; gives their number.
@@ -57,7 +60,7 @@ impl Store {
     pub async fn forget_old_answers(&self) -> Result<usize, StoreError> {
         let oldest = self.now() - KEPT;
         self.database
-            .write(move |connection| {
+            .write(Edge::ForgetAnswers, move |connection| {
                 Ok(connection
                     .prepare_cached("DELETE FROM answers WHERE created_at <= ?1")?
                     .execute([oldest.as_ms()])?)

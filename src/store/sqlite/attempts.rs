@@ -13,6 +13,7 @@ use crate::domain::job::{Effects, Usage};
 use crate::domain::lifecycle::Transition;
 use crate::domain::options::RunOptions;
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 
 impl Store {
     /// All attempts of a job, oldest first.
@@ -42,7 +43,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let text = crate::wire::options::to_text(options);
         self.database
-            .write(move |connection| {
+            .write(Edge::RecordOptions, move |connection| {
                 check(connection, lease)?;
                 connection
                     .prepare_cached(
@@ -61,7 +62,7 @@ impl Store {
     pub async fn record_effects(&self, lease: Lease, effects: Effects) -> Result<(), StoreError> {
         let now = self.now();
         self.database
-            .write(move |connection| {
+            .write(Edge::RecordEffects, move |connection| {
                 check(connection, lease)?;
                 // the job keeps the newest code; an attempt that ran no agent has none of its own
                 if let Some(code) = effects.exit_code {
@@ -83,7 +84,7 @@ impl Store {
     pub async fn record_branch(&self, lease: Lease, branch: &BranchName) -> Result<(), StoreError> {
         let (now, branch) = (self.now(), branch.clone());
         self.database
-            .write(move |connection| {
+            .write(Edge::RecordBranch, move |connection| {
                 check(connection, lease)?;
                 let client = connection
                     .prepare_cached("SELECT client FROM jobs WHERE number = ?1")?
@@ -113,7 +114,7 @@ impl Store {
     pub async fn add_warning(&self, lease: Lease, warning: &str) -> Result<(), StoreError> {
         let warning = warning.to_owned();
         self.database
-            .write(move |connection| {
+            .write(Edge::AddWarning, move |connection| {
                 check(connection, lease)?;
                 let mut warnings = jobs::get(connection, lease.job)?.warnings;
                 if !warnings.contains(&warning) {
@@ -134,7 +135,7 @@ impl Store {
     /// [`StoreError::LeaseLost`].
     pub async fn record_usage(&self, lease: Lease, usage: Usage) -> Result<(), StoreError> {
         self.database
-            .write(move |connection| {
+            .write(Edge::RecordUsage, move |connection| {
                 check(connection, lease)?;
                 connection
                     .prepare_cached("UPDATE attempts SET usage = ?3 WHERE job = ?1 AND number = ?2")?
@@ -158,7 +159,7 @@ impl Store {
     pub async fn begin_step(&self, lease: Lease, name: &str) -> Result<(), StoreError> {
         let name = name.to_owned();
         self.database
-            .write(move |connection| {
+            .write(Edge::BeginStep, move |connection| {
                 check(connection, lease)?;
                 connection
                     .prepare_cached("INSERT OR IGNORE INTO steps (job, attempt, name) VALUES (?1, ?2, ?3)")?
@@ -181,7 +182,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (now, name) = (self.now(), name.to_owned());
         self.database
-            .write(move |connection| {
+            .write(Edge::RecordShim, move |connection| {
                 check(connection, lease)?;
                 connection
                     .prepare_cached(

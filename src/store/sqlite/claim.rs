@@ -10,6 +10,7 @@ use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
 use crate::domain::lifecycle::Cause;
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 use crate::wire::event::JobMoved;
 
 impl Store {
@@ -20,7 +21,8 @@ impl Store {
     /// What the database said.
     pub async fn claim(&self) -> Result<Option<Assignment>, StoreError> {
         let (now, limits, epoch) = (self.now(), self.limits, self.epoch);
-        let claimed = self.database.write(move |connection| claim(connection, now, limits, epoch)).await?;
+        let claimed =
+            self.database.write(Edge::Claim, move |connection| claim(connection, now, limits, epoch)).await?;
         if let Some(assignment) = &claimed {
             self.tell(Change::JobMoved(assignment.lease.job));
         }
@@ -34,7 +36,7 @@ impl Store {
     pub async fn adopt_running(&self) -> Result<Vec<Assignment>, StoreError> {
         let epoch = self.epoch;
         self.database
-            .write(move |connection| {
+            .write(Edge::AdoptRunning, move |connection| {
                 connection
                     .prepare_cached("UPDATE jobs SET lease_epoch = ?1 WHERE status = 'running'")?
                     .execute([epoch])?;

@@ -9,6 +9,7 @@ use super::{answers, rows};
 use crate::domain::client::{Client, ClientPatch, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobNumber};
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 
 impl Store {
     /// Registers a repository.
@@ -23,7 +24,7 @@ impl Store {
         let id = ClientId::from_random(&self.clock.random_text(crate::domain::id::RANDOM_LENGTH));
         let now = self.now();
         self.database
-            .write(move |connection| {
+            .write(Edge::CreateClient, move |connection| {
                 let client = insert(connection, now, &id, &new)?;
                 answers::keep(connection, now, answer, &client)?;
                 Ok(client)
@@ -71,7 +72,10 @@ impl Store {
     /// [`StoreError::NotFound`]; [`StoreError::DuplicateClient`] for an `osClientId` that is taken.
     pub async fn update_client(&self, id: &ClientId, patch: ClientPatch) -> Result<Client, StoreError> {
         let (id, now) = (id.clone(), self.now());
-        let client = self.database.write(move |connection| update(connection, now, &id, patch)).await?;
+        let client = self
+            .database
+            .write(Edge::UpdateClient, move |connection| update(connection, now, &id, patch))
+            .await?;
         self.tell(Change::Queue);
         Ok(client)
     }
@@ -83,7 +87,7 @@ impl Store {
     pub async fn pause_client(&self, id: &ClientId, why: &str) -> Result<(), StoreError> {
         let (id, why, now) = (id.clone(), why.to_owned(), self.now());
         self.database
-            .write(move |connection| {
+            .write(Edge::PauseClient, move |connection| {
                 let number = rows::client_number(connection, &id)?;
                 connection
                     .prepare_cached(
@@ -108,7 +112,7 @@ impl Store {
         let (id, now) = (id.clone(), self.now());
         let default_branch = default_branch.map(str::to_owned);
         self.database
-            .write(move |connection| {
+            .write(Edge::RecordFetch, move |connection| {
                 let number = rows::client_number(connection, &id)?;
                 connection
                     .prepare_cached(
@@ -129,7 +133,7 @@ impl Store {
     pub async fn delete_client(&self, id: &ClientId) -> Result<Client, StoreError> {
         let (id, now) = (id.clone(), self.now());
         self.database
-            .write(move |connection| {
+            .write(Edge::DeleteClient, move |connection| {
                 let client = get(connection, &id)?;
                 if client.deleted_at.is_some() {
                     return Err(StoreError::NotFound("client"));

@@ -10,6 +10,7 @@ use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry, RenderedCall
 use crate::domain::event::EventKind;
 use crate::domain::id::{DeliveryId, JobNumber};
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 use crate::wire::event::DeliveryMoved;
 
 impl Store {
@@ -31,7 +32,7 @@ impl Store {
     /// [`StoreError::NotFound`].
     pub async fn record_try(&self, id: &DeliveryId, record: TryRecord) -> Result<(), StoreError> {
         let id = id.clone();
-        self.database.write(move |connection| write_try(connection, &id, &record)).await?;
+        self.database.write(Edge::RecordTry, move |connection| write_try(connection, &id, &record)).await?;
         self.tell(Change::Deliveries);
         Ok(())
     }
@@ -63,7 +64,7 @@ impl Store {
         let (id, now) = (id.clone(), self.now());
         let detail = self
             .database
-            .write(move |connection| {
+            .write(Edge::Redeliver, move |connection| {
                 let delivery = get(connection, &id)?;
                 if delivery.job != job {
                     return Err(StoreError::NotFound("delivery"));

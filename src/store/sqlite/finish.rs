@@ -16,6 +16,7 @@ use crate::domain::job::{JobView, Outcome, Phase, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
 use crate::domain::options::EffectiveOptions;
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 use crate::wire::event::JobMoved;
 
 /// Makes a callback's bytes, for every job that is over in the transaction.
@@ -36,7 +37,7 @@ impl Store {
     pub async fn reach_phase(&self, lease: Lease, phase: Phase) -> Result<(), StoreError> {
         let (now, limits) = (self.now(), self.limits);
         self.database
-            .write(move |connection| {
+            .write(Edge::ReachPhase, move |connection| {
                 attempts::check(connection, lease)?;
                 apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), &|_| None)?;
                 Ok(())
@@ -60,7 +61,7 @@ impl Store {
         let (now, limits) = (self.now(), self.limits);
         let applied = self
             .database
-            .write(move |connection| {
+            .write(Edge::Finish, move |connection| {
                 attempts::check(connection, lease)?;
                 apply(connection, now, limits, lease.job, Cause::AttemptEnded(end), &render)
             })

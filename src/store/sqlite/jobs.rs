@@ -16,6 +16,7 @@ use crate::domain::job::{Chain, Job, JobView, NewJob, Start, Status};
 use crate::domain::lifecycle::{Cause, Refusal};
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 use crate::wire::event::JobMoved;
 
 /// What a view of a job is read from.
@@ -46,7 +47,7 @@ impl Store {
         let (now, limits) = (self.now(), self.limits);
         let view = self
             .database
-            .write(move |connection| {
+            .write(Edge::Submit, move |connection| {
                 let (number, failed) = insert(connection, now, &id, new, limits)?;
                 // the answer is the job as it was inserted, whatever becomes of it at once
                 let view = view(connection, now, limits, number)?;
@@ -89,7 +90,7 @@ impl Store {
         let (job, now, limits) = (job.clone(), self.now(), self.limits);
         let (request, followers) = self
             .database
-            .write(move |connection| {
+            .write(Edge::RequestCancel, move |connection| {
                 let number = resolve(connection, &job)?;
                 cancel(connection, now, limits, number, &render)
             })

@@ -11,6 +11,7 @@ use crate::domain::attempt::Lease;
 use crate::domain::event::{Message, MessageKind};
 use crate::domain::id::JobNumber;
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 
 /// Messages in one answer; contract of the newest page.
 pub(crate) const MESSAGES_MAX: u32 = 5_000;
@@ -25,7 +26,7 @@ impl Store {
     pub async fn add_system_message(&self, lease: Lease, text: &str) -> Result<(), StoreError> {
         let (now, text) = (self.now(), text.to_owned());
         self.database
-            .write(move |connection| {
+            .write(Edge::AddMessage, move |connection| {
                 attempts::check(connection, lease)?;
                 let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
                 let place = (None, Some(text.as_str()), bytes);
@@ -45,7 +46,7 @@ impl Store {
         let (now, logs, step) = (self.now(), self.logs.clone(), step.to_owned());
         let any = !ingest.messages.is_empty();
         self.database
-            .write(move |connection| {
+            .write(Edge::Ingest, move |connection| {
                 attempts::check(connection, lease)?;
                 write_ingest(connection, &logs, now, lease, &step, &ingest)
             })

@@ -36,6 +36,7 @@ use tokio::sync::watch;
 
 use super::error::StoreError;
 use crate::clock::Clock;
+use crate::failpoint::{self, Edge};
 
 pub use migrate::SCHEMA_VERSION;
 
@@ -55,8 +56,8 @@ impl Database {
         let mut connection = Connection::open(file).map_err(StoreError::from)?;
         prepare(&connection)?;
         examine(&connection)?;
-        migrate::run(&mut connection)?;
-        let (instance, epoch) = begin_epoch(&connection, clock)?;
+        failpoint::at(Edge::Migrate, || migrate::run(&mut connection))?;
+        let (instance, epoch) = failpoint::at(Edge::TakeEpoch, || begin_epoch(&connection, clock))?;
         let manager = SqliteConnectionManager::file(file)
             .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(|reader| {
@@ -74,12 +75,12 @@ impl Database {
     }
 
     /// Runs `operation` on the writer thread; resolves when its effect is durable.
-    pub(super) async fn write<T, F>(&self, operation: F) -> Result<T, StoreError>
+    pub(super) async fn write<T, F>(&self, edge: Edge, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.run(operation).await
+        self.writer.run(edge, operation).await
     }
 
     /// Runs `operation` on a read connection, inside one snapshot.

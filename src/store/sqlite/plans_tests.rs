@@ -14,6 +14,7 @@ use crate::domain::id::{ClientId, JobNumber, JobRef};
 use crate::domain::job::{NewJob, NewJobRequest, Outcome, Start, Status};
 use crate::domain::options::RunOptions;
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 
 const LIMITS: Limits =
     Limits { running_max: 2, running_per_client_max: Some(1), queued_max: 1_000, disk_free_bytes_min: 0 };
@@ -165,7 +166,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
         let few = |line: &String| line.contains("SELECT id, number, branch FROM jobs");
         Ok(faults(connection).into_iter().filter(|line| !few(line)).collect::<Vec<_>>())
     };
-    assert_eq!(store.database.write(look).await.unwrap(), Vec::<String>::new());
+    assert_eq!(store.database.write(Edge::Claim, look).await.unwrap(), Vec::<String>::new());
 }
 
 #[tokio::test]

@@ -14,6 +14,7 @@ use crate::domain::hold::Hold;
 use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
 
 /// Queued jobs on one page.
 const PAGE: i64 = 200;
@@ -35,7 +36,7 @@ impl Store {
     pub async fn pause_queue(&self, reason: Option<&str>) -> Result<(), StoreError> {
         let (now, reason) = (self.now(), reason.map(str::to_owned));
         self.database
-            .write(move |connection| {
+            .write(Edge::PauseQueue, move |connection| {
                 set_meta(connection, "paused", &now.as_ms().to_string())?;
                 match reason {
                     Some(reason) => set_meta(connection, "paused_reason", &reason),
@@ -51,7 +52,7 @@ impl Store {
     /// What the database said.
     pub async fn resume_queue(&self) -> Result<(), StoreError> {
         self.database
-            .write(|connection| {
+            .write(Edge::ResumeQueue, |connection| {
                 clear_meta(connection, "paused")?;
                 clear_meta(connection, "paused_reason")
             })
@@ -68,7 +69,7 @@ impl Store {
         let (now, login) = (self.now(), login.map(str::to_owned));
         let due = self
             .database
-            .write(move |connection| {
+            .write(Edge::TryNow, move |connection| {
                 let mut statement = connection.prepare_cached(
                     "UPDATE holds SET until = ?1, probe = NULL WHERE ?2 IS NULL OR login = ?2 RETURNING login",
                 )?;

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::super::error::StoreError;
+use crate::failpoint::{self, Edge, Side};
 
 /// Operations in one transaction. Beyond this the `fsync` is a small share already and answers would only wait longer.
 const GROUP_MAX: usize = 256;
@@ -15,8 +16,14 @@ const GROUP_MAX: usize = 256;
 const WAITING_MAX: usize = 1_024;
 
 /// Does its work in the open transaction, or hears that there is none; then says what to do once the outcome is known.
-type Operation = Box<dyn FnOnce(Result<&Connection, Lost>) -> Ran + Send>;
+type Work = Box<dyn FnOnce(Result<&Connection, Lost>) -> Ran + Send>;
 type Completion = Box<dyn FnOnce(Result<(), Lost>) + Send>;
+
+/// A write that waits for its turn.
+struct Operation {
+    edge: Edge,
+    work: Work,
+}
 
 /// An operation that has had its turn.
 struct Ran {
@@ -62,24 +69,24 @@ impl Writer {
         self.failure.clone()
     }
 
-    pub(super) async fn run<T, F>(&self, operation: F) -> Result<T, StoreError>
+    pub(super) async fn run<T, F>(&self, edge: Edge, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let (operation, answer) = package(operation);
-        self.operations.send(operation).await.map_err(|_| StoreError::Stopped)?;
+        let (work, answer) = package(operation);
+        self.operations.send(Operation { edge, work }).await.map_err(|_| StoreError::Stopped)?;
         answer.await.map_err(|_| StoreError::Stopped)?
     }
 }
 
-fn package<T, F>(operation: F) -> (Operation, oneshot::Receiver<Result<T, StoreError>>)
+fn package<T, F>(operation: F) -> (Work, oneshot::Receiver<Result<T, StoreError>>)
 where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
 {
     let (sender, answer) = oneshot::channel();
-    let operation: Operation = Box::new(move |transaction| {
+    let work: Work = Box::new(move |transaction| {
         let result = match transaction {
             Ok(connection) => in_savepoint(connection, operation),
             Err(lost) => Err(lost.into()),
@@ -98,7 +105,7 @@ where
         });
         Ran { completion, fault }
     });
-    (operation, answer)
+    (work, answer)
 }
 
 fn in_savepoint<T>(
@@ -149,12 +156,13 @@ fn write_group(
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         // nothing was written, so nothing is in doubt: the next one may have more luck
         let lost = Lost::Failed(error.to_string());
-        return (vec![first(Err(lost.clone())).completion], Err(lost));
+        return (vec![(first.work)(Err(lost.clone())).completion], Err(lost));
     }
-    let mut completions = Vec::new();
+    let (mut completions, mut edges) = (Vec::new(), Vec::new());
     let mut next = Some(first);
     while let Some(operation) = next {
-        let ran = operation(Ok(connection));
+        let ran = (operation.work)(Ok(connection));
+        edges.push(operation.edge);
         completions.push(ran.completion);
         if connection.is_autocommit() {
             // going on would write, and commit, outside of any transaction that is answered for
@@ -163,7 +171,9 @@ fn write_group(
         }
         next = if completions.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
     }
+    edges.iter().for_each(|edge| failpoint::pass(*edge, Side::Before));
     let committed = connection.execute_batch("COMMIT").map_err(|error| commit_lost(&error));
+    edges.iter().for_each(|edge| failpoint::pass(*edge, Side::After));
     (completions, committed)
 }
 
@@ -179,6 +189,8 @@ fn commit_lost(error: &rusqlite::Error) -> Lost {
 mod tests {
     use super::*;
 
+    const EDGE: Edge = Edge::Claim;
+
     fn writer() -> (tempfile::TempDir, Writer) {
         let dir = tempfile::tempdir().unwrap();
         let connection = Connection::open(dir.path().join("w.db")).unwrap();
@@ -193,53 +205,53 @@ mod tests {
     #[tokio::test]
     async fn a_failing_operation_takes_only_itself_back() {
         let (_dir, writer) = writer();
-        let good = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
-        let bad = writer.run(|c| {
+        let good = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
+        let bad = writer.run(EDGE, |c| {
             c.execute("INSERT INTO t VALUES (2)", [])?;
             Ok(c.execute("INSERT INTO t VALUES (2)", [])?)
         });
-        let panicking = writer.run(|c| -> Result<(), StoreError> {
+        let panicking = writer.run(EDGE, |c| -> Result<(), StoreError> {
             c.execute("INSERT INTO t VALUES (3)", [])?;
             panic!("on purpose")
         });
         let (good, bad, panicking) = tokio::join!(good, bad, panicking);
         assert!(good.is_ok() && bad.is_err() && panicking.is_err());
-        assert_eq!(writer.run(count).await.unwrap(), 1);
+        assert_eq!(writer.run(EDGE, count).await.unwrap(), 1);
     }
 
     #[tokio::test]
     async fn many_writers_at_once_all_get_their_answer() {
         let (_dir, writer) = writer();
         let writes =
-            (0..1_000).map(|n| writer.run(move |c| Ok(c.execute("INSERT INTO t VALUES (?1)", [n])?)));
+            (0..1_000).map(|n| writer.run(EDGE, move |c| Ok(c.execute("INSERT INTO t VALUES (?1)", [n])?)));
         for result in futures_util::future::join_all(writes).await {
             assert_eq!(result.unwrap(), 1);
         }
-        assert_eq!(writer.run(count).await.unwrap(), 1_000);
+        assert_eq!(writer.run(EDGE, count).await.unwrap(), 1_000);
     }
 
     /// A full disk (here: a page limit) makes SQLite give the whole transaction up in the middle.
     #[tokio::test]
     async fn a_full_disk_costs_its_group_and_nothing_else() {
         let (_dir, writer) = writer();
-        writer.run(|c| Ok(c.execute_batch("CREATE TABLE big (text BLOB)")?)).await.unwrap();
+        writer.run(EDGE, |c| Ok(c.execute_batch("CREATE TABLE big (text BLOB)")?)).await.unwrap();
         let limit = |c: &Connection, pages: &str| -> Result<(), StoreError> {
             Ok(c.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
         };
-        writer.run(move |c| limit(c, "8")).await.unwrap();
-        let before = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
-        let full = writer.run(|c| Ok(c.execute("INSERT INTO big VALUES (zeroblob(100000))", [])?));
-        let after = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (2)", [])?));
+        writer.run(EDGE, move |c| limit(c, "8")).await.unwrap();
+        let before = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
+        let full = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO big VALUES (zeroblob(100000))", [])?));
+        let after = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (2)", [])?));
         let (before, full, after) = tokio::join!(before, full, after);
         assert!(matches!(full, Err(StoreError::DiskFull)), "{full:?}");
         // whoever shared its transaction hears of it; nobody hears the wrong thing
-        let stored = writer.run(count).await.unwrap();
+        let stored = writer.run(EDGE, count).await.unwrap();
         let answered = i64::from(before.is_ok()) + i64::from(after.is_ok());
         assert_eq!(stored, answered, "{before:?} {after:?}");
         assert!(before.is_ok() || matches!(before, Err(StoreError::DiskFull)));
         assert!(!*writer.failure().borrow());
-        writer.run(move |c| limit(c, "1000000")).await.unwrap();
-        writer.run(|c| Ok(c.execute("INSERT INTO big VALUES (zeroblob(100000))", [])?)).await.unwrap();
+        writer.run(EDGE, move |c| limit(c, "1000000")).await.unwrap();
+        writer.run(EDGE, |c| Ok(c.execute("INSERT INTO big VALUES (zeroblob(100000))", [])?)).await.unwrap();
     }
 
     /// Holds the writer until all three wait, so that they surely share one transaction.
@@ -247,17 +259,17 @@ mod tests {
     async fn what_shares_a_lost_transaction_is_lost_and_says_so() {
         let (_dir, writer) = writer();
         let (go, held) = std::sync::mpsc::channel::<()>();
-        let gate = writer.run(move |_| {
+        let gate = writer.run(EDGE, move |_| {
             let _ = held.recv_timeout(std::time::Duration::from_secs(10));
             Ok(())
         });
-        let good = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
+        let good = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
         // what SQLite does by itself on a full disk
-        let fatal = writer.run(|c| -> Result<(), StoreError> {
+        let fatal = writer.run(EDGE, |c| -> Result<(), StoreError> {
             c.execute_batch("ROLLBACK")?;
             Err(StoreError::DiskFull)
         });
-        let later = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (2)", [])?));
+        let later = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (2)", [])?));
         let release = async move {
             tokio::task::yield_now().await;
             let _ = go.send(());
@@ -266,19 +278,19 @@ mod tests {
         assert!(matches!(gate, Err(StoreError::DiskFull)) && matches!(good, Err(StoreError::DiskFull)));
         assert!(matches!(fatal, Err(StoreError::DiskFull)));
         assert!(later.is_ok(), "the next transaction is a new one");
-        assert_eq!(writer.run(count).await.unwrap(), 1);
+        assert_eq!(writer.run(EDGE, count).await.unwrap(), 1);
     }
 
     #[tokio::test]
     async fn a_database_that_is_locked_from_outside_refuses_and_goes_on() {
         let (dir, writer) = writer();
-        writer.run(|c| Ok(c.execute_batch("PRAGMA busy_timeout = 10")?)).await.unwrap();
+        writer.run(EDGE, |c| Ok(c.execute_batch("PRAGMA busy_timeout = 10")?)).await.unwrap();
         let outside = Connection::open(dir.path().join("w.db")).unwrap();
         outside.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let refused = writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await;
+        let refused = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await;
         assert!(matches!(refused, Err(StoreError::Database(_))), "{refused:?}");
         outside.execute_batch("ROLLBACK").unwrap();
-        writer.run(|c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await.unwrap();
+        writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await.unwrap();
         assert!(!*writer.failure().borrow());
     }
 }
