@@ -20,6 +20,7 @@ mod health;
 mod job_log;
 mod job_reads;
 mod jobs;
+mod metrics;
 mod operations;
 mod queue;
 mod retry;

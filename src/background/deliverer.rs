@@ -12,9 +12,10 @@ use crate::domain::delivery::{Delivery, DeliveryState, TryRecord};
 use crate::domain::id::DeliveryId;
 use crate::domain::time::Timestamp;
 use crate::failpoint::{self, Edge};
+use crate::metrics;
 use crate::store::{Change, Store, StoreError};
 use crate::webhook::schedule::next_delay;
-use crate::webhook::{Carrier, SendRequest, SendResult, Sender, SigningSecrets};
+use crate::webhook::{Carrier, FailureKind, SendRequest, SendResult, Sender, SigningSecrets};
 
 /// Tries under way at once: one slow receiver must not hold up the others, and a try holds a socket and 64 KiB.
 const TRIES_MAX: usize = 16;
@@ -136,6 +137,7 @@ async fn attempt<C: Carrier>(
     delivery: Delivery,
 ) -> (DeliveryId, TryRecord) {
     let started = tokio::time::Instant::now();
+    let _under_way = metrics::DELIVERIES_UNDER_WAY.hold();
     let request = SendRequest {
         url: &delivery.url,
         event_id: delivery.event_id.as_str(),
@@ -144,9 +146,26 @@ async fn attempt<C: Carrier>(
         timestamp_s: clock.now_ms() / 1_000,
     };
     let result = failpoint::around(Edge::SendCallback, settings.sender.send(&request)).await;
+    metrics::DELIVERY_TRIES.increment([counted_as(&result)]);
+    metrics::DELIVERY_SECONDS.observe(started.elapsed(), []);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let now = Timestamp::from_ms(clock.now_ms());
     (delivery.id.clone(), judge(&delivery, &result, now, duration_ms, jitter(clock)))
+}
+
+fn counted_as(result: &SendResult) -> &'static str {
+    match result {
+        SendResult::Accepted { .. } => "accepted",
+        SendResult::Refused { .. } => "refused",
+        SendResult::Gone => "gone",
+        SendResult::Failed { kind, .. } => match kind {
+            FailureKind::Address => "address",
+            FailureKind::Resolve => "resolve",
+            FailureKind::Connect => "connect",
+            FailureKind::Timeout => "timeout",
+            FailureKind::Transport => "transport",
+        },
+    }
 }
 
 /// A number from 0 to 1.

@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{REPAIR_PERIOD, Woken, next_change};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::id::JobNumber;
+use crate::metrics;
 use crate::store::{Change, Store, StoreError};
 use crate::worker::{Runner, Signals, Worker};
 
@@ -61,6 +62,7 @@ impl<R: Runner> Dispatcher<R> {
     pub async fn run(mut self, drain: Duration) {
         let mut changes = self.store.watch();
         while !self.shutdown.is_cancelled() {
+            metrics::SCHEDULER_ROUNDS.increment([]);
             let due = match self.tick().await {
                 Ok(due) => due,
                 Err(error) => {

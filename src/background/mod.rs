@@ -19,6 +19,8 @@ use std::time::Duration;
 use tokio::sync::broadcast::{self, error::RecvError};
 use tokio::time::timeout;
 
+use crate::domain::limit::Limit;
+use crate::metrics;
 use crate::store::Change;
 
 pub use deliverer::{Deliverer, DelivererSettings};
@@ -41,7 +43,10 @@ async fn next_change(
             match changes.recv().await {
                 Ok(change) if matters(change) => return Woken::By(change),
                 Ok(_) => {}
-                Err(RecvError::Lagged(_)) => return Woken::HintsLost,
+                Err(RecvError::Lagged(_)) => {
+                    metrics::LIMITS.increment([Limit::Hints.as_str()]);
+                    return Woken::HintsLost;
+                }
                 // the store is gone; the shutdown token ends the loop
                 Err(RecvError::Closed) => std::future::pending().await,
             }

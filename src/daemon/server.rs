@@ -20,6 +20,7 @@ use crate::config::{Config, Environment};
 use crate::failpoint::{self, Edge};
 use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::http::{self, AppState};
+use crate::metrics;
 use crate::process::{Launcher, ShimProgram};
 use crate::store::Store;
 use crate::worker::{Remotes, Worker, empty_trash, sweep_worktrees};
@@ -128,6 +129,7 @@ impl Server {
     /// # Errors
     /// What was in the way; nothing runs then.
     pub async fn start(config: Config, env: &Environment, brought: Override) -> Result<Self, StartError> {
+        metrics::install();
         let signals = StopSignals::listen()
             .map_err(|source| StartError::Io { what: "signals cannot be listened to", source })?;
         let clock = Clock::system();

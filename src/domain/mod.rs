@@ -18,6 +18,7 @@ pub mod hold;
 pub mod id;
 pub mod job;
 pub mod lifecycle;
+pub mod limit;
 mod named;
 pub mod options;
 pub mod reason;

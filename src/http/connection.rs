@@ -18,6 +18,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use crate::domain::limit::Limit;
+use crate::metrics;
+
 /// Connections at once: each costs a descriptor and some kilobytes, and a usual process has 1,024 descriptors, of which
 /// this leaves half to the database, logs and agents.
 const CONNECTIONS_MAX: usize = 512;
@@ -128,6 +131,9 @@ impl Listener for Bounded {
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
         let permit = loop {
             // never closed, so this resolves with a permit
+            if self.free.available_permits() == 0 {
+                metrics::LIMITS.increment([Limit::Connections.as_str()]);
+            }
             if let Ok(permit) = Arc::clone(&self.free).acquire_owned().await {
                 break permit;
             }
@@ -160,13 +166,20 @@ pub(super) struct Stream {
     connection: Connection,
     timer: Pin<Box<Sleep>>,
     _permit: OwnedSemaphorePermit,
+    _counted: metrics::Held,
 }
 
 impl Stream {
     fn new(stream: TcpStream, permit: OwnedSemaphorePermit, limits: ConnectionLimits) -> Self {
         let connection = Connection::new(limits);
         let deadline = connection.with(|activity| activity.deadline);
-        Self { stream, connection, timer: Box::pin(sleep_until(deadline)), _permit: permit }
+        Self {
+            stream,
+            connection,
+            timer: Box::pin(sleep_until(deadline)),
+            _permit: permit,
+            _counted: metrics::HTTP_CONNECTIONS.hold(),
+        }
     }
 
     /// Ready when the peer is out of time; else wakes the reader when it will be.

@@ -20,7 +20,6 @@ const LATER: &[(&str, MethodFilter, &str)] = &[
     ("/sessions/{id}", CHANGED, "sessions are"),
     ("/events", MethodFilter::GET, "the event stream is"),
     ("/usage", MethodFilter::GET, "usage reports are"),
-    ("/metrics", MethodFilter::GET, "metrics are"),
     ("/tokens", ANY, "named tokens are"),
     ("/tokens/{id}", CHANGED, "named tokens are"),
     ("/profiles", ANY, "profiles are"),

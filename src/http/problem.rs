@@ -7,6 +7,8 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
 use crate::app::AppError;
+use crate::domain::limit::Limit;
+use crate::metrics;
 use crate::wire::problem::Problem;
 
 /// Seconds after which a caller may ask again: a slot is free, a drain is over, a process is gone.
@@ -91,6 +93,7 @@ impl From<&AppError> for ApiError {
                 answer
             }
             AppError::QueueFull { .. } => {
+                metrics::LIMITS.increment([Limit::QueueFull.as_str()]);
                 plain(StatusCode::TOO_MANY_REQUESTS, "queue_full").retry_after(RETRY_AFTER_SECONDS)
             }
             AppError::Remote(_) => plain(StatusCode::BAD_GATEWAY, "remote_refused"),

@@ -1,8 +1,8 @@
 //! The outermost layer: gives each request an id, writes errors out, says in the log how it went.
 
 use axum::body::Body;
-use axum::extract::{Request, State};
-use axum::http::{HeaderValue, header};
+use axum::extract::{MatchedPath, Request, State};
+use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::time::Instant;
@@ -11,6 +11,7 @@ use tracing::Instrument as _;
 use super::AppState;
 use super::connection::Connection;
 use super::problem;
+use crate::metrics;
 use crate::wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
 const HEADER: &str = "x-request-id";
@@ -21,12 +22,16 @@ pub(super) async fn finish_answer(State(state): State<AppState>, request: Reques
     let busy = request.extensions().get::<Connection>().map(Connection::enter);
     let id = given(&request).unwrap_or_else(|| format!("req-{}", state.0.clock.random_text(16)));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let route = request.extensions().get::<MatchedPath>().cloned();
     let span = tracing::info_span!("request", request.id = id, %method, path);
     let began_at = Instant::now();
     let mut response = next.run(request).instrument(span).await;
     let status = response.status();
     let duration_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(request.id = id, %method, path, status = status.as_u16(), duration_ms, "answered");
+    let route = route.as_ref().map_or("other", MatchedPath::as_str);
+    metrics::HTTP_REQUESTS.increment([known(&method), route, status.as_str()]);
+    metrics::HTTP_SECONDS.observe(began_at.elapsed(), [route]);
     let said = response.extensions_mut().remove::<Problem>();
     let is_bare_error = status.is_client_error() || status.is_server_error();
     if let Some(problem) = said.or_else(|| is_bare_error.then(|| problem::of_status(status))) {
@@ -40,6 +45,20 @@ pub(super) async fn finish_answer(State(state): State<AppState>, request: Reques
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     drop(busy);
     response
+}
+
+/// A method's name can be anything, and each one counted is kept for good.
+fn known(method: &Method) -> &str {
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    if known.contains(method) { method.as_str() } else { "other" }
 }
 
 /// The caller's own id when it is a harmless one.

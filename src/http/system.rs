@@ -30,6 +30,14 @@ pub(super) async fn sync_clients(
     Ok(Json(app.sync_clients(&caller, query.text("clientId").as_deref()).await?))
 }
 
+/// What the server counts about itself, in the text format of Prometheus; docs/metrics.md lists all of it.
+#[utoipa::path(get, path = "/metrics", tag = "system",
+    responses((status = 200, body = String, content_type = "text/plain")))]
+pub(super) async fn get_metrics(State(app): State<App>, Token(caller): Token) -> Result<Response, ApiError> {
+    let text = app.metrics(&caller).await?;
+    Ok(([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response())
+}
+
 /// The process answers.
 #[utoipa::path(get, path = "/livez", tag = "system", security(()), responses((status = 200, body = String)))]
 pub(super) async fn livez() -> &'static str {

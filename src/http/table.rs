@@ -31,6 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(queue::try_now))
         // system
         .routes(routes!(system::get_health))
+        .routes(routes!(system::get_metrics))
         .routes(routes!(system::sync_clients))
         .routes(routes!(system::livez))
         .routes(routes!(system::readyz))

@@ -28,6 +28,7 @@ mod spec;
 mod step;
 mod system;
 mod tail;
+mod usage;
 
 use std::io;
 
@@ -40,6 +41,7 @@ pub use shim::shim_main;
 pub use spec::{CommandSpec, ExitCause, ExitRecord, ExitUsage, ShimIdentity, Stdin};
 pub use step::{SOCKET_PATH_BYTES_MAX, StepDir, StepName};
 pub use tail::{Tail, Tailed};
+pub use usage::{OwnUsage, own_usage};
 
 /// The variable that marks every process of a step; its value is the [`StepName`].
 pub const MARKER_VARIABLE: &str = "OFFSHOOT_STEP";

@@ -29,7 +29,7 @@ pub use error::{BranchConflict, StoreError};
 pub use sqlite::SCHEMA_VERSION;
 pub use view::{
     Accounts, AnswerKey, CancelRequest, ClientCounts, DeliveryDetail, Ingest, IngestedMessage, JobFilter,
-    JobPage, KeyedAnswer, MessagePage, QueuePage, QueueState, QueuedJob, RenderAnswer, RunningJob,
+    JobPage, KeyedAnswer, MessagePage, QueuePage, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob,
     StepRecord, StoredAnswer,
 };
 

@@ -1,7 +1,7 @@
 //! What the store takes and gives beside plain domain values: filters, pages, records.
 
 use crate::domain::client::RepositoryName;
-use crate::domain::delivery::{Delivery, DeliveryTry};
+use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry};
 use crate::domain::event::{Message, MessageKind};
 use crate::domain::hold::Hold;
 use crate::domain::id::{ClientId, JobId, JobNumber};
@@ -118,6 +118,24 @@ pub struct Accounts {
     pub deliveries_pending: u64,
     pub deliveries_dead: u64,
     pub holds: Vec<Hold>,
+}
+
+/// What the store knows about itself, for metrics.
+#[derive(Clone, Debug)]
+pub struct Readings {
+    /// By status; a status without jobs is left out.
+    pub jobs: Vec<(Status, u64)>,
+    /// When the queued job was accepted that has waited longest.
+    pub oldest_queued_at: Option<Timestamp>,
+    pub paused: bool,
+    /// By state, without what was delivered.
+    pub deliveries: Vec<(DeliveryState, u64)>,
+    pub holds: Vec<Hold>,
+    pub database_bytes: u64,
+    pub wal_bytes: u64,
+    pub free_bytes: Option<u64>,
+    /// Writes that wait for the writer.
+    pub writes_waiting: usize,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

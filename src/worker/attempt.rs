@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::halt::{Halt, Step};
@@ -16,6 +17,7 @@ use crate::domain::options::{EffectiveOptions, Publish, RunOptions};
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::git::CommitId;
+use crate::metrics;
 use crate::wire::callback::render_callback;
 
 /// One walk along the line. What is written here is also in the store.
@@ -26,6 +28,20 @@ pub(super) struct Line<'a> {
     pub(super) job: Job,
     pub(super) client: Client,
     pub(super) options: EffectiveOptions,
+    /// Of the phase that this walk has come to by itself.
+    pub(super) phase_time: Option<PhaseTime>,
+}
+
+/// Counted when the next phase begins or the walk is over.
+pub(super) struct PhaseTime {
+    phase: Phase,
+    since: Instant,
+}
+
+impl Drop for PhaseTime {
+    fn drop(&mut self) {
+        metrics::PHASES.observe(self.since.elapsed(), [self.phase.as_str()]);
+    }
 }
 
 impl Worker {
@@ -115,7 +131,15 @@ impl<'a> Line<'a> {
         let layers = [&assignment.job.request.options, &client.options, &tools.settings.defaults];
         let options = EffectiveOptions::resolve(RunOptions::merge(&layers), false);
         tools.store.record_options(assignment.lease, &RunOptions::from(options.clone()), "none").await?;
-        Ok(Self { tools, signals, lease: assignment.lease, job: assignment.job, client, options })
+        Ok(Self {
+            tools,
+            signals,
+            lease: assignment.lease,
+            job: assignment.job,
+            client,
+            options,
+            phase_time: None,
+        })
     }
 
     /// From the first step that is not done yet to the last.
@@ -225,6 +249,7 @@ impl<'a> Line<'a> {
         if self.job.phase != phase {
             self.tools.store.reach_phase(self.lease, phase).await?;
             self.job.phase = phase;
+            self.phase_time = Some(PhaseTime { phase, since: Instant::now() });
             tracing::info!(%phase, "phase");
         }
         Ok(())

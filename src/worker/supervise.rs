@@ -9,6 +9,7 @@ use super::halt::{Halt, Step};
 use crate::agent::{self, Agent, AgentEvent, AgentReader, AgentVerdict, Channel, StepExit};
 use crate::domain::event::MessageKind;
 use crate::domain::time::Timestamp;
+use crate::metrics;
 use crate::process::{Control, ExitCause, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed};
 use crate::store::{Ingest, IngestedMessage};
 
@@ -68,6 +69,7 @@ struct Asked {
 impl Line<'_> {
     /// Follows the step until it has ended and everything it said is stored.
     pub(super) async fn supervise(&self, step: &StepDir, agent: &dyn Agent, name: &str) -> Step<StepEnd> {
+        let _followed = metrics::SHIMS.hold();
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
         let mut reading = Reading::new(agent, stored);

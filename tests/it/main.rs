@@ -31,6 +31,7 @@ mod life_main;
 mod life_restart;
 mod life_stop;
 mod life_waiting;
+mod metrics;
 mod openapi;
 mod process;
 mod process_log;

@@ -65,6 +65,25 @@ pub(in crate::process) fn look_at(pid: i32) -> Option<Seen> {
     })
 }
 
+/// Resident bytes, descriptors, threads of this process.
+#[expect(unsafe_code, reason = "no wrapper for proc_pidinfo")]
+pub(in crate::process) fn own_numbers() -> Option<(u64, u64, u64)> {
+    let mut task = std::mem::MaybeUninit::<libc::proc_taskinfo>::zeroed();
+    let size = i32::try_from(size_of::<libc::proc_taskinfo>()).ok()?;
+    let pid = nix::unistd::getpid().as_raw();
+    // SAFETY: the buffer is as large as announced; all zeros are a valid value of this plain structure.
+    let task = unsafe {
+        if libc::proc_pidinfo(pid, libc::PROC_PIDTASKINFO, 0, task.as_mut_ptr().cast(), size) != size {
+            return None;
+        }
+        task.assume_init()
+    };
+    // one of them is the directory that is being read
+    let descriptors = std::fs::read_dir("/dev/fd").ok()?.count().saturating_sub(1);
+    let threads = u64::try_from(task.pti_threadnum).ok()?;
+    Some((task.pti_resident_size, u64::try_from(descriptors).ok()?, threads))
+}
+
 /// Not looked at on this system.
 pub(in crate::process) fn has_marker(_pid: i32, _marker: &[u8]) -> bool {
     false

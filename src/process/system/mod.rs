@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use nix::time::{ClockId, clock_gettime};
 
 pub(super) use platform::{
-    become_subreaper, boot_id, close_inherited, die_with_parent, has_marker, look_at, peer_uid, pids, signal,
-    working_directory,
+    become_subreaper, boot_id, close_inherited, die_with_parent, has_marker, look_at, own_numbers, peer_uid,
+    pids, signal, working_directory,
 };
 
 /// A process as the kernel shows it.

@@ -11,6 +11,7 @@ use crate::domain::id::JobNumber;
 use crate::domain::lifecycle::Cause;
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
+use crate::metrics;
 use crate::wire::event::JobMoved;
 
 impl Store {
@@ -24,6 +25,12 @@ impl Store {
         let claimed =
             self.database.write(Edge::Claim, move |connection| claim(connection, now, limits, epoch)).await?;
         if let Some(assignment) = &claimed {
+            if assignment.lease.attempt == 1 {
+                let request = &assignment.job.request;
+                let since =
+                    request.run_at.map_or(assignment.job.created_at, |at| at.max(assignment.job.created_at));
+                metrics::QUEUE_WAIT.observe(now.since(since), []);
+            }
             self.tell(Change::JobMoved(assignment.lease.job));
         }
         Ok(claimed)

@@ -21,7 +21,7 @@ pub(super) fn is_low(connection: &Connection, limits: Limits) -> bool {
     free_bytes(connection).is_some_and(|free| free < limits.disk_free_bytes_min)
 }
 
-fn free_bytes(connection: &Connection) -> Option<u64> {
+pub(super) fn free_bytes(connection: &Connection) -> Option<u64> {
     let at = nix::sys::statvfs::statvfs(connection.path()?).ok()?;
     // the widths differ between systems
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "u32 on some systems")]

@@ -12,11 +12,14 @@ use super::{attempts, deliveries, events, jobs, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::JobNumber;
-use crate::domain::job::{JobView, Outcome, Phase, Status};
+use crate::domain::job::{Job, JobView, Outcome, Phase, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
+use crate::domain::limit::Limit;
 use crate::domain::options::EffectiveOptions;
+use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
+use crate::metrics;
 use crate::wire::event::JobMoved;
 
 /// Makes a callback's bytes, for every job that is over in the transaction.
@@ -66,6 +69,7 @@ impl Store {
                 apply(connection, now, limits, lease.job, Cause::AttemptEnded(end), &render)
             })
             .await?;
+        count(&applied.view.job);
         self.tell(Change::JobMoved(lease.job));
         self.tell_moved(&applied.followers);
         self.tell(Change::Queue);
@@ -77,6 +81,15 @@ impl Store {
         for job in jobs {
             self.tell(Change::JobMoved(*job));
         }
+    }
+}
+
+/// After the commit, so that nothing is counted that was taken back.
+fn count(job: &Job) {
+    let code = job.reason.as_ref().map(|reason| reason.code);
+    metrics::ATTEMPTS.increment([code.map_or("none", ReasonCode::as_str)]);
+    if let Some(limit) = code.and_then(Limit::of_reason) {
+        metrics::LIMITS.increment([limit.as_str()]);
     }
 }
 

@@ -23,6 +23,7 @@ mod listing;
 mod messages;
 mod migrate;
 mod queue;
+mod readings;
 mod rows;
 mod waits;
 mod writer;
@@ -36,7 +37,9 @@ use tokio::sync::watch;
 
 use super::error::StoreError;
 use crate::clock::Clock;
+use crate::domain::limit::Limit;
 use crate::failpoint::{self, Edge};
+use crate::metrics;
 
 pub use migrate::SCHEMA_VERSION;
 
@@ -91,11 +94,22 @@ impl Database {
     {
         let readers = self.readers.clone();
         let result = tokio::task::spawn_blocking(move || {
-            let mut connection = readers.get().map_err(|error| StoreError::Database(error.to_string()))?;
+            let mut connection = match readers.try_get() {
+                Some(free) => free,
+                None => {
+                    metrics::LIMITS.increment([Limit::Readers.as_str()]);
+                    readers.get().map_err(|error| StoreError::Database(error.to_string()))?
+                }
+            };
             let snapshot = connection.transaction().map_err(StoreError::from)?;
             operation(&snapshot)
         });
         result.await.map_err(|error| StoreError::Database(error.to_string()))?
+    }
+
+    /// Writes that wait for the writer.
+    pub(super) fn writes_waiting(&self) -> usize {
+        self.writer.waiting()
     }
 
     pub(super) fn failure(&self) -> watch::Receiver<bool> {

@@ -5,10 +5,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread;
 
 use rusqlite::Connection;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::Instant;
 
 use super::super::error::StoreError;
+use crate::domain::limit::Limit;
 use crate::failpoint::{self, Edge, Side};
+use crate::metrics;
 
 /// Operations in one transaction. Beyond this the `fsync` is a small share already and answers would only wait longer.
 const GROUP_MAX: usize = 256;
@@ -69,13 +73,25 @@ impl Writer {
         self.failure.clone()
     }
 
+    /// Operations that wait for their turn.
+    pub(super) fn waiting(&self) -> usize {
+        self.operations.max_capacity() - self.operations.capacity()
+    }
+
     pub(super) async fn run<T, F>(&self, edge: Edge, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
         let (work, answer) = package(operation);
-        self.operations.send(Operation { edge, work }).await.map_err(|_| StoreError::Stopped)?;
+        match self.operations.try_send(Operation { edge, work }) {
+            Ok(()) => {}
+            Err(TrySendError::Full(operation)) => {
+                metrics::LIMITS.increment([Limit::WritesWaiting.as_str()]);
+                self.operations.send(operation).await.map_err(|_| StoreError::Stopped)?;
+            }
+            Err(TrySendError::Closed(_)) => return Err(StoreError::Stopped),
+        }
         answer.await.map_err(|_| StoreError::Stopped)?
     }
 }
@@ -132,6 +148,7 @@ fn write_loop(connection: &Connection, mut waiting: mpsc::Receiver<Operation>, f
         let (completions, outcome) = write_group(connection, first, &mut waiting);
         let stopped = matches!(outcome, Err(Lost::Stopped));
         if let Err(lost) = &outcome {
+            metrics::COMMITS_LOST.increment([]);
             tracing::error!(?lost, writes = completions.len(), "a transaction was lost");
             if !connection.is_autocommit() {
                 let _ = connection.execute_batch("ROLLBACK");
@@ -172,8 +189,11 @@ fn write_group(
         next = if completions.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
     }
     edges.iter().for_each(|edge| failpoint::pass(*edge, Side::Before));
+    let began_at = Instant::now();
     let committed = connection.execute_batch("COMMIT").map_err(|error| commit_lost(&error));
+    metrics::COMMIT_SECONDS.observe(began_at.elapsed(), []);
     edges.iter().for_each(|edge| failpoint::pass(*edge, Side::After));
+    metrics::COMMIT_WRITES.observe_f64(f64::from(u32::try_from(completions.len()).unwrap_or(u32::MAX)), []);
     (completions, committed)
 }
 

@@ -1,0 +1,61 @@
+//! The limits that the server can run into, by the names under which it counts that.
+
+use super::named::named_enum;
+use super::reason::ReasonCode;
+
+named_enum! {
+    /// What was too much.
+    Limit {
+        QueueFull = "queue_max",
+        Connections = "connections",
+        Hints = "hints",
+        WritesWaiting = "writes_waiting",
+        Readers = "readers",
+        DeliveryTries = "delivery_tries",
+        LogFiles = "log_files_max",
+        Timeout = "timeout",
+        IdleTimeout = "idle_timeout",
+        Output = "output_limit",
+        Memory = "out_of_memory",
+        Resources = "resource_limit",
+        Disk = "disk_full",
+    }
+}
+
+impl Limit {
+    /// What it means that the limit was met, in one sentence.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::QueueFull => "A job was refused because `server.queue_max` jobs wait.",
+            Self::Connections => "A connection waited because as many as allowed are open.",
+            Self::Hints => "A loop was behind with hints about changes and looked at all rows instead.",
+            Self::WritesWaiting => "A write waited before it could queue for the writer.",
+            Self::Readers => "A read found every connection to the database in use.",
+            Self::DeliveryTries => {
+                "Callbacks that were due waited for the tries under way, of their host or of all."
+            }
+            Self::LogFiles => "The log file was full and the oldest one was dropped.",
+            Self::Timeout => "An attempt met `timeoutSeconds`.",
+            Self::IdleTimeout => "An attempt met `idleTimeoutSeconds`.",
+            Self::Output => "An attempt met `limits.step_output_bytes_max` for good.",
+            Self::Memory => "An attempt met the limit of memory.",
+            Self::Resources => "An attempt met another limit of its resources.",
+            Self::Disk => "A disk below its floor kept jobs from starting, or ended one.",
+        }
+    }
+
+    /// The limit behind the end of an attempt, if it was one.
+    #[must_use]
+    pub const fn of_reason(code: ReasonCode) -> Option<Self> {
+        match code {
+            ReasonCode::Timeout => Some(Self::Timeout),
+            ReasonCode::IdleTimeout => Some(Self::IdleTimeout),
+            ReasonCode::OutputLimit => Some(Self::Output),
+            ReasonCode::OutOfMemory => Some(Self::Memory),
+            ReasonCode::ResourceLimit => Some(Self::Resources),
+            ReasonCode::DiskFull => Some(Self::Disk),
+            _ => None,
+        }
+    }
+}
