@@ -8,9 +8,10 @@ use super::{ApiClient, ApiError};
 use crate::wire::job::{Cancelled, Job, JobPage};
 use crate::wire::message::MessagePage;
 use crate::wire::request::{RetryRequest, SubmitRequest};
+use crate::wire::snapshot::SnapshotList;
 
-/// Longest time that one raw log may take to arrive; it can be hundreds of megabytes.
-const LOG_LIMIT: Duration = Duration::from_secs(30 * 60);
+/// Longest time that a raw log or a snapshot may take to arrive; it can be hundreds of megabytes.
+const DOWNLOAD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// An answer with the tag that tells its version from others.
 #[derive(Clone, Debug)]
@@ -60,14 +61,14 @@ impl JobQuery {
     }
 }
 
-/// A log while it comes in.
+/// A log or an archive while it comes in.
 #[derive(Debug)]
-pub struct LogReader {
+pub struct Download {
     response: Response,
     url: String,
 }
 
-impl LogReader {
+impl Download {
     /// The next piece, of any size; `None` at the end.
     ///
     /// # Errors
@@ -75,7 +76,7 @@ impl LogReader {
     pub async fn next_piece(&mut self) -> Result<Option<Vec<u8>>, ApiError> {
         let piece = self.response.chunk().await.map_err(|error| ApiError::Unreachable {
             url: self.url.clone(),
-            why: format!("the log broke off: {error}"),
+            why: format!("the answer broke off: {error}"),
             maybe_done: false,
         })?;
         Ok(piece.map(|bytes| bytes.to_vec()))
@@ -136,14 +137,32 @@ impl ApiClient {
     ///
     /// # Errors
     /// When there is no such job or attempt.
-    pub async fn read_log(&self, job: &str, attempt: Option<u32>, raw: bool) -> Result<LogReader, ApiError> {
+    pub async fn read_log(&self, job: &str, attempt: Option<u32>, raw: bool) -> Result<Download, ApiError> {
         let mut query: Vec<_> = attempt.map(|number| ("attempt", number.to_string())).into_iter().collect();
         if raw {
             query.push(("raw", "true".to_owned()));
         }
         let response =
-            self.call(Method::GET, &["jobs", job, "log"], &query).patience(LOG_LIMIT).send().await?;
-        Ok(LogReader { response, url: self.base_url().to_owned() })
+            self.call(Method::GET, &["jobs", job, "log"], &query).patience(DOWNLOAD_LIMIT).send().await?;
+        Ok(Download { response, url: self.base_url().to_owned() })
+    }
+
+    /// The work of a job that is kept, newest first.
+    ///
+    /// # Errors
+    /// When there is no such job.
+    pub async fn list_snapshots(&self, job: &str) -> Result<SnapshotList, ApiError> {
+        self.call(Method::GET, &["jobs", job, "snapshots"], &[]).answer().await
+    }
+
+    /// The files of a snapshot, as tar(5).
+    ///
+    /// # Errors
+    /// When there is no such job or snapshot.
+    pub async fn read_snapshot(&self, job: &str, name: &str) -> Result<Download, ApiError> {
+        let call = self.call(Method::GET, &["jobs", job, "snapshots", name], &[]);
+        let response = call.patience(DOWNLOAD_LIMIT).send().await?;
+        Ok(Download { response, url: self.base_url().to_owned() })
     }
 
     /// What the job changed, as a patch.

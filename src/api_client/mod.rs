@@ -17,7 +17,7 @@ mod queue;
 mod transport;
 
 pub use error::ApiError;
-pub use jobs::{JobQuery, LogReader, Tagged};
+pub use jobs::{Download, JobQuery, Tagged};
 
 use std::time::Duration;
 

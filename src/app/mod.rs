@@ -23,6 +23,7 @@ mod jobs;
 mod metrics;
 mod operations;
 mod queue;
+mod rescue;
 mod retry;
 mod rules;
 mod scheduling;

@@ -63,6 +63,8 @@ pub(super) enum Verb {
     Cancel(CancelFlags),
     /// Try a failed or cancelled job again.
     Retry(RetryFlags),
+    /// List the work of a job that is kept, or unpack it into a new directory.
+    Rescue(RescueFlags),
     /// Look at the queue, close and open it.
     #[command(subcommand)]
     Queue(QueueVerb),
@@ -255,6 +257,19 @@ pub(super) struct RetryFlags {
     /// Wait until the new job has ended; exits with 10 when it failed and 11 when it was cancelled.
     #[arg(short, long)]
     pub(super) wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RescueFlags {
+    /// The number, the id, or the beginning of the id of a job.
+    #[arg(value_name = "JOB", value_parser = job_name)]
+    pub(super) job: String,
+    /// Take this snapshot; without it the newest one.
+    #[arg(value_name = "SNAPSHOT", requires = "into")]
+    pub(super) snapshot: Option<String>,
+    /// Unpack the files into this directory, which must not exist yet.
+    #[arg(long, value_name = "DIR")]
+    pub(super) into: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

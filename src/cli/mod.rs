@@ -17,6 +17,7 @@ mod connection;
 mod error;
 mod human;
 mod output;
+mod unpack;
 mod views;
 
 pub use args::{DemoFlags, ServeFlags};
@@ -111,6 +112,7 @@ impl Verb {
             Self::Logs(_) => "logs",
             Self::Cancel(_) => "cancel",
             Self::Retry(_) => "retry",
+            Self::Rescue(_) => "rescue",
             Self::Queue(_) => "queue",
             Self::Client(_) => "client",
             Self::Config(_) => "config",

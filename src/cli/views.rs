@@ -217,15 +217,22 @@ pub(super) fn next_commands(job: &JobSummary) -> Vec<String> {
             vec![format!("{retry} --publish"), logs]
         }
         Status::Completed => vec![logs],
+        Status::Cancelled if may_be_rescued(job) => vec![retry, logs, format!("offshoot rescue {number}")],
         Status::Cancelled => vec![retry, logs],
         Status::Failed => {
             let hint = job.reason.as_ref().map(|reason| reason.hint.clone());
             let said = hint.clone().unwrap_or_default();
-            let further = [logs, retry];
-            let further = further.into_iter().filter(|command| !said.contains(command.as_str()));
+            let rescue = may_be_rescued(job).then(|| format!("offshoot rescue {number}"));
+            let further = [logs, retry].into_iter().chain(rescue);
+            let further = further.filter(|command| !said.contains(command.as_str()));
             hint.into_iter().chain(further).collect()
         }
     }
+}
+
+/// Whether an agent has worked and its work is on no remote: then a snapshot of it is kept.
+fn may_be_rescued(job: &JobSummary) -> bool {
+    job.base_sha.is_some() && job.exit_code.is_some() && job.pr_url.is_none()
 }
 
 fn outcome_words(outcome: Outcome) -> &'static str {
@@ -359,6 +366,7 @@ mod tests {
           id        job-7fk2qdabcd234567  by admin
           next      look at its output: offshoot logs 139; the work is kept
                     offshoot retry 139
+                    offshoot rescue 139
         ");
         let dry = job(json!({ "outcome": "dry_run", "prUrl": null }));
         assert_eq!(next_commands(&dry.summary)[0], "offshoot retry 142 --publish");

@@ -118,16 +118,16 @@ reason_codes! {
         "answer it in the prompt: offshoot retry JOB --prompt TEXT";
     MaxTurns, "max_turns", Fail,
         "The agent used up the turns it was given.",
-        "raise options.maxTurns, then: offshoot retry JOB";
+        "raise options.maxTurns, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
     MaxBudget, "max_budget", Fail,
         "The agent used up the money it was given.",
-        "raise options.maxBudgetUsd, then: offshoot retry JOB";
+        "raise options.maxBudgetUsd, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
     Timeout, "timeout", Fail,
         "The agent ran longer than it was allowed to.",
-        "raise options.timeoutSeconds, then: offshoot retry JOB";
+        "raise options.timeoutSeconds, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
     IdleTimeout, "idle_timeout", Fail,
         "The agent was silent for longer than it was allowed to.",
-        "raise options.idleTimeoutSeconds, then: offshoot retry JOB";
+        "raise options.idleTimeoutSeconds, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
     OutputLimit, "output_limit", Fail,
         "The agent wrote more output than is kept.",
         "look at it with: offshoot logs JOB";
@@ -139,7 +139,7 @@ reason_codes! {
         "look at its output: offshoot logs JOB";
     VerifyFailed, "verify_failed", Fail,
         "A verification command failed; nothing was pushed.",
-        "look at its output: offshoot logs JOB; the work is kept";
+        "look at its output: offshoot logs JOB; the work is kept: offshoot rescue JOB";
     ArtifactMissing, "artifact_missing", Fail,
         "A file that was to be kept does not exist.",
         "check options.artifacts, then: offshoot retry JOB";
@@ -178,7 +178,7 @@ reason_codes! {
         "see the forge's text above; when it is mended: offshoot retry JOB (the agent does not run again)";
     HistoryRewritten, "history_rewritten", Fail,
         "The agent's result does not build on the commit it started from.",
-        "offshoot retry JOB; tell the agent not to rebase or reset";
+        "offshoot retry JOB; tell the agent not to rebase or reset; what it has done: offshoot rescue JOB";
     RepoTampered, "repo_tampered", Fail,
         "Files of the local clone that only offshoot writes were changed; its client is paused.",
         "look at the clone's config and hooks, then unpause the client, which writes them anew: PATCH /clients/:id {\"paused\": false}";

@@ -20,6 +20,7 @@
 //! **Tested** in `tests/it/git.rs` (the ordinary flow) and `tests/it/git_hostile.rs` (what an agent can prepare),
 //! with the real program and local bare remotes; pure parts beside the code.
 
+mod archive;
 mod attributes;
 mod clone;
 mod collect;

@@ -35,6 +35,8 @@ pub struct Snapshot {
     pub name: String,
     /// A commit whose tree is the worktree, and whose parent is where its HEAD was.
     pub commit: CommitId,
+    /// Unix time in seconds.
+    pub taken_at: i64,
     /// What was left out; empty for a snapshot that was found.
     pub notes: Vec<Note>,
 }
@@ -57,7 +59,7 @@ impl Repository {
         let place = Place::new(&self.path, worktree)?;
         let base = base.oid()?;
         let scratch = self.git.scratch_path();
-        let name = spec.name.clone();
+        let (name, taken_at) = (spec.name.clone(), spec.taken_at);
         let (commit, notes) = self
             .verified(move |_| {
                 let library = refs::open(&place.clone)?;
@@ -83,7 +85,7 @@ impl Repository {
             disk::sync_file_system(&clone).map_err(GitError::io("make the snapshot durable"))
         })
         .await?;
-        Ok(Snapshot { name, commit: commit.into(), notes })
+        Ok(Snapshot { name, commit: commit.into(), taken_at, notes })
     }
 
     /// Keeps `commit` and all before it under `name` (below `refs/offshoot/`), whatever becomes of its branch.
@@ -116,7 +118,10 @@ impl Repository {
             for reference in library.references_glob(&glob).map_err(&failed)? {
                 let reference = reference.map_err(&failed)?;
                 if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
-                    found.push(Snapshot { name: name.to_owned(), commit: oid.into(), notes: Vec::new() });
+                    // one whose commit is damaged is listed all the same: it is there, and it is old
+                    let taken_at = library.find_commit(oid).map_or(0, |commit| commit.time().seconds());
+                    let name = name.to_owned();
+                    found.push(Snapshot { name, commit: oid.into(), taken_at, notes: Vec::new() });
                 }
             }
             found.sort_unstable_by(|a, b| a.name.cmp(&b.name));

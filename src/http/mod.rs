@@ -25,6 +25,7 @@ mod query;
 mod queue;
 mod request_id;
 mod serve;
+mod snapshots;
 mod system;
 mod table;
 

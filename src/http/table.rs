@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::openapi::Api;
-use super::{clients, deliveries, job_reads, jobs, queue, system};
+use super::{clients, deliveries, job_reads, jobs, queue, snapshots, system};
 use crate::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -19,6 +19,8 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(job_reads::list_messages))
         .routes(routes!(job_reads::get_log))
         .routes(routes!(job_reads::get_diff))
+        .routes(routes!(snapshots::list_snapshots))
+        .routes(routes!(snapshots::get_snapshot))
         .routes(routes!(jobs::cancel_job))
         .routes(routes!(jobs::retry_job))
         // webhooks

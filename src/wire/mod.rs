@@ -22,6 +22,7 @@ pub mod options;
 pub mod problem;
 pub mod queue;
 pub mod request;
+pub mod snapshot;
 pub mod sync;
 pub mod time;
 pub mod words;

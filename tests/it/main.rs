@@ -39,6 +39,7 @@ mod process_rig;
 mod process_tree;
 mod readme;
 mod reasons;
+mod rescue;
 mod service_files;
 mod stand;
 mod store_files;

@@ -77,6 +77,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("utoipa", &["src/http/", "src/wire/"]),
     ("clap", &["src/cli/"]),
     ("git2", &["src/git/"]),
+    ("tar", &["src/git/", "src/cli/"]),
     ("reqwest", &["src/webhook/", "src/api_client/", "src/forge/"]),
     ("metrics_exporter_prometheus", &["src/metrics/"]),
     ("directories", &["src/config/"]),

@@ -11,6 +11,7 @@ pub(super) mod config;
 mod logs;
 mod ls;
 mod queue;
+mod rescue;
 mod retry;
 pub(super) mod serve;
 mod show;
@@ -50,6 +51,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Logs(flags) => Box::pin(logs::run(&flags, context)).await,
         Verb::Cancel(flags) => cancel::run(&flags, context).await,
         Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
+        Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
         Verb::Demo(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {
