@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use nix::time::{ClockId, clock_gettime};
+
 /// Where "now" and random bytes come from. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Clock(Arc<Source>);
@@ -17,6 +19,8 @@ enum Source {
     /// Moves only when told to; random bytes are a counted sequence from a seed.
     Manual {
         now_ms: AtomicI64,
+        since_boot_ms: AtomicI64,
+        boots: AtomicU64,
         random_state: AtomicU64,
     },
 }
@@ -31,7 +35,12 @@ impl Clock {
     /// A clock that stands still at `now_ms` (Unix milliseconds) and draws its randomness from `seed`.
     #[must_use]
     pub fn manual(now_ms: i64, seed: u64) -> Self {
-        Self(Arc::new(Source::Manual { now_ms: AtomicI64::new(now_ms), random_state: AtomicU64::new(seed) }))
+        Self(Arc::new(Source::Manual {
+            now_ms: AtomicI64::new(now_ms),
+            since_boot_ms: AtomicI64::new(0),
+            boots: AtomicU64::new(0),
+            random_state: AtomicU64::new(seed),
+        }))
     }
 
     /// Unix time in milliseconds. May jump in either direction: order things by id, not by this.
@@ -47,10 +56,54 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock by `by_ms`, which may be negative. Does nothing to the system clock.
+    /// Milliseconds since the machine was started, those that it slept too. Nobody sets this clock, so it tells how much
+    /// time has passed whatever became of [`Self::now_ms`]; two values compare only within one [`Self::boot`].
+    #[must_use]
+    pub fn since_boot_ms(&self) -> i64 {
+        #[cfg(target_os = "linux")]
+        let clock = ClockId::CLOCK_BOOTTIME;
+        // counts on during sleep, and is not slewed either
+        #[cfg(not(target_os = "linux"))]
+        let clock = ClockId::from_raw(nix::libc::CLOCK_MONOTONIC_RAW);
+        match &*self.0 {
+            Source::System => {
+                clock_gettime(clock).map_or(0, |time| time.tv_sec() * 1_000 + time.tv_nsec() / 1_000_000)
+            }
+            Source::Manual { since_boot_ms, .. } => since_boot_ms.load(Ordering::SeqCst),
+        }
+    }
+
+    /// Names this start of the machine; empty where the system has no plain name for it.
+    #[must_use]
+    pub fn boot(&self) -> String {
+        match &*self.0 {
+            Source::System => std::fs::read_to_string("/proc/sys/kernel/random/boot_id")
+                .map_or_else(|_| String::new(), |id| id.trim().to_owned()),
+            Source::Manual { boots, .. } => boots.load(Ordering::SeqCst).to_string(),
+        }
+    }
+
+    /// Lets time pass on a manual clock. Time does not pass backwards: a negative `by_ms` is somebody who sets the clock
+    /// back. Does nothing to the system clock.
     pub fn advance_ms(&self, by_ms: i64) {
+        self.set_by_ms(by_ms);
+        if let Source::Manual { since_boot_ms, .. } = &*self.0 {
+            since_boot_ms.fetch_add(by_ms.max(0), Ordering::SeqCst);
+        }
+    }
+
+    /// Sets the wall clock of a manual clock on by `by_ms`, or back; no time passes. Does nothing to the system clock.
+    pub fn set_by_ms(&self, by_ms: i64) {
         if let Source::Manual { now_ms, .. } = &*self.0 {
             now_ms.fetch_add(by_ms, Ordering::SeqCst);
+        }
+    }
+
+    /// Starts the machine of a manual clock anew.
+    pub fn reboot(&self) {
+        if let Source::Manual { since_boot_ms, boots, .. } = &*self.0 {
+            boots.fetch_add(1, Ordering::SeqCst);
+            since_boot_ms.store(0, Ordering::SeqCst);
         }
     }
 
@@ -108,8 +161,24 @@ mod tests {
     fn a_manual_clock_moves_only_when_told() {
         let clock = Clock::manual(1_000, 7);
         assert_eq!(clock.now_ms(), 1_000);
-        clock.advance_ms(-400);
-        assert_eq!(clock.now_ms(), 600);
+        clock.advance_ms(50);
+        assert_eq!((clock.now_ms(), clock.since_boot_ms()), (1_050, 50));
+        clock.set_by_ms(-400);
+        clock.set_by_ms(5);
+        clock.advance_ms(-5);
+        assert_eq!((clock.now_ms(), clock.since_boot_ms()), (650, 50));
+        let boot = clock.boot();
+        clock.reboot();
+        assert_eq!((clock.now_ms(), clock.since_boot_ms()), (650, 0));
+        assert_ne!(clock.boot(), boot);
+    }
+
+    #[test]
+    fn the_time_since_the_start_of_the_machine_goes_on() {
+        let clock = Clock::system();
+        let (before, boot) = (clock.since_boot_ms(), clock.boot());
+        assert!(before > 0 && clock.since_boot_ms() >= before);
+        assert_eq!(Clock::system().boot(), boot);
     }
 
     #[test]

@@ -63,6 +63,7 @@ edges! {
     PauseQueue, "store.pause-queue", "commit: nothing starts";
     ResumeQueue, "store.resume-queue", "commit: jobs start again";
     TryNow, "store.try-now", "commit: holds are lifted";
+    NoteTime, "store.note-time", "commit: how the clocks stand to each other";
     Claim, "store.claim", "commit: a job begins an attempt";
     AdoptRunning, "store.adopt-running", "commit: running jobs belong to this server";
     RecordOptions, "store.record-options", "commit: what the attempt runs with";

@@ -24,6 +24,9 @@ pub struct Dispatcher<R = Worker> {
     /// Workers that left without an end in the rows, as when the disk was full: their jobs are taken up again.
     left: Vec<Lease>,
     left_at: Instant,
+    /// Subscribed before anything is adopted, so that no hint falls between.
+    changes: broadcast::Receiver<Change>,
+    looked_at: Instant,
     shutdown: CancellationToken,
     stop_agents: CancellationToken,
 }
@@ -32,6 +35,7 @@ impl<R: Runner> Dispatcher<R> {
     /// `shutdown` ends the starting of jobs and asks workers to leave; `stop_agents` makes them take the agents along.
     #[must_use]
     pub fn new(store: Store, runner: R, shutdown: CancellationToken, stop_agents: CancellationToken) -> Self {
+        let changes = store.watch();
         Self {
             store,
             runner,
@@ -39,6 +43,8 @@ impl<R: Runner> Dispatcher<R> {
             running: HashMap::new(),
             left: Vec::new(),
             left_at: Instant::now(),
+            changes,
+            looked_at: Instant::now(),
             shutdown,
             stop_agents,
         }
@@ -60,7 +66,6 @@ impl<R: Runner> Dispatcher<R> {
     /// Runs until told to shut down, then gives the workers `drain` to come to a point at which the next server can go
     /// on. What is not there by then is dropped: it is found again as after a crash.
     pub async fn run(mut self, drain: Duration) {
-        let mut changes = self.store.watch();
         while !self.shutdown.is_cancelled() {
             metrics::SCHEDULER_ROUNDS.increment([]);
             let due = match self.tick().await {
@@ -70,7 +75,10 @@ impl<R: Runner> Dispatcher<R> {
                     None
                 }
             };
-            self.wait(&mut changes, due).await;
+            self.wait(due).await;
+            if self.looked_at.elapsed() >= REPAIR_PERIOD {
+                self.look_for_cancels().await;
+            }
             if !self.left.is_empty()
                 && self.left_at.elapsed() >= REPAIR_PERIOD
                 && !self.shutdown.is_cancelled()
@@ -83,6 +91,9 @@ impl<R: Runner> Dispatcher<R> {
 
     /// Starts what may start; says when the next job comes due by time.
     async fn tick(&mut self) -> Result<Option<Duration>, StoreError> {
+        if let Err(error) = self.store.note_time().await {
+            tracing::warn!(%error, "the time could not be noted");
+        }
         while !self.shutdown.is_cancelled() {
             let Some(assignment) = self.store.claim().await? else { break };
             self.start(assignment);
@@ -90,15 +101,15 @@ impl<R: Runner> Dispatcher<R> {
         self.store.next_due_in().await
     }
 
-    async fn wait(&mut self, changes: &mut broadcast::Receiver<Change>, due: Option<Duration>) {
+    async fn wait(&mut self, due: Option<Duration>) {
         let matters = |change| matches!(change, Change::Queue | Change::CancelRequested(_));
         tokio::select! {
             () = self.shutdown.cancelled() => {}
             Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
-            woken = next_change(changes, due, matters) => match woken {
+            woken = next_change(&mut self.changes, due, matters) => match woken {
                 Woken::By(Change::CancelRequested(job)) => self.cancel(job),
-                Woken::HintsLost | Woken::ByTime => self.look_for_cancels().await,
-                Woken::By(_) => {}
+                Woken::HintsLost => self.look_for_cancels().await,
+                Woken::ByTime | Woken::By(_) => {}
             },
         }
     }
@@ -159,7 +170,9 @@ impl<R: Runner> Dispatcher<R> {
         }
     }
 
-    async fn look_for_cancels(&self) {
+    /// The rows are the truth: a request whose hint was lost is found here, however busy the queue is.
+    async fn look_for_cancels(&mut self) {
+        self.looked_at = Instant::now();
         for (lease, cancel) in self.running.values() {
             if !cancel.is_cancelled() && self.store.is_cancel_requested(lease.job).await.unwrap_or(false) {
                 cancel.cancel();

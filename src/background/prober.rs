@@ -62,12 +62,13 @@ impl Prober {
     /// Runs until told to shut down.
     pub async fn run(self) {
         loop {
+            // before the look, so that no hold falls between
+            let mut changes = self.store.watch();
             let held = tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 held = self.tick() => held,
             };
             let period = if held { PERIOD_HELD } else { PERIOD };
-            let mut changes = self.store.watch();
             tokio::select! {
                 () = self.shutdown.cancelled() => return,
                 () = tokio::time::sleep(period) => {}

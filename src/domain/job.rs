@@ -225,8 +225,6 @@ pub struct Job {
     pub attempts_counted: u32,
     /// Tries since the last success that met a peer that was away.
     pub backoff_tries: u32,
-    /// Not started again before this.
-    pub not_before: Option<Timestamp>,
     pub effects: Effects,
     pub usage: Usage,
     pub warnings: Vec<String>,

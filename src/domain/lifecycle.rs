@@ -8,7 +8,10 @@ use std::time::Duration;
 use super::attempt::AttemptEnd;
 use super::event::EventKind;
 use super::job::{Outcome, Phase, Status};
-use super::reason::{BACKOFF_TRIES_MAX, Disposition, Reason, ReasonCode, backoff_seconds};
+use super::reason::{
+    ASKED_SECONDS_MAX, BACKOFF_TRIES_MAX, Disposition, LIMIT_OVER_SECONDS, LIMIT_SECONDS_MAX,
+    LIMIT_UNTOLD_SECONDS, Reason, ReasonCode, backoff_seconds,
+};
 use super::time::Timestamp;
 
 /// What the decision rests on.
@@ -129,11 +132,14 @@ fn faulted(
     spent: bool,
 ) -> Transition {
     match reason.code.disposition() {
-        Disposition::HoldLogin => Transition { hold: Some(until), ..requeued(at, reason) },
+        Disposition::HoldLogin => {
+            Transition { hold: Some(hold_until(now, reason.code, until)), ..requeued(at, reason) }
+        }
         Disposition::Backoff if at.backoff_tries < BACKOFF_TRIES_MAX => {
             let tries = at.backoff_tries + 1;
             let own = now + Duration::from_secs(backoff_seconds(tries));
-            let not_before = until.map_or(own, |asked| asked.max(own));
+            let longest = now + Duration::from_secs(ASKED_SECONDS_MAX);
+            let not_before = until.map_or(own, |asked| asked.min(longest).max(own));
             Transition { backoff_tries: tries, not_before: Some(not_before), ..requeued(at, reason) }
         }
         Disposition::Requeue => requeued(at, reason),
@@ -144,6 +150,16 @@ fn faulted(
         Disposition::Count => failed(at, reason, true),
         Disposition::Backoff | Disposition::Fail => failed(at, reason, false),
     }
+}
+
+/// A limit ends by itself, so its hold must too, whatever the agent said of it; a login that is dead waits for somebody.
+fn hold_until(now: Timestamp, code: ReasonCode, told: Option<Timestamp>) -> Option<Timestamp> {
+    if code != ReasonCode::UsageLimit {
+        return told;
+    }
+    let after = |seconds| now + Duration::from_secs(seconds);
+    let told = told.unwrap_or_else(|| after(LIMIT_UNTOLD_SECONDS));
+    Some(if told > now { told.min(after(LIMIT_SECONDS_MAX)) } else { after(LIMIT_OVER_SECONDS) })
 }
 
 fn moved(at: &Situation, status: Status, event: EventKind) -> Transition {
@@ -287,6 +303,31 @@ mod tests {
         let end = AttemptEnd::Faulted { reason, until, spent: true };
         let next = transition(NOW, &at(Status::Running), Cause::AttemptEnded(end)).unwrap();
         assert_eq!((next.status, next.counted, next.hold), (Status::Queued, false, Some(until)));
+    }
+
+    #[test]
+    fn a_limit_always_has_an_end_that_is_ahead_and_not_too_far() {
+        let ends = |code, until: Option<i64>| {
+            let until = until.map(|ms| Timestamp::from_ms(NOW.as_ms() + ms));
+            let end = AttemptEnd::Faulted { reason: Reason::new(code, ""), until, spent: true };
+            let next = transition(NOW, &at(Status::Running), Cause::AttemptEnded(end)).unwrap();
+            next.hold.unwrap().map(|until| until.as_ms() - NOW.as_ms())
+        };
+        let limit = |until| ends(ReasonCode::UsageLimit, until);
+        assert_eq!(limit(Some(5_000)), Some(5_000));
+        assert_eq!(limit(None), Some(1_800_000));
+        assert_eq!((limit(Some(0)), limit(Some(-86_400_000))), (Some(60_000), Some(60_000)));
+        assert_eq!(limit(Some(i64::MAX / 2)), Some(8 * 86_400_000));
+        assert_eq!(ends(ReasonCode::NotLoggedIn, None), None);
+    }
+
+    #[test]
+    fn a_peer_that_asks_for_a_year_gets_two_hours() {
+        let until = Some(NOW + Duration::from_secs(365 * 86_400));
+        let reason = Reason::new(ReasonCode::ForgeRateLimited, "");
+        let end = AttemptEnd::Faulted { reason, until, spent: true };
+        let next = transition(NOW, &at(Status::Running), Cause::AttemptEnded(end)).unwrap();
+        assert_eq!(next.not_before, Some(NOW + Duration::from_secs(7_200)));
     }
 
     #[test]

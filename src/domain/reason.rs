@@ -30,6 +30,17 @@ pub const fn backoff_seconds(tries: u32) -> u64 {
     if seconds > 1_800 { 1_800 } else { seconds }
 }
 
+/// Longest wait that a peer can ask for, seconds: the windows of GitHub's limits are an hour.
+pub const ASKED_SECONDS_MAX: u64 = 7_200;
+
+/// A usage limit whose end nobody told is looked at again after so many seconds: one refused request is the price.
+pub const LIMIT_UNTOLD_SECONDS: u64 = 1_800;
+/// The same for a limit that was met just now and is over by our clock: the clocks differ, and whoever looked again at once
+/// would start agents in a circle.
+pub const LIMIT_OVER_SECONDS: u64 = 60;
+/// Longest hold for a usage limit, seconds: the longest windows are a week, the rest is for clocks that differ.
+pub const LIMIT_SECONDS_MAX: u64 = 8 * 86_400;
+
 macro_rules! reason_codes {
     ($($variant:ident, $code:literal, $disposition:ident, $sentence:literal, $hint:literal;)+) => {
         /// The codes, in the order of the documentation.

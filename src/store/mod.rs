@@ -14,6 +14,7 @@
 mod error;
 pub mod logs;
 pub(crate) mod sqlite;
+pub(crate) mod steady;
 mod view;
 
 use std::path::Path;
@@ -75,6 +76,7 @@ pub struct Store {
     logs: logs::Logs,
     instance: Arc<str>,
     epoch: i64,
+    steady: Arc<steady::Steady>,
 }
 
 impl Store {
@@ -86,7 +88,7 @@ impl Store {
     pub fn open(data_dir: &Path, clock: Clock, limits: Limits) -> Result<Self, StoreError> {
         let (file, attempts) = (data_dir.join("offshoot.db"), data_dir.join("attempts"));
         refuse_lost_history(&file, &attempts)?;
-        let (database, instance, epoch) = sqlite::Database::open(&file, &clock)?;
+        let (database, instance, epoch, steady) = sqlite::Database::open(&file, &clock)?;
         Ok(Self {
             database: Arc::new(database),
             changes: broadcast::Sender::new(CHANGES_BUFFERED),
@@ -95,6 +97,7 @@ impl Store {
             logs: logs::Logs::new(attempts),
             instance: instance.into(),
             epoch,
+            steady: Arc::new(steady),
         })
     }
 
@@ -135,6 +138,10 @@ impl Store {
 
     fn now(&self) -> Timestamp {
         Timestamp::from_ms(self.clock.now_ms())
+    }
+
+    fn moment(&self) -> steady::Moment {
+        self.steady.moment()
     }
 
     fn tell(&self, change: Change) {

@@ -383,7 +383,6 @@ pub(super) mod tests {
             attempt: 1,
             attempts_counted: 1,
             backoff_tries: 0,
-            not_before: None,
             effects: Effects { head_sha: Some("b".repeat(40)), files_changed: Some(2), ..Effects::default() },
             usage: job::Usage { input_tokens: 10, cost_micro_usd: Some(12_500), ..job::Usage::default() },
             warnings: vec!["a label was refused".to_owned()],

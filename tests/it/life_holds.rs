@@ -90,9 +90,11 @@ async fn a_dead_login_holds_and_a_restart_keeps_it_held() {
 #[tokio::test]
 async fn a_usage_limit_holds_until_its_end() {
     let stand = Stand::new().await;
-    let id = stand.submit_prompt("limit", "[[scenario:usage-limit resets_at=4102444800]]").await;
+    let resets_at = offshoot::clock::Clock::system().now_ms() / 1_000 + 3 * 86_400;
+    let id = stand.submit_prompt("limit", &format!("[[scenario:usage-limit resets_at={resets_at}]]")).await;
     let job = stand.wait_for(&id, "held", |job| job["waiting"]["for"] == "usage_limit").await;
-    assert_eq!(job["waiting"]["until"], "2100-01-01T00:00:00.000Z");
+    let until: jiff::Timestamp = job["waiting"]["until"].as_str().unwrap().parse().unwrap();
+    assert_eq!(until.as_second(), resets_at);
     assert_eq!(job["attempts"][0]["counted"], false);
     let other = stand.submit_prompt("other", "Greet").await;
     let waiting = stand.wait_for(&other, "held too", |job| job["waiting"]["for"] == "usage_limit").await;

@@ -42,6 +42,7 @@ mod reasons;
 mod rescue;
 mod service_files;
 mod stand;
+mod store_clock;
 mod store_files;
 mod store_fixture;
 mod store_lease;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
 use super::{attempts, disk, events, finish, jobs, queue};
 use crate::domain::attempt::{Assignment, Lease};
@@ -21,7 +22,7 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn claim(&self) -> Result<Option<Assignment>, StoreError> {
-        let (now, limits, epoch) = (self.now(), self.limits, self.epoch);
+        let (now, limits, epoch) = (self.moment(), self.limits, self.epoch);
         let claimed =
             self.database.write(Edge::Claim, move |connection| claim(connection, now, limits, epoch)).await?;
         if let Some(assignment) = &claimed {
@@ -29,7 +30,7 @@ impl Store {
                 let request = &assignment.job.request;
                 let since =
                     request.run_at.map_or(assignment.job.created_at, |at| at.max(assignment.job.created_at));
-                metrics::QUEUE_WAIT.observe(now.since(since), []);
+                metrics::QUEUE_WAIT.observe(now.wall.since(since), []);
             }
             self.tell(Change::JobMoved(assignment.lease.job));
         }
@@ -83,7 +84,7 @@ impl Store {
 
 fn claim(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limits: Limits,
     epoch: i64,
 ) -> Result<Option<Assignment>, StoreError> {
@@ -99,17 +100,18 @@ fn claim(
     let next = connection
         .prepare_cached(
             "SELECT number, rank, turn FROM jobs j INDEXED BY jobs_queued
-             WHERE status = 'queued' AND blocked_by = 0 AND (not_before IS NULL OR not_before <= ?1)
+             WHERE status = 'queued' AND blocked_by = 0 AND (not_before IS NULL OR not_before <= ?3)
                AND (run_at IS NULL OR run_at <= ?1)
                AND (start_head_sha IS NOT NULL OR head_sha IS NOT NULL OR login NOT IN
-                    (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR until > ?1))
+                    (SELECT login FROM holds
+                     WHERE probe IS NOT NULL OR until IS NULL OR (until > ?1 AND due_at > ?3)))
                AND client NOT IN (SELECT number FROM clients WHERE paused = 1)
                AND (?2 IS NULL
                     OR (SELECT count(*) FROM jobs r INDEXED BY jobs_running
                         WHERE r.client = j.client AND r.status = 'running') < ?2)
              ORDER BY rank, turn, number LIMIT 1",
         )?
-        .query_row(params![now.as_ms(), limits.running_per_client_max], |row| {
+        .query_row(params![now.wall.as_ms(), limits.running_per_client_max, now.steady_ms()], |row| {
             Ok((JobNumber(row.get(0)?), row.get::<_, i64>(1)?, row.get::<_, i64>(2)?))
         })
         .optional()?;
@@ -120,7 +122,7 @@ fn claim(
              ON CONFLICT (rank) DO UPDATE SET turn = max(turn, excluded.turn)",
         )?
         .execute([rank, turn])?;
-    let lease = begin_attempt(connection, now, epoch, number)?;
+    let lease = begin_attempt(connection, now.wall, epoch, number)?;
     let job = jobs::get(connection, number)?;
     if job.needs_agent() {
         connection

@@ -22,10 +22,10 @@ impl Store {
         answer: Option<KeyedAnswer<Client>>,
     ) -> Result<Client, StoreError> {
         let id = ClientId::from_random(&self.clock.random_text(crate::domain::id::RANDOM_LENGTH));
-        let now = self.now();
+        let now = self.moment();
         self.database
             .write(Edge::CreateClient, move |connection| {
-                let client = insert(connection, now, &id, &new)?;
+                let client = insert(connection, now.wall, &id, &new)?;
                 answers::keep(connection, now, answer, &client)?;
                 Ok(client)
             })

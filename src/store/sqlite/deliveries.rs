@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::view::DeliveryDetail;
 use super::super::{Change, Store};
 use super::{events, rows};
@@ -22,7 +23,7 @@ impl Store {
         &self,
         limit: u32,
     ) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
-        let now = self.now();
+        let now = self.moment();
         self.database.read(move |connection| due(connection, now, limit)).await
     }
 
@@ -31,8 +32,10 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`].
     pub async fn record_try(&self, id: &DeliveryId, record: TryRecord) -> Result<(), StoreError> {
-        let id = id.clone();
-        self.database.write(Edge::RecordTry, move |connection| write_try(connection, &id, &record)).await?;
+        let (id, now) = (id.clone(), self.moment());
+        self.database
+            .write(Edge::RecordTry, move |connection| write_try(connection, now, &id, &record))
+            .await?;
         self.tell(Change::Deliveries);
         Ok(())
     }
@@ -42,12 +45,14 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn list_deliveries(&self, job: JobNumber) -> Result<Vec<DeliveryDetail>, StoreError> {
+        let now = self.moment();
         self.database
             .read(move |connection| {
                 let mut statement =
                     connection.prepare_cached("SELECT * FROM deliveries WHERE job = ?1 ORDER BY number")?;
-                let deliveries =
-                    statement.query_map([job.0], rows::delivery)?.collect::<Result<Vec<_>, _>>()?;
+                let deliveries = statement
+                    .query_map([job.0], |row| rows::delivery(row, now))?
+                    .collect::<Result<Vec<_>, _>>()?;
                 deliveries
                     .into_iter()
                     .map(|delivery| Ok(DeliveryDetail { tries: tries(connection, &delivery.id)?, delivery }))
@@ -61,11 +66,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`] when the job has no such delivery.
     pub async fn redeliver(&self, job: JobNumber, id: &DeliveryId) -> Result<DeliveryDetail, StoreError> {
-        let (id, now) = (id.clone(), self.now());
+        let (id, now) = (id.clone(), self.moment());
         let detail = self
             .database
             .write(Edge::Redeliver, move |connection| {
-                let delivery = get(connection, &id)?;
+                let delivery = get(connection, now, &id)?;
                 if delivery.job != job {
                     return Err(StoreError::NotFound("delivery"));
                 }
@@ -74,8 +79,8 @@ impl Store {
                     .prepare_cached(
                         "UPDATE deliveries SET state = 'pending', tries = 0, next_try_at = ?2 WHERE id = ?1",
                     )?
-                    .execute(params![id.as_str(), now.as_ms()])?;
-                Ok(DeliveryDetail { tries: tries(connection, &id)?, delivery: get(connection, &id)? })
+                    .execute(params![id.as_str(), now.steady_ms()])?;
+                Ok(DeliveryDetail { tries: tries(connection, &id)?, delivery: get(connection, now, &id)? })
             })
             .await?;
         self.tell(Change::Deliveries);
@@ -85,28 +90,29 @@ impl Store {
 
 pub(super) fn due(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limit: u32,
 ) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT * FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND next_try_at <= ?1
          ORDER BY next_try_at, number LIMIT ?2",
     )?;
-    let due =
-        statement.query_map(params![now.as_ms(), limit], rows::delivery)?.collect::<Result<Vec<_>, _>>()?;
+    let due = statement
+        .query_map(params![now.steady_ms(), limit], |row| rows::delivery(row, now))?
+        .collect::<Result<Vec<_>, _>>()?;
     let next: Option<i64> = connection
         .prepare_cached(
             "SELECT min(next_try_at) FROM deliveries INDEXED BY deliveries_due
              WHERE state = 'pending' AND next_try_at > ?1",
         )?
-        .query_row([now.as_ms()], |row| row.get(0))?;
-    Ok((due, next.map(|at| Timestamp::from_ms(at).since(now))))
+        .query_row([now.steady_ms()], |row| row.get(0))?;
+    Ok((due, next.map(|at| now.to_wall(at).since(now.wall))))
 }
 
 /// Puts a callback into the outbox, in the transaction that ends its job. A suspended URL gets it as suspended.
 pub(super) fn insert(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     job: JobNumber,
     callback: &RenderedCallback,
 ) -> Result<(), StoreError> {
@@ -127,22 +133,27 @@ pub(super) fn insert(
             callback.url,
             callback.body,
             state.as_str(),
-            (!suspended).then_some(now.as_ms()),
-            now.as_ms(),
+            (!suspended).then_some(now.steady_ms()),
+            now.wall.as_ms(),
         ])?;
     Ok(())
 }
 
-fn get(connection: &Connection, id: &DeliveryId) -> Result<Delivery, StoreError> {
+fn get(connection: &Connection, now: Moment, id: &DeliveryId) -> Result<Delivery, StoreError> {
     connection
         .prepare_cached("SELECT * FROM deliveries WHERE id = ?1")?
-        .query_row([id.as_str()], rows::delivery)
+        .query_row([id.as_str()], |row| rows::delivery(row, now))
         .optional()?
         .ok_or(StoreError::NotFound("delivery"))
 }
 
-fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Result<(), StoreError> {
-    let delivery = get(connection, id)?;
+fn write_try(
+    connection: &Connection,
+    now: Moment,
+    id: &DeliveryId,
+    record: &TryRecord,
+) -> Result<(), StoreError> {
+    let delivery = get(connection, now, id)?;
     // another delivery's 410 came while this try was under way: its failure must not wake the URL up again
     let overtaken = delivery.state == DeliveryState::Suspended && record.state == DeliveryState::Pending;
     let (state, next_try_at) =
@@ -156,7 +167,7 @@ fn write_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Re
         .execute(params![
             id.as_str(),
             state.as_str(),
-            next_try_at.map(Timestamp::as_ms),
+            next_try_at.map(|at| now.to_steady(at)),
             record.status,
             record.error,
             delivered_at,
@@ -205,14 +216,14 @@ fn suspend_url(connection: &Connection, now: Timestamp, url: &str) -> Result<(),
     Ok(())
 }
 
-fn resume_url(connection: &Connection, now: Timestamp, url: &str) -> Result<(), StoreError> {
+fn resume_url(connection: &Connection, now: Moment, url: &str) -> Result<(), StoreError> {
     let lifted = connection.prepare_cached("DELETE FROM suspended_urls WHERE url = ?1")?.execute([url])?;
     if lifted > 0 {
         connection
             .prepare_cached(
                 "UPDATE deliveries SET state = 'pending', next_try_at = ?2 WHERE url = ?1 AND state = 'suspended'",
             )?
-            .execute(params![url, now.as_ms()])?;
+            .execute(params![url, now.steady_ms()])?;
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::collections::VecDeque;
 use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
 use super::{attempts, deliveries, events, jobs, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
@@ -38,7 +39,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`].
     pub async fn reach_phase(&self, lease: Lease, phase: Phase) -> Result<(), StoreError> {
-        let (now, limits) = (self.now(), self.limits);
+        let (now, limits) = (self.moment(), self.limits);
         self.database
             .write(Edge::ReachPhase, move |connection| {
                 attempts::check(connection, lease)?;
@@ -61,7 +62,7 @@ impl Store {
         end: AttemptEnd,
         render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<JobView, StoreError> {
-        let (now, limits) = (self.now(), self.limits);
+        let (now, limits) = (self.moment(), self.limits);
         let applied = self
             .database
             .write(Edge::Finish, move |connection| {
@@ -118,7 +119,7 @@ pub(super) fn decide(
 /// walked, not called.
 pub(super) fn apply(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limits: Limits,
     number: JobNumber,
     cause: Cause,
@@ -135,7 +136,7 @@ pub(super) fn apply(
         followers.extend_from_slice(&waiting);
         for dependent in waiting {
             if job.status == Status::Completed {
-                waits::release(connection, now, dependent)?;
+                waits::release(connection, now.wall, dependent)?;
                 continue;
             }
             let code = job.reason.as_ref().map(|reason| reason.code.as_str());
@@ -148,7 +149,7 @@ pub(super) fn apply(
 
 fn apply_to_one(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limits: Limits,
     number: JobNumber,
     cause: Cause,
@@ -156,14 +157,21 @@ fn apply_to_one(
 ) -> Result<JobView, StoreError> {
     let ends_attempt = matches!(cause, Cause::AttemptEnded(_));
     let before = jobs::get(connection, number)?;
-    let decided = decide(connection, now, number, cause)?;
+    let decided = decide(connection, now.wall, number, cause)?;
     write_job(connection, now, number, before.status, &decided)?;
     if ends_attempt {
-        attempts::end(connection, now, number, before.attempt, &decided)?;
+        attempts::end(connection, now.wall, number, before.attempt, &decided)?;
         update_hold(connection, now, number, &before.login, &decided)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
-    events::append(connection, now, number, attempt, decided.event, &JobMoved::from(&decided).to_text())?;
+    events::append(
+        connection,
+        now.wall,
+        number,
+        attempt,
+        decided.event,
+        &JobMoved::from(&decided).to_text(),
+    )?;
     if decided.ends_job() {
         waits::forget(connection, number)?;
     }
@@ -179,7 +187,7 @@ fn apply_to_one(
 
 fn write_job(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     number: JobNumber,
     expected: Status,
     to: &Transition,
@@ -207,10 +215,10 @@ fn write_job(
             to.reason.as_ref().map(|reason| &reason.message),
             to.counted,
             to.backoff_tries,
-            to.not_before.map(Timestamp::as_ms),
+            to.not_before.map(|at| now.to_steady(at)),
             leaves_running,
             to.ends_job(),
-            now.as_ms(),
+            now.wall.as_ms(),
         ])?;
     if changed == 1 { Ok(()) } else { Err(StoreError::LeaseLost(number)) }
 }
@@ -218,7 +226,7 @@ fn write_job(
 /// A fault of the login holds it; any other end of its probe shows that it works again.
 fn update_hold(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     number: JobNumber,
     login: &str,
     decided: &Transition,
@@ -226,9 +234,9 @@ fn update_hold(
     if let (Some(until), Some(reason)) = (decided.hold, &decided.reason) {
         connection
             .prepare_cached(
-                "INSERT INTO holds (login, reason_code, reason_message, since, until, probe)
-                 VALUES (?1, ?2, ?3, ?4, ?5, NULL)
-                 ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5,
+                "INSERT INTO holds (login, reason_code, reason_message, since, until, due_at, probe)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?7, NULL)
+                 ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5, due_at = ?7,
                      -- a job from before the hold may end while the probe is still out
                      probe = nullif(probe, ?6)",
             )?
@@ -236,9 +244,10 @@ fn update_hold(
                 login,
                 reason.code.as_str(),
                 reason.message,
-                now.as_ms(),
+                now.wall.as_ms(),
                 until.map(Timestamp::as_ms),
                 number.0,
+                until.map(|at| now.to_steady(at)),
             ])?;
     } else {
         connection

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::{BranchConflict, StoreError};
+use super::super::steady::Moment;
 use super::super::view::{CancelRequest, KeyedAnswer};
 use super::super::{Change, Limits, Store};
 use super::queue::QueueContext;
@@ -44,11 +45,11 @@ impl Store {
         render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<JobView, StoreError> {
         let id = JobId::from_random(&self.clock.random_text(RANDOM_LENGTH));
-        let (now, limits) = (self.now(), self.limits);
+        let (now, limits) = (self.moment(), self.limits);
         let view = self
             .database
             .write(Edge::Submit, move |connection| {
-                let (number, failed) = insert(connection, now, &id, new, limits)?;
+                let (number, failed) = insert(connection, now.wall, &id, new, limits)?;
                 // the answer is the job as it was inserted, whatever becomes of it at once
                 let view = view(connection, now, limits, number)?;
                 if let Some(reason) = failed {
@@ -68,7 +69,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], or [`StoreError::Ambiguous`] for a prefix of several ids.
     pub async fn get_job(&self, job: &JobRef) -> Result<JobView, StoreError> {
-        let (job, now, limits) = (job.clone(), self.now(), self.limits);
+        let (job, now, limits) = (job.clone(), self.moment(), self.limits);
         self.database
             .read(move |connection| {
                 let number = resolve(connection, &job)?;
@@ -87,7 +88,7 @@ impl Store {
         job: &JobRef,
         render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<CancelRequest, StoreError> {
-        let (job, now, limits) = (job.clone(), self.now(), self.limits);
+        let (job, now, limits) = (job.clone(), self.moment(), self.limits);
         let (request, followers) = self
             .database
             .write(Edge::RequestCancel, move |connection| {
@@ -323,7 +324,7 @@ pub(super) fn get(connection: &Connection, number: JobNumber) -> Result<Job, Sto
 
 pub(super) fn view(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limits: Limits,
     number: JobNumber,
 ) -> Result<JobView, StoreError> {
@@ -371,7 +372,7 @@ fn callback(connection: &Connection, job: &Job) -> rusqlite::Result<CallbackSumm
 
 fn cancel(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limits: Limits,
     number: JobNumber,
     render: &finish::Render<'_>,
@@ -392,7 +393,7 @@ fn cancel(
                 "UPDATE jobs SET cancel_requested_at = coalesce(cancel_requested_at, ?2), updated_at = ?2
                  WHERE number = ?1",
             )?
-            .execute(params![number.0, now.as_ms()])?;
+            .execute(params![number.0, now.wall.as_ms()])?;
     }
     match finish::apply(connection, now, limits, number, Cause::CancelRequested, render) {
         Ok(applied) => Ok((answer(false, false), applied.followers)),

@@ -4,25 +4,25 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::view::{JobFilter, JobPage};
 use super::super::{Limits, Store};
 use super::jobs::{JOB_VIEW, view_of_row};
 use super::queue::QueueContext;
 use crate::domain::id::JobNumber;
-use crate::domain::time::Timestamp;
 
 impl Store {
     /// # Errors
     /// What the database said.
     pub async fn list_jobs(&self, filter: JobFilter) -> Result<JobPage, StoreError> {
-        let (now, limits) = (self.now(), self.limits);
+        let (now, limits) = (self.moment(), self.limits);
         self.database.read(move |connection| list(connection, now, limits, &filter)).await
     }
 }
 
 pub(super) fn list(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limits: Limits,
     filter: &JobFilter,
 ) -> Result<JobPage, StoreError> {

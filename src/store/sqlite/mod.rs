@@ -35,7 +35,9 @@ use r2d2_sqlite::SqliteConnectionManager;
 use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
 use tokio::sync::watch;
 
+use super::Store;
 use super::error::StoreError;
+use super::steady::{Note, Steady};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
 use crate::failpoint::{self, Edge};
@@ -54,13 +56,14 @@ pub(crate) struct Database {
 }
 
 impl Database {
-    /// The database, the name of this installation, and the number of this start.
-    pub(super) fn open(file: &Path, clock: &Clock) -> Result<(Self, String, i64), StoreError> {
+    /// The database, the name of this installation, the number of this start, and the steady time.
+    pub(super) fn open(file: &Path, clock: &Clock) -> Result<(Self, String, i64, Steady), StoreError> {
         let mut connection = Connection::open(file).map_err(StoreError::from)?;
         prepare(&connection)?;
         examine(&connection)?;
         failpoint::at(Edge::Migrate, || migrate::run(&mut connection))?;
         let (instance, epoch) = failpoint::at(Edge::TakeEpoch, || begin_epoch(&connection, clock))?;
+        let steady = resume_steady(&connection, clock)?;
         let manager = SqliteConnectionManager::file(file)
             .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
             .with_init(|reader| {
@@ -74,7 +77,7 @@ impl Database {
             .connection_timeout(READER_WAIT_MAX)
             .build(manager)
             .map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok((Self { writer: writer::Writer::start(connection)?, readers }, instance, epoch))
+        Ok((Self { writer: writer::Writer::start(connection)?, readers }, instance, epoch, steady))
     }
 
     /// Runs `operation` on the writer thread; resolves when its effect is durable.
@@ -130,6 +133,28 @@ fn begin_epoch(connection: &Connection, clock: &Clock) -> Result<(String, i64), 
     let last: i64 = meta(connection, "epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0);
     set_meta(connection, "epoch", &(last + 1).to_string())?;
     Ok((instance, last + 1))
+}
+
+/// The row of `meta` that holds both clocks as they were seen together.
+const STEADY: &str = "steady";
+
+fn resume_steady(connection: &Connection, clock: &Clock) -> Result<Steady, StoreError> {
+    let noted = meta(connection, STEADY)?.and_then(|text| Note::parse(&text));
+    Ok(Steady::resume(clock, noted.as_ref()))
+}
+
+impl Store {
+    /// Notes how the wall clock and the steady time stand to each other, when somebody has set the one or the last note
+    /// has become old. To be called when a server begins, and at least every few minutes.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn note_time(&self) -> Result<(), StoreError> {
+        let Some(note) = self.steady.due_note() else { return Ok(()) };
+        self.database
+            .write(Edge::NoteTime, move |connection| set_meta(connection, STEADY, &note.to_text()))
+            .await
+    }
 }
 
 /// The settings of a connection that writes. Each is a promise: see `synchronous` in SQLite's pragma documentation.

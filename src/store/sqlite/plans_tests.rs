@@ -173,8 +173,8 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
 async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
     let (_dir, store, client) = store().await;
     let number = store.submit_job(new_job(&client, "a"), None, |_| None).await.unwrap().job.number;
+    let now = store.moment();
     let look = move |connection: &Connection| {
-        let now = Timestamp::from_ms(0);
         let plain = || JobFilter { limit: 50, ..JobFilter::default() };
         let filters = [
             plain(),

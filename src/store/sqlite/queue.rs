@@ -6,6 +6,7 @@ use std::time::Duration;
 use rusqlite::{Connection, Row, params};
 
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::view::{Accounts, QueuePage, QueueState, QueuedJob, RunningJob};
 use super::super::{Change, Limits, Store};
 use super::jobs::queued_view;
@@ -25,7 +26,7 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn queue_page(&self, after: i64) -> Result<QueuePage, StoreError> {
-        let (now, limits) = (self.now(), self.limits);
+        let (now, limits) = (self.moment(), self.limits);
         self.database.read(move |connection| page(connection, now, limits, after)).await
     }
 
@@ -66,15 +67,15 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn try_now(&self, login: Option<&str>) -> Result<Vec<String>, StoreError> {
-        let (now, login) = (self.now(), login.map(str::to_owned));
+        let (now, login) = (self.moment(), login.map(str::to_owned));
         let due = self
             .database
             .write(Edge::TryNow, move |connection| {
                 let mut statement = connection.prepare_cached(
-                    "UPDATE holds SET until = ?1, probe = NULL WHERE ?2 IS NULL OR login = ?2 RETURNING login",
+                    "UPDATE holds SET until = ?1, due_at = ?3, probe = NULL WHERE ?2 IS NULL OR login = ?2 RETURNING login",
                 )?;
                 let logins = statement
-                    .query_map(params![now.as_ms(), login], |row| row.get(0))?
+                    .query_map(params![now.wall.as_ms(), login, now.steady_ms()], |row| row.get(0))?
                     .collect::<Result<Vec<String>, _>>()?;
                 Ok(logins)
             })
@@ -88,20 +89,21 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn next_due_in(&self) -> Result<Option<Duration>, StoreError> {
-        let now = self.now();
+        let now = self.moment();
         self.database
             .read(move |connection| {
-                let next: Option<i64> = connection
+                let next: Option<u64> = connection
                     .prepare_cached(
-                        "SELECT min(at) FROM (
-                             SELECT min(not_before) AS at FROM jobs WHERE status = 'queued' AND not_before > ?1
+                        "SELECT min(wait) FROM (
+                             SELECT min(not_before) - ?2 AS wait FROM jobs WHERE status = 'queued' AND not_before > ?2
                              UNION ALL
-                             SELECT min(run_at) FROM jobs WHERE status = 'queued' AND run_at > ?1
+                             SELECT min(run_at) - ?1 FROM jobs WHERE status = 'queued' AND run_at > ?1
                              UNION ALL
-                             SELECT min(until) FROM holds WHERE probe IS NULL AND until > ?1)",
+                             SELECT min(min(until - ?1, due_at - ?2)) FROM holds
+                             WHERE probe IS NULL AND until > ?1 AND due_at > ?2)",
                     )?
-                    .query_row([now.as_ms()], |row| row.get(0))?;
-                Ok(next.map(|at| Timestamp::from_ms(at).since(now)))
+                    .query_row([now.wall.as_ms(), now.steady_ms()], |row| row.get(0))?;
+                Ok(next.map(Duration::from_millis))
             })
             .await
     }
@@ -111,8 +113,9 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn accounts(&self) -> Result<Accounts, StoreError> {
+        let now = self.moment();
         self.database
-            .read(|connection| {
+            .read(move |connection| {
                 let count = |sql: &str| -> Result<u64, StoreError> {
                     Ok(connection.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
                 };
@@ -121,7 +124,7 @@ impl Store {
                     queued: count("SELECT count(*) FROM jobs WHERE status = 'queued'")?,
                     deliveries_pending: count("SELECT count(*) FROM deliveries WHERE state = 'pending'")?,
                     deliveries_dead: count("SELECT count(*) FROM deliveries WHERE state = 'dead'")?,
-                    holds: holds(connection)?,
+                    holds: holds(connection, now)?,
                 })
             })
             .await
@@ -138,7 +141,7 @@ impl Store {
 
 /// What decides, apart from the job itself, whether it may start.
 pub(super) struct QueueContext {
-    now: Timestamp,
+    now: Moment,
     paused: bool,
     disk_low: bool,
     holds: HashMap<String, Hold>,
@@ -147,7 +150,7 @@ pub(super) struct QueueContext {
 }
 
 impl QueueContext {
-    pub(super) fn load(connection: &Connection, now: Timestamp, limits: Limits) -> Result<Self, StoreError> {
+    pub(super) fn load(connection: &Connection, now: Moment, limits: Limits) -> Result<Self, StoreError> {
         let mut running = HashMap::new();
         if limits.running_per_client_max.is_some() {
             let mut statement = connection.prepare_cached(
@@ -160,13 +163,13 @@ impl QueueContext {
             now,
             paused: state(connection)?.paused,
             disk_low: disk::is_low(connection, limits),
-            holds: holds(connection)?.into_iter().map(|hold| (hold.login.clone(), hold)).collect(),
+            holds: holds(connection, now)?.into_iter().map(|hold| (hold.login.clone(), hold)).collect(),
             per_client_max: limits.running_per_client_max,
             running,
         })
     }
 
-    /// Why this queued job has not started, the weightiest reason first. `row` also has `client_paused` and `blocked_by`.
+    /// Why this queued job has not started, the weightiest reason first. `row` also has `client_paused`, `blocked_by`, `not_before`.
     pub(super) fn waiting(&self, job: &Job, client: i64, row: &Row<'_>) -> rusqlite::Result<Waiting> {
         let plain = |for_| Waiting { for_, until: None };
         if self.paused || row.get::<_, bool>("client_paused")? {
@@ -178,7 +181,7 @@ impl QueueContext {
         if row.get::<_, i64>("blocked_by")? > 0 {
             return Ok(plain(WaitingFor::Dependency));
         }
-        if let Some(until) = job.request.run_at.filter(|until| *until > self.now) {
+        if let Some(until) = job.request.run_at.filter(|until| *until > self.now.wall) {
             return Ok(Waiting { for_: WaitingFor::RunAt, until: Some(until) });
         }
         let hold = self.holds.get(&job.login).filter(|hold| hold.probe != Some(job.number));
@@ -189,8 +192,9 @@ impl QueueContext {
             };
             return Ok(Waiting { for_, until: hold.until });
         }
-        if let Some(until) = job.not_before.filter(|until| *until > self.now) {
-            return Ok(Waiting { for_: WaitingFor::Backoff, until: Some(until) });
+        let not_before: Option<i64> = row.get("not_before")?;
+        if let Some(until) = not_before.filter(|until| *until > self.now.steady_ms()) {
+            return Ok(Waiting { for_: WaitingFor::Backoff, until: Some(self.now.to_wall(until)) });
         }
         let of_client = self.running.get(&client).copied().unwrap_or(0);
         if self.per_client_max.is_some_and(|max| of_client >= max) {
@@ -216,22 +220,22 @@ pub(super) fn state(connection: &Connection) -> Result<QueueState, StoreError> {
     Ok(QueueState { paused: since.is_some(), reason: meta(connection, "paused_reason")?, since })
 }
 
-pub(super) fn holds(connection: &Connection) -> Result<Vec<Hold>, StoreError> {
+pub(super) fn holds(connection: &Connection, now: Moment) -> Result<Vec<Hold>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT * FROM holds ORDER BY login")?;
-    let holds = statement.query_map([], rows::hold)?.collect::<Result<_, _>>()?;
+    let holds = statement.query_map([], |row| rows::hold(row, now))?.collect::<Result<_, _>>()?;
     Ok(holds)
 }
 
 pub(super) fn page(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     limits: Limits,
     after: i64,
 ) -> Result<QueuePage, StoreError> {
     let context = QueueContext::load(connection, now, limits)?;
     let mut statement = connection.prepare_cached(
         "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.phase, j.last_output_at
-         FROM jobs j JOIN clients c ON c.number = j.client WHERE j.status = 'running' ORDER BY j.started_at, j.number",
+         FROM jobs j JOIN clients c ON c.number = j.client WHERE j.status = 'running' ORDER BY j.number",
     )?;
     let running = statement.query_map([], running_job)?.collect::<Result<Vec<_>, _>>()?;
     let after = after.max(0);

@@ -6,6 +6,7 @@ use rusqlite::Connection;
 
 use super::super::Store;
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::view::Readings;
 use super::{disk, queue};
 use crate::domain::delivery::DeliveryState;
@@ -16,12 +17,12 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn readings(&self) -> Result<Readings, StoreError> {
-        let writes_waiting = self.database.writes_waiting();
-        self.database.read(move |connection| read(connection, writes_waiting)).await
+        let (now, writes_waiting) = (self.moment(), self.database.writes_waiting());
+        self.database.read(move |connection| read(connection, now, writes_waiting)).await
     }
 }
 
-fn read(connection: &Connection, writes_waiting: usize) -> Result<Readings, StoreError> {
+fn read(connection: &Connection, now: Moment, writes_waiting: usize) -> Result<Readings, StoreError> {
     let jobs =
         counts(connection, "SELECT status, count(*) FROM jobs INDEXED BY jobs_by_status GROUP BY status")?;
     // delivered ones are the many, and nobody waits for them
@@ -46,7 +47,7 @@ fn read(connection: &Connection, writes_waiting: usize) -> Result<Readings, Stor
             .into_iter()
             .filter_map(|(name, count)| Some((DeliveryState::parse(&name)?, count)))
             .collect(),
-        holds: queue::holds(connection)?,
+        holds: queue::holds(connection, now)?,
         database_bytes: bytes(file),
         wal_bytes: bytes(wal.into()),
         free_bytes: disk::free_bytes(connection),

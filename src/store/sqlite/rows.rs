@@ -4,6 +4,7 @@ use rusqlite::types::Type;
 use rusqlite::{Row, params};
 
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::view::ClientFacts;
 use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, RepositoryName};
@@ -123,7 +124,6 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         attempt: row.get("attempt")?,
         attempts_counted: row.get("attempts_counted")?,
         backoff_tries: row.get("backoff_tries")?,
-        not_before: instant(row, "not_before")?,
         effects: effects(row)?,
         usage: usage(row)?,
         warnings: json(row, "warnings")?,
@@ -210,7 +210,7 @@ pub(super) fn client_facts(row: &Row<'_>) -> rusqlite::Result<ClientFacts> {
     Ok(ClientFacts { name: row.get("client_name")?, repository: repository(row)? })
 }
 
-pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
+pub(super) fn delivery(row: &Row<'_>, now: Moment) -> rusqlite::Result<Delivery> {
     Ok(Delivery {
         id: parsed(row, "id", |text| DeliveryId::parse(text).ok())?,
         job: JobNumber(row.get("job")?),
@@ -220,7 +220,7 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
         body: row.get("body")?,
         state: parsed(row, "state", DeliveryState::parse)?,
         tries: row.get("tries")?,
-        next_try_at: instant(row, "next_try_at")?,
+        next_try_at: row.get::<_, Option<i64>>("next_try_at")?.map(|at| now.to_wall(at)),
         last_status: row.get("last_status")?,
         last_error: row.get("last_error")?,
         created_at: some_instant(row, "created_at")?,
@@ -228,12 +228,15 @@ pub(super) fn delivery(row: &Row<'_>) -> rusqlite::Result<Delivery> {
     })
 }
 
-pub(super) fn hold(row: &Row<'_>) -> rusqlite::Result<Hold> {
+pub(super) fn hold(row: &Row<'_>, now: Moment) -> rusqlite::Result<Hold> {
+    // the end that was told, or the same wait in steady time: whichever comes first
+    let due_at = row.get::<_, Option<i64>>("due_at")?.map(|at| now.to_wall(at));
+    let until = instant(row, "until")?;
     Ok(Hold {
         login: row.get("login")?,
         reason: reason(row)?.ok_or_else(|| unreadable("reason_code"))?,
         since: some_instant(row, "since")?,
-        until: instant(row, "until")?,
+        until: until.map(|until| due_at.map_or(until, |due_at| due_at.min(until))),
         probe: row.get::<_, Option<i64>>("probe")?.map(JobNumber),
     })
 }

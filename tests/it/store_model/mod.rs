@@ -4,7 +4,6 @@
 mod plain;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use offshoot::domain::attempt::{AttemptEnd, Lease};
 use offshoot::domain::client::Client;
@@ -32,6 +31,7 @@ enum Step {
     PauseClient(usize, bool),
     TryNow(Option<usize>),
     Wait { ms: i64 },
+    SetClock { ms: i64 },
     Restart,
 }
 
@@ -48,7 +48,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         4 => Just(End::Done),
         1 => Just(End::Failed),
         2 => Just(End::Stopped),
-        2 => (1..100_i64).prop_map(End::Limit),
+        2 => (-20..100_i64).prop_map(End::Limit),
         1 => Just(End::LoggedOut),
         1 => Just(End::Away),
         1 => Just(End::Crashed),
@@ -69,7 +69,9 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         1 => any::<bool>().prop_map(Step::Pause),
         1 => (0..3_usize, any::<bool>()).prop_map(|(client, on)| Step::PauseClient(client, on)),
         2 => prop::option::of(0..2_usize).prop_map(Step::TryNow),
-        3 => (-5_000..60_000_i64).prop_map(|ms| Step::Wait { ms }),
+        3 => (0..60_000_i64).prop_map(|ms| Step::Wait { ms }),
+        2 => prop_oneof![-60_000..60_000_i64, Just(86_400_000), Just(-86_400_000)]
+            .prop_map(|ms| Step::SetClock { ms }),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..60)
@@ -86,6 +88,7 @@ struct Told {
 impl Told {
     async fn new() -> Self {
         let bench = Bench::with(LIMITS);
+        bench.store.note_time().await.unwrap();
         let clients = vec![bench.client("a").await, bench.client("b").await, bench.client("c").await];
         let model = Model { now: NOW_MS, ..Model::default() };
         Self { bench, clients, leases: BTreeMap::new(), model }
@@ -129,6 +132,11 @@ impl Told {
                 self.bench.clock.advance_ms(ms);
                 self.model.now += ms;
             }
+            Step::SetClock { ms } => {
+                self.bench.clock.set_by_ms(ms);
+                self.model.now += ms;
+                self.model.set_back -= ms;
+            }
             Step::Restart => self.restart().await?,
         }
         Ok(())
@@ -166,7 +174,7 @@ impl Told {
             End::Failed => fault(ReasonCode::VerifyFailed),
             End::Stopped => fault(ReasonCode::Stopped),
             End::Limit(s) => {
-                fault_until(ReasonCode::UsageLimit, Some(now + Duration::from_secs(s.unsigned_abs())))
+                fault_until(ReasonCode::UsageLimit, Some(Timestamp::from_ms(now.as_ms() + s * 1_000)))
             }
             End::LoggedOut => fault(ReasonCode::NotLoggedIn),
             End::Away => fault(ReasonCode::RemoteUnavailable),
@@ -204,6 +212,7 @@ impl Told {
 
     async fn restart(&mut self) -> Result<(), TestCaseError> {
         self.bench.store = self.bench.reopen();
+        self.bench.store.note_time().await.unwrap();
         let adopted = self.bench.store.adopt_running().await.unwrap();
         let numbers: Vec<_> = adopted.iter().map(|assignment| assignment.lease.job.0 - 1).collect();
         prop_assert_eq!(numbers, self.leases.keys().map(|job| *job as i64).collect::<Vec<_>>());
@@ -227,8 +236,10 @@ impl Told {
             // a hold that is due waits for nothing but a slot, and keeps telling why it is there
             .map(|(job, position, obstacle)| {
                 let due = model.holds.get(&model.jobs[usize::try_from(job).unwrap()].login);
-                let told =
-                    due.map(|held| Waiting { for_: held.for_, until: held.until.map(Timestamp::from_ms) });
+                let told = due.map(|held| Waiting {
+                    for_: held.for_,
+                    until: model.first(held).map(Timestamp::from_ms),
+                });
                 (
                     job,
                     position,

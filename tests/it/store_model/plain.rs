@@ -15,7 +15,7 @@ pub(super) enum End {
     Done,
     Failed,
     Stopped,
-    /// A limit that is over after so many seconds.
+    /// A limit that is over after so many seconds, or is by our clock already.
     Limit(i64),
     LoggedOut,
     Away,
@@ -35,6 +35,7 @@ pub(super) struct Believed {
     pub(super) attempts: u32,
     pub(super) counted: u32,
     pub(super) tries: u32,
+    /// In steady time, as all that we choose ourselves.
     pub(super) not_before: Option<i64>,
     pub(super) run_at: Option<i64>,
     /// Those it still waits for.
@@ -45,7 +46,8 @@ pub(super) struct Believed {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Held {
     pub(super) for_: WaitingFor,
-    pub(super) until: Option<i64>,
+    /// When it ends by the wall clock, and by the steady one.
+    pub(super) until: Option<(i64, i64)>,
     pub(super) probe: Option<usize>,
 }
 
@@ -57,7 +59,10 @@ pub(super) struct Model {
     pub(super) paused_clients: [bool; 3],
     pub(super) holds: BTreeMap<usize, Held>,
     pub(super) served: BTreeMap<i64, i64>,
+    /// What the wall clock shows.
     pub(super) now: i64,
+    /// Steady minus wall time: what somebody set the clock back by.
+    pub(super) set_back: i64,
     pub(super) events: usize,
 }
 
@@ -164,18 +169,28 @@ impl Model {
             return waiting(WaitingFor::RunAt, Some(until));
         }
         if let Some(held) = self.holds.get(&job.login) {
-            let due = held.probe.is_none() && held.until.is_some_and(|until| until <= self.now);
+            let until = self.first(held);
+            let due = held.probe.is_none() && until.is_some_and(|until| until <= self.now);
             if !due {
-                return waiting(held.for_, held.until);
+                return waiting(held.for_, until);
             }
         }
-        if let Some(until) = job.not_before.filter(|until| *until > self.now) {
+        if let Some(until) = job.not_before.map(|at| at - self.set_back).filter(|until| *until > self.now) {
             return waiting(WaitingFor::Backoff, Some(until));
         }
         if self.running_of(job.client) >= LIMITS.running_per_client_max.unwrap_or(u32::MAX) as usize {
             return waiting(WaitingFor::ClientLimit, None);
         }
         None
+    }
+
+    /// When a hold ends, as the wall clock shows it now: whichever of its two ends comes first.
+    pub(super) fn first(&self, held: &Held) -> Option<i64> {
+        held.until.map(|(wall, steady)| wall.min(steady - self.set_back))
+    }
+
+    fn steady(&self) -> i64 {
+        self.now + self.set_back
     }
 
     pub(super) fn claim(&mut self) -> Option<usize> {
@@ -198,6 +213,7 @@ impl Model {
 
     pub(super) fn finish(&mut self, at: usize, end: End) {
         self.events += 1;
+        let steady = self.steady();
         let job = &mut self.jobs[at];
         let fault = matches!(end, End::Limit(_) | End::LoggedOut) && !job.cancel;
         job.status = match end {
@@ -209,7 +225,7 @@ impl Model {
             End::Away => {
                 job.tries += 1;
                 let wait = (15_000 << (job.tries - 1)).min(1_800_000);
-                job.not_before = (job.tries <= 8).then_some(self.now + wait);
+                job.not_before = (job.tries <= 8).then_some(steady + wait);
                 if job.tries <= 8 { Status::Queued } else { Status::Failed }
             }
             End::Crashed => {
@@ -220,7 +236,11 @@ impl Model {
         let login = job.login;
         if fault {
             let (for_, until) = match end {
-                End::Limit(seconds) => (WaitingFor::UsageLimit, Some(self.now + seconds * 1_000)),
+                End::Limit(seconds) => {
+                    // one that is over by our clock is looked at in a minute
+                    let ms = if seconds > 0 { seconds * 1_000 } else { 60_000 };
+                    (WaitingFor::UsageLimit, Some((self.now + ms, steady + ms)))
+                }
                 _ => (WaitingFor::Login, None),
             };
             let other_probe = self.holds.get(&login).and_then(|held| held.probe).filter(|probe| *probe != at);
@@ -236,15 +256,17 @@ impl Model {
     pub(super) fn try_now(&mut self, login: Option<usize>) {
         for (of, held) in &mut self.holds {
             if login.is_none_or(|login| login == *of) {
-                (held.until, held.probe) = (Some(self.now), None);
+                (held.until, held.probe) = (Some((self.now, self.now + self.set_back)), None);
             }
         }
     }
 
     pub(super) fn next_due_in(&self) -> Option<Duration> {
-        let times = |job: usize| [self.jobs[job].not_before, self.jobs[job].run_at];
+        let times =
+            |job: usize| [self.jobs[job].not_before.map(|at| at - self.set_back), self.jobs[job].run_at];
         let queued = self.of(Status::Queued).into_iter().flat_map(times).flatten();
-        let holds = self.holds.values().filter(|held| held.probe.is_none()).filter_map(|held| held.until);
+        let holds =
+            self.holds.values().filter(|held| held.probe.is_none()).filter_map(|held| self.first(held));
         let next = queued.chain(holds).filter(|at| *at > self.now).min()?;
         Some(Duration::from_millis(u64::try_from(next - self.now).unwrap()))
     }

@@ -1,0 +1,237 @@
+//! What the store does when somebody sets the wall clock, or the machine sleeps or is off.
+
+use std::time::Duration;
+
+use offshoot::clock::Clock;
+use offshoot::domain::delivery::{DeliveryState, TryRecord};
+use offshoot::domain::id::JobNumber;
+use offshoot::domain::reason::ReasonCode;
+use offshoot::domain::time::Timestamp;
+use offshoot::store::{AnswerKey, KeyedAnswer, Store};
+
+use crate::store_fixture::{Bench, callback, done, fault, fault_until, job};
+
+const DAY_MS: i64 = 86_400_000;
+const JUMPS: [i64; 4] = [-DAY_MS, DAY_MS, -365 * DAY_MS, 10 * 365 * DAY_MS];
+
+fn key() -> AnswerKey {
+    AnswerKey {
+        token: "admin".to_owned(),
+        method: "POST".to_owned(),
+        path: "/jobs".to_owned(),
+        key: "once".to_owned(),
+        body_hash: String::new(),
+    }
+}
+
+async fn keep(store: &Store) {
+    let render = Box::new(|_: &()| (201, None, Vec::new()));
+    store.keep_answer(KeyedAnswer { key: key(), render }).await.unwrap();
+}
+
+async fn due_in(bench: &Bench) -> Option<Duration> {
+    bench.store.next_due_in().await.unwrap()
+}
+
+#[tokio::test]
+async fn a_backoff_takes_as_long_as_it_takes() {
+    for jump in JUMPS {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        bench.submit(&client, "1").await;
+        let lease = bench.claim().await.lease;
+        bench.end(lease, fault(ReasonCode::RemoteUnavailable)).await;
+        bench.clock.advance_ms(5_000);
+        bench.clock.set_by_ms(jump);
+        let waiting = bench.view(lease.job).await.waiting.unwrap();
+        assert_eq!(waiting.until, Some(bench.now() + Duration::from_secs(10)), "{jump}");
+        assert_eq!(due_in(&bench).await, Some(Duration::from_secs(10)));
+        bench.clock.advance_ms(9_999);
+        assert_eq!(bench.claimed_number().await, None, "{jump}");
+        bench.clock.advance_ms(1);
+        assert_eq!(bench.claimed_number().await, Some(1), "{jump}");
+    }
+}
+
+#[tokio::test]
+async fn a_time_that_the_caller_names_is_the_wall_clocks() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    let mut new = job(&client.id, "1");
+    new.request.run_at = Some(bench.now() + Duration::from_secs(3_600));
+    bench.try_submit(new).await.unwrap();
+    bench.clock.set_by_ms(-DAY_MS);
+    assert_eq!(due_in(&bench).await, Some(Duration::from_secs(86_400 + 3_600)));
+    bench.clock.set_by_ms(DAY_MS + 3_600_000 - 1);
+    assert_eq!(bench.claimed_number().await, None);
+    bench.clock.set_by_ms(1);
+    assert_eq!(bench.claimed_number().await, Some(1));
+}
+
+#[tokio::test]
+async fn a_usage_limit_ends_at_its_time_or_after_its_length() {
+    for (jump, then) in [(-DAY_MS, 3_590_000), (1_800_000, 1_790_000), (DAY_MS, 0), (3_589_999, 1)] {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        bench.submit(&client, "1").await;
+        let lease = bench.claim().await.lease;
+        let until = bench.now() + Duration::from_secs(3_600);
+        bench.end(lease, fault_until(ReasonCode::UsageLimit, Some(until))).await;
+        bench.clock.advance_ms(10_000);
+        bench.clock.set_by_ms(jump);
+        if then > 0 {
+            assert_eq!(due_in(&bench).await, Some(Duration::from_millis(then as u64)), "{jump}");
+            assert_eq!(
+                bench.store.accounts().await.unwrap().holds[0].until,
+                Some(bench.now() + Duration::from_millis(then as u64)),
+                "what people are told is what happens"
+            );
+            bench.clock.advance_ms(then - 1);
+            assert_eq!(bench.claimed_number().await, None, "{jump}");
+            bench.clock.advance_ms(1);
+        }
+        assert_eq!(bench.claimed_number().await, Some(1), "{jump}");
+    }
+}
+
+/// Else a clock that is ahead of the agent's would start agents in a circle.
+#[tokio::test]
+async fn a_limit_that_is_over_by_our_clock_is_looked_at_once_a_minute() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    for _ in 0..3 {
+        let lease = bench.claim().await.lease;
+        let until = bench.now() - Duration::from_secs(3_600);
+        bench.end(lease, fault_until(ReasonCode::UsageLimit, Some(until))).await;
+        assert_eq!(bench.claimed_number().await, None);
+        assert_eq!(due_in(&bench).await, Some(Duration::from_secs(60)));
+        bench.clock.advance_ms(60_000);
+    }
+    // and one without an end is no reason to wait for ever
+    let lease = bench.claim().await.lease;
+    bench.end(lease, fault(ReasonCode::UsageLimit)).await;
+    assert_eq!(due_in(&bench).await, Some(Duration::from_secs(1_800)));
+}
+
+#[tokio::test]
+async fn a_callback_is_tried_again_after_its_wait_whatever_the_clock_shows() {
+    for jump in JUMPS {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        bench.submit(&client, "1").await;
+        let lease = bench.claim().await.lease;
+        let render = |_: &_| Some(callback("x", "https://example.org/"));
+        bench.store.finish(lease, done(), render).await.unwrap();
+        // due at once, also when the clock is set back in that very moment
+        bench.clock.set_by_ms(jump);
+        let (due, _) = bench.store.due_deliveries(10).await.unwrap();
+        let record = TryRecord {
+            at: bench.now(),
+            status: Some(500),
+            error: None,
+            duration_ms: 1,
+            state: DeliveryState::Pending,
+            next_try_at: Some(bench.now() + Duration::from_secs(300)),
+        };
+        bench.store.record_try(&due[0].id, record).await.unwrap();
+        bench.clock.advance_ms(299_999);
+        bench.clock.set_by_ms(jump);
+        let (due, next) = bench.store.due_deliveries(10).await.unwrap();
+        assert_eq!((due.len(), next), (0, Some(Duration::from_millis(1))), "{jump}");
+        let shown = bench.store.list_deliveries(JobNumber(1)).await.unwrap()[0].delivery.next_try_at;
+        assert_eq!(shown, Some(bench.now() + Duration::from_millis(1)));
+        bench.clock.advance_ms(1);
+        assert_eq!(bench.store.due_deliveries(10).await.unwrap().0.len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_repeated_request_is_known_for_a_day_of_true_time() {
+    for jump in JUMPS {
+        let bench = Bench::new(1);
+        keep(&bench.store).await;
+        bench.store.note_time().await.unwrap();
+        bench.clock.set_by_ms(jump);
+        bench.clock.advance_ms(DAY_MS - 1);
+        let store = bench.reopen();
+        assert_eq!(store.forget_old_answers().await.unwrap(), 0);
+        assert!(store.find_answer(&key()).await.unwrap().is_some(), "{jump}");
+        bench.clock.advance_ms(1);
+        assert!(store.find_answer(&key()).await.unwrap().is_none(), "{jump}");
+        assert_eq!(store.forget_old_answers().await.unwrap(), 1);
+    }
+}
+
+/// While the machine is off only the wall clock tells how long; before that and after it nobody can set the waits.
+#[tokio::test]
+async fn a_machine_that_was_off_counts_the_time_and_never_counts_back() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let lease = bench.claim().await.lease;
+    bench.end(lease, fault(ReasonCode::RemoteUnavailable)).await;
+    keep(&bench.store).await;
+    bench.store.note_time().await.unwrap();
+    bench.clock.reboot();
+    bench.clock.set_by_ms(-DAY_MS);
+    let store = bench.reopen();
+    store.note_time().await.unwrap();
+    assert_eq!(
+        store.next_due_in().await.unwrap(),
+        Some(Duration::from_secs(15)),
+        "set back while it was off"
+    );
+    // set right again: that is no time that passed, and the next start knows
+    bench.clock.set_by_ms(DAY_MS);
+    store.note_time().await.unwrap();
+    bench.clock.reboot();
+    let store = bench.reopen();
+    assert_eq!(store.next_due_in().await.unwrap(), Some(Duration::from_secs(15)));
+    assert!(store.find_answer(&key()).await.unwrap().is_some());
+    bench.clock.reboot();
+    bench.clock.set_by_ms(DAY_MS);
+    let store = bench.reopen();
+    assert_eq!(store.next_due_in().await.unwrap(), None);
+    assert!(store.claim().await.unwrap().is_some());
+    assert!(store.find_answer(&key()).await.unwrap().is_none(), "off for a day");
+}
+
+#[tokio::test]
+async fn lists_are_in_the_order_of_numbers_whatever_the_clock_showed() {
+    let bench = Bench::new(5);
+    let client = bench.client("a").await;
+    for (branch, jump) in [("1", DAY_MS), ("2", -3 * DAY_MS), ("3", 60_000)] {
+        bench.submit(&client, branch).await;
+        bench.clock.set_by_ms(jump);
+        bench.claim().await;
+    }
+    let running: Vec<_> =
+        bench.store.queue_page(0).await.unwrap().running.iter().map(|job| job.number.0).collect();
+    assert_eq!(running, [1, 2, 3]);
+    let events = bench.store.list_events(None, 0, 100).await.unwrap();
+    assert!(events.windows(2).all(|pair| pair[0].seq < pair[1].seq));
+    assert!(events.windows(2).any(|pair| pair[0].at > pair[1].at), "the clock did go back");
+    // a time before the one it was made at is no fault
+    assert_eq!(Timestamp::from_ms(5).since(Timestamp::from_ms(9)), Duration::ZERO);
+}
+
+#[test]
+fn the_real_clocks_agree_about_a_moment() {
+    let dir = tempfile::tempdir().unwrap();
+    let limits = offshoot::store::Limits {
+        running_max: 1,
+        running_per_client_max: None,
+        queued_max: 1,
+        disk_free_bytes_min: 0,
+    };
+    let open = || Store::open(dir.path(), Clock::system(), limits).unwrap();
+    drop(open());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let store = open();
+        keep(&store).await;
+        assert!(store.find_answer(&key()).await.unwrap().is_some());
+        assert_eq!(store.next_due_in().await.unwrap(), None);
+    });
+}
