@@ -111,8 +111,12 @@ pub struct Channel {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Limits {
     pub step_output_bytes_max: u64,
+    pub step_output_bytes_end: u64,
     pub step_processes_max: u64,
     pub step_memory_bytes_max: Option<u64>,
+    pub step_open_files_max: u64,
+    pub worktree_bytes_max: u64,
+    pub worktree_files_max: u64,
     pub disk_free_bytes_min: u64,
 }
 
@@ -279,8 +283,12 @@ pub(super) fn limits(values: &Values) -> Limits {
     let number = |key: &str| values.integer(key).unwrap_or_default();
     Limits {
         step_output_bytes_max: number("limits.step_output_bytes_max"),
+        step_output_bytes_end: number("limits.step_output_bytes_end"),
         step_processes_max: number("limits.step_processes_max"),
         step_memory_bytes_max: values.integer("limits.step_memory_bytes_max"),
+        step_open_files_max: number("limits.step_open_files_max"),
+        worktree_bytes_max: number("limits.worktree_bytes_max"),
+        worktree_files_max: number("limits.worktree_files_max"),
         disk_free_bytes_min: number("limits.disk_free_bytes_min"),
     }
 }

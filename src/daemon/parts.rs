@@ -12,11 +12,11 @@ use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, SignatureStyle};
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
-use crate::git::Author;
+use crate::git::{Author, SizeCaps};
 use crate::process::{ScopeLimits, ScopeUse};
 use crate::store::Limits;
 use crate::webhook::{Policy, SendLimits, Sender, SigningSecrets, Style};
-use crate::worker::{AgentEntry, WorkerSettings};
+use crate::worker::{AgentEntry, StepLimits, WorkerSettings};
 
 /// Between interrupt, terminate and kill of a step.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -96,10 +96,22 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         environment: env.for_agents_to_pick_from(),
         agents: entries(config),
         defaults: config.defaults.clone(),
-        step_output_bytes_max: config.limits.step_output_bytes_max,
+        step_limits: step_limits(config),
         stop_grace: STOP_GRACE,
         file_bytes_max: FILE_BYTES_MAX,
         as_root: nix::unistd::geteuid().is_root(),
+    }
+}
+
+fn step_limits(config: &Config) -> StepLimits {
+    let limits = &config.limits;
+    StepLimits {
+        output_bytes_kept: limits.step_output_bytes_max,
+        output_bytes_end: limits.step_output_bytes_end,
+        open_files_max: limits.step_open_files_max,
+        processes_max: limits.step_processes_max,
+        memory_bytes_max: limits.step_memory_bytes_max,
+        worktree: SizeCaps { bytes_max: limits.worktree_bytes_max, files_max: limits.worktree_files_max },
     }
 }
 

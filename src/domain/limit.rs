@@ -17,7 +17,9 @@ named_enum! {
         IdleTimeout = "idle_timeout",
         Output = "output_limit",
         Memory = "out_of_memory",
-        Resources = "resource_limit",
+        Processes = "processes",
+        WorktreeBytes = "worktree_bytes",
+        WorktreeFiles = "worktree_files",
         Disk = "disk_full",
     }
 }
@@ -38,14 +40,18 @@ impl Limit {
             Self::LogFiles => "The log file was full and the oldest one was dropped.",
             Self::Timeout => "An attempt met `timeoutSeconds`.",
             Self::IdleTimeout => "An attempt met `idleTimeoutSeconds`.",
-            Self::Output => "An attempt met `limits.step_output_bytes_max` for good.",
-            Self::Memory => "An attempt met the limit of memory.",
-            Self::Resources => "An attempt met another limit of its resources.",
+            Self::Output => "An attempt met `limits.step_output_bytes_end`.",
+            Self::Memory => {
+                "An attempt met `limits.step_memory_bytes_max`, or the kernel killed it for want of memory."
+            }
+            Self::Processes => "An attempt met `limits.step_processes_max`.",
+            Self::WorktreeBytes => "An attempt met `limits.worktree_bytes_max`.",
+            Self::WorktreeFiles => "An attempt met `limits.worktree_files_max`.",
             Self::Disk => "A disk below its floor kept jobs from starting, or ended one.",
         }
     }
 
-    /// The limit behind the end of an attempt, if it was one.
+    /// The limit behind the end of an attempt, if it was one and the code alone tells which.
     #[must_use]
     pub const fn of_reason(code: ReasonCode) -> Option<Self> {
         match code {
@@ -53,7 +59,6 @@ impl Limit {
             ReasonCode::IdleTimeout => Some(Self::IdleTimeout),
             ReasonCode::OutputLimit => Some(Self::Output),
             ReasonCode::OutOfMemory => Some(Self::Memory),
-            ReasonCode::ResourceLimit => Some(Self::Resources),
             ReasonCode::DiskFull => Some(Self::Disk),
             _ => None,
         }

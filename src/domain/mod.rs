@@ -23,4 +23,5 @@ mod named;
 pub mod options;
 pub mod reason;
 pub mod retry;
+pub mod step_limit;
 pub mod time;

@@ -140,8 +140,8 @@ reason_codes! {
         "The agent was silent for longer than it was allowed to.",
         "raise options.idleTimeoutSeconds, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
     OutputLimit, "output_limit", Fail,
-        "The agent wrote more output than is kept.",
-        "look at it with: offshoot logs JOB";
+        "The agent wrote more output than it was allowed to.",
+        "look at it with: offshoot logs JOB; the number is limits.step_output_bytes_end";
     ResourceLimit, "resource_limit", Fail,
         "The agent used more of the machine than it was allowed to.",
         "see [limits] in the configuration, then: offshoot retry JOB";

@@ -6,6 +6,7 @@ use git2::{Delta, Oid, Repository as Library, Signature, Time};
 
 use super::commit_id::CommitId;
 use super::error::GitError;
+use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
 use super::stage::{Note, StageRules, Staged, stage};
 use super::worktree::{Head, Place, mend, read_head};
@@ -114,8 +115,13 @@ fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result
     if !descends(&library, parent, base)? {
         return Err(GitError::HistoryRewritten { head: parent.into(), base: base.into() });
     }
-    let rules =
-        StageRules { exclude: spec.exclude.clone(), file_bytes_max: spec.file_bytes_max, strict: true };
+    let rules = StageRules {
+        exclude: spec.exclude.clone(),
+        file_bytes_max: spec.file_bytes_max,
+        // whoever may have a worktree of this size may publish it
+        new: SizeCaps { bytes_max: u64::MAX, files_max: u64::MAX },
+        strict: true,
+    };
     let mut staged = stage(&library, place, scratch, parent, &rules)?;
     if found.is_none() {
         staged.notes.push(Note::new(b"", "its branch was gone: the files were committed on top of the base"));

@@ -6,6 +6,7 @@ use super::collect::{Author, CommitSpec, commit_tree, resolve};
 use super::commit_id::CommitId;
 use super::disk;
 use super::error::GitError;
+use super::measure::SizeCaps;
 use super::refs;
 use super::repository::Repository;
 use super::stage::{Note, StageRules, stage};
@@ -26,6 +27,8 @@ pub struct SnapshotSpec {
     pub exclude: Vec<PathBuf>,
     /// Larger files are left out with a note.
     pub file_bytes_max: u64,
+    /// How much is kept beyond what the commit has; what comes later is left out with a note.
+    pub new: SizeCaps,
 }
 
 /// A snapshot that is in the clone.
@@ -67,6 +70,7 @@ impl Repository {
                 let rules = StageRules {
                     exclude: spec.exclude.clone(),
                     file_bytes_max: spec.file_bytes_max,
+                    new: spec.new,
                     strict: false,
                 };
                 let staged = stage(&library, &place, scratch, parent, &rules)?;

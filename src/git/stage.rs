@@ -12,6 +12,7 @@ use nix::sys::stat::FileStat;
 use super::attributes::{clean, has_crlf};
 use super::error::GitError;
 use super::index::{Baseline, bare_entry, with_status};
+use super::measure::{SizeCaps, WorktreeSize};
 use super::rules::{ContentRules, Rules};
 use super::tree_walk::{Descend, Visit, read_file, read_link, walk};
 use super::worktree::Place;
@@ -21,6 +22,8 @@ const GITLINK: u32 = 0o160_000;
 
 /// Names that other systems would take for the repository itself.
 const FORBIDDEN: &str = "left out: git does not track this name";
+
+const NO_ROOM: &str = "left out: more new files or bytes than are kept";
 
 /// Notes beyond this are dropped: they are read by people.
 const NOTES_MAX: usize = 200;
@@ -46,6 +49,8 @@ pub(super) struct StageRules {
     /// Relative paths that are never taken, with all below them.
     pub(super) exclude: Vec<PathBuf>,
     pub(super) file_bytes_max: u64,
+    /// Bytes and files that may be stored beyond what the commit has; what comes later is left out with a note.
+    pub(super) new: SizeCaps,
     /// Whether what cannot be taken over faithfully fails the staging, or is noted.
     pub(super) strict: bool,
 }
@@ -115,6 +120,8 @@ struct Stager<'a> {
     kept_below: Vec<Vec<u8>>,
     /// Nested repositories that hold tracked files: only those are taken.
     nested: Vec<Vec<u8>>,
+    /// Stored so far beyond what the commit has.
+    new: WorktreeSize,
     notes: Vec<Note>,
 }
 
@@ -146,6 +153,7 @@ impl<'a> Stager<'a> {
             taken: HashMap::new(),
             kept_below: Vec::new(),
             nested: Vec::new(),
+            new: WorktreeSize::default(),
             notes: Vec::new(),
         }
     }
@@ -159,6 +167,12 @@ impl<'a> Stager<'a> {
     fn take(&mut self, path: Vec<u8>, id: Oid, mode: u32, stat: &FileStat) {
         let entry = with_status(bare_entry(path.clone(), id, mode), stat);
         self.taken.insert(path, IndexEntry { mode, ..entry });
+    }
+
+    /// Whether one more file of this size may be stored.
+    fn has_room_for(&self, bytes: u64) -> bool {
+        let more = WorktreeSize { bytes: self.new.bytes.saturating_add(bytes), files: self.new.files + 1 };
+        !self.rules.new.are_passed_by(&more)
     }
 
     /// Leaves a tracked path as its commit has it; an untracked one is left out.
@@ -189,6 +203,9 @@ impl<'a> Stager<'a> {
         }
         let bytes_max = self.rules.file_bytes_max;
         let bytes = u64::try_from(stat.st_size).unwrap_or_default();
+        if tracked.is_none() && !self.has_room_for(bytes.min(bytes_max)) {
+            return self.leave(&path, NO_ROOM);
+        }
         let content = if bytes > bytes_max { Ok(None) } else { read_file(dir, name, bytes_max) };
         let content = match content {
             Ok(Some(content)) => content,
@@ -201,6 +218,11 @@ impl<'a> Stager<'a> {
         let rules = self.shadow.content(&path);
         let (id, stored) = self.stored_form(&content, &rules, tracked)?;
         if tracked.is_none_or(|(tracked_id, _)| tracked_id != id) {
+            if !self.has_room_for(stored.len() as u64) {
+                return self.leave(&path, NO_ROOM);
+            }
+            self.new.files += 1;
+            self.new.bytes += stored.len() as u64;
             if let Some(filter) = rules.unsupported {
                 if self.rules.strict {
                     return Err(GitError::UnsupportedFilter { path: shown(&path), filter });

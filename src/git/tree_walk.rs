@@ -16,7 +16,7 @@ use super::error::GitError;
 
 /// Longer relative paths cannot be checked out anywhere (PATH_MAX, limits.h).
 const PATH_BYTES_MAX: usize = 4096;
-const DIR_FLAGS: OFlag =
+pub(super) const DIR_FLAGS: OFlag =
     OFlag::O_RDONLY.union(OFlag::O_DIRECTORY).union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// What the walker is told about a directory.
@@ -108,7 +108,7 @@ pub(super) fn read_link(dir: &OwnedFd, name: &[u8]) -> Option<Vec<u8>> {
     readlinkat(dir, OsStr::from_bytes(name)).ok().map(OsStringExt::into_vec)
 }
 
-fn open_below(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
+pub(super) fn open_below(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
     let mut dir = root.as_fd().try_clone_to_owned().map_err(|_| Errno::EMFILE)?;
     for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
         dir = openat(&dir, OsStr::from_bytes(name), DIR_FLAGS, Mode::empty())?;

@@ -53,6 +53,18 @@ impl Control {
         failpoint::around(Edge::AskCancel, self.ask(b"1 cancel\n")).await.map(drop)
     }
 
+    /// As [`Self::cancel`], with the cause [`ExitCause::Ended`](super::ExitCause::Ended) and `word` (1 to 32 of `a-z_`)
+    /// in the record: whoever reads that later knows why. A shim of an older program is cancelled.
+    ///
+    /// # Errors
+    /// As [`Self::cancel`].
+    pub async fn end(&self, word: &str) -> Result<(), ProcessError> {
+        match self.ask(format!("1 end {word}\n").as_bytes()).await {
+            Err(ProcessError::Refused(_)) => self.cancel().await,
+            answered => answered.map(drop),
+        }
+    }
+
     /// Sends SIGINT to the command's process group, and nothing else follows.
     ///
     /// # Errors

@@ -74,15 +74,17 @@ pub fn survivors(step: &StepDir) -> Vec<Survivor> {
     system::marked(&step.name().marker()).into_iter().map(Survivor::from).collect()
 }
 
-/// Kills what a shim that died without a record has left: everything that carries the step's marker or works
-/// under `worktree`. Returns what still lives at the deadline; empty is the normal case. Best effort: a process
-/// that cleared its environment and moved elsewhere is not found.
+/// Kills what a shim that died without a record has left: everything that carries the step's marker, works under
+/// `worktree`, or is among `known`, which [`TreeWatch::members`](super::TreeWatch::members) remembers; and whatever
+/// descends from these. Returns what still lives at the deadline; empty is the normal case. Best effort: a process that
+/// cleared its environment, moved elsewhere, lost its parent and was never looked at is not found.
 ///
 /// # Errors
 /// [`ProcessError::Refused`] while the shim lives: it ends its tree better.
 pub async fn end_lost_tree(
     step: &StepDir,
     worktree: &Path,
+    known: &[Survivor],
     deadline: Duration,
 ) -> Result<Vec<Survivor>, ProcessError> {
     if let StepState::Running(_) = inspect(step)? {
@@ -92,8 +94,8 @@ pub async fn end_lost_tree(
     let worktree = worktree.canonicalize().unwrap_or_else(|_| worktree.to_owned());
     let until = tokio::time::Instant::now() + deadline;
     loop {
-        let (marker, worktree) = (step.name().marker(), worktree.clone());
-        let killed = tokio::task::spawn_blocking(move || kill_once(&marker, &worktree));
+        let (marker, worktree, known) = (step.name().marker(), worktree.clone(), known.to_vec());
+        let killed = tokio::task::spawn_blocking(move || kill_once(&marker, &worktree, &known));
         let left = failpoint::around(Edge::EndLostTree, killed).await.map_err(|error| ProcessError::Io {
             what: "cannot search for processes",
             source: error.into(),
@@ -110,7 +112,7 @@ pub(super) fn is_shim_alive(identity: &ShimIdentity) -> bool {
 }
 
 /// Sends SIGKILL to every process of the lost tree and returns whom it was sent to.
-fn kill_once(marker: &[u8], worktree: &Path) -> Vec<Survivor> {
+fn kill_once(marker: &[u8], worktree: &Path, known: &[Survivor]) -> Vec<Survivor> {
     let mut found: HashMap<i32, Seen> =
         system::marked(marker).into_iter().map(|seen| (seen.pid, seen)).collect();
     let own_line = own_line();
@@ -122,6 +124,12 @@ fn kill_once(marker: &[u8], worktree: &Path) -> Vec<Survivor> {
             found.insert(pid, seen);
         }
     }
+    for known in known {
+        let lives = system::look_at(known.pid).filter(|seen| seen.started == known.started && !seen.zombie);
+        found.extend(lives.map(|seen| (seen.pid, seen)));
+    }
+    let roots = found.keys().copied().filter(|pid| !own_line.contains(pid)).collect();
+    found.extend(system::descendants_of(roots).into_iter().map(|seen| (seen.pid, seen)));
     found.retain(|pid, seen| !own_line.contains(pid) && system::signal(*pid, seen.started, Signal::SIGKILL));
     found.into_values().map(Survivor::from).collect()
 }

@@ -28,6 +28,7 @@ mod spec;
 mod step;
 mod system;
 mod tail;
+mod tree;
 mod usage;
 
 use std::io;
@@ -41,6 +42,7 @@ pub use shim::shim_main;
 pub use spec::{CommandSpec, ExitCause, ExitRecord, ExitUsage, ShimIdentity, Stdin};
 pub use step::{SOCKET_PATH_BYTES_MAX, StepDir, StepName};
 pub use tail::{Tail, Tailed};
+pub use tree::{TreeUse, TreeWatch};
 pub use usage::{OwnUsage, own_usage};
 
 /// The variable that marks every process of a step; its value is the [`StepName`].

@@ -43,6 +43,9 @@ pub struct CommandSpec {
     /// Ends the step with [`ExitCause::OutputLimit`] after this many bytes of output. `None`: never.
     #[serde(default)]
     pub output_bytes_end: Option<u64>,
+    /// Files that each process of the command may have open. `None`: as many as the shim itself.
+    #[serde(default)]
+    pub open_files_max: Option<u64>,
     /// Between interrupt, terminate and kill.
     #[serde(rename = "stop_grace_ms", with = "milliseconds")]
     pub stop_grace: Duration,
@@ -151,6 +154,8 @@ pub enum ExitCause {
     WallLimit,
     /// It wrote more than [`CommandSpec::output_bytes_end`].
     OutputLimit,
+    /// Ended by [`super::Control::end`]; `text` is the word that was given.
+    Ended,
     /// It was never started; `text` says why.
     SpawnFailed,
 }
@@ -175,7 +180,7 @@ pub struct ExitRecord {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
-    /// Why it could not be started.
+    /// Why it could not be started, or the word with which it was ended.
     pub text: Option<String>,
     /// Unix milliseconds.
     pub started_at_ms: i64,
@@ -261,13 +266,14 @@ mod tests {
             wall_limit: Duration::from_secs(3600),
             output_bytes_max: 1 << 20,
             output_bytes_end: None,
+            open_files_max: Some(1024),
             stop_grace: Duration::from_secs(5),
         }
     }
 
     #[test]
     fn format_1_of_every_file_stays_readable() {
-        let text = r#"{"argv":["claude","--print"],"env":{"KEY":"sesame"},"format":1,"output_bytes_end":null,"output_bytes_max":1048576,"stdin":{"file":"/s/prompt"},"stop_grace_ms":5000,"wall_limit_ms":3600000,"working_dir":"/w"}"#;
+        let text = r#"{"argv":["claude","--print"],"env":{"KEY":"sesame"},"format":1,"open_files_max":1024,"output_bytes_end":null,"output_bytes_max":1048576,"stdin":{"file":"/s/prompt"},"stop_grace_ms":5000,"wall_limit_ms":3600000,"working_dir":"/w"}"#;
         assert_eq!(String::from_utf8(with_format(&spec())).unwrap().trim(), text);
         assert_eq!(parse::<CommandSpec>(text.as_bytes()), Some(spec()));
         let shim = br#"{"boot_id":"b","format":1,"marker":"x-1-1-a","pid":7,"started":9,"later":true}"#;

@@ -17,11 +17,13 @@ use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::id::JobNumber;
 use crate::domain::job::{Effects, Usage};
 use crate::domain::reason::ReasonCode;
+use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::failpoint::{self, Edge};
+use crate::metrics;
 use crate::process::{
     CommandSpec, Control, ExitCause, ExitRecord, ProcessError, ShimIdentity, Stdin, StepDir, StepName,
-    StepState, Tail, Tailed, end_lost_tree, inspect, survivors,
+    StepState, Survivor, Tail, Tailed, end_lost_tree, inspect, survivors,
 };
 
 /// The one step of an attempt that is an agent's first turn.
@@ -42,7 +44,7 @@ impl Line<'_> {
         match inspect(&step)? {
             StepState::NotStarted | StepState::NotReleased => return Ok(None),
             StepState::Running(_) | StepState::Exited(_) => {}
-            StepState::Lost(_) => return Err(self.lost(&step).await),
+            StepState::Lost(_) => return Err(self.lost(&step, &[]).await),
         }
         let Some(worktree) = self.job.effects.worktree_path.clone().map(PathBuf::from) else {
             return Err(Halt::internal("an agent ran without a worktree", "worktree_path is missing"));
@@ -83,22 +85,21 @@ impl Line<'_> {
     /// Follows the step to its end and judges it; `None` when it was never released.
     async fn watch(&mut self, step: &StepDir, worktree: &Path) -> Step<Option<AgentWork>> {
         let (_, agent) = self.agent()?;
-        let followed = self.supervise(step, agent, STEP).await;
-        let (record, verdict) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
+        let followed = self.supervise(step, worktree, agent, STEP).await;
+        let (record, verdict, limit) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
             StepEnd::NotReleased => return Ok(None),
-            StepEnd::Lost => return Err(self.lost(step).await),
-            StepEnd::Idle { verdict } => {
-                self.account(&verdict).await?;
-                return Err(Halt::fault(ReasonCode::IdleTimeout, ""));
-            }
-            StepEnd::Exited { record, verdict } => {
+            StepEnd::Lost { members } => return Err(self.lost(step, &members).await),
+            StepEnd::Exited { record, verdict, limit } => {
                 self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
                 self.account(&verdict).await?;
-                (record, verdict)
+                (record, verdict, limit)
             }
         };
+        if let Some(limit) = limit {
+            return Err(self.limited(limit));
+        }
         self.check_exit(&record)?;
-        Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict }))
+        Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict }))
     }
 
     /// Ends that are not the agent's own doing.
@@ -112,16 +113,36 @@ impl Line<'_> {
                 Err(Halt::fault(ReasonCode::Interrupted, "It was cancelled from outside."))
             }
             ExitCause::Stopped => Err(Halt::fault(ReasonCode::Stopped, "")),
-            ExitCause::WallLimit => {
-                let limit = format!("The limit is {} s.", self.options.timeout_seconds);
-                Err(Halt::fault(ReasonCode::Timeout, &limit))
+            ExitCause::WallLimit => Err(self.limited(StepLimit::Wall)),
+            ExitCause::OutputLimit => Err(self.limited(StepLimit::Output)),
+            ExitCause::Ended => {
+                let word = record.text.clone().unwrap_or_default();
+                Err(Halt::fault(ReasonCode::Interrupted, &format!("It was ended from outside ({word}).")))
             }
-            ExitCause::OutputLimit => Err(Halt::fault(ReasonCode::OutputLimit, "")),
             ExitCause::SpawnFailed => {
                 let text = record.text.clone().unwrap_or_default();
                 Err(Halt::unspent(ReasonCode::AgentMissing, &text))
             }
         }
+    }
+
+    /// The end for a limit, with its number.
+    fn limited(&self, limit: StepLimit) -> Halt {
+        let limits = &self.tools.settings.step_limits;
+        let number = match limit {
+            StepLimit::Wall => format!("{} s", self.options.timeout_seconds),
+            StepLimit::Idle => format!("{} s", self.options.idle_timeout_seconds),
+            StepLimit::Output => format!("{} bytes of output", limits.output_bytes_end),
+            StepLimit::Memory => format!("{} bytes of memory", limits.memory_bytes_max.unwrap_or_default()),
+            StepLimit::Processes => format!("{} processes and threads", limits.processes_max),
+            StepLimit::WorktreeBytes => format!("{} bytes in the worktree", limits.worktree.bytes_max),
+            StepLimit::WorktreeFiles => format!("{} files in the worktree", limits.worktree.files_max),
+        };
+        if limit.reason() == ReasonCode::ResourceLimit {
+            // the others are known by their code where the attempt ends
+            metrics::LIMITS.increment([limit.metric().as_str()]);
+        }
+        Halt::fault(limit.reason(), &format!("The limit is {number} ({}).", limit.set_by()))
     }
 
     async fn account(&mut self, verdict: &AgentVerdict) -> Step<()> {
@@ -156,10 +177,10 @@ impl Line<'_> {
     }
 
     /// The shim died without a record: what it left is killed before anything else happens in the worktree.
-    async fn lost(&self, step: &StepDir) -> Halt {
+    async fn lost(&self, step: &StepDir, members: &[Survivor]) -> Halt {
         self.tools.launcher.stop_scope(step).await;
         let worktree = self.job.effects.worktree_path.as_deref().map_or_else(|| step.dir(), Path::new);
-        match end_lost_tree(step, worktree, LOST_TREE_MAX).await {
+        match end_lost_tree(step, worktree, members, LOST_TREE_MAX).await {
             Ok(left) if left.is_empty() => Halt::fault(
                 ReasonCode::Interrupted,
                 "Its supervisor was killed, or the machine was restarted.",
@@ -195,7 +216,7 @@ impl Line<'_> {
         if survivors(&step).is_empty() {
             return Ok(());
         }
-        match self.lost(&step).await {
+        match self.lost(&step, &[]).await {
             Halt::Ended(AttemptEnd::Faulted { reason, .. }) if reason.code == ReasonCode::Interrupted => {
                 Ok(())
             }
@@ -249,14 +270,16 @@ impl Line<'_> {
         step: &StepDir,
         worktree: &Path,
     ) -> CommandSpec {
+        let limits = &self.tools.settings.step_limits;
         CommandSpec {
             argv: command.argv.clone(),
             working_dir: worktree.to_owned(),
             env: self.environment(entry, agent, command),
             stdin: Stdin::File(step.prompt()),
             wall_limit: Duration::from_secs(self.options.timeout_seconds),
-            output_bytes_max: self.tools.settings.step_output_bytes_max,
-            output_bytes_end: None,
+            output_bytes_max: limits.output_bytes_kept,
+            output_bytes_end: Some(limits.output_bytes_end),
+            open_files_max: Some(limits.open_files_max),
             stop_grace: self.tools.settings.stop_grace,
         }
     }

@@ -28,6 +28,8 @@ pub(super) struct Line<'a> {
     pub(super) job: Job,
     pub(super) client: Client,
     pub(super) options: EffectiveOptions,
+    /// Its agent was ended for taking too much of the machine: not all of that is kept.
+    pub(super) ran_away: bool,
     /// Of the phase that this walk has come to by itself.
     pub(super) phase_time: Option<PhaseTime>,
 }
@@ -138,6 +140,7 @@ impl<'a> Line<'a> {
             job: assignment.job,
             client,
             options,
+            ran_away: false,
             phase_time: None,
         })
     }
@@ -208,7 +211,7 @@ impl<'a> Line<'a> {
     }
 
     /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.
-    async fn end(&self, walked: Step<Outcome>) -> Step<AttemptEnd> {
+    async fn end(&mut self, walked: Step<Outcome>) -> Step<AttemptEnd> {
         match walked {
             Ok(Outcome::DryRun) => {
                 self.clean_up(true).await?;
@@ -220,6 +223,7 @@ impl<'a> Line<'a> {
             }
             Err(Halt::Ended(end)) => {
                 self.pause_tampered(&end).await?;
+                self.ran_away = matches!(&end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::ResourceLimit);
                 if !self.is_judged_by_worktree() && self.ends_the_job(&end).await? {
                     self.clean_up(true).await?;
                 }

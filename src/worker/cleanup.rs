@@ -58,11 +58,13 @@ impl Line<'_> {
         when: &str,
     ) -> Result<(), GitError> {
         let name = format!("refs/offshoot/{}/{}-{when}", self.job.id, self.lease.attempt);
+        let limits = &self.tools.settings.step_limits;
         let spec = SnapshotSpec {
             name,
             taken_at: self.now().as_ms() / 1_000,
             exclude: Vec::new(),
             file_bytes_max: self.tools.settings.file_bytes_max,
+            new: if self.ran_away { limits.runaway_kept() } else { limits.worktree },
         };
         let taken = repository.snapshot(path, base, spec).await?;
         tracing::info!(snapshot = %taken.name, commit = %taken.commit, "worktree snapshotted");
@@ -161,12 +163,14 @@ async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitEr
     let tools = &*worker.0;
     let Ok(client) = tools.store.get_client(&last.client_id).await else { return Ok(()) };
     let repository = tools.repository(&client)?;
+    let limits = &tools.settings.step_limits;
     if let Some(base) = last.effects.base_sha.as_deref().and_then(|base| base.parse().ok()) {
         let spec = SnapshotSpec {
             name: format!("refs/offshoot/{}/{}-swept", last.id, last.attempt),
             taken_at: tools.clock.now_ms() / 1_000,
             exclude: Vec::new(),
             file_bytes_max: tools.settings.file_bytes_max,
+            new: if ran_away(last) { limits.runaway_kept() } else { limits.worktree },
         };
         match repository.snapshot(path, &base, spec).await {
             Ok(_) | Err(GitError::WorktreeBroken(_)) => {}
@@ -176,6 +180,11 @@ async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitEr
     repository.remove_worktree(path).await?;
     tracing::info!(job.id = %last.id, "an old worktree was swept");
     Ok(())
+}
+
+/// Whether the job was ended for taking too much of the machine.
+fn ran_away(job: &Job) -> bool {
+    job.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::ResourceLimit)
 }
 
 /// `<dir>/<org>/<repo>/<root job id>`, nothing else.

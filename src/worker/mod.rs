@@ -16,6 +16,7 @@ mod attempt;
 mod cleanup;
 mod commit;
 mod halt;
+mod limits;
 mod output;
 mod prepare;
 mod publish;
@@ -45,6 +46,7 @@ use crate::process::Launcher;
 use crate::store::Store;
 
 pub use cleanup::{empty_trash, sweep_worktree_of, sweep_worktrees};
+pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
 pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
@@ -75,8 +77,7 @@ pub struct WorkerSettings {
     pub defaults: RunOptions,
     /// The variables that any agent may be given: the part of the server's environment that entries can name.
     pub environment: BTreeMap<OsString, OsString>,
-    /// Bytes of a step's output that are kept from its beginning.
-    pub step_output_bytes_max: u64,
+    pub step_limits: StepLimits,
     /// Between interrupt, terminate and kill of a step.
     pub stop_grace: Duration,
     /// GitHub refuses larger files; a result with one fails before the push.

@@ -1,16 +1,21 @@
-//! Following a step: its log becomes messages, its silence is watched, the outside reaches it.
+//! Following a step: its log becomes messages, its silence and its size are watched, the outside reaches it.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::{Instant, timeout};
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
+use super::limits::LimitWatch;
 use crate::agent::{self, Agent, AgentEvent, AgentReader, AgentVerdict, Channel, StepExit};
 use crate::domain::event::MessageKind;
+use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::metrics;
-use crate::process::{Control, ExitCause, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed};
+use crate::process::{
+    Control, ExitCause, ExitRecord, Record, StepDir, StepState, Stream, Survivor, Tail, Tailed,
+};
 use crate::store::{Ingest, IngestedMessage};
 
 /// Messages wait this long for company before they are stored: people read no faster, and ten writes a second per job
@@ -30,14 +35,15 @@ pub(super) enum StepEnd {
     /// Its shim left at the barrier: nothing ran.
     NotReleased,
     /// Its shim is dead and left no record.
-    Lost,
-    /// It was ended by us because it was silent for too long.
-    Idle {
-        verdict: AgentVerdict,
+    Lost {
+        /// Who belonged to it when it was last looked at.
+        members: Vec<Survivor>,
     },
     Exited {
         record: ExitRecord,
-        verdict: AgentVerdict,
+        verdict: Box<AgentVerdict>,
+        /// The limit for which it was ended, whoever held it.
+        limit: Option<StepLimit>,
     },
 }
 
@@ -63,18 +69,26 @@ struct Reading {
 struct Asked {
     cancel: bool,
     stop: bool,
-    idle: bool,
+    limit: Option<StepLimit>,
 }
 
 impl Line<'_> {
     /// Follows the step until it has ended and everything it said is stored.
-    pub(super) async fn supervise(&self, step: &StepDir, agent: &dyn Agent, name: &str) -> Step<StepEnd> {
+    pub(super) async fn supervise(
+        &self,
+        step: &StepDir,
+        worktree: &Path,
+        agent: &dyn Agent,
+        name: &str,
+    ) -> Step<StepEnd> {
         let _followed = metrics::SHIMS.hold();
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
         let mut reading = Reading::new(agent, stored);
         let mut tail = Tail::open(step, Default::default());
         let mut asked = Asked::default();
+        let mut limits = LimitWatch::new(step, worktree, self.tools.settings.step_limits);
+        let mut hit = None;
         let state = loop {
             let wait = if reading.pending.is_empty() { LOOK } else { FLUSH_AFTER };
             let signals = self.signals;
@@ -90,6 +104,10 @@ impl Line<'_> {
                 }
                 () = signals.cancel.cancelled(), if !asked.cancel => Ok(Ok(None)),
                 () = signals.stop_agents.cancelled(), if !asked.stop => Ok(Ok(None)),
+                limit = limits.hit(), if hit.is_none() => {
+                    hit = Some(limit);
+                    Ok(Ok(None))
+                }
                 looked = timeout(wait, tail.next()) => looked,
             };
             match looked {
@@ -102,13 +120,13 @@ impl Line<'_> {
             if reading.is_due() {
                 self.flush(name, &mut reading).await?;
             }
-            self.ask(step, &reading, &mut asked).await;
+            self.ask(step, &reading, hit, &mut asked).await;
         };
-        self.conclude(name, reading, state, &asked).await
+        self.conclude(name, reading, state, &asked, limits.members()).await
     }
 
     /// Passes on what the outside wants; a shim that is just ending needs no asking.
-    async fn ask(&self, step: &StepDir, reading: &Reading, asked: &mut Asked) {
+    async fn ask(&self, step: &StepDir, reading: &Reading, hit: Option<StepLimit>, asked: &mut Asked) {
         let control = Control::new(step);
         if self.signals.stop_agents.is_cancelled() && !asked.stop {
             asked.stop = true;
@@ -117,15 +135,22 @@ impl Line<'_> {
             }
         }
         let idle = reading.silent_for() > self.idle_limit(reading);
-        if (self.signals.cancel.is_cancelled() && !asked.cancel) || (idle && !asked.idle) {
-            asked.idle |= idle && !self.signals.cancel.is_cancelled();
-            asked.cancel |= self.signals.cancel.is_cancelled();
-            tracing::info!(idle, "ending the step");
-            if let Err(error) = control.cancel().await {
-                tracing::debug!(%error, "the step could not be cancelled");
-                // without its socket the shim still takes the signal
-                let _ = control.stop();
-            }
+        let limit = hit.or(idle.then_some(StepLimit::Idle)).filter(|_| asked.limit.is_none());
+        let ended = if self.signals.cancel.is_cancelled() && !asked.cancel {
+            asked.cancel = true;
+            tracing::info!("cancelling the step");
+            control.cancel().await
+        } else if let Some(limit) = limit {
+            asked.limit = Some(limit);
+            tracing::info!(limit = limit.as_str(), "ending the step");
+            control.end(limit.as_str()).await
+        } else {
+            return;
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "the step could not be asked to end");
+            // without its socket the shim still takes the signal
+            let _ = control.stop();
         }
     }
 
@@ -140,22 +165,20 @@ impl Line<'_> {
         mut reading: Reading,
         state: StepState,
         asked: &Asked,
+        members: &[Survivor],
     ) -> Step<StepEnd> {
         let record = match state {
             StepState::Exited(record) => record,
             StepState::NotStarted | StepState::NotReleased => return Ok(StepEnd::NotReleased),
             StepState::Running(_) | StepState::Lost(_) => {
                 self.flush(name, &mut reading).await?;
-                return Ok(StepEnd::Lost);
+                return Ok(StepEnd::Lost { members: members.to_vec() });
             }
         };
-        let verdict = reading.finish(&record);
+        let verdict = Box::new(reading.finish(&record));
         self.flush(name, &mut reading).await?;
-        // who ended by itself at that moment has its result
-        if asked.idle && !asked.cancel && record.cause != ExitCause::Exited {
-            return Ok(StepEnd::Idle { verdict });
-        }
-        Ok(StepEnd::Exited { record, verdict })
+        let limit = limit_of(&record, asked);
+        Ok(StepEnd::Exited { record, verdict, limit })
     }
 
     /// Stores what was read since the last time.
@@ -170,6 +193,19 @@ impl Line<'_> {
         self.tools.store.ingest(self.lease, name, ingest).await?;
         reading.stored = reading.records;
         Ok(())
+    }
+}
+
+/// The limit that a step was ended for. Who ended by itself at that moment has its result.
+fn limit_of(record: &ExitRecord, asked: &Asked) -> Option<StepLimit> {
+    match record.cause {
+        ExitCause::WallLimit => Some(StepLimit::Wall),
+        ExitCause::OutputLimit => Some(StepLimit::Output),
+        ExitCause::Ended => record.text.as_deref().and_then(StepLimit::parse),
+        // a shim without a socket, or of an older program, takes no word
+        ExitCause::Cancelled if !asked.cancel => asked.limit,
+        ExitCause::Stopped if !asked.stop && !asked.cancel => asked.limit,
+        _ => None,
     }
 }
 
@@ -221,7 +257,11 @@ impl Reading {
             Stream::Stderr => self.feed(agent::Stream::Stderr, record),
             Stream::Gap => self.note("some output was lost: the disk was full", at),
             Stream::Cut => self.note("the output limit was reached: the middle of the output is dropped", at),
-            Stream::Slept => self.note("the machine slept meanwhile", at),
+            Stream::Slept => {
+                // whoever it waits for has to be reached again first
+                self.last_sign = Instant::now();
+                self.note("the machine slept meanwhile", at);
+            }
             Stream::Note => self.note(&String::from_utf8_lossy(&record.payload), at),
             Stream::In | Stream::Released => {}
         }

@@ -12,7 +12,7 @@ use std::time::Duration;
 use offshoot::clock::Clock;
 use offshoot::git::{
     Author, BranchStart, Collected, CommitId, CommitSpec, Git, GitError, GitSettings, PushMode, PushOutcome,
-    Remote, Repository, RepositoryLocks, Snapshot, SnapshotSpec,
+    Remote, Repository, RepositoryLocks, SizeCaps, Snapshot, SnapshotSpec,
 };
 use tempfile::TempDir;
 
@@ -89,6 +89,7 @@ impl Rig {
             taken_at: 1_700_000_000,
             exclude: Vec::new(),
             file_bytes_max: 1 << 20,
+            new: SizeCaps { bytes_max: 1 << 30, files_max: 1 << 20 },
         };
         self.repository.snapshot(&self.worktree_path(), &self.base, spec).await
     }

@@ -12,7 +12,7 @@ async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> St
 }
 
 /// The contents of a file in a snapshot of the job.
-fn snapshot(stand: &Stand, job: &str, file: &str) -> String {
+pub(crate) fn snapshot(stand: &Stand, job: &str, file: &str) -> String {
     let kept = stand.git_clone(&["for-each-ref", "--format=%(refname)", &format!("refs/offshoot/{job}")]);
     let name = kept.lines().find(|name| !name.ends_with("/head")).expect("a snapshot");
     stand.git_clone(&["show", &format!("{name}:{file}")])

@@ -26,6 +26,7 @@ mod life_branches;
 mod life_callbacks;
 mod life_ends;
 mod life_holds;
+mod life_limits;
 mod life_load;
 mod life_main;
 mod life_restart;

@@ -284,6 +284,38 @@ async fn the_output_limit_ends_a_flood() {
 }
 
 #[tokio::test]
+async fn who_ends_a_step_leaves_a_word_in_its_record() {
+    let rig = Rig::new();
+    let (step, _) = rig.start(&rig.script("trap '' INT TERM; echo up; while :; do sleep 0.05; done")).await;
+    until_says(&step, "up").await;
+    Control::new(&step).end("worktree_bytes").await.unwrap();
+    Control::new(&step).cancel().await.unwrap();
+    let (_, record) = finish(&step).await;
+    assert_eq!((record.cause, record.text.as_deref()), (ExitCause::Ended, Some("worktree_bytes")));
+}
+
+#[tokio::test]
+async fn a_process_of_a_step_may_open_only_so_many_files() {
+    let rig = Rig::new();
+    let mut spec = rig.script("ulimit -Sn; ulimit -Hn; ulimit -n 200 && ulimit -n 300");
+    spec.open_files_max = Some(256);
+    let (_, records, record) = rig.run(&spec).await;
+    assert_eq!(text_of(&records, Stream::Stdout), "256\n256\n");
+    assert_ne!(record.code, Some(0), "the limit was raised again");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn a_command_is_the_first_to_go_when_memory_runs_out() {
+    let rig = Rig::new();
+    let (_, records, _) =
+        rig.run(&rig.script("cat /proc/self/oom_score_adj /proc/$PPID/oom_score_adj")).await;
+    let text = text_of(&records, Stream::Stdout);
+    let scores: Vec<i32> = text.lines().map(|line| line.parse().unwrap()).collect();
+    assert!(scores[0] >= 500 && scores[0] > scores[1], "{scores:?}");
+}
+
+#[tokio::test]
 async fn a_shim_that_is_asked_to_leave_ends_its_tree_first() {
     let rig = Rig::new();
     let (step, shim) =
@@ -306,5 +338,5 @@ fn everything_that_waits_may_move_between_threads() {
     may_move(&rig.launcher.launch(&step, &spec));
     may_move(&tail.next());
     may_move(&control.cancel());
-    may_move(&end_lost_tree(&step, std::path::Path::new("/"), Duration::ZERO));
+    may_move(&end_lost_tree(&step, std::path::Path::new("/"), &[], Duration::ZERO));
 }

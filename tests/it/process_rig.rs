@@ -56,6 +56,7 @@ impl Rig {
             wall_limit: Duration::from_secs(300),
             output_bytes_max: 64 << 20,
             output_bytes_end: None,
+            open_files_max: None,
             stop_grace: Duration::from_millis(300),
         }
     }

@@ -119,14 +119,14 @@ async fn a_killed_shim_takes_the_command_with_it_and_the_rest_is_found_from_outs
     std::fs::create_dir(rig.worktree().join("sub")).unwrap();
     let (step, shim) = rig.start(&spec).await;
     until_says(&step, "up").await;
-    let refused = end_lost_tree(&step, &rig.worktree(), DEADLINE).await.unwrap_err();
+    let refused = end_lost_tree(&step, &rig.worktree(), &[], DEADLINE).await.unwrap_err();
     assert!(matches!(refused, ProcessError::Refused(_)), "{refused}");
     kill_shim(&step, shim.pid).await;
     assert_eq!(follow(&step, Default::default()).await.1, StepState::Lost(shim.clone()));
     let command = pid_in(&rig, "command");
     eventually("the command is dead", || !lives(command)).await;
     assert!(!survivors(&step).is_empty(), "the sleeper in its own session lives");
-    assert_eq!(end_lost_tree(&step, &rig.worktree(), DEADLINE).await.unwrap(), []);
+    assert_eq!(end_lost_tree(&step, &rig.worktree(), &[], DEADLINE).await.unwrap(), []);
     assert_eq!(survivors(&step), []);
     let in_worktree = std::fs::read_dir("/proc").unwrap().filter_map(Result::ok).any(|entry| {
         std::fs::read_link(entry.path().join("cwd")).is_ok_and(|dir| dir.starts_with(rig.worktree()))

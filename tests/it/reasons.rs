@@ -1,8 +1,9 @@
-//! `docs/reasons.md` is made from the table in `domain::reason`.
+//! `docs/reasons.md` is made from the tables in `domain::reason` and `domain::step_limit`.
 
 use std::fmt::Write as _;
 
 use offshoot::domain::reason::{BACKOFF_TRIES_MAX, Disposition, ReasonCode, backoff_seconds};
+use offshoot::domain::step_limit::StepLimit;
 
 use crate::openapi::assert_current;
 
@@ -17,6 +18,16 @@ that is promised; some belong to features that are [not built yet](../README.md#
 
 | code | what it means | what follows | what to do |
 |---|---|---|---|
+";
+
+const LIMITS: &str = "
+## Limits of a step
+
+What an agent may take, made from `src/domain/step_limit.rs`. Each hit counts up `offshoot_limits_hit_total` with the value of
+`limit` that stands in the last column. What the server watches is not watched while none runs; the next one looks at once.
+
+| limit | number | what is counted | held by | `reason.code` | metric |
+|---|---|---|---|---|---|
 ";
 
 fn follows(code: ReasonCode) -> String {
@@ -55,6 +66,17 @@ fn docs_reasons_are_current() {
             cell(code.sentence()),
             follows(*code),
             cell(code.hint())
+        );
+    }
+    page.push_str(LIMITS);
+    for limit in StepLimit::ALL {
+        let (name, key, reason) = (limit.as_str(), limit.set_by(), limit.reason());
+        let metric = limit.metric();
+        let _ = writeln!(
+            page,
+            "| `{name}` | `{key}` | {} | {} | `{reason}` | `{metric}` |",
+            limit.about(),
+            limit.watched_by()
         );
     }
     assert_current("docs/reasons.md", &page);

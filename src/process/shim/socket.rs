@@ -1,5 +1,5 @@
 //! The control socket, protocol 1. A request is one line that begins with the protocol number:
-//! `1 watch`, `1 cancel`, `1 interrupt`, `1 close-stdin`, `1 record`, `1 message <id> <length>` followed by that
+//! `1 watch`, `1 cancel`, `1 end <word>`, `1 interrupt`, `1 close-stdin`, `1 record`, `1 message <id> <length>` followed by that
 //! many bytes. The answer is one line: `ok`, a message's fate, `no <why>`. After `ok` to `watch` a byte `!` comes
 //! for new records, coalesced; end-of-file means that the shim is gone.
 
@@ -25,10 +25,15 @@ const IDLE_MS_MAX: u64 = 10_000;
 pub(super) enum Request {
     Watch,
     Cancel,
+    /// Cancel, with a word for the record.
+    End(String),
     Interrupt,
     CloseStdin,
     Record,
-    Message { id: String, text: Vec<u8> },
+    Message {
+        id: String,
+        text: Vec<u8>,
+    },
 }
 
 pub(super) struct ControlSocket {
@@ -166,6 +171,7 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, &'static str> {
     let request = match words.as_slice() {
         ["1", "watch"] => Request::Watch,
         ["1", "cancel"] => Request::Cancel,
+        ["1", "end", word] if is_word(word) => Request::End((*word).to_owned()),
         ["1", "interrupt"] => Request::Interrupt,
         ["1", "close-stdin"] => Request::CloseStdin,
         ["1", "record"] => Request::Record,
@@ -184,6 +190,11 @@ fn parse(bytes: &[u8]) -> Result<Option<(Request, usize)>, &'static str> {
     Ok(Some((request, end + 1)))
 }
 
+/// Short and harmless wherever it is shown.
+fn is_word(word: &str) -> bool {
+    (1..=32).contains(&word.len()) && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -192,12 +203,15 @@ mod tests {
     fn requests_of_protocol_1_are_understood_and_others_refused() {
         assert_eq!(parse(b"1 cancel\nrest"), Ok(Some((Request::Cancel, 9))));
         assert_eq!(parse(b"1 canc"), Ok(None));
+        assert_eq!(parse(b"1 end worktree_bytes\n"), Ok(Some((Request::End("worktree_bytes".into()), 21))));
         let message = Request::Message { id: "m-1".into(), text: b"a\nb".to_vec() };
         assert_eq!(parse(b"1 message m-1 3\na\nb1 watch\n"), Ok(Some((message, 19))));
         assert_eq!(parse(b"1 message m-1 3\na\n"), Ok(None));
         for bad in [
             &b"2 cancel\n"[..],
             b"1 dance\n",
+            b"1 end\n",
+            b"1 end Too-Loud\n",
             b"1 message m x\n",
             b"1 message m 999999999\n",
             b"\xff\n",

@@ -9,6 +9,7 @@ use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
 
 use crate::process::spec::{CommandSpec, Stdin};
@@ -33,7 +34,7 @@ pub(super) fn spawn(step: &StepDir, spec: &CommandSpec) -> io::Result<Child> {
         .stdin(open_stdin(&spec.stdin)?)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    bind_to_this_process(&mut command);
+    prepare_child(&mut command, open_files(spec.open_files_max)?);
     let child = command
         .spawn()
         .map_err(|error| io::Error::new(error.kind(), format!("cannot run the program: {error}")))?;
@@ -64,10 +65,20 @@ fn open_stdin(stdin: &Stdin) -> io::Result<Stdio> {
     Ok(file.into())
 }
 
+/// Soft and hard limit of open files for the command: never more than this process has, because nobody may raise that.
+fn open_files(wanted: Option<u64>) -> io::Result<(rlim_t, rlim_t)> {
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE)?;
+    let hard = wanted.map_or(hard, |wanted| wanted.min(hard));
+    Ok((soft.min(hard), hard))
+}
+
+/// A session of its own, no inherited signal settings, its limits, and an end together with this process.
 #[expect(unsafe_code, reason = "code between fork and exec is unsafe in every wrapper")]
-fn bind_to_this_process(command: &mut Command) {
+fn prepare_child(command: &mut Command, (soft, hard): (rlim_t, rlim_t)) {
     let parent = nix::unistd::getpid();
-    // SAFETY: only signal, setsid, prctl and getppid are called, all async-signal-safe; nothing is allocated.
+    let volunteers = system::may_volunteer_for_oom();
+    // SAFETY: only signal, setsid, setrlimit, open, write, close, prctl and getppid are called, all async-signal-safe;
+    // nothing is allocated.
     unsafe {
         command.pre_exec(move || {
             // Ignored signals are inherited: a server begun in the background of a shell ignores SIGQUIT.
@@ -75,6 +86,10 @@ fn bind_to_this_process(command: &mut Command) {
                 libc::signal(signal as libc::c_int, libc::SIG_DFL);
             }
             nix::unistd::setsid()?;
+            setrlimit(Resource::RLIMIT_NOFILE, soft, hard)?;
+            if volunteers {
+                system::volunteer_for_oom();
+            }
             system::die_with_parent(parent)
         });
     }

@@ -54,6 +54,8 @@ pub(super) struct Supervisor {
     input: Input,
     ladder: Option<Ladder>,
     cause: Option<ExitCause>,
+    /// The word that came with [`ExitCause::Ended`].
+    word: Option<String>,
     wall_until: u64,
     grace_ms: u64,
     output_bytes: u64,
@@ -101,6 +103,7 @@ impl Supervisor {
             input: Input::new(child.stdin.take()),
             ladder: None,
             cause: None,
+            word: None,
             wall_until: system::awake_ms().saturating_add(wall_limit_ms),
             grace_ms: u64::try_from(spec.stop_grace.as_millis()).unwrap_or(u64::MAX),
             output_bytes: 0,
@@ -136,6 +139,7 @@ impl Supervisor {
         let mut record = record_of(&log, self.cause.unwrap_or(ExitCause::Exited), started_at_ms);
         (record.code, record.signal) = self.command.ended.unwrap_or_default();
         record.output_bytes = self.output_bytes;
+        record.text = self.word;
         record.survivors = u32::try_from(living(&self.marker).len()).unwrap_or(u32::MAX);
         Ended { record, socket: Some(self.socket) }
     }
@@ -225,10 +229,14 @@ impl Supervisor {
 
     fn answer(&mut self, log: &mut LogWriter) {
         let (input, command) = (&mut self.input, &self.command);
-        let mut cancelled = false;
+        let mut asked = None;
         self.socket.serve(|request| match request {
             Request::Cancel => {
-                cancelled = true;
+                asked = Some((ExitCause::Cancelled, None));
+                "ok".to_owned()
+            }
+            Request::End(word) => {
+                asked = Some((ExitCause::Ended, Some(word)));
                 "ok".to_owned()
             }
             Request::Interrupt => match command.living().map(|pid| killpg(pid, Signal::SIGINT)) {
@@ -245,8 +253,11 @@ impl Supervisor {
             },
             Request::Record | Request::Watch => "no the command has not ended".to_owned(),
         });
-        if cancelled {
-            self.end(ExitCause::Cancelled);
+        if let Some((cause, word)) = asked
+            && self.ladder.is_none()
+        {
+            self.word = word;
+            self.end(cause);
         }
     }
 

@@ -6,13 +6,15 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
+use nix::fcntl::OFlag;
 use nix::libc;
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use nix::sys::stat::Mode;
 use nix::unistd::Pid;
 
-use super::Seen;
+use super::{Seen, Usage};
 
 /// Differs after every start of the machine.
 pub(in crate::process) fn boot_id() -> io::Result<String> {
@@ -40,6 +42,7 @@ fn parse_stat(pid: i32, stat: &[u8]) -> Option<Seen> {
         parent: fields.get(1)?.parse().ok()?,
         started: fields.get(19)?.parse().ok()?,
         zombie: matches!(*fields.first()?, "Z" | "X" | "x"),
+        stopped: *fields.first()? == "T",
     })
 }
 
@@ -115,6 +118,55 @@ pub(in crate::process) fn die_with_parent(parent: Pid) -> io::Result<()> {
     if nix::unistd::getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
 }
 
+/// How much likelier than others a command is chosen when the kernel has to kill for want of memory, in thousandths of
+/// the machine's memory: rather an agent, which is tried again, than its shim or the server.
+const OOM_SCORE: &[u8] = b"500";
+const OOM_SCORE_FILE: &std::ffi::CStr = c"/proc/self/oom_score_adj";
+
+/// True when the score of this process is lower than what its command should have: nobody lowers one here.
+pub(in crate::process) fn may_volunteer_for_oom() -> bool {
+    let own = std::fs::read_to_string("/proc/self/oom_score_adj").ok();
+    own.and_then(|text| text.trim().parse::<i32>().ok()).is_some_and(|score| score < 500)
+}
+
+/// For the child between fork and exec. Where it cannot be done nothing else is lost.
+pub(in crate::process) fn volunteer_for_oom() {
+    let flags = OFlag::O_WRONLY | OFlag::O_CLOEXEC;
+    if let Ok(file) = nix::fcntl::open(OOM_SCORE_FILE, flags, Mode::empty()) {
+        let _ = nix::unistd::write(&file, OOM_SCORE);
+    }
+}
+
+/// Threads of a process, and the bytes of memory that are its own and of nobody else: a little too many for a process
+/// that was forked and shares them still.
+pub(in crate::process) fn usage(pid: i32) -> Option<Usage> {
+    let stat = std::fs::read(format!("/proc/{pid}/stat")).ok()?;
+    let after_name = memchr::memrchr(b')', &stat)? + 1;
+    // Field 20 of the manual page; the state is field 3.
+    let threads = std::str::from_utf8(&stat[after_name..]).ok()?.split_ascii_whitespace().nth(17)?;
+    let statm = std::fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
+    let pages: Vec<u64> =
+        statm.split_ascii_whitespace().take(3).filter_map(|word| word.parse().ok()).collect();
+    let [_, resident, shared] = pages[..] else { return None };
+    Some(Usage {
+        threads: threads.parse().ok()?,
+        memory_bytes: resident.saturating_sub(shared) * page_bytes(),
+    })
+}
+
+/// The exact share of memory: a page that several processes have counts for each by its part. Costs milliseconds for
+/// each GiB. `None` for a process that is gone or may not be looked at.
+pub(in crate::process) fn memory_share(pid: i32) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("Pss:"))?;
+    Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()? * 1024)
+}
+
+fn page_bytes() -> u64 {
+    let size = nix::unistd::sysconf(nix::unistd::SysconfVar::PAGE_SIZE).ok().flatten();
+    size.and_then(|bytes| u64::try_from(bytes).ok()).unwrap_or(4096)
+}
+
 /// Closes every descriptor but the standard three; fails without harm before kernel 5.9.
 #[expect(unsafe_code, reason = "no wrapper for close_range")]
 pub(in crate::process) fn close_inherited() {
@@ -137,7 +189,7 @@ mod tests {
     fn a_process_name_cannot_forge_fields() {
         let stat = b"42 (a) Z 1 (b)) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987654 1 2 3";
         let seen = parse_stat(42, stat).unwrap();
-        assert_eq!(seen, Seen { pid: 42, parent: 7, started: 987_654, zombie: false });
+        assert_eq!(seen, Seen { pid: 42, parent: 7, started: 987_654, zombie: false, stopped: false });
         assert!(parse_stat(42, b"42 (short) S 7").is_none());
     }
 }

@@ -10,7 +10,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpeereid};
 
-use super::Seen;
+use super::{Seen, Usage};
 
 /// `kern.bootsessionuuid`; the time of the start is no identity, it drifts with the clock.
 #[expect(unsafe_code, reason = "no wrapper for sysctlbyname")]
@@ -62,6 +62,7 @@ pub(in crate::process) fn look_at(pid: i32) -> Option<Seen> {
         parent: i32::try_from(seen.pbi_ppid).ok()?,
         started: seen.pbi_start_tvsec * 1_000_000 + seen.pbi_start_tvusec,
         zombie: seen.pbi_status == libc::SZOMB,
+        stopped: seen.pbi_status == libc::SSTOP,
     })
 }
 
@@ -107,6 +108,34 @@ pub(in crate::process) fn become_subreaper() -> io::Result<()> {
 /// Does not exist here.
 pub(in crate::process) fn die_with_parent(_parent: Pid) -> io::Result<()> {
     Ok(())
+}
+
+/// Does not exist here.
+pub(in crate::process) fn may_volunteer_for_oom() -> bool {
+    false
+}
+
+/// Does not exist here.
+pub(in crate::process) fn volunteer_for_oom() {}
+
+/// Threads and resident memory of a process.
+#[expect(unsafe_code, reason = "no wrapper for proc_pidinfo")]
+pub(in crate::process) fn usage(pid: i32) -> Option<Usage> {
+    let mut task = std::mem::MaybeUninit::<libc::proc_taskinfo>::zeroed();
+    let size = i32::try_from(size_of::<libc::proc_taskinfo>()).ok()?;
+    // SAFETY: the buffer is as large as announced; all zeros are a valid value of this plain structure.
+    let task = unsafe {
+        if libc::proc_pidinfo(pid, libc::PROC_PIDTASKINFO, 0, task.as_mut_ptr().cast(), size) != size {
+            return None;
+        }
+        task.assume_init()
+    };
+    Some(Usage { threads: u64::try_from(task.pti_threadnum).ok()?, memory_bytes: task.pti_resident_size })
+}
+
+/// There is no cheap exact share here: what is resident counts.
+pub(in crate::process) fn memory_share(pid: i32) -> Option<u64> {
+    usage(pid).map(|usage| usage.memory_bytes)
 }
 
 /// Not needed: everything the server opens is close-on-exec.

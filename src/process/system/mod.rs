@@ -18,8 +18,8 @@ use std::collections::HashMap;
 use nix::time::{ClockId, clock_gettime};
 
 pub(super) use platform::{
-    become_subreaper, boot_id, close_inherited, die_with_parent, has_marker, look_at, own_numbers, peer_uid,
-    pids, signal, working_directory,
+    become_subreaper, boot_id, close_inherited, die_with_parent, has_marker, look_at, may_volunteer_for_oom,
+    memory_share, own_numbers, peer_uid, pids, signal, usage, volunteer_for_oom, working_directory,
 };
 
 /// A process as the kernel shows it.
@@ -31,6 +31,15 @@ pub(super) struct Seen {
     pub(super) started: u64,
     /// Ended, but not yet waited for.
     pub(super) zombie: bool,
+    /// By a signal; it runs again after SIGCONT.
+    pub(super) stopped: bool,
+}
+
+/// What one process has.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Usage {
+    pub(super) threads: u64,
+    pub(super) memory_bytes: u64,
 }
 
 /// True while exactly this process lives. Looks at one process; fast.
@@ -41,11 +50,16 @@ pub(super) fn is_alive(boot: &str, pid: i32, started: u64) -> bool {
 
 /// All living descendants of `root`, without itself, in no order.
 pub(super) fn descendants(root: i32) -> Vec<Seen> {
+    descendants_of(vec![root])
+}
+
+/// All living descendants of any of `roots`.
+pub(super) fn descendants_of(roots: Vec<i32>) -> Vec<Seen> {
     let mut children: HashMap<i32, Vec<Seen>> = HashMap::new();
     for seen in pids().into_iter().filter_map(look_at) {
         children.entry(seen.parent).or_default().push(seen);
     }
-    let (mut found, mut parents) = (Vec::new(), vec![root]);
+    let (mut found, mut parents) = (Vec::new(), roots);
     while let Some(parent) = parents.pop() {
         for seen in children.remove(&parent).unwrap_or_default() {
             parents.push(seen.pid);

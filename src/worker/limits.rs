@@ -1,0 +1,214 @@
+//! What a step may use of the machine, beyond what its shim holds by itself: processes, memory, the worktree's size.
+//!
+//! Where a step has a systemd scope the kernel holds processes and memory too, and harder; this watch names the limit.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::task::{JoinError, JoinHandle, spawn_blocking};
+use tokio::time::{Instant, sleep_until};
+
+use crate::domain::step_limit::StepLimit;
+use crate::git::{SizeCaps, WorktreeSize, measure_worktree};
+use crate::process::{StepDir, Survivor, TreeUse, TreeWatch};
+
+/// Between two looks at the processes of a step. A fork storm reaches thousands within a second.
+const TREE_EVERY: Duration = Duration::from_millis(500);
+/// A look at the processes is followed by a pause of so many times its length: at most a fifth of one core.
+const TREE_REST: u32 = 4;
+/// Between two looks at the worktree: at 2 GB/s it has grown by 10 GB meanwhile.
+const SIZE_EVERY: Duration = Duration::from_secs(5);
+/// The same for a walk through the worktree: at most a twentieth of one core and of the disk.
+const SIZE_REST: u32 = 20;
+/// The first look at the worktree, for a step that begins with the flood.
+const SIZE_FIRST: Duration = Duration::from_secs(1);
+/// Of what a runaway wrote this much is kept: enough to see what it was, small beside what it is removed for.
+const RUNAWAY_KEPT: SizeCaps = SizeCaps { bytes_max: 1 << 30, files_max: 100_000 };
+
+/// The numbers of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepLimits {
+    /// Bytes of output that are kept from its beginning.
+    pub output_bytes_kept: u64,
+    /// Bytes of output at which the step is ended.
+    pub output_bytes_end: u64,
+    /// Files that one process may have open.
+    pub open_files_max: u64,
+    /// Processes and threads, the shim included.
+    pub processes_max: u64,
+    /// Bytes of all processes together.
+    pub memory_bytes_max: Option<u64>,
+    pub worktree: SizeCaps,
+}
+
+impl StepLimits {
+    /// What is kept of a runaway's worktree.
+    pub(super) fn runaway_kept(&self) -> SizeCaps {
+        SizeCaps {
+            bytes_max: self.worktree.bytes_max.min(RUNAWAY_KEPT.bytes_max),
+            files_max: self.worktree.files_max.min(RUNAWAY_KEPT.files_max),
+        }
+    }
+
+    fn judge_tree(&self, used: &TreeUse) -> Option<StepLimit> {
+        // in a scope the kernel stops at the number, so there is never one more
+        if used.tasks + 1 >= self.processes_max {
+            return Some(StepLimit::Processes);
+        }
+        self.memory_bytes_max.is_some_and(|max| used.memory_bytes > max).then_some(StepLimit::Memory)
+    }
+
+    fn judge_worktree(&self, size: &WorktreeSize) -> Option<StepLimit> {
+        if size.files > self.worktree.files_max {
+            return Some(StepLimit::WorktreeFiles);
+        }
+        (size.bytes > self.worktree.bytes_max).then_some(StepLimit::WorktreeBytes)
+    }
+}
+
+/// Looks at one step from time to time, on threads that may block.
+pub(super) struct LimitWatch {
+    limits: StepLimits,
+    worktree: PathBuf,
+    /// With a look under way that has it.
+    tree: TreeWatch,
+    members: Vec<Survivor>,
+    looking: Option<JoinHandle<Looked>>,
+    tree_at: Instant,
+    size_at: Instant,
+    /// Ends a walk under way together with this.
+    stop: Arc<AtomicBool>,
+}
+
+enum Looked {
+    Tree(TreeWatch, TreeUse, Duration),
+    Size(WorktreeSize, Duration),
+}
+
+impl LimitWatch {
+    pub(super) fn new(step: &StepDir, worktree: &Path, limits: StepLimits) -> Self {
+        let now = Instant::now();
+        Self {
+            limits,
+            worktree: worktree.to_owned(),
+            tree: TreeWatch::new(step),
+            members: Vec::new(),
+            looking: None,
+            tree_at: now,
+            size_at: now + SIZE_FIRST,
+            stop: Arc::default(),
+        }
+    }
+
+    /// Who belonged to the step at the last look.
+    pub(super) fn members(&self) -> &[Survivor] {
+        &self.members
+    }
+
+    /// Waits until a limit is hit. Nothing is lost when the future is dropped.
+    pub(super) async fn hit(&mut self) -> StepLimit {
+        loop {
+            let looking = match &mut self.looking {
+                Some(looking) => looking,
+                None => {
+                    sleep_until(self.tree_at.min(self.size_at)).await;
+                    self.looking.insert(self.look())
+                }
+            };
+            let looked = looking.await;
+            self.looking = None;
+            if let Some(limit) = self.judge(looked) {
+                return limit;
+            }
+        }
+    }
+
+    fn look(&self) -> JoinHandle<Looked> {
+        let began = Instant::now();
+        if self.tree_at <= self.size_at {
+            let (mut tree, memory_max) = (self.tree.clone(), self.limits.memory_bytes_max);
+            return spawn_blocking(move || {
+                let used = tree.look(memory_max);
+                Looked::Tree(tree, used, began.elapsed())
+            });
+        }
+        let (path, caps, stop) = (self.worktree.clone(), self.limits.worktree, Arc::clone(&self.stop));
+        spawn_blocking(move || Looked::Size(measure_worktree(&path, &caps, &stop), began.elapsed()))
+    }
+
+    fn judge(&mut self, looked: Result<Looked, JoinError>) -> Option<StepLimit> {
+        let now = Instant::now();
+        match looked {
+            Ok(Looked::Tree(tree, used, took)) => {
+                self.members = tree.members();
+                self.tree = tree;
+                self.tree_at = now + TREE_EVERY.max(took * TREE_REST);
+                let hit = self.limits.judge_tree(&used);
+                if hit.is_some() {
+                    tracing::warn!(used.tasks, used.memory_bytes, ?hit, "a limit is hit");
+                }
+                hit
+            }
+            Ok(Looked::Size(size, took)) => {
+                self.size_at = now + SIZE_EVERY.max(took * SIZE_REST);
+                let hit = self.limits.judge_worktree(&size);
+                if hit.is_some() {
+                    tracing::warn!(size.bytes, size.files, ?hit, "a limit is hit");
+                }
+                hit
+            }
+            Err(error) => {
+                // a bug of ours, or the end of the runtime: the other limits hold on
+                tracing::error!(%error, "a look at a step failed");
+                (self.tree_at, self.size_at) = (now + SIZE_EVERY, now + SIZE_EVERY);
+                None
+            }
+        }
+    }
+}
+
+impl Drop for LimitWatch {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: StepLimits = StepLimits {
+        output_bytes_kept: 1,
+        output_bytes_end: 1,
+        open_files_max: 1,
+        processes_max: 100,
+        memory_bytes_max: Some(1_000),
+        worktree: SizeCaps { bytes_max: 5_000, files_max: 20 },
+    };
+
+    #[test]
+    fn each_number_has_its_limit() {
+        let tree = |tasks, memory_bytes| LIMITS.judge_tree(&TreeUse { tasks, memory_bytes });
+        assert_eq!(
+            (tree(98, 1_000), tree(99, 0), tree(1, 1_001)),
+            (None, Some(StepLimit::Processes), Some(StepLimit::Memory))
+        );
+        let free = StepLimits { memory_bytes_max: None, ..LIMITS };
+        assert_eq!(free.judge_tree(&TreeUse { tasks: 1, memory_bytes: u64::MAX }), None);
+        let size = |bytes, files| LIMITS.judge_worktree(&WorktreeSize { bytes, files });
+        assert_eq!(size(5_000, 20), None);
+        assert_eq!(
+            (size(5_001, 1), size(1, 21)),
+            (Some(StepLimit::WorktreeBytes), Some(StepLimit::WorktreeFiles))
+        );
+    }
+
+    #[test]
+    fn of_a_runaway_no_more_is_kept_than_it_was_allowed() {
+        assert_eq!(LIMITS.runaway_kept(), LIMITS.worktree);
+        let wide = SizeCaps { bytes_max: u64::MAX, files_max: u64::MAX };
+        assert_eq!(StepLimits { worktree: wide, ..LIMITS }.runaway_kept(), RUNAWAY_KEPT);
+    }
+}

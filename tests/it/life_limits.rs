@@ -1,0 +1,136 @@
+//! What an agent takes too much of: the number ends it, the reason names it, and nobody else is harmed.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::life_ends::snapshot;
+use crate::stand::{Plan, Stand};
+
+/// A stand with these lines in `[limits]`.
+async fn stand(limits: &str) -> Stand {
+    Stand::with(Plan { limits: limits.to_owned(), workers: 4, ..Plan::default() }).await
+}
+
+async fn shell(stand: &Stand, branch: &str, script: &str) -> String {
+    let options = json!({"agent": "sh", "maxAttempts": 1});
+    stand.submit(json!({"prompt": script, "branchName": branch, "options": options})).await
+}
+
+/// The job has failed for this limit, with its number and key in the message, and it was counted; other jobs are served
+/// as ever.
+async fn assert_limited(stand: &Stand, id: &str, code: &str, key: &str, metric: &str) -> Value {
+    let job = stand.failed(id, code).await;
+    let message = job["reason"]["message"].as_str().unwrap();
+    assert!(message.contains(key), "{message}");
+    assert_eq!(stand.callback(id).await.body["reason"]["code"], code);
+    let counted = format!("offshoot_limits_hit_total{{limit=\"{metric}\"}} 1");
+    assert!(stand.get_text("/metrics").await.contains(&counted), "{counted}");
+    let other = stand.submit_prompt(&format!("after-{code}"), "Greet").await;
+    assert_eq!(stand.completed(&other).await["outcome"], "pull_request");
+    job
+}
+
+#[tokio::test]
+async fn a_worktree_that_grows_too_large_is_snapshotted_in_part_and_removed() {
+    let stand = stand("worktree_bytes_max = 5242880").await;
+    let script = "echo kept > a.txt; truncate -s 1T sparse; i=0; while [ $i -lt 20 ]; do \
+                  head -c 1000000 /dev/urandom > z-$i; i=$((i+1)); done; sleep 1000";
+    let id = shell(&stand, "large", script).await;
+    let beside = stand.submit_prompt("beside", "Greet").await;
+    assert_eq!(stand.completed(&beside).await["outcome"], "pull_request");
+    assert_limited(
+        &stand,
+        &id,
+        "resource_limit",
+        "5242880 bytes in the worktree (limits.worktree_bytes_max)",
+        "worktree_bytes",
+    )
+    .await;
+    assert_eq!(snapshot(&stand, &id, "a.txt"), "kept");
+    let name = stand.git_clone(&["for-each-ref", "--format=%(refname)", &format!("refs/offshoot/{id}")]);
+    let listed = stand.git_clone(&["ls-tree", "-r", "-l", name.trim()]);
+    let bytes = listed.lines().filter_map(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
+    assert!((2_000_000..5_242_880 + 100_000).contains(&bytes.sum::<u64>()), "{listed}");
+    assert!(!listed.contains("sparse"), "{listed}");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_worktree_of_too_many_files_ends_its_step() {
+    let stand = stand("worktree_files_max = 2000").await;
+    let script = "mkdir -p d; i=0; while [ $i -lt 3000 ]; do : > d/$i; i=$((i+1)); done; echo up; sleep 1000";
+    let id = shell(&stand, "many", script).await;
+    assert_limited(&stand, &id, "resource_limit", "limits.worktree_files_max", "worktree_files").await;
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn too_many_processes_end_their_step_and_no_other() {
+    let stand = stand("step_processes_max = 64").await;
+    let script = "i=0; while [ $i -lt 100 ]; do sleep 1000 & i=$((i+1)); done; wait";
+    let id = shell(&stand, "storm", script).await;
+    assert_limited(
+        &stand,
+        &id,
+        "resource_limit",
+        "64 processes and threads (limits.step_processes_max)",
+        "processes",
+    )
+    .await;
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn too_much_memory_ends_its_step_and_the_attempt_is_counted() {
+    let stand = stand("step_memory_bytes_max = 67108864").await;
+    // a line without an end is held in memory
+    let id = shell(&stand, "memory", "(head -c 200000000 /dev/zero; sleep 1000) | tail -n 1").await;
+    let job =
+        assert_limited(&stand, &id, "out_of_memory", "limits.step_memory_bytes_max", "out_of_memory").await;
+    assert_eq!(job["attempts"][0]["counted"], true, "{job:#}");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn endless_output_ends_its_step() {
+    let stand = stand("step_output_bytes_max = 65536\nstep_output_bytes_end = 20000000").await;
+    let id = shell(&stand, "loud", "exec cat /dev/zero").await;
+    assert_limited(
+        &stand,
+        &id,
+        "output_limit",
+        "20000000 bytes of output (limits.step_output_bytes_end)",
+        "output_limit",
+    )
+    .await;
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_limit_that_was_hit_is_known_to_the_next_server() {
+    let mut stand = stand("worktree_files_max = 1000").await;
+    // ten seconds pass between the limit and the kill: the server goes away in the middle of them
+    let script = "trap '' INT TERM; i=0; while [ $i -lt 1500 ]; do : > $i; i=$((i+1)); done; \
+                  while :; do sleep 0.1; done";
+    let id = shell(&stand, "late", script).await;
+    stand
+        .wait_until("the limit is hit", async || stand.log_text().contains("ending the step").then_some(()))
+        .await;
+    stand.kill9().await;
+    stand.start_again().await;
+    assert_limited(&stand, &id, "resource_limit", "limits.worktree_files_max", "worktree_files").await;
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_supervisor_that_its_agent_stopped_is_woken() {
+    let stand = stand("").await;
+    let id = shell(&stand, "stopper", "echo up; kill -STOP $PPID; sleep 1000").await;
+    stand.wait_until("it speaks", async || (!stand.messages(&id).await.is_empty()).then_some(())).await;
+    let began = tokio::time::Instant::now();
+    let (status, body) = stand.cancel(&id).await;
+    assert_eq!((status, &body["status"]), (200, &json!("cancelled")));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    stand.finish().await;
+}
