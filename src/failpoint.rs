@@ -70,6 +70,8 @@ edges! {
     ReachPhase, "store.reach-phase", "commit: the next phase";
     RecordBranch, "store.record-branch", "commit: another branch than was asked for";
     RecordEffects, "store.record-effects", "commit: what is true outside by now";
+    StartOver, "store.start-over", "commit: the agent works on it after all";
+    ForgetSession, "store.forget-session", "commit: the agent's conversation is lost";
     AddMessage, "store.add-message", "commit: a word of the server";
     AddWarning, "store.add-warning", "commit: a warning";
     BeginStep, "store.begin-step", "commit: a step will be started";
@@ -95,6 +97,8 @@ edges! {
     MendWorktree, "git.mend-worktree", "a worktree's registration is put right";
     MakeCommit, "git.make-commit", "the result is committed";
     FinishCommit, "git.finish-commit", "the worktree's branch moves to the result";
+    ReplayCommits, "git.replay-commits", "commits are repeated on where their branch is now";
+    RestoreFiles, "git.restore-files", "kept files are laid out in a worktree";
     Push, "git.push", "the result goes to the remote";
     RenameWorktree, "git.rename-worktree", "a worktree is renamed away";
     DeleteWorktree, "git.delete-worktree", "a worktree is deleted";

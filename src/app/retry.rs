@@ -18,7 +18,7 @@ use crate::wire::request::Retry;
 impl App {
     /// # Errors
     /// [`AppError::Conflict`] for a job that is live or completed, a deleted client or a branch in use;
-    /// [`AppError::Invalid`]; [`AppError::NotSupported`] for the mode `resume`.
+    /// [`AppError::Invalid`].
     pub async fn retry_job(
         &self,
         caller: &Caller,
@@ -40,9 +40,6 @@ impl App {
         }
         AppError::of_reading(&reading)?;
         let mode = asked.mode.unwrap_or(RetryMode::Auto);
-        if mode == RetryMode::Resume {
-            return Err(AppError::not_supported("/mode", "resume is not supported by this version"));
-        }
         let prompt = asked.prompt.as_deref().map(|prompt| prompt.trim().to_owned());
         let start = retry::plan(&job, mode, prompt.is_some()).map_err(refused)?;
         let client = self.0.store.get_client(&job.client_id).await?;

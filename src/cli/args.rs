@@ -246,8 +246,11 @@ pub(super) struct RetryFlags {
     #[arg(value_name = "JOB", value_parser = job_name)]
     pub(super) job: String,
     /// Start again from the base branch instead of repeating only what failed.
-    #[arg(long, conflicts_with = "publish")]
+    #[arg(long, conflicts_with_all = ["publish", "resume"])]
     pub(super) fresh: bool,
+    /// Continue the agent's conversation, with the work that it had done; where that cannot be done, start again.
+    #[arg(long, conflicts_with = "publish")]
+    pub(super) resume: bool,
     /// Publish the commit that the job has; the agent does not run again.
     #[arg(long, conflicts_with = "prompt")]
     pub(super) publish: bool,
@@ -386,6 +389,7 @@ mod tests {
         for line in [
             "submit a --file b",
             "retry 1 --fresh --publish",
+            "retry 1 --fresh --resume",
             "retry 1 --publish --prompt x",
             "logs 1 --raw -f",
             "submit a --priority 11",

@@ -130,8 +130,11 @@ pub struct Chain {
 pub enum Start {
     /// With the agent.
     Agent,
-    /// With a finished commit of an earlier job of the chain: it is published, no agent runs.
-    Publish { base_sha: String, head_sha: String },
+    /// With the agent, which continues its conversation where there is one that it knows.
+    Resume { session_id: Option<String> },
+    /// With a finished commit of an earlier job of the chain: it is published, on top of what the branch has by now. No
+    /// agent runs, unless `or_agent` is set and the commit does not fit there.
+    Publish { base_sha: String, head_sha: String, or_agent: bool },
 }
 
 /// A job to be accepted.
@@ -239,7 +242,7 @@ impl Job {
     /// Whether an agent has still to run: a job with a commit has only to be published, and no hold of a login concerns it.
     #[must_use]
     pub fn needs_agent(&self) -> bool {
-        self.start == Start::Agent && self.effects.head_sha.is_none()
+        !matches!(self.start, Start::Publish { .. }) && self.effects.head_sha.is_none()
     }
 }
 

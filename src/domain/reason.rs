@@ -174,7 +174,7 @@ reason_codes! {
         "choose another branch, or onBranchExists continue, suffix or reset";
     BranchMoved, "branch_moved", Fail,
         "Somebody else moved the branch while the job ran; nothing was overwritten.",
-        "offshoot retry JOB";
+        "offshoot retry JOB (the commits are brought onto the branch; the agent runs again only where they conflict)";
     PushRejected, "push_rejected", Fail,
         "The remote refused the push.",
         "see the remote's text above; when it is mended: offshoot retry JOB (the agent does not run again)";
@@ -237,12 +237,27 @@ impl ReasonCode {
         )
     }
 
+    /// The commit itself is at fault: published as it is, it would be refused again.
+    #[must_use]
+    pub const fn refuses_the_work(self) -> bool {
+        matches!(
+            self,
+            Self::VerifyFailed
+                | Self::ArtifactMissing
+                | Self::HistoryRewritten
+                | Self::PolicyDenied
+                | Self::SecretDetected
+                | Self::UnsupportedFilter
+        )
+    }
+
     /// The commit is made and only its publication failed: a retry publishes it and does not run the agent again.
     #[must_use]
     pub const fn is_publication(self) -> bool {
         matches!(
             self,
             Self::PushRejected
+                | Self::BranchMoved
                 | Self::ForgeAuth
                 | Self::ForgeForbidden
                 | Self::PullRequestRefused

@@ -6,7 +6,7 @@ use super::named::named_enum;
 named_enum! {
     /// How a caller wants a job retried.
     RetryMode {
-        /// Publish the commit that is there, else start again.
+        /// Repeat only what failed: publish the commit that is there, else start again.
         Auto = "auto",
         /// Start again from the base.
         Fresh = "fresh",
@@ -26,7 +26,7 @@ pub enum CannotRetry {
     Completed,
     #[error("the job has no commit to publish")]
     NothingToPublish,
-    #[error("a retry with another prompt runs the agent: use mode \"fresh\"")]
+    #[error("a retry with another prompt runs the agent: use mode \"fresh\" or \"resume\"")]
     PromptWithoutAgent,
 }
 
@@ -40,19 +40,24 @@ pub fn plan(job: &Job, mode: RetryMode, new_prompt: bool) -> Result<Start, Canno
         Status::Completed if job.outcome != Some(Outcome::DryRun) => return Err(CannotRetry::Completed),
         Status::Completed | Status::Failed | Status::Cancelled => {}
     }
-    let commit = match (&job.effects.base_sha, &job.effects.head_sha) {
-        (Some(base_sha), Some(head_sha)) => {
-            Some(Start::Publish { base_sha: base_sha.clone(), head_sha: head_sha.clone() })
-        }
+    // a retry that failed before it had taken its commit over has it still
+    let commit = match (&job.effects.base_sha, &job.effects.head_sha, &job.start) {
+        (Some(base), Some(head), _) => Some((base, head)),
+        (_, _, Start::Publish { base_sha, head_sha, .. }) => Some((base_sha, head_sha)),
         _ => None,
     };
-    let only_publication_failed = job.outcome == Some(Outcome::DryRun)
-        || job.reason.as_ref().is_some_and(|reason| reason.code.is_publication());
-    match (mode, commit) {
-        (RetryMode::Publish, _) if new_prompt => Err(CannotRetry::PromptWithoutAgent),
-        (RetryMode::Publish, Some(publish)) => Ok(publish),
-        (RetryMode::Publish, None) => Err(CannotRetry::NothingToPublish),
-        (RetryMode::Auto, Some(publish)) if only_publication_failed && !new_prompt => Ok(publish),
-        (RetryMode::Auto | RetryMode::Fresh | RetryMode::Resume, _) => Ok(Start::Agent),
+    let publish = |or_agent| {
+        let (base_sha, head_sha) = commit?;
+        Some(Start::Publish { base_sha: base_sha.clone(), head_sha: head_sha.clone(), or_agent })
+    };
+    let refused = job.reason.as_ref().is_some_and(|reason| reason.code.refuses_the_work());
+    match mode {
+        RetryMode::Publish if new_prompt => Err(CannotRetry::PromptWithoutAgent),
+        RetryMode::Publish => publish(false).ok_or(CannotRetry::NothingToPublish),
+        RetryMode::Auto if new_prompt || refused => Ok(Start::Agent),
+        // the agent is done with a job that has a commit: whatever came then is not its fault
+        RetryMode::Auto => Ok(publish(true).unwrap_or(Start::Agent)),
+        RetryMode::Fresh => Ok(Start::Agent),
+        RetryMode::Resume => Ok(Start::Resume { session_id: job.effects.session_id.clone() }),
     }
 }

@@ -148,6 +148,19 @@ impl Repository {
         self.verified(move |clone| descends(&refs::open(&clone)?, commit, ancestor)).await
     }
 
+    /// The first parent of a commit of the clone.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::Library`].
+    pub async fn parent_of(&self, commit: &CommitId) -> Result<Option<CommitId>, GitError> {
+        let commit = commit.oid()?;
+        self.verified(move |clone| {
+            let parent = refs::open(&clone)?.find_commit(commit).and_then(|commit| commit.parent_id(0));
+            Ok(parent.ok().map(CommitId::from))
+        })
+        .await
+    }
+
     /// The bytes that the clone occupies on disk.
     ///
     /// # Errors

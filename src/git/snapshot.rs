@@ -1,4 +1,4 @@
-//! Keeping a worktree's files as a commit that nothing else points at, and bringing them back.
+//! Keeping a worktree's files as a commit that nothing else points at.
 
 use std::path::{Path, PathBuf};
 
@@ -10,7 +10,7 @@ use super::measure::SizeCaps;
 use super::refs;
 use super::repository::Repository;
 use super::stage::{Note, StageRules, stage};
-use super::worktree::{BranchStart, EnsuredWorktree, Place, read_head};
+use super::worktree::{Place, read_head};
 use crate::failpoint::{self, Edge};
 
 /// Where snapshots are kept: no remote branch, no tag, never pushed.
@@ -132,23 +132,6 @@ impl Repository {
             Ok(found)
         })
         .await
-    }
-
-    /// Makes a worktree at `path` on `branch` with the files of a snapshot; `None` if there is no such snapshot.
-    /// The branch is set to the snapshot's commit, so its own history stays below it.
-    ///
-    /// # Errors
-    /// As [`Repository::ensure_worktree`].
-    pub async fn restore(
-        &self,
-        name: &str,
-        path: &Path,
-        branch: &str,
-    ) -> Result<Option<EnsuredWorktree>, GitError> {
-        match self.find_ref(name).await? {
-            Some(commit) => self.ensure_worktree(path, branch, &commit, BranchStart::Reset).await.map(Some),
-            None => Ok(None),
-        }
     }
 }
 

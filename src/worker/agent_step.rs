@@ -61,9 +61,12 @@ impl Line<'_> {
     /// Starts the agent in the prepared worktree and watches it to its end.
     pub(super) async fn run_agent(&mut self, worktree: PathBuf) -> Step<AgentWork> {
         let (entry, agent) = self.agent()?;
-        let session = self.tools.clock.random_uuid();
-        let command =
-            agent.command(&self.invocation(&entry, &worktree, session.clone())).map_err(refused_start)?;
+        self.settle_session(agent.capabilities()).await?;
+        let session = self.session();
+        let prompt = self.prompt().await?;
+        let command = agent
+            .command(&self.invocation(&entry, &worktree, session.clone(), prompt))
+            .map_err(refused_start)?;
         let step = self.step_dir(self.lease.attempt)?;
         let spec = self.command_spec(&entry, agent, &command, &step, &worktree);
         self.write_prompt(&step, &command.stdin).await?;
@@ -72,7 +75,7 @@ impl Line<'_> {
         let identity = identity_text(launched.identity());
         let pid = i64::from(launched.identity().pid);
         self.tools.store.record_shim(self.lease, STEP, identity, pid).await?;
-        self.effects(Effects { session_id: Some(session), ..Effects::default() }).await?;
+        self.effects(Effects { session_id: Some(session.id().to_owned()), ..Effects::default() }).await?;
         self.check_signals()?;
         launched.release().await?;
         tracing::info!(pid, agent = agent.kind().as_str(), "agent started");
@@ -228,7 +231,7 @@ impl Line<'_> {
         Ok(self.tools.agent_step(self.lease.job, attempt)?)
     }
 
-    fn agent(&self) -> Step<(AgentEntry, &'static dyn Agent)> {
+    pub(super) fn agent(&self) -> Step<(AgentEntry, &'static dyn Agent)> {
         let name = &self.options.agent;
         let Some(entry) = self.tools.settings.agents.get(name).cloned() else {
             return Err(Halt::unspent(ReasonCode::AgentMissing, &format!("There is no agent \"{name}\".")));
@@ -242,11 +245,17 @@ impl Line<'_> {
         }
     }
 
-    fn invocation(&self, entry: &AgentEntry, worktree: &Path, session: String) -> Invocation {
+    fn invocation(
+        &self,
+        entry: &AgentEntry,
+        worktree: &Path,
+        session: Session,
+        prompt: String,
+    ) -> Invocation {
         let options = &self.options;
         Invocation {
             program: entry.command.clone(),
-            prompt: self.job.request.prompt.clone(),
+            prompt,
             working_dir: worktree.to_owned(),
             model: options.model.clone(),
             effort: options.effort.map(|effort| effort.as_str().to_owned()),
@@ -256,7 +265,7 @@ impl Line<'_> {
             max_turns: options.max_turns,
             max_budget_usd_micros: options.max_budget_usd_micros,
             append_system_prompt: Some(options.append_system_prompt.clone()),
-            session: Session::New { id: session },
+            session,
             sandboxed: false,
             as_root: self.tools.settings.as_root,
         }

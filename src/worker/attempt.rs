@@ -150,22 +150,30 @@ impl<'a> Line<'a> {
         let base = match (&self.job.start, &self.job.effects.base_sha, &self.job.effects.head_sha) {
             // the commit is there: nothing before it is ever repeated
             (_, Some(base), Some(_)) => base.clone(),
-            (Start::Publish { base_sha, head_sha }, ..) => {
-                let (base, head) = (base_sha.clone(), head_sha.clone());
+            (Start::Publish { base_sha, head_sha, or_agent }, ..) => {
+                let (base, head, or_agent) = (base_sha.clone(), head_sha.clone(), *or_agent);
                 self.check_signals()?;
-                self.take_over_commit(&base, &head).await?;
-                base
-            }
-            (Start::Agent, ..) => {
-                let work = self.agent_work().await?;
-                match self.commit(work).await? {
+                match self.take_over_commit(&base, &head, or_agent).await? {
                     Some(base) => base,
-                    None => return Ok(Outcome::NoChanges),
+                    None => match self.work().await? {
+                        Some(base) => base,
+                        None => return Ok(Outcome::NoChanges),
+                    },
                 }
             }
+            (Start::Agent | Start::Resume { .. }, ..) => match self.work().await? {
+                Some(base) => base,
+                None => return Ok(Outcome::NoChanges),
+            },
         };
         self.check_signals()?;
         self.publish(&base).await
+    }
+
+    /// From the agent to its commit; gives the commit that this builds on, `None` when nothing changed.
+    async fn work(&mut self) -> Step<Option<String>> {
+        let work = self.agent_work().await?;
+        self.commit(work).await
     }
 
     /// Prepares and runs the agent, or finds the one that runs or ran already.
@@ -186,28 +194,6 @@ impl<'a> Line<'a> {
         self.check_signals()?;
         self.phase(Phase::Agent).await?;
         self.run_agent(worktree).await
-    }
-
-    /// A retry that only publishes takes the commit and its numbers from the job that made it.
-    async fn take_over_commit(&mut self, base: &str, head: &str) -> Step<()> {
-        let original = match &self.job.chain.original {
-            Some(original) => {
-                let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-                chain.into_iter().find(|job| job.id == *original)
-            }
-            None => None,
-        };
-        let numbers = original.map(|job| job.effects).unwrap_or_default();
-        self.effects(Effects {
-            base_sha: Some(base.to_owned()),
-            head_sha: Some(head.to_owned()),
-            files_changed: numbers.files_changed,
-            insertions: numbers.insertions,
-            deletions: numbers.deletions,
-            session_id: numbers.session_id,
-            ..Effects::default()
-        })
-        .await
     }
 
     /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.

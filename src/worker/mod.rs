@@ -21,6 +21,8 @@ mod output;
 mod prepare;
 mod publish;
 mod remotes;
+mod replay;
+mod resume;
 mod runner;
 mod supervise;
 mod text;

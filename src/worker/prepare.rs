@@ -46,7 +46,9 @@ impl Line<'_> {
                 &format!("The remote has no branch \"{base}\"."),
             ));
         };
-        let beginning = self.beginning(&repository, base_tip).await?;
+        let (_, agent) = self.agent()?;
+        self.settle_session(agent.capabilities()).await?;
+        let mut beginning = self.beginning(&repository, base_tip).await?;
         self.refuse_protected(&beginning.branch, &base)?;
         if beginning.branch != self.job.request.branch {
             tools.store.record_branch(self.lease, &beginning.branch).await.map_err(branch_taken)?;
@@ -55,6 +57,10 @@ impl Line<'_> {
         let path = tools.worktree_path(&self.client, &self.job.chain.root);
         let _not_swept = tools.worktrees.read().await;
         self.keep_what_is_there(&repository, &path).await?;
+        let kept = self.kept_work(&repository).await?;
+        if let Some(kept) = &kept {
+            beginning.start = kept.base.clone();
+        }
         self.effects(Effects {
             worktree_path: Some(path.to_string_lossy().into_owned()),
             base_sha: Some(beginning.start.as_str().to_owned()),
@@ -63,6 +69,11 @@ impl Line<'_> {
         })
         .await?;
         let branch = beginning.branch.as_str();
+        if let Some(kept) = &kept {
+            self.lay_out(&repository, &path, kept).await?;
+            self.say(&format!("worktree ready: branch {branch}, with the work that was kept")).await?;
+            return Ok(path);
+        }
         repository.ensure_worktree(&path, branch, &beginning.start, BranchStart::Reset).await?;
         self.say(&format!("worktree ready: branch {branch} from {}", short(&beginning.start))).await?;
         Ok(path)

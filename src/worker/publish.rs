@@ -73,10 +73,13 @@ impl Line<'_> {
         base_sha: &str,
     ) -> Step<Pin> {
         let mode = match (&self.job.start, self.options.on_branch_exists) {
-            (Start::Agent, OnBranchExists::Reset) => PushMode::Reset,
+            (Start::Publish { .. }, _) => PushMode::FastForward,
+            (_, OnBranchExists::Reset) => PushMode::Reset,
             _ => PushMode::FastForward,
         };
-        if let (Start::Agent, Some(tip)) = (&self.job.start, &self.job.effects.branch_tip) {
+        if let (Start::Agent | Start::Resume { .. }, Some(tip)) =
+            (&self.job.start, &self.job.effects.branch_tip)
+        {
             let expected = if tip.is_empty() { None } else { Some(Self::commit_id(tip)?) };
             return Ok(Pin { expected, mode });
         }

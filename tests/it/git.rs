@@ -352,10 +352,14 @@ async fn a_snapshot_brings_everything_back() {
 
     rig.repository.remove_worktree(&path).await.unwrap();
     let other = path.with_file_name("rescued");
-    rig.repository.restore(&snapshot.name, &other, "rescue").await.unwrap().unwrap();
+    let head = rig.repository.restore_work(&snapshot.commit, &other, "rescue").await.unwrap();
+    assert_eq!(head, rig.base, "what was not committed is not committed now");
     assert_eq!(fs::read_to_string(other.join("a.txt")).unwrap(), "work\n");
-    rig.repository.delete_ref(&snapshot.name).await.unwrap();
-    assert!(rig.repository.restore(&snapshot.name, &other, "rescue").await.unwrap().is_none());
+    let status = run(&other, &["status", "--porcelain"]).stdout;
+    assert_eq!(String::from_utf8(status).unwrap(), " M a.txt\n?? .gitignore\n");
+    let missing: CommitId = "1".repeat(40).parse().unwrap();
+    let gone = rig.repository.restore_work(&missing, &other, "rescue").await;
+    assert!(matches!(gone, Err(GitError::CommitMissing(_))), "{gone:?}");
 }
 
 #[tokio::test]

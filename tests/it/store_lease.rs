@@ -5,7 +5,7 @@ use offshoot::domain::branch::BranchName;
 use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::job::{Chain, Effects, Phase, Start, Status, Usage};
 use offshoot::domain::options::RunOptions;
-use offshoot::domain::reason::ReasonCode;
+use offshoot::domain::reason::{Disposition, ReasonCode};
 use offshoot::domain::retry::{CannotRetry, RetryMode, plan};
 use offshoot::store::{Ingest, Store, StoreError};
 
@@ -255,18 +255,28 @@ async fn what_a_retry_repeats() {
         ..Effects::default()
     };
     let dry = AttemptEnd::Completed { outcome: offshoot::domain::job::Outcome::DryRun };
-    // how it ended, with a commit?, then what auto, fresh, resume, publish give: p(ublish), a(gent) or the refusal
-    let table = [
+    // how it ended, with a commit?, then what auto, fresh, resume, publish give: P(ublish, or the agent where it does
+    // not fit), p(ublish), a(gent), r(esume) or the refusal
+    let mut table = vec![
         (done(), true, "CCCC"),
-        (dry, true, "paap"),
-        (fault(ReasonCode::PushRejected), true, "paap"),
-        (fault(ReasonCode::PullRequestRefused), true, "paap"),
-        (fault(ReasonCode::BranchMoved), true, "aaap"),
-        (fault(ReasonCode::VerifyFailed), true, "aaap"),
-        (fault(ReasonCode::ForgeAuth), false, "aaaN"),
-        (AttemptEnd::Cancelled, true, "aaap"),
-        (AttemptEnd::Cancelled, false, "aaaN"),
+        (dry, true, "Parp"),
+        (AttemptEnd::Cancelled, true, "Parp"),
+        (AttemptEnd::Cancelled, false, "aarN"),
     ];
+    use ReasonCode as Code;
+    for code in ReasonCode::ALL.iter().filter(|code| code.disposition() == Disposition::Fail) {
+        let of_the_work = [
+            Code::VerifyFailed,
+            Code::ArtifactMissing,
+            Code::HistoryRewritten,
+            Code::PolicyDenied,
+            Code::SecretDetected,
+            Code::UnsupportedFilter,
+        ];
+        let with_commit = if of_the_work.contains(code) { "aarp" } else { "Parp" };
+        table.push((fault(*code), true, with_commit));
+        table.push((fault(*code), false, "aarN"));
+    }
     for (row, (end, has_commit, expected)) in table.into_iter().enumerate() {
         bench.submit(&client, &format!("b{row}")).await;
         let lease = bench.claim().await.lease;
@@ -278,7 +288,9 @@ async fn what_a_retry_repeats() {
             .iter()
             .map(|mode| match plan(&job, *mode, false) {
                 Ok(Start::Agent) => 'a',
-                Ok(Start::Publish { .. }) => 'p',
+                Ok(Start::Resume { .. }) => 'r',
+                Ok(Start::Publish { or_agent: true, .. }) => 'P',
+                Ok(Start::Publish { or_agent: false, .. }) => 'p',
                 Err(CannotRetry::Completed) => 'C',
                 Err(CannotRetry::NothingToPublish) => 'N',
                 Err(other) => panic!("{other}"),

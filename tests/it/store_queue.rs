@@ -226,7 +226,7 @@ async fn a_commit_is_published_while_its_login_is_held() {
     let held = bench.claim().await;
     bench.end(held.lease, fault(ReasonCode::NotLoggedIn)).await;
     let (base_sha, head_sha) = ("b".repeat(40), "c".repeat(40));
-    let start = Start::Publish { base_sha, head_sha };
+    let start = Start::Publish { base_sha, head_sha, or_agent: true };
     bench.try_submit(NewJob { start, ..job(&client.id, "2") }).await.unwrap();
     assert_eq!(waiting(&bench, 2).await.for_, WaitingFor::Slot);
     let publishing = bench.claim().await;

@@ -9,11 +9,12 @@ use crate::domain::retry::RetryMode;
 use crate::wire::request::RetryRequest;
 
 pub(super) async fn run(flags: RetryFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
-    let mode = match (flags.fresh, flags.publish) {
-        (true, _) => Some(RetryMode::Fresh),
-        (_, true) => Some(RetryMode::Publish),
-        _ => None,
-    };
+    let chosen = [
+        (flags.fresh, RetryMode::Fresh),
+        (flags.resume, RetryMode::Resume),
+        (flags.publish, RetryMode::Publish),
+    ];
+    let mode = chosen.into_iter().find_map(|(is_chosen, mode)| is_chosen.then_some(mode));
     let request = RetryRequest { mode: mode.map(Into::into), prompt: flags.prompt };
     let key = context.clock.random_uuid();
     let job = context.api.retry_job(&flags.job, &request, &key).await.map_err(which_job)?;

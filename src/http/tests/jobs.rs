@@ -219,7 +219,6 @@ async fn finished_jobs_are_not_cancelled_but_retried() {
     let problem = bench.post(&format!("/jobs/{failed}/cancel"), &json!({})).await.problem(400, "job_over");
     assert_eq!(problem["error"], "Job already failed");
     let path = format!("/jobs/{failed}/retry");
-    assert_eq!(bench.post(&path, &json!({"mode": "resume"})).await.pointers(422, "not_supported"), ["/mode"]);
     assert_eq!(bench.post(&path, &json!({"mode": "x"})).await.pointers(422, "invalid"), ["/mode"]);
     bench.post(&path, &json!({"mode": "publish"})).await.problem(409, "nothing_to_publish");
     let key = [("idempotency-key", "again")];

@@ -107,6 +107,26 @@ impl Store {
             .await
     }
 
+    /// The job was to publish a commit, and that does not fit: the agent works on it after all.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn start_over(&self, lease: Lease) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE jobs SET start_base_sha = NULL, start_head_sha = NULL WHERE number = ?1";
+        let forget = move |connection: &Connection| change(connection, lease, SQL);
+        self.database.write(Edge::StartOver, forget).await
+    }
+
+    /// The agent's conversation was to be continued, and is lost.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn forget_session(&self, lease: Lease) -> Result<(), StoreError> {
+        const SQL: &str = "UPDATE jobs SET start_session_id = '' WHERE number = ?1";
+        let forget = move |connection: &Connection| change(connection, lease, SQL);
+        self.database.write(Edge::ForgetSession, forget).await
+    }
+
     /// Adds a warning that people see with the job; the same text only once.
     ///
     /// # Errors
@@ -219,6 +239,13 @@ impl Store {
             })
             .await
     }
+}
+
+/// Changes the row of the leased job.
+fn change(connection: &Connection, lease: Lease, sql: &str) -> Result<(), StoreError> {
+    check(connection, lease)?;
+    connection.prepare_cached(sql)?.execute([lease.job.0])?;
+    Ok(())
 }
 
 /// That the lease is still good: the fence before every write of a worker.

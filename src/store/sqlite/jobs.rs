@@ -183,18 +183,22 @@ fn write_row(
     chain: &Chain,
 ) -> Result<(), StoreError> {
     let request = &new.request;
-    let (start_base, start_head) = match &new.start {
-        Start::Agent => (None, None),
-        Start::Publish { base_sha, head_sha } => (Some(base_sha), Some(head_sha)),
+    let (start_base, start_head, or_agent) = match &new.start {
+        Start::Agent | Start::Resume { .. } => (None, None, false),
+        Start::Publish { base_sha, head_sha, or_agent } => (Some(base_sha), Some(head_sha), *or_agent),
+    };
+    let session = match &new.start {
+        Start::Resume { session_id } => Some(session_id.as_deref().unwrap_or_default()),
+        Start::Agent | Start::Publish { .. } => None,
     };
     connection
         .prepare_cached(
             "INSERT INTO jobs (number, id, client, prompt, branch, branch_key, title, body, os_feature_id,
                  callback_url, metadata, labels, base_branch, priority, options, submitted_by, login, root_id,
                  original_id, parent_id, start_base_sha, start_head_sha, rank, turn, status, phase, created_at,
-                 updated_at, run_at, depends_on, blocked_by)
+                 updated_at, run_at, depends_on, blocked_by, start_or_agent, start_session_id)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25, ?26, ?27, ?28)",
+                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25, ?26, ?27, ?28, ?29, ?30)",
         )?
         .execute(params![
             number.0,
@@ -225,6 +229,8 @@ fn write_row(
             request.run_at.map(Timestamp::as_ms),
             ids_text(&request.depends_on),
             blocked_by,
+            or_agent,
+            session,
         ])?;
     Ok(())
 }

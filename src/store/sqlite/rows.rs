@@ -102,8 +102,13 @@ pub(super) fn reason(row: &Row<'_>) -> rusqlite::Result<Option<Reason>> {
 /// Of a query over `jobs j JOIN clients c` that selects `j.*, c.id AS client_id`.
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let start = match (row.get("start_base_sha")?, row.get("start_head_sha")?) {
-        (Some(base_sha), Some(head_sha)) => Start::Publish { base_sha, head_sha },
-        _ => Start::Agent,
+        (Some(base_sha), Some(head_sha)) => {
+            Start::Publish { base_sha, head_sha, or_agent: row.get("start_or_agent")? }
+        }
+        _ => match row.get::<_, Option<String>>("start_session_id")? {
+            Some(id) => Start::Resume { session_id: (!id.is_empty()).then_some(id) },
+            None => Start::Agent,
+        },
     };
     Ok(Job {
         id: parsed(row, "id", |text| JobId::parse(text).ok())?,

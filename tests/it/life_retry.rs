@@ -1,0 +1,210 @@
+//! What a retry repeats, on a whole server: only what failed, and never an agent that is done.
+
+use axum::http::Method;
+use serde_json::{Value, json};
+
+use crate::fake_github::{Effect, Fault};
+use crate::stand::Stand;
+
+async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> String {
+    stand.submit(json!({"prompt": prompt, "branchName": branch, "options": options})).await
+}
+
+/// A job whose agent wrote `file` while somebody else committed `theirs` to its branch.
+async fn moved_away(stand: &Stand, branch: &str, file: &str, theirs: (&str, &str)) -> (String, String) {
+    let prompt = format!("{}[[scenario:write path={file} content=ours]]", stand.gate_mark(branch));
+    let id = submit(stand, branch, &prompt, json!({})).await;
+    stand.wait_for_tool(&id).await;
+    let tip = stand.foreign_commit(branch, theirs.0, theirs.1);
+    stand.open_gate(branch);
+    stand.failed(&id, "branch_moved").await;
+    (id, tip)
+}
+
+/// How often agents were started since the last look.
+struct Runs<'a>(&'a Stand, usize);
+
+impl Runs<'_> {
+    fn since(&mut self) -> usize {
+        let before = std::mem::replace(&mut self.1, self.0.runs());
+        self.1 - before
+    }
+}
+
+/// The phase that failed, the mode, what becomes of the retry and how many agents it starts.
+#[tokio::test]
+async fn each_failure_with_each_mode_runs_what_failed_and_nothing_else() {
+    let stand = Stand::new().await;
+    let mut runs = Runs(&stand, 0);
+    let modes = [("auto", 0), ("publish", 0), ("fresh", 1), ("resume", 1)];
+    for (mode, agents) in modes {
+        // the push
+        stand.remote_hook("pre-receive", "#!/bin/sh\nexit 1\n");
+        let id = submit(&stand, &format!("push-{mode}"), "Greet", json!({})).await;
+        stand.failed(&id, "push_rejected").await;
+        stand.remove_remote_hook("pre-receive");
+        runs.since();
+        let again = stand.retry(&id, json!({"mode": mode})).await;
+        assert_eq!(stand.completed(&again).await["outcome"], "pull_request", "push {mode}");
+        assert_eq!(runs.since(), agents, "push {mode}");
+        // the pull request
+        let refusal = Effect::Status(422, json!({"message": "Validation Failed", "errors": []}), Vec::new());
+        stand.github.fault(Fault::new(refusal).on(Method::POST, "/pulls"));
+        let id = submit(&stand, &format!("pr-{mode}"), "Greet", json!({})).await;
+        let failed = stand.failed(&id, "pull_request_refused").await;
+        runs.since();
+        let again = stand.retry(&id, json!({"mode": mode})).await;
+        let job = stand.completed(&again).await;
+        assert_eq!((&job["outcome"], runs.since()), (&json!("pull_request"), agents), "pull request {mode}");
+        let same = job["headSha"] == failed["headSha"];
+        assert_eq!(same, agents == 0, "pull request {mode}");
+    }
+    // the agent: there is nothing that could be published
+    for (mode, agents) in [("auto", 1), ("fresh", 1), ("resume", 1)] {
+        let id = submit(&stand, &format!("agent-{mode}"), "[[scenario:denied]]", json!({})).await;
+        stand.failed(&id, "permission_denied").await;
+        runs.since();
+        let again = stand.retry(&id, json!({"mode": mode, "prompt": "Greet"})).await;
+        stand.completed(&again).await;
+        assert_eq!(runs.since(), agents, "agent {mode}");
+    }
+    let id = submit(&stand, "agent-publish", "[[scenario:denied]]", json!({})).await;
+    stand.failed(&id, "permission_denied").await;
+    let (status, body) =
+        stand.call("POST", &format!("/jobs/{id}/retry"), Some(&json!({"mode": "publish"}))).await;
+    assert_eq!((status, &body["code"]), (409, &json!("nothing_to_publish")));
+    // the preparing: nothing was spent, and nothing can be published
+    let id = stand.submit(json!({"prompt": "Greet", "branchName": "base", "baseBranch": "nowhere"})).await;
+    stand.failed(&id, "base_not_found").await;
+    runs.since();
+    let again = stand.retry(&id, json!({})).await;
+    stand.failed(&again, "base_not_found").await;
+    assert_eq!(runs.since(), 0);
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn commits_are_brought_onto_a_branch_that_moved_and_the_agent_is_not_paid_twice() {
+    let stand = Stand::new().await;
+    let (id, theirs) = moved_away(&stand, "moved", "ours.txt", ("theirs.txt", "theirs")).await;
+    let again = stand.retry(&id, json!({})).await;
+    let job = stand.completed(&again).await;
+    assert_eq!((&job["outcome"], stand.runs()), (&json!("pull_request"), 1));
+    assert_eq!((&job["baseSha"], &job["filesChanged"]), (&json!(theirs), &json!(1)));
+    assert_eq!(stand.tip("moved").as_deref(), job["headSha"].as_str());
+    assert_eq!(stand.git(&["rev-parse", "moved^"]), theirs);
+    assert_eq!(stand.git(&["show", "moved:ours.txt"]), "ours");
+    assert_eq!(stand.git(&["show", "moved:theirs.txt"]), "theirs");
+    let diff = stand.get_text(&format!("/jobs/{again}/diff")).await;
+    assert!(diff.contains("ours.txt") && !diff.contains("theirs.txt"), "{diff}");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn where_the_commits_conflict_the_agent_runs_again_unless_only_publishing_was_asked_for() {
+    let stand = Stand::new().await;
+    let (id, theirs) = moved_away(&stand, "torn", "same.txt", ("same.txt", "theirs")).await;
+    let publish = stand.retry(&id, json!({"mode": "publish"})).await;
+    let job = stand.failed(&publish, "branch_moved").await;
+    assert!(job["error"].as_str().unwrap().contains("same.txt"), "{job:#}");
+    assert_eq!((stand.tip("torn"), stand.runs()), (Some(theirs.clone()), 1));
+    // of a retry that got nowhere the commit is not lost either
+    let again = stand.retry(&publish, json!({})).await;
+    let job = stand.completed(&again).await;
+    assert_eq!((&job["outcome"], stand.runs()), (&json!("pull_request"), 2));
+    assert!(job["warnings"].to_string().contains("same.txt"), "{job:#}");
+    assert_eq!(stand.git(&["rev-parse", "torn^"]), theirs, "built on what is there");
+    assert_eq!(stand.git(&["show", "torn:same.txt"]), "ours");
+    stand.finish().await;
+}
+
+/// The scripted agent behind a script that notes its arguments and its prompt, and does not know some sessions.
+fn install_noting_claude(stand: &Stand, knows_sessions: bool) {
+    let own = env!("CARGO_BIN_EXE_offshoot");
+    let (args, prompts) = (stand.path("args"), stand.path("prompts"));
+    let vain = if knows_sessions {
+        ""
+    } else {
+        "case \"$*\" in *--resume=*) echo 'No conversation found with session ID: x' >&2; exit 1;; esac\n"
+    };
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
+         for word; do case \"$word\" in --session-id=*|--resume=*) echo \"$word\" >> {args};; esac; done\n{vain}\
+         cat > {prompts}.$$; cat {prompts}.$$ >> {prompts}; exec {own} scripted-agent \"$@\" < {prompts}.$$\n",
+        args = args.display(),
+        prompts = prompts.display(),
+    );
+    stand.install("claude", &script);
+}
+
+/// A job that ran into its limit with a commit of its own and a file beside it.
+async fn cut_off(stand: &Stand, branch: &str) -> Value {
+    let prompt = format!(
+        "[[scenario:commit-itself]][[scenario:write path=half.txt content=half]]{}",
+        stand.gate_mark("never")
+    );
+    let id = submit(stand, branch, &prompt, json!({"timeoutSeconds": 2})).await;
+    stand.failed(&id, "timeout").await
+}
+
+#[tokio::test]
+async fn a_resumed_job_goes_on_with_its_conversation_and_its_work() {
+    let stand = Stand::new().await;
+    install_noting_claude(&stand, true);
+    let job = cut_off(&stand, "resumed").await;
+    let (id, session) = (job["id"].as_str().unwrap(), job["sessionId"].as_str().unwrap());
+    let body = json!({"mode": "resume", "prompt": "[[scenario:write path=rest.txt content=rest]] go on"});
+    let again = stand.retry(id, body).await;
+    let resumed = stand.completed(&again).await;
+    assert_eq!((&resumed["outcome"], &resumed["sessionId"]), (&json!("pull_request"), &json!(session)));
+    assert_eq!((&resumed["baseSha"], &resumed["warnings"]), (&job["baseSha"], &json!([])));
+    let args = std::fs::read_to_string(stand.path("args")).unwrap();
+    assert_eq!(args.lines().last(), Some(format!("--resume={session}").as_str()), "{args}");
+    for (file, text) in [("half.txt", "half"), ("rest.txt", "rest")] {
+        assert_eq!(stand.git(&["show", &format!("resumed:{file}")]), text);
+    }
+    let log = stand.git(&["log", "--format=%s", "main..resumed"]);
+    assert_eq!(log, "feat: resumed\nAdd a greeting", "the agent's own commit, and the rest");
+
+    // without a new prompt the agent is told that it was cut off
+    stand.open_gate("never");
+    let job = cut_off_at_once(&stand).await;
+    let again = stand.retry(job["id"].as_str().unwrap(), json!({"mode": "resume"})).await;
+    stand.failed(&again, "permission_denied").await;
+    let prompts = std::fs::read_to_string(stand.path("prompts")).unwrap();
+    let last = prompts.rsplit("Your work on this was cut off").next().unwrap();
+    assert!(last.contains("This was asked for:\n\n[[scenario:denied]]"), "{prompts}");
+    stand.finish().await;
+}
+
+async fn cut_off_at_once(stand: &Stand) -> Value {
+    let id = submit(stand, "denied", "[[scenario:denied]]", json!({})).await;
+    stand.failed(&id, "permission_denied").await
+}
+
+#[tokio::test]
+async fn a_conversation_that_is_lost_or_cannot_be_is_begun_afresh_and_that_is_said() {
+    let stand = Stand::new().await;
+    install_noting_claude(&stand, false);
+    let job = cut_off(&stand, "lost").await;
+    let body = json!({"mode": "resume", "prompt": "[[scenario:write path=rest.txt content=rest]]"});
+    stand.open_gate("never");
+    let again = stand.retry(job["id"].as_str().unwrap(), body).await;
+    let fresh = stand.completed(&again).await;
+    let counted: Vec<_> =
+        fresh["attempts"].as_array().unwrap().iter().map(|one| one["counted"].clone()).collect();
+    assert_eq!(counted[0], json!(false), "the vain try costs nothing: {fresh:#}");
+    assert!(fresh["warnings"].to_string().contains("starts afresh"), "{fresh:#}");
+    assert_ne!(fresh["sessionId"], job["sessionId"]);
+    // it is told both: what was asked at first, and what was added
+    assert_eq!(stand.git(&["show", "lost:rest.txt"]), "rest");
+    assert_eq!(stand.git(&["show", "lost:half.txt"]), "half");
+
+    let id = submit(&stand, "sh", "exit 3", json!({"agent": "sh", "maxAttempts": 1})).await;
+    stand.failed(&id, "crashed").await;
+    let body = json!({"mode": "resume", "prompt": "echo x > x.txt"});
+    let again = stand.retry(&id, body).await;
+    let job = stand.wait_for(&again, "over", |job| !job["completedAt"].is_null()).await;
+    assert!(job["warnings"].to_string().contains("cannot continue a conversation"), "{job:#}");
+    stand.finish().await;
+}
