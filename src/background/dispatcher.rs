@@ -8,7 +8,7 @@ use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::{REPAIR_PERIOD, Woken, next_change};
+use super::{Pulse, REPAIR_PERIOD, Woken, next_change};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::id::JobNumber;
 use crate::metrics;
@@ -27,6 +27,7 @@ pub struct Dispatcher<R = Worker> {
     /// Subscribed before anything is adopted, so that no hint falls between.
     changes: broadcast::Receiver<Change>,
     looked_at: Instant,
+    pulse: Pulse,
     shutdown: CancellationToken,
     stop_agents: CancellationToken,
 }
@@ -45,9 +46,16 @@ impl<R: Runner> Dispatcher<R> {
             left_at: Instant::now(),
             changes,
             looked_at: Instant::now(),
+            pulse: Pulse::default(),
             shutdown,
             stop_agents,
         }
+    }
+
+    /// Beats with each round in which the database answered.
+    #[must_use]
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     /// Takes over what an earlier server left running. Before anything is claimed.
@@ -67,9 +75,12 @@ impl<R: Runner> Dispatcher<R> {
     /// on. What is not there by then is dropped: it is found again as after a crash.
     pub async fn run(mut self, drain: Duration) {
         while !self.shutdown.is_cancelled() {
-            metrics::SCHEDULER_ROUNDS.increment([]);
             let due = match self.tick().await {
-                Ok(due) => due,
+                Ok(due) => {
+                    metrics::SCHEDULER_ROUNDS.increment([]);
+                    self.pulse.beat();
+                    due
+                }
                 Err(error) => {
                     tracing::error!(%error, "jobs could not be started");
                     None
@@ -105,6 +116,7 @@ impl<R: Runner> Dispatcher<R> {
         let matters = |change| matches!(change, Change::Queue | Change::CancelRequested(_));
         tokio::select! {
             () = self.shutdown.cancelled() => {}
+            () = self.pulse.asked() => {}
             Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
             woken = next_change(&mut self.changes, due, matters) => match woken {
                 Woken::By(Change::CancelRequested(job)) => self.cancel(job),

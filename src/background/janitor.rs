@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Woken, next_change};
-use crate::metrics;
 use crate::store::{Change, Store, StoreError};
 use crate::worker::{Runner, Worker};
 
@@ -31,7 +30,6 @@ impl<R: Runner> Janitor<R> {
         let mut changes = self.store.watch();
         let mut next = Instant::now();
         loop {
-            metrics::upkeep();
             if Instant::now() >= next {
                 next = Instant::now() + PERIOD;
                 report(self.tick().await);

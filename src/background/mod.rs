@@ -12,6 +12,7 @@ mod deliverer;
 mod dispatcher;
 mod janitor;
 mod prober;
+mod pulse;
 
 use std::future::Future;
 use std::time::Duration;
@@ -27,6 +28,7 @@ pub use deliverer::{Deliverer, DelivererSettings};
 pub use dispatcher::Dispatcher;
 pub use janitor::Janitor;
 pub use prober::{AgentProgram, Prober};
+pub use pulse::Pulse;
 
 /// A lost hint is repaired after this at the latest.
 const REPAIR_PERIOD: Duration = Duration::from_secs(30);

@@ -133,6 +133,9 @@ pub(super) static KEYS: &[Key] = &[
     set("retention", "worktree_days", DAYS, "7", "How long the worktree of a failed job is kept."),
     set("log", "format", Kind::Words(&["human", "json"]), r#""human""#, "human, or json with one object a line."),
     set("log", "level", Kind::Words(&["error", "warn", "info", "debug", "trace"]), r#""info""#, "error, warn, info, debug or trace."),
+    unset("log", "file", Kind::Path, r#""~/.local/state/offshoot/server.log""#, "File to log to, made with mode 0600; without it the log goes to standard error, which systemd keeps and turns."),
+    set("log", "file_bytes_max", Kind::Integer(65_536, BYTES_MAX), "10485760", "Size at which the log file becomes FILE.1, that FILE.2 and so on."),
+    set("log", "files_max", Kind::Integer(1, 1_000), "5", "Log files that are kept, the present one among them; the oldest goes."),
 ];
 
 /// The keys of `[defaults]` and of profiles. Their defaults are those of `EffectiveOptions`.

@@ -45,7 +45,8 @@ pub use example::example;
 pub use paths::{Paths, PlatformDirs, SOCKET_NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX};
 pub use rows::Row;
 pub use sections::{
-    Callbacks, Channel, Git, Github, Limits, LogSettings, Profile, Retention, Server, SignatureStyle,
+    Callbacks, Channel, Git, Github, Limits, LogFileSettings, LogSettings, Profile, Retention, Server,
+    SignatureStyle,
 };
 pub use values::Origin;
 
@@ -213,7 +214,7 @@ fn build(
         secrets,
         limits: sections::limits(values),
         retention: sections::retention(values),
-        log: sections::log(values),
+        log: sections::log(values, dirs),
         rows,
         warnings,
     })

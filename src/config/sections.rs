@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
 use super::error::Problem;
-use super::paths::PlatformDirs;
+use super::paths::{PlatformDirs, absolute};
 use super::secret;
 use super::values::Values;
 use crate::domain::options::RunOptions;
@@ -135,6 +136,18 @@ pub struct LogSettings {
     pub json: bool,
     /// One of error, warn, info, debug, trace.
     pub level: String,
+    /// `None`: to standard error.
+    pub file: Option<LogFileSettings>,
+}
+
+/// A log file that turns by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogFileSettings {
+    pub path: PathBuf,
+    /// Of each file.
+    pub bytes_max: u64,
+    /// The one that is written to among them.
+    pub files_max: u32,
 }
 
 pub(super) fn server(values: &mut Values, dirs: Option<&PlatformDirs>) -> Server {
@@ -303,9 +316,14 @@ pub(super) fn retention(values: &Values) -> Retention {
     }
 }
 
-pub(super) fn log(values: &Values) -> LogSettings {
+pub(super) fn log(values: &mut Values, dirs: Option<&PlatformDirs>) -> LogSettings {
     LogSettings {
         json: values.text("log.format").is_some_and(|format| format == "json"),
         level: values.text("log.level").unwrap_or_default(),
+        file: absolute(values, "log.file", dirs).map(|path| LogFileSettings {
+            path,
+            bytes_max: values.integer("log.file_bytes_max").unwrap_or_default(),
+            files_max: values.small("log.files_max").unwrap_or_default(),
+        }),
     }
 }

@@ -12,12 +12,13 @@ mod lock;
 mod parts;
 mod server;
 mod signals;
+mod watchdog;
 
 use std::process::ExitCode;
 
 use crate::config::{Config, ConfigError, Environment};
 use crate::store::StoreError;
-use crate::telemetry;
+use crate::telemetry::{self, LogError};
 
 pub use parts::Override;
 pub use server::Server;
@@ -81,8 +82,13 @@ impl StartError {
 /// # Errors
 /// When it cannot start.
 pub fn run(config: Config, env: &Environment, stop_agents: bool) -> Result<ExitCode, StartError> {
-    // a second subscriber in one process (the tests') keeps the first
-    let _ = telemetry::init(&config.log);
+    match telemetry::init(&config.log) {
+        // a second subscriber in one process (the tests') keeps the first
+        Ok(()) | Err(LogError::AlreadySet) => {}
+        Err(LogError::File(source)) => {
+            return Err(StartError::Io { what: "the log file (log.file) cannot be opened", source });
+        }
+    }
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()

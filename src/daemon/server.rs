@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use sd_notify::NotifyState;
 use secrecy::SecretString;
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -13,6 +14,7 @@ use super::StartError;
 use super::lock::InstanceLock;
 use super::parts::{self, Override};
 use super::signals::StopSignals;
+use super::watchdog::Watchdog;
 use crate::app::{self, App};
 use crate::background::{AgentProgram, Deliverer, Dispatcher, Janitor, Prober};
 use crate::clock::Clock;
@@ -154,7 +156,15 @@ impl Server {
         );
         let drain = Duration::from_secs(config.server.drain_seconds);
         let mut loops = JoinSet::new();
+        let watchdog = Watchdog {
+            pulse: dispatcher.pulse(),
+            store: store.clone(),
+            patience: sd_notify::watchdog_enabled(),
+            drain: stages.drain.clone(),
+            stop: stages.stop.clone(),
+        };
         spawn(&mut loops, "dispatcher", dispatcher.run(drain));
+        spawn(&mut loops, "watchdog", watchdog.run(notify));
         spawn(&mut loops, "deliverer", deliverer.run());
         spawn(&mut loops, "prober", prober.run());
         spawn(&mut loops, "janitor", Janitor::new(store.clone(), worker, stages.stop.clone()).run());
@@ -166,7 +176,7 @@ impl Server {
             }
         });
         tracing::info!(%address, adopted, version = env!("CARGO_PKG_VERSION"), "ready");
-        failpoint::at(Edge::Ready, || notify(&[sd_notify::NotifyState::Ready]));
+        failpoint::at(Edge::Ready, || notify(&[NotifyState::Ready]));
         Ok(Self { address, app, store, drain, loops, stages, signals, _lock: lock })
     }
 
@@ -211,7 +221,7 @@ impl Server {
     /// Ends in stages, as after a signal.
     pub async fn end(mut self) -> ExitCode {
         tracing::info!("stopping");
-        notify(&[sd_notify::NotifyState::Stopping]);
+        notify(&[NotifyState::Stopping, NotifyState::Status("finishing the steps under way")]);
         self.app.start_draining();
         self.stages.drain.cancel();
         let (loops, stages, app) = (&mut self.loops, &self.stages, &self.app);
@@ -258,7 +268,7 @@ fn state(app: &App, clock: &Clock, secret: SecretString, address: SocketAddr, co
 }
 
 /// Without a service manager this does nothing.
-fn notify(states: &[sd_notify::NotifyState<'_>]) {
+fn notify(states: &[NotifyState<'_>]) {
     if let Err(error) = sd_notify::notify(states) {
         tracing::debug!(%error, "the service manager could not be told");
     }

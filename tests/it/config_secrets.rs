@@ -175,7 +175,7 @@ impl Write for Sink {
 
 fn logged(json: bool, level: &str, speak: impl FnOnce()) -> String {
     let sink = Sink::default();
-    let settings = LogSettings { json, level: level.to_owned() };
+    let settings = LogSettings { json, level: level.to_owned(), file: None };
     let writer = sink.clone();
     tracing::subscriber::with_default(telemetry::subscriber(&settings, move || writer.clone()), speak);
     let bytes = sink.0.lock().unwrap().clone();

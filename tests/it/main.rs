@@ -34,6 +34,7 @@ mod life_restart;
 mod life_retry;
 mod life_stop;
 mod life_waiting;
+mod life_weeks;
 mod metrics;
 mod openapi;
 mod process;

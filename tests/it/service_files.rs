@@ -24,6 +24,7 @@ fn the_unit_lets_agents_outlive_it() {
     assert_eq!(settings(UNIT, "Type"), ["notify"]);
     assert_eq!(settings(UNIT, "KillMode"), ["mixed"]);
     assert_eq!(settings(UNIT, "OOMPolicy"), ["continue"]);
+    assert_eq!(settings(UNIT, "WatchdogSec"), ["30"]);
     assert_eq!(settings(UNIT, "Restart"), ["on-failure"]);
     assert_eq!(settings(UNIT, "RestartPreventExitStatus"), ["75 77 78"]);
     assert!(settings(UNIT, "TimeoutStopSec")[0].parse::<u64>().unwrap() >= STOP_SECONDS_MIN);
@@ -156,6 +157,10 @@ fn the_agent_plist_is_well_formed_and_lets_agents_outlive_it() {
     for key in ["StandardOutPath", "StandardErrorPath", "WorkingDirectory"] {
         assert!(plist[key].as_string().unwrap().starts_with("/Users/ada"), "{key}");
     }
+    // launchd turns no file: the growing one is the server's own
+    let own =
+        plist["EnvironmentVariables"].as_dictionary().unwrap()["OFFSHOOT_LOG_FILE"].as_string().unwrap();
+    assert!(own.starts_with("/Users/ada/") && own != plist["StandardErrorPath"].as_string().unwrap());
     for (key, _) in plist["EnvironmentVariables"].as_dictionary().unwrap() {
         assert!(!key.contains("SECRET") && !key.contains("TOKEN"), "anybody can read this file");
     }

@@ -25,7 +25,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // shapes
     ("wire", &["domain"]),
     ("config", &["domain"]),
-    ("telemetry", &["config"]),
+    ("telemetry", &["config", "domain"]),
     // the server, from below
     ("store", &["clock", "domain", "failpoint", "wire"]),
     ("worker", &["agent", "clock", "domain", "failpoint", "forge", "git", "process", "store", "wire"]),

@@ -198,6 +198,11 @@ impl Stand {
         env
     }
 
+    /// A variable of the servers that are started from now on.
+    pub(crate) fn set_env(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.plan.env.push((name.to_owned(), value.to_string()));
+    }
+
     /// Starts the server and waits until it is ready.
     pub(crate) async fn start(&mut self) {
         self.start_with(&[]).await;

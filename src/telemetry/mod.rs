@@ -1,8 +1,13 @@
-//! Logging: to standard error, for people or as one JSON object a line.
+//! Logging: to standard error, or to a file of ours that turns by itself, for people or as one JSON object a line.
 //!
-//! Fields of ours are `job.id`, `job.number`, `attempt`, `step` and `client.id`, by these names everywhere, so that one
-//! search finds all that happened to a job. Secrets are `SecretString`s, whose `Debug` shows none of them. Fails only
-//! when logging was set up before.
+//! Promises: fields of ours are `job.id`, `job.number`, `attempt`, `step` and `client.id`, by these names everywhere, so
+//! that one search finds all that happened to a job. Secrets are `SecretString`s, whose `Debug` shows none of them. A file
+//! stays within its bound, and a full disk costs lines, never work.
+//!
+//! Must not know: what is logged. Fails: when logging was set up before, or the file cannot be opened at the start; never
+//! later. Tested: the file beside the code, the whole by `tests/it/life_weeks*.rs` and `tests/it/config_secrets.rs`.
+
+mod rotation;
 
 use std::io;
 
@@ -18,17 +23,27 @@ use crate::config::LogSettings;
 const QUIET: &[&str] =
     &["h2", "hyper", "hyper_util", "octocrab", "reqwest", "rustls", "tower", "refinery_core", "globset"];
 
-/// Logging was set up twice.
-#[derive(Debug, Error)]
-#[error("logging is set up already")]
-pub struct AlreadySet;
+pub use rotation::LogFile;
 
-/// Sends everything that is logged from now on to standard error.
+/// Why nothing is logged.
+#[derive(Debug, Error)]
+pub enum LogError {
+    #[error("logging is set up already")]
+    AlreadySet,
+    #[error("the log file cannot be opened: {0}")]
+    File(#[from] io::Error),
+}
+
+/// Sends everything that is logged from now on to the file of the settings, or to standard error.
 ///
 /// # Errors
-/// When this process logs already.
-pub fn init(settings: &LogSettings) -> Result<(), AlreadySet> {
-    subscriber(settings, io::stderr).try_init().map_err(|_| AlreadySet)
+/// When this process logs already, or the file cannot be opened.
+pub fn init(settings: &LogSettings) -> Result<(), LogError> {
+    let subscriber = match &settings.file {
+        Some(file) => subscriber(settings, LogFile::open(file.clone())?),
+        None => subscriber(settings, io::stderr),
+    };
+    subscriber.try_init().map_err(|_| LogError::AlreadySet)
 }
 
 /// The same into `writer`, for one thread at a time (`tracing::subscriber::with_default`). Without colours, which a
