@@ -13,5 +13,7 @@ rig:
     cargo build --locked && python3 tests/rig/run.py
 long-load:
     cargo test --locked --test it -- --ignored long_load
+long-soak minutes="10":
+    OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
 ci *stage:
     .ci/run {{stage}}

@@ -11,6 +11,7 @@ named_enum! {
         Hints = "hints",
         WritesWaiting = "writes_waiting",
         Readers = "readers",
+        WalBytes = "wal_bytes",
         DeliveryTries = "delivery_tries",
         LogFiles = "log_files_max",
         Timeout = "timeout",
@@ -34,6 +35,7 @@ impl Limit {
             Self::Hints => "A loop was behind with hints about changes and looked at all rows instead.",
             Self::WritesWaiting => "A write waited before it could queue for the writer.",
             Self::Readers => "A read found every connection to the database in use.",
+            Self::WalBytes => "The write-ahead log was over its bound because of readers, and was cut.",
             Self::DeliveryTries => {
                 "Callbacks that were due waited for the tries under way, of their host or of all."
             }

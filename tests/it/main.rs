@@ -35,6 +35,7 @@ mod life_retry;
 mod life_stop;
 mod life_waiting;
 mod life_weeks;
+mod life_weeks_soak;
 mod metrics;
 mod openapi;
 mod process;

@@ -26,6 +26,7 @@ mod queue;
 mod readings;
 mod rows;
 mod waits;
+mod wal;
 mod writer;
 
 use std::path::Path;
@@ -165,6 +166,7 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
              PRAGMA busy_timeout = 5000; PRAGMA temp_store = MEMORY;",
         )
+        .and_then(|()| connection.pragma_update(None, "journal_size_limit", wal::WAL_BYTES_MAX))
         .map_err(StoreError::from)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())

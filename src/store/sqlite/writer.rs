@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::super::error::StoreError;
+use super::wal::{WAL_BYTES_MAX, WalBound};
 use crate::domain::limit::Limit;
 use crate::failpoint::{self, Edge, Side};
 use crate::metrics;
@@ -144,6 +145,7 @@ fn in_savepoint<T>(
 }
 
 fn write_loop(connection: &Connection, mut waiting: mpsc::Receiver<Operation>, failed: &watch::Sender<bool>) {
+    let mut wal = WalBound::of(connection, WAL_BYTES_MAX);
     while let Some(first) = waiting.blocking_recv() {
         let (completions, outcome) = write_group(connection, first, &mut waiting);
         let stopped = matches!(outcome, Err(Lost::Stopped));
@@ -161,6 +163,7 @@ fn write_loop(connection: &Connection, mut waiting: mpsc::Receiver<Operation>, f
             let _ = failed.send(true);
             return;
         }
+        wal.after_commit(connection);
     }
 }
 
