@@ -91,8 +91,12 @@ impl Manager {
 
     /// Waits for this line; gives all that came until then.
     async fn hears(&self, line: &str) -> Vec<String> {
+        self.hears_within(Duration::from_secs(30), line).await
+    }
+
+    async fn hears_within(&self, limit: Duration, line: &str) -> Vec<String> {
         let mut all = Vec::new();
-        let found = poll(Duration::from_secs(30), async || {
+        let found = poll(limit, async || {
             all.extend(self.heard());
             all.iter().any(|heard| heard.starts_with(line)).then_some(())
         });
@@ -105,13 +109,14 @@ impl Manager {
 #[tokio::test]
 async fn pings_come_while_the_queue_moves_and_stop_with_the_database() {
     let mut stand = Stand::built(Plan::default()).await;
-    let patience = Duration::from_millis(1_500);
+    let patience = Duration::from_millis(4_500);
     let manager = Manager::of(&mut stand, patience);
     stand.start().await;
     manager.hears("READY=1").await;
     // idle: nothing happens, and the pings come all the same
     for _ in 0..3 {
-        let heard = manager.hears("WATCHDOG=1").await;
+        // later than that the manager would kill it
+        let heard = manager.hears_within(patience, "WATCHDOG=1").await;
         assert!(heard.iter().any(|line| line == "STATUS=0 running, 0 queued"), "{heard:?}");
     }
 

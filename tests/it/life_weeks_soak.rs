@@ -1,6 +1,8 @@
 //! A server under load for a while: what grows now grows for weeks. Memory, descriptors, threads, the write-ahead log and
 //! temporary files are sampled, and the last quarter is compared with the one before it.
 
+#![allow(clippy::print_stdout, reason = "whoever runs a soak wants its table")]
+
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 use std::time::Duration;
