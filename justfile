@@ -15,5 +15,7 @@ long-load:
     cargo test --locked --test it -- --ignored long_load
 long-soak minutes="10":
     OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
+long-powercut:
+    cargo test --release --locked --test it -- --ignored --nocapture long_powercut
 ci *stage:
     .ci/run {{stage}}

@@ -127,9 +127,12 @@ edges! {
     RequestReviewers, "forge.request-reviewers", "reviewers are asked for";
     SendCallback, "callback.send", "a callback is sent";
 
+    BackUp, "store.back-up", "a backup gets its name";
+
     Drain, "stop.drain", "workers come to a point at which the next server can go on";
     StopOperations, "stop.operations", "clones under way are waited for";
     StopLoops, "stop.loops", "everything else ends";
+    NoteStop, "stop.note", "commit: the stop was in order";
 }
 
 impl Edge {

@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use offshoot::cli::{self, CliError, ErrorKind, Local};
+use offshoot::cli::{self, CliError, ErrorKind, Local, Restored};
 use offshoot::{daemon, demo};
 
 fn main() -> ExitCode {
@@ -33,6 +33,14 @@ const LOCAL: Local = Local {
             }
             out.error(&shown);
             ExitCode::from(error.exit_code())
+        }
+    },
+    restore: |config, backup| match daemon::restore(config, backup) {
+        Ok(done) => Ok(Restored { last_job: done.verified.last_job.0, set_aside: done.set_aside }),
+        Err(error) => {
+            let (what, command) = error.hint();
+            let kind = ErrorKind::Configuration { exit_code: error.exit_code() };
+            Err(CliError::new(kind, error.to_string()).hint(what, command))
         }
     },
     demo: |flags, env, out| match demo::run(flags, env, out) {

@@ -1,11 +1,17 @@
 //! The calls about the queue and the server itself.
 
+use std::time::Duration;
+
 use reqwest::Method;
 
 use super::{ApiClient, ApiError};
+use crate::wire::backup::{Backup, BackupRequest};
 use crate::wire::health::Health;
 use crate::wire::queue::Queue;
 use crate::wire::request::{PauseRequest, TryNowRequest};
+
+/// A gigabyte takes ten seconds; this is for ten of them on a slow disk.
+const BACKUP_LIMIT: Duration = Duration::from_secs(600);
 
 impl ApiClient {
     /// How the server is.
@@ -14,6 +20,15 @@ impl ApiClient {
     /// When it cannot be asked.
     pub async fn health(&self) -> Result<Health, ApiError> {
         self.call(Method::GET, &["health"], &[]).answer().await
+    }
+
+    /// Copies the database as it is now, to this file of the server's machine or beside its other backups.
+    ///
+    /// # Errors
+    /// When the token may not, the file is there already, or the disk is full.
+    pub async fn back_up(&self, file: Option<String>) -> Result<Backup, ApiError> {
+        let call = self.call(Method::POST, &["backups"], &[]).json(&BackupRequest { file });
+        call.patience(BACKUP_LIMIT).answer().await
     }
 
     /// What runs, and the first 200 of what waits.

@@ -38,8 +38,9 @@ pub enum AppError {
     TakesLonger(String),
     #[error("the server is shutting down: ask again when it is back")]
     Draining,
-    #[error("the database accepts no changes; the server has to be restarted")]
-    ReadOnly,
+    /// The text says what is wrong and what helps.
+    #[error("{0}")]
+    ReadOnly(Arc<str>),
     #[error("the disk is full")]
     DiskFull,
     /// The caller hears only that it happened; the log has this text.
@@ -119,7 +120,10 @@ impl From<StoreError> for AppError {
             StoreError::QueueFull { max } => Self::QueueFull { max },
             StoreError::Refused(refusal) => Self::AlreadyOver(refusal),
             StoreError::DiskFull => Self::DiskFull,
-            StoreError::Stopped => Self::ReadOnly,
+            StoreError::Stopped => {
+                Self::ReadOnly("the database accepts no changes; the server has to be restarted".into())
+            }
+            StoreError::ReadOnly(guide) => Self::ReadOnly(guide),
             other => Self::Internal(other.to_string()),
         }
     }

@@ -1,8 +1,9 @@
 //! How the server is, from what is known already: no process is started to answer.
 
-use super::App;
 use super::error::AppError;
+use super::{App, backups};
 use crate::domain::time::Timestamp;
+use crate::store::StoreError;
 use crate::wire::health::{AgentHealth, CallbackHealth, ClaudeHealth, Disk, Health, QueueHealth};
 
 /// What the last look at one agent found.
@@ -22,11 +23,13 @@ impl App {
     /// # Errors
     /// What the store said.
     pub async fn health(&self) -> Result<Health, AppError> {
-        let accounts = self.0.store.accounts().await?;
-        let state = self.0.store.queue_state().await?;
-        let read_only = *self.0.store.failure().borrow();
+        let damage = self.0.store.damage();
+        let read_only = damage.is_some() || *self.0.store.failure().borrow();
+        // what cannot be read is not known; that it is so has to be told all the same
+        let accounts = known(self.0.store.accounts().await, read_only)?;
+        let state = known(self.0.store.queue_state().await, read_only)?;
         let probes = self.0.probes.borrow().clone();
-        let free_bytes = self.0.store.free_bytes().await?;
+        let free_bytes = known(self.0.store.free_bytes().await, read_only)?;
         let floor_bytes = self.0.settings.disk_free_bytes_min;
         let low = free_bytes.is_some_and(|free| free < floor_bytes);
         let count = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
@@ -59,12 +62,22 @@ impl App {
             },
             isolation: self.0.settings.isolation.clone(),
             database: if read_only { "read_only" } else { "ok" }.to_owned(),
+            database_guide: damage.map(|damage| damage.guide.to_string()),
+            newest_backup: self.0.store.backups().into_iter().next().map(backups::entry),
         })
     }
 
     /// Whether requests can be served: the database answers and accepts changes.
     pub async fn is_ready(&self) -> bool {
-        !self.is_draining() && !*self.0.store.failure().borrow() && self.0.store.queue_state().await.is_ok()
+        let accepts = self.accepts_changes().is_ok() && !*self.0.store.failure().borrow();
+        accepts && !self.is_draining() && self.0.store.queue_state().await.is_ok()
+    }
+}
+
+fn known<T: Default>(answer: Result<T, StoreError>, read_only: bool) -> Result<T, AppError> {
+    match answer {
+        Err(_) if read_only => Ok(T::default()),
+        answer => Ok(answer?),
     }
 }
 

@@ -1,4 +1,4 @@
-//! What the server does without being asked: start jobs, deliver callbacks, look at the agents, tidy up.
+//! What the server does without being asked: start jobs, deliver callbacks, look at the agents, tidy up, back up.
 //!
 //! Promises: every loop is a `tick` without arguments that may run at any time and any number of times: it reads the
 //! rows, does what is due, and leaves the rest. Hints and timers only decide when the next tick comes, so a lost hint
@@ -8,6 +8,7 @@
 //! Must not know: HTTP, SQL; who carries out an attempt or a callback (`worker::Runner`, `webhook::Carrier`). Fails: a failing tick is logged and tried again at the next period. Tested: in `tests/it`
 //! through the whole server.
 
+mod backups;
 mod deliverer;
 mod dispatcher;
 mod janitor;
@@ -24,6 +25,7 @@ use crate::domain::limit::Limit;
 use crate::metrics;
 use crate::store::Change;
 
+pub use backups::Backups;
 pub use deliverer::{Deliverer, DelivererSettings};
 pub use dispatcher::Dispatcher;
 pub use janitor::Janitor;

@@ -71,6 +71,10 @@ pub(super) enum Verb {
     /// Register repositories and look at them.
     #[command(subcommand)]
     Client(ClientVerb),
+    /// Copy the database while the server goes on.
+    Backup(BackupFlags),
+    /// Put a backup in the place of the database, while no server runs.
+    Restore(RestoreFlags),
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -326,6 +330,23 @@ pub(super) struct ClientAddFlags {
     /// Remember this id of your own system.
     #[arg(long, value_name = "ID")]
     pub(super) os_client_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct BackupFlags {
+    /// Write it to this new file on the server's machine; without it the server keeps it beside its others.
+    #[arg(value_name = "FILE")]
+    pub(super) file: Option<PathBuf>,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct RestoreFlags {
+    /// The name of one of the server's backups, or a file.
+    #[arg(value_name = "BACKUP")]
+    pub(super) backup: PathBuf,
+    /// The data directory of the server, if it was started with this flag.
+    #[arg(long, value_name = "DIR")]
+    pub(super) data_dir: Option<PathBuf>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -5,7 +5,7 @@
 //! nothing is asked for when nobody is there to answer; nothing waits in silence.
 //!
 //! Must not know: how the server works. Every verb but the local ones speaks to the API through `api_client`; the
-//! local ones (`serve`, `demo`) are handed in as [`Local`], because this folder lies below them.
+//! local ones (`serve`, `demo`, `restore`) are handed in as [`Local`], because this folder lies below them.
 //!
 //! Fails: with [`CliError`], turned into words and an exit code here and nowhere else.
 //!
@@ -25,6 +25,7 @@ pub use error::{CliError, Ended, ErrorKind};
 pub use output::{Output, Style};
 
 use std::ffi::OsString;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -39,11 +40,24 @@ pub type Serve = fn(Config, &Environment, &ServeFlags, &mut Output) -> ExitCode;
 /// Runs the demonstration and prints what happens.
 pub type Demo = fn(&DemoFlags, &Environment, &mut Output) -> ExitCode;
 
+/// Puts a backup in the place of the database.
+pub type Restore = fn(&Config, &Path) -> Result<Restored, CliError>;
+
+/// What a restored backup holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Restored {
+    /// The number of the job that was submitted last; 0: none.
+    pub last_job: i64,
+    /// Where the files are that were there before.
+    pub set_aside: Option<PathBuf>,
+}
+
 /// What the command line starts in this process instead of asking a server.
 #[derive(Clone, Copy, Debug)]
 pub struct Local {
     pub serve: Serve,
     pub demo: Demo,
+    pub restore: Restore,
 }
 
 /// Runs one command line, the program's name first, and says how the process should end.
@@ -82,6 +96,9 @@ fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Res
         Verb::Config(ConfigVerb::Show { origin }) => {
             commands::config::show(&cli.global, origin, env, out).map(done)
         }
+        Verb::Restore(flags) => {
+            commands::restore::run(&cli.global, &flags, env, local.restore, out).map(done)
+        }
         Verb::Version => commands::version::run(out).map(done),
         verb => speak(verb, &cli.global, env, out),
     }
@@ -115,6 +132,8 @@ impl Verb {
             Self::Rescue(_) => "rescue",
             Self::Queue(_) => "queue",
             Self::Client(_) => "client",
+            Self::Backup(_) => "backup",
+            Self::Restore(_) => "restore",
             Self::Config(_) => "config",
             Self::Version => "version",
         }

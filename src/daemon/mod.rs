@@ -3,13 +3,15 @@
 //! Promises: one server per data directory. Order of start: lock, migrate, listen, empty the trash, adopt, sweep, then
 //! accept and claim; readiness is told after that. A first SIGTERM or SIGINT stops intake, lets git and forge steps
 //! finish within the drain, and leaves agents to the next server; a second one leaves at once. A store that can no
-//! longer promise durability ends the server.
+//! longer promise durability ends the server. With a damaged database it starts all the same, for reading: nothing acts
+//! by itself then, every change is refused with what helps, and [`restore`] puts a backup back while it is stopped.
 //!
 //! Must not know: what the parts do. Fails: with a [`StartError`] that has an exit code for service managers. Tested: by
 //! real processes in `tests/it`.
 
 mod lock;
 mod parts;
+mod restore;
 mod server;
 mod signals;
 mod watchdog;
@@ -21,6 +23,7 @@ use crate::store::StoreError;
 use crate::telemetry::{self, LogError};
 
 pub use parts::Override;
+pub use restore::{RestoreError, restore};
 pub use server::Server;
 
 /// Another server holds the data directory (`EX_TEMPFAIL` of sysexits.h).
@@ -69,9 +72,10 @@ impl StartError {
                 "use another port",
                 format!("offshoot serve --port {}", address.port().wrapping_add(1)),
             )),
-            Self::Store(StoreError::Corrupt(_)) => {
-                Some(("look at it", "sqlite3 offshoot.db .recover".to_owned()))
+            Self::Store(StoreError::NewerSchema { .. }) => {
+                Some(("use the offshoot that wrote it, or a newer one", "offshoot version".to_owned()))
             }
+            Self::Store(StoreError::DiskFull) => Some(("see what fills it", "df -h".to_owned())),
             _ => None,
         }
     }

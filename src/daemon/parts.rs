@@ -29,6 +29,8 @@ pub struct Override {
     pub forge: Option<Arc<dyn Forge>>,
     /// Bound already.
     pub listener: Option<TcpListener>,
+    /// Name of a file system layer that is registered with SQLite.
+    pub vfs: Option<String>,
 }
 
 pub(super) fn store_limits(config: &Config) -> Limits {

@@ -14,9 +14,9 @@ use super::StartError;
 use super::lock::InstanceLock;
 use super::parts::{self, Override};
 use super::signals::StopSignals;
-use super::watchdog::Watchdog;
+use super::watchdog::{self, Watchdog};
 use crate::app::{self, App};
-use crate::background::{AgentProgram, Deliverer, Dispatcher, Janitor, Prober};
+use crate::background::{AgentProgram, Backups, Deliverer, Dispatcher, Janitor, Prober};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::failpoint::{self, Edge};
@@ -24,8 +24,8 @@ use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::http::{self, AppState};
 use crate::metrics;
 use crate::process::{Launcher, ShimProgram};
-use crate::store::Store;
-use crate::worker::{Remotes, Worker, empty_trash, sweep_worktrees};
+use crate::store::{Store, StoreError};
+use crate::worker::{Remotes, Worker, empty_trash, stop_strangers, sweep_worktrees};
 
 /// The rest of the server is given this long after the drain; only answers under way are left then.
 const END_MAX: Duration = Duration::from_secs(5);
@@ -74,9 +74,15 @@ impl Ground {
         brought: Override,
         clock: &Clock,
     ) -> Result<Self, StartError> {
+        let (data_dir, limits) = (&config.paths.data_dir, parts::store_limits(config));
         config.paths.ensure()?;
-        let lock = failpoint::at(Edge::TakeLock, || InstanceLock::take(&config.paths.data_dir))?;
-        let store = Store::open(&config.paths.data_dir, clock.clone(), parts::store_limits(config))?;
+        let lock = failpoint::at(Edge::TakeLock, || InstanceLock::take(data_dir))?;
+        let store = match Store::open_through(brought.vfs.as_deref(), data_dir, clock.clone(), limits) {
+            Err(error @ StoreError::Corrupt(_)) => {
+                Store::open_damaged(data_dir, clock.clone(), limits, &error)
+            }
+            opened => opened?,
+        };
         let scratch_dir = config.paths.data_dir.join("scratch");
         let git = Git::probe(GitSettings::new(env.for_git(), scratch_dir), clock.clone()).await?;
         let forge = match brought.forge {
@@ -139,35 +145,33 @@ impl Server {
         let ground = Ground::lay(&config, env, brought, &clock).await?;
         let Ground { lock, store, git, locks, remotes, worker, programs, listener, address, .. } = ground;
         let stages = Stages::default();
-        let mut dispatcher =
-            Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
-        failpoint::around(Edge::SweepTrash, empty_trash(&worker)).await;
-        let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt()).await?;
-        failpoint::around(Edge::SweepWorktrees, sweep_worktrees(&worker)).await?;
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
         let app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
         let policy = app_settings.callbacks.clone();
         let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes);
-        let deliverer = Deliverer::new(
-            store.clone(),
-            clock.clone(),
-            parts::deliverer_settings(&config, policy),
-            stages.stop.clone(),
-        );
+        let settings = parts::deliverer_settings(&config, policy);
+        let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone());
         let drain = Duration::from_secs(config.server.drain_seconds);
         let mut loops = JoinSet::new();
-        let watchdog = Watchdog {
-            pulse: dispatcher.pulse(),
-            store: store.clone(),
-            patience: sd_notify::watchdog_enabled(),
-            drain: stages.drain.clone(),
-            stop: stages.stop.clone(),
+        let adopted = match store.damage() {
+            // nothing that acts by itself: no row can be trusted, and none could be written
+            Some(damage) => {
+                tracing::error!("{}", damage.guide);
+                let stop = stages.stop.clone();
+                spawn(
+                    &mut loops,
+                    "watchdog",
+                    watchdog::ping_reading(sd_notify::watchdog_enabled(), stop, notify),
+                );
+                0
+            }
+            None => {
+                let adopted = begin_work(&mut loops, &store, &worker, &stages, drain).await?;
+                spawn(&mut loops, "deliverer", deliverer.run());
+                spawn(&mut loops, "prober", prober.run());
+                adopted
+            }
         };
-        spawn(&mut loops, "dispatcher", dispatcher.run(drain));
-        spawn(&mut loops, "watchdog", watchdog.run(notify));
-        spawn(&mut loops, "deliverer", deliverer.run());
-        spawn(&mut loops, "prober", prober.run());
-        spawn(&mut loops, "janitor", Janitor::new(store.clone(), worker, stages.stop.clone()).run());
         let router = http::router(state(&app, &clock, secret, address, &config));
         let stop = stages.stop.clone();
         spawn(&mut loops, "http", async move {
@@ -224,17 +228,24 @@ impl Server {
         notify(&[NotifyState::Stopping, NotifyState::Status("finishing the steps under way")]);
         self.app.start_draining();
         self.stages.drain.cancel();
-        let (loops, stages, app) = (&mut self.loops, &self.stages, &self.app);
+        let (loops, stages, app, store) = (&mut self.loops, &self.stages, &self.app, &self.store);
         let whole = self.drain + END_MAX;
         let drained_at = tokio::time::Instant::now() + self.drain;
         let in_stages = async {
-            // the dispatcher is the only loop that ends by the first stage
-            let _ = failpoint::around(Edge::Drain, loops.join_next()).await;
+            if store.damage().is_none() {
+                // the dispatcher is the only loop that ends by the first stage
+                let _ = failpoint::around(Edge::Drain, loops.join_next()).await;
+            }
             let left = drained_at.saturating_duration_since(tokio::time::Instant::now());
             failpoint::around(Edge::StopOperations, app.stop_operations(left)).await;
             stages.stop.cancel();
             let all = async { while loops.join_next().await.is_some() {} };
             failpoint::around(Edge::StopLoops, all).await;
+            if store.damage().is_none()
+                && let Err(error) = store.note_orderly_stop().await
+            {
+                tracing::warn!(%error, "the next start checks the whole database");
+            }
         };
         tokio::select! {
             () = in_stages => tracing::info!("stopped"),
@@ -243,6 +254,35 @@ impl Server {
         }
         ExitCode::SUCCESS
     }
+}
+
+/// Takes over what an earlier server left, in the order that recovery needs, and starts what works on jobs. Gives the
+/// number of jobs that were adopted.
+async fn begin_work(
+    loops: &mut JoinSet<&'static str>,
+    store: &Store,
+    worker: &Worker,
+    stages: &Stages,
+    drain: Duration,
+) -> Result<usize, StartError> {
+    let mut dispatcher =
+        Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
+    failpoint::around(Edge::SweepTrash, empty_trash(worker)).await;
+    stop_strangers(worker).await?;
+    let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt()).await?;
+    failpoint::around(Edge::SweepWorktrees, sweep_worktrees(worker)).await?;
+    let watchdog = Watchdog {
+        pulse: dispatcher.pulse(),
+        store: store.clone(),
+        patience: sd_notify::watchdog_enabled(),
+        drain: stages.drain.clone(),
+        stop: stages.stop.clone(),
+    };
+    spawn(loops, "dispatcher", dispatcher.run(drain));
+    spawn(loops, "watchdog", watchdog.run(notify));
+    spawn(loops, "janitor", Janitor::new(store.clone(), worker.clone(), stages.stop.clone()).run());
+    spawn(loops, "backups", Backups::new(store.clone(), stages.stop.clone()).run());
+    Ok(adopted)
 }
 
 fn spawn(

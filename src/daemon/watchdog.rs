@@ -67,6 +67,25 @@ impl Watchdog {
     }
 }
 
+/// Pings for a server that only reads: nothing moves in it, and started anew it would find the same.
+pub(super) async fn ping_reading(
+    patience: Option<Duration>,
+    stop: CancellationToken,
+    tell: impl Fn(&[NotifyState<'_>]),
+) {
+    let period = patience.map_or(PERIOD, |patience| (patience / 3).min(PERIOD));
+    let mut ticks = interval(period);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            _ = ticks.tick() => {}
+        }
+        metrics::upkeep();
+        let status = NotifyState::Status("read-only: the database is damaged, see the log or /health");
+        tell(&[NotifyState::Watchdog, status]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::sync::Mutex;

@@ -67,7 +67,11 @@ impl Stage {
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port.unwrap_or(0)))
             .await
             .context("listening on loopback")?;
-        let brought = Override { forge: Some(Arc::new(forge.clone())), listener: Some(listener) };
+        let brought = Override {
+            forge: Some(Arc::new(forge.clone())),
+            listener: Some(listener),
+            ..Override::default()
+        };
         let server = Server::start(config, &environment, brought).await?;
         let url = format!("http://{}", server.address());
         let client = ApiClient::new(&url, Some(SecretString::from(secret.clone())))?;

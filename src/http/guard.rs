@@ -61,6 +61,14 @@ pub(super) async fn check_origin(State(state): State<AppState>, request: Request
     }
 }
 
+/// With a damaged database nothing that changes something is begun, not even what would fail later.
+pub(super) async fn refuse_changes(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    match state.0.app.accepts_changes() {
+        Err(error) if !request.method().is_safe() => ApiError::from(error).into_response(),
+        _ => next.run(request).await,
+    }
+}
+
 fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();

@@ -1,7 +1,7 @@
 //! The API over HTTP: one table of routes, thin handlers, and the guards before them.
 //!
 //! Promises: every answer carries `X-Request-Id`; every error is problem+json with `error`; a request passes, in this
-//! order, host and origin check, authentication, body limits and idempotency before a handler sees it. The OpenAPI
+//! order, host and origin check, authentication, whether changes are accepted, body limits and idempotency before a handler sees it. The OpenAPI
 //! document is made from the handlers themselves. Handlers extract, call [`app`](crate::app), convert.
 //!
 //! Must not know: SQL, git, processes; no rule about jobs is decided here.
@@ -10,6 +10,7 @@
 //! beside the code, over real connections in `tests/it`.
 
 mod auth;
+mod backups;
 mod body;
 mod clients;
 mod connection;
@@ -89,6 +90,7 @@ pub fn router(state: AppState) -> Router {
         // the last one is the outermost
         .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
         .layer(from_fn(body::read_body))
+        .layer(from_fn_with_state(state.clone(), guard::refuse_changes))
         .layer(from_fn_with_state(state.clone(), auth::authenticate))
         .layer(from_fn_with_state(state.clone(), guard::check_origin))
         .layer(CatchPanicLayer::custom(problem::of_panic))

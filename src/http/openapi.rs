@@ -43,6 +43,7 @@ const ALWAYS: &[(u16, &str)] = &[
 
 /// Further errors of single calls, by the name of the handler.
 const FURTHER: &[(&str, &[(u16, &str)])] = &[
+    ("create_backup", &[(409, "The file is there already, or the same request is under way")]),
     ("create_client", &[(409, "Registered already"), (502, "git's reason")]),
     ("get_client", &[(404, "No such client")]),
     ("update_client", &[(404, "No such client"), (409, "osClientId is taken")]),

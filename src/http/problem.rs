@@ -14,6 +14,9 @@ use crate::wire::problem::Problem;
 /// Seconds after which a caller may ask again: a slot is free, a drain is over, a process is gone.
 const RETRY_AFTER_SECONDS: u64 = 5;
 
+/// A restart takes seconds, putting a backup back a minute.
+const MENDED_AFTER_SECONDS: u64 = 60;
+
 /// An error on its way out.
 #[derive(Clone, Debug)]
 pub(super) struct ApiError {
@@ -103,8 +106,8 @@ impl From<&AppError> for ApiError {
             AppError::Draining => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "draining").retry_after(RETRY_AFTER_SECONDS)
             }
-            AppError::ReadOnly => {
-                plain(StatusCode::SERVICE_UNAVAILABLE, "read_only").retry_after(RETRY_AFTER_SECONDS)
+            AppError::ReadOnly(_) => {
+                plain(StatusCode::SERVICE_UNAVAILABLE, "read_only").retry_after(MENDED_AFTER_SECONDS)
             }
             AppError::DiskFull => plain(StatusCode::INSUFFICIENT_STORAGE, "disk_full"),
             AppError::Internal(text) => {

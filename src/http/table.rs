@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::openapi::Api;
-use super::{clients, deliveries, job_reads, jobs, queue, snapshots, system};
+use super::{backups, clients, deliveries, job_reads, jobs, queue, snapshots, system};
 use crate::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -32,6 +32,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(queue::resume_queue))
         .routes(routes!(queue::try_now))
         // system
+        .routes(routes!(backups::list_backups, backups::create_backup))
         .routes(routes!(system::get_health))
         .routes(routes!(system::get_metrics))
         .routes(routes!(system::sync_clients))

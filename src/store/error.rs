@@ -1,5 +1,7 @@
 //! What can go wrong in the store.
 
+use std::sync::Arc;
+
 use crate::domain::id::{JobId, JobNumber};
 use crate::domain::lifecycle::Refusal;
 
@@ -41,6 +43,12 @@ pub enum StoreError {
     Corrupt(String),
     #[error("the disk is full")]
     DiskFull,
+    /// The database is damaged and only read: [`Damage`](super::Damage) says what helps.
+    #[error("{0}")]
+    ReadOnly(Arc<str>),
+    /// A file that was to be made is there already.
+    #[error("the file is there already")]
+    Exists,
     /// Durability can no longer be promised.
     #[error("the store has stopped after a failed write")]
     Stopped,

@@ -32,6 +32,33 @@ impl Logs {
         self.root.join(job.0.to_string())
     }
 
+    /// Every job that has files, in no order.
+    pub(super) fn jobs(&self) -> Vec<JobNumber> {
+        numbers_below(&self.root).map(JobNumber).collect()
+    }
+
+    pub(super) fn highest_job(&self) -> Option<JobNumber> {
+        numbers_below(&self.root).max().map(JobNumber)
+    }
+
+    pub(super) fn newest_attempt(&self, job: JobNumber) -> Option<u32> {
+        numbers_below(&self.job_dir(job)).filter_map(|number| u32::try_from(number).ok()).max()
+    }
+
+    /// The attempts of a job that have files, with the names of their steps.
+    #[must_use]
+    pub fn steps_of(&self, job: JobNumber) -> Vec<(u32, String)> {
+        let attempts = numbers_below(&self.job_dir(job)).filter_map(|number| u32::try_from(number).ok());
+        attempts
+            .flat_map(|attempt| {
+                let dirs = entries(&self.attempt_dir(job, attempt)).filter(|entry| entry.path().is_dir());
+                dirs.filter_map(|entry| entry.file_name().into_string().ok())
+                    .map(|step| (attempt, step))
+                    .collect::<Vec<_>>()
+            })
+            .collect()
+    }
+
     /// The directory of one step; its name comes from us (`agent-1`), never from a caller.
     #[must_use]
     pub fn step_dir(&self, job: JobNumber, attempt: u32, step: &str) -> PathBuf {
@@ -75,6 +102,14 @@ impl Logs {
 /// What follows a message in the transcript, which is read as a whole too: each message begins a line there.
 pub(super) fn separator(text: &str) -> &'static str {
     if text.ends_with('\n') { "" } else { "\n" }
+}
+
+fn entries(dir: &Path) -> impl Iterator<Item = std::fs::DirEntry> + use<> {
+    std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok)
+}
+
+fn numbers_below(dir: &Path) -> impl Iterator<Item = i64> + use<> {
+    entries(dir).filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 
 fn transcript_path(attempt_dir: &Path) -> PathBuf {

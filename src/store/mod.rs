@@ -8,11 +8,15 @@
 //! because both promise the same: only ever additions.
 //!
 //! Fails: with a [`StoreError`]; a failed `fsync` stops the store for good ([`Store::failure`]), the server then ends
-//! and recovers at its next start. Tested: on real files; the writer, the migrations and
-//! the transcripts beside the code, the rest through the router in `http` and through the whole server in `tests/it`.
+//! and recovers at its next start. A damaged database is never replaced by itself: it is opened for what can still be
+//! read ([`Store::open_damaged`]), and a person decides ([`restore`]). Tested: on real files; the writer, the migrations
+//! and the transcripts beside the code, the rest through the router in `http` and through the whole server in `tests/it`.
 
+pub mod backup;
+mod damage;
 mod error;
 pub mod logs;
+mod restore;
 pub(crate) mod sqlite;
 pub(crate) mod steady;
 mod view;
@@ -25,17 +29,24 @@ use tokio::sync::{broadcast, watch};
 use crate::clock::Clock;
 use crate::domain::id::JobNumber;
 use crate::domain::time::Timestamp;
+use sqlite::Place;
 
+pub use backup::Backup;
+pub use damage::Damage;
 pub use error::{BranchConflict, StoreError};
-pub use sqlite::SCHEMA_VERSION;
+pub use restore::{Restored, restore};
+pub use sqlite::{SCHEMA_VERSION, Verified};
 pub use view::{
-    Accounts, AnswerKey, CancelRequest, ClientCounts, DeliveryDetail, Ingest, IngestedMessage, JobFilter,
-    JobPage, KeyedAnswer, MessagePage, QueuePage, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob,
-    StepRecord, StoredAnswer,
+    Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, Ingest,
+    IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, QueuePage, QueueState, QueuedJob,
+    Readings, RenderAnswer, RunningJob, StepRecord, StoredAnswer,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.
 const CHANGES_BUFFERED: usize = 1_024;
+
+/// The name of the database below the data directory.
+const DATABASE: &str = "offshoot.db";
 
 /// A hint that rows have changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +88,9 @@ pub struct Store {
     instance: Arc<str>,
     epoch: i64,
     steady: Arc<steady::Steady>,
+    damage: Option<Arc<Damage>>,
+    /// Held while a backup is written.
+    backing_up: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Store {
@@ -86,19 +100,62 @@ impl Store {
     /// # Errors
     /// [`StoreError::NewerSchema`], [`StoreError::OldSqlite`], [`StoreError::Corrupt`], or what the file system said.
     pub fn open(data_dir: &Path, clock: Clock, limits: Limits) -> Result<Self, StoreError> {
-        let (file, attempts) = (data_dir.join("offshoot.db"), data_dir.join("attempts"));
-        refuse_lost_history(&file, &attempts)?;
-        let (database, instance, epoch, steady) = sqlite::Database::open(&file, &clock)?;
-        Ok(Self {
-            database: Arc::new(database),
+        Self::open_through(None, data_dir, clock, limits)
+    }
+
+    /// As [`Self::open`], with the file system layer that is registered with SQLite under the name `vfs`.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn open_through(
+        vfs: Option<&str>,
+        data_dir: &Path,
+        clock: Clock,
+        limits: Limits,
+    ) -> Result<Self, StoreError> {
+        let logs = logs::Logs::new(data_dir.join("attempts"));
+        let opened = sqlite::Database::open(Place::new(data_dir.join(DATABASE), vfs), &clock, &logs)?;
+        Ok(Self::of(opened, logs, clock, limits, None))
+    }
+
+    /// What can still be read of a database that [`Self::open`] refused with `error`. Every write is refused with
+    /// [`StoreError::ReadOnly`], and so is every read that meets the damage.
+    #[must_use]
+    pub fn open_damaged(data_dir: &Path, clock: Clock, limits: Limits, error: &StoreError) -> Self {
+        let logs = logs::Logs::new(data_dir.join("attempts"));
+        let damage = Damage::found(data_dir, error, Timestamp::from_ms(clock.now_ms()));
+        let place = Place::new(data_dir.join(DATABASE), None);
+        let opened = sqlite::Database::open_damaged(place, &clock, Arc::clone(&damage.guide));
+        Self::of(opened, logs, clock, limits, Some(Arc::new(damage)))
+    }
+
+    fn of(
+        opened: sqlite::Opened,
+        logs: logs::Logs,
+        clock: Clock,
+        limits: Limits,
+        damage: Option<Arc<Damage>>,
+    ) -> Self {
+        Self {
+            database: Arc::new(opened.database),
             changes: broadcast::Sender::new(CHANGES_BUFFERED),
             clock,
             limits,
-            logs: logs::Logs::new(attempts),
-            instance: instance.into(),
-            epoch,
-            steady: Arc::new(steady),
-        })
+            logs,
+            instance: opened.instance.into(),
+            epoch: opened.epoch,
+            steady: Arc::new(opened.steady),
+            damage,
+            backing_up: Arc::default(),
+        }
+    }
+
+    /// Notes that this server has ended everything in order: the next start need not look at every row. The last write.
+    ///
+    /// # Errors
+    /// What the database said; the next start is only slower then.
+    pub async fn note_orderly_stop(&self) -> Result<(), StoreError> {
+        self.database.note_orderly_stop().await
     }
 
     /// Hints about changes, from now on.
@@ -148,18 +205,4 @@ impl Store {
         // nobody listening is fine: the rows are the truth
         let _ = self.changes.send(change);
     }
-}
-
-/// An empty or missing database beside files of attempts is a loss, not a first start: its numbers would begin again at
-/// 1, and the first jobs would meet the exit records of others.
-fn refuse_lost_history(file: &Path, attempts: &Path) -> Result<(), StoreError> {
-    let empty = file.metadata().map_or(true, |found| found.len() == 0);
-    let has_history = std::fs::read_dir(attempts).is_ok_and(|mut entries| entries.next().is_some());
-    if empty && has_history {
-        return Err(StoreError::Corrupt(
-            "it is empty or missing, though jobs have run here; restore it from a backup, or begin anew in another data directory"
-                .to_owned(),
-        ));
-    }
-    Ok(())
 }

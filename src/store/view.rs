@@ -93,7 +93,7 @@ pub struct QueuedJob {
 }
 
 /// Whether anything new is started.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct QueueState {
     pub paused: bool,
     pub reason: Option<String>,
@@ -203,4 +203,23 @@ pub struct StepRecord {
 pub(crate) struct ClientFacts {
     pub(crate) name: String,
     pub(crate) repository: RepositoryName,
+}
+
+/// Why a backup was made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BackupKind {
+    /// By the server itself.
+    Daily,
+    Manual,
+    /// By the server itself, before a new version changed the schema.
+    BeforeMigration,
+}
+
+/// A backup beside the database.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BackupFile {
+    pub name: String,
+    pub kind: BackupKind,
+    pub taken_at: Timestamp,
+    pub bytes: u64,
 }

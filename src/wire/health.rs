@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::backup::BackupEntry;
 use super::time::UtcTime;
 use super::words::ReasonCode;
 
@@ -25,6 +26,12 @@ pub struct Health {
     pub isolation: String,
     /// `ok` or `read_only`.
     pub database: String,
+    /// What is wrong with the database and what to type; `null` when nothing is.
+    #[serde(default)]
+    pub database_guide: Option<String>,
+    /// Of those beside the database.
+    #[serde(default)]
+    pub newest_backup: Option<BackupEntry>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

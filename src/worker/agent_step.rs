@@ -359,8 +359,12 @@ impl Tools {
     }
 
     fn agent_step(&self, job: JobNumber, attempt: u32) -> Result<StepDir, ProcessError> {
-        let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, STEP)?;
-        StepDir::new(self.store.logs().step_dir(job, attempt, STEP), &self.settings.run_dir, name)
+        self.any_step(job, attempt, STEP)
+    }
+
+    pub(super) fn any_step(&self, job: JobNumber, attempt: u32, step: &str) -> Result<StepDir, ProcessError> {
+        let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, step)?;
+        StepDir::new(self.store.logs().step_dir(job, attempt, step), &self.settings.run_dir, name)
     }
 }
 

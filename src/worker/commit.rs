@@ -24,6 +24,10 @@ impl Line<'_> {
             // found before an earlier server was killed: the worktree may be gone by now
             return Ok(None);
         }
+        if !work.worktree.exists() {
+            // so far only a database that was put back does not know that this attempt went on to its end
+            return Err(Halt::fault(ReasonCode::Interrupted, "Its worktree is gone."));
+        }
         let collected = self.collect(&work, &base).await?;
         for note in &collected.notes {
             self.warn(&format!("{}: {}", note.path, note.text)).await?;

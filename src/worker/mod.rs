@@ -24,6 +24,7 @@ mod remotes;
 mod replay;
 mod resume;
 mod runner;
+mod strangers;
 mod supervise;
 mod text;
 
@@ -52,6 +53,7 @@ pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
 pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
+pub use strangers::stop_strangers;
 
 /// One `[agents.<name>]` entry.
 #[derive(Clone, Debug)]

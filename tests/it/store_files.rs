@@ -4,8 +4,6 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use offshoot::clock::Clock;
-use offshoot::domain::id::JobNumber;
-use offshoot::domain::job::Status;
 use offshoot::store::{Ingest, Limits, SCHEMA_VERSION, Store, StoreError};
 use rusqlite::Connection;
 
@@ -140,52 +138,6 @@ async fn an_answered_write_survives_a_cut_and_a_torn_end_of_the_log() {
     let left = store.queue_page(0).await.unwrap().queued;
     assert_eq!(left.len(), 19, "only the write whose end is missing is gone");
     assert!(left.iter().map(|queued| queued.number.0).eq(1..=19));
-}
-
-/// An empty database as the binary of that schema left it.
-fn at_schema(version: i64, file: &Path) -> Connection {
-    let newest = tempfile::tempdir().unwrap();
-    drop(open(&newest).unwrap());
-    let connection = Connection::open(file).unwrap();
-    let newest = newest.path().join("offshoot.db");
-    connection.execute("ATTACH ?1 AS newest", [newest.to_str().unwrap()]).unwrap();
-    let history = "SELECT sql FROM newest.sqlite_schema WHERE name = 'refinery_schema_history'";
-    let history: String = connection.query_row(history, [], |row| row.get(0)).unwrap();
-    connection.execute_batch(&history).unwrap();
-    let copy = "INSERT INTO refinery_schema_history SELECT * FROM newest.refinery_schema_history WHERE version <= ?1";
-    connection.execute(copy, [version]).unwrap();
-    connection.execute_batch("DETACH newest").unwrap();
-    let migrations = [include_str!("../../migrations/V0001__queue.sql")];
-    for migration in &migrations[..usize::try_from(version).unwrap()] {
-        connection.execute_batch(migration).unwrap();
-    }
-    connection
-}
-
-/// Sample data of every released schema, brought up to the newest one. A new migration adds its own file here.
-#[tokio::test]
-async fn data_of_every_older_schema_is_carried_over() {
-    for (version, sample) in [(1, include_str!("store_samples/v1.sql"))] {
-        let dir = tempfile::tempdir().unwrap();
-        let connection = at_schema(version, &dir.path().join("offshoot.db"));
-        connection.execute_batch(sample).unwrap();
-        drop(connection);
-        let store = open(&dir).unwrap();
-        let by_number = |number| offshoot::domain::id::JobRef::Number(JobNumber(number));
-        let finished = store.get_job(&by_number(1)).await.unwrap().job;
-        assert_eq!((finished.status, finished.effects.pr_number), (Status::Completed, Some(12)));
-        assert_eq!(finished.usage.cost_micro_usd, Some(210_000));
-        let adopted = store.adopt_running().await.unwrap();
-        assert_eq!((adopted.len(), adopted[0].lease.job, adopted[0].lease.attempt), (1, JobNumber(2), 2));
-        assert_eq!(store.list_steps(JobNumber(2), 2).await.unwrap()[0].log_records, 7);
-        let queued = store.get_job(&by_number(3)).await.unwrap();
-        assert_eq!((queued.position, queued.job.request.labels), (Some(1), vec!["night".to_owned()]));
-        assert_eq!((queued.job.request.run_at, queued.job.request.depends_on), (None, vec![]));
-        assert_eq!(store.list_events(None, 0, 100).await.unwrap().len(), 4);
-        assert_eq!(store.list_deliveries(JobNumber(1)).await.unwrap()[0].tries.len(), 1);
-        assert_eq!(store.newest_messages(JobNumber(1)).await.unwrap().messages[0].content, "worktree ready");
-        assert_eq!(store.accounts().await.unwrap().holds[0].login, "codex");
-    }
 }
 
 #[tokio::test]

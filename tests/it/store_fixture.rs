@@ -49,6 +49,10 @@ impl Bench {
     }
 
     pub(crate) async fn client(&self, repo: &str) -> Client {
+        Self::client_of(&self.store, repo).await
+    }
+
+    pub(crate) async fn client_of(store: &Store, repo: &str) -> Client {
         let new = NewClient {
             os_client_id: None,
             name: repo.to_owned(),
@@ -57,7 +61,7 @@ impl Bench {
             clone_url: None,
             options: RunOptions::default(),
         };
-        self.store.create_client(new, None).await.unwrap()
+        store.create_client(new, None).await.unwrap()
     }
 
     pub(crate) async fn submit(&self, client: &Client, branch: &str) -> JobView {

@@ -5,6 +5,7 @@
 //!
 //! Fails: as `api_client` does, in the words of `error.rs`. Tested: as processes in `tests/it/cli.rs`.
 
+mod backup;
 mod cancel;
 mod client;
 pub(super) mod config;
@@ -12,6 +13,7 @@ mod logs;
 mod ls;
 mod queue;
 mod rescue;
+pub(super) mod restore;
 mod retry;
 pub(super) mod serve;
 mod show;
@@ -54,7 +56,8 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
-        Verb::Demo(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {
+        Verb::Backup(flags) => backup::run(&flags, context).await,
+        Verb::Demo(_) | Verb::Restore(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {
             unreachable!("local verbs are dispatched before a server is looked for")
         }
     }

@@ -1,5 +1,7 @@
 //! Room on the disk that the database lies on, looked at when something could start.
 
+use std::path::Path;
+
 use rusqlite::Connection;
 
 use super::super::Limits;
@@ -22,7 +24,11 @@ pub(super) fn is_low(connection: &Connection, limits: Limits) -> bool {
 }
 
 pub(super) fn free_bytes(connection: &Connection) -> Option<u64> {
-    let at = nix::sys::statvfs::statvfs(connection.path()?).ok()?;
+    free_bytes_at(Path::new(connection.path()?))
+}
+
+pub(super) fn free_bytes_at(path: &Path) -> Option<u64> {
+    let at = nix::sys::statvfs::statvfs(path).ok()?;
     // the widths differ between systems
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "u32 on some systems")]
     let bytes = u64::from(at.blocks_available()).saturating_mul(u64::from(at.fragment_size()));

@@ -21,13 +21,20 @@ pub(super) fn check_library() -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Whether there are data that a migration would touch.
+pub(super) fn is_due(connection: &Connection) -> Result<bool, StoreError> {
+    Ok((1..SCHEMA_VERSION).contains(&stored_version(connection)?))
+}
+
 pub(super) fn run(connection: &mut Connection) -> Result<(), StoreError> {
     let found = stored_version(connection)?;
     if found > SCHEMA_VERSION {
         return Err(StoreError::NewerSchema { found, known: SCHEMA_VERSION });
     }
     if found < SCHEMA_VERSION {
+        // all or none: what is in between no program knows
         embedded::migrations::runner()
+            .set_grouped(true)
             .run(connection)
             .map_err(|error| StoreError::Database(format!("migration: {error}")))?;
         // "ofss", for file(1)
@@ -36,7 +43,7 @@ pub(super) fn run(connection: &mut Connection) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn stored_version(connection: &Connection) -> Result<i64, StoreError> {
+pub(super) fn stored_version(connection: &Connection) -> Result<i64, StoreError> {
     let table: Option<String> = connection
         .query_row("SELECT name FROM sqlite_schema WHERE name = 'refinery_schema_history'", [], |row| {
             row.get(0)

@@ -5,80 +5,124 @@
 //!
 //! Must not know: what a status means (it asks `domain::lifecycle`), HTTP, time (the clock comes from the facade).
 //!
-//! Fails: see [`super::StoreError`]. After a failed commit by an I/O error the writer stops for good: SQLite's and the
-//! kernel's view of the file may differ then, and only a fresh start finds out (PostgreSQL learned this in 2018).
+//! Fails: see [`super::StoreError`]. After a failed `fsync` the writer stops for good: SQLite's and the kernel's view of
+//! the file may differ then, and only a fresh start finds out (PostgreSQL learned this in 2018). Damage that shows while
+//! it runs stops it too, and the next start looks at the whole file.
 //! Tested: on real databases; writer, migrations and query plans beside the code, the rest through the router in
-//! `http`.
+//! `http`; failing disks and power cuts by a file system of the tests' own in `tests/it/storage_*.rs`.
 
 mod answers;
 mod attempts;
+mod backup;
+mod checkpoint;
 mod claim;
 mod clients;
 mod deliveries;
 mod disk;
 mod events;
+mod examine;
 mod finish;
+mod holes;
 mod jobs;
 mod listing;
 mod messages;
 mod migrate;
+mod place;
 mod queue;
 mod readings;
+mod reconcile;
 mod rows;
 mod waits;
 mod wal;
 mod writer;
 
-use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use r2d2_sqlite::SqliteConnectionManager;
-use rusqlite::{Connection, OpenFlags, OptionalExtension as _};
+use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::watch;
 
 use super::Store;
 use super::error::StoreError;
+use super::logs::Logs;
 use super::steady::{Note, Steady};
 use crate::clock::Clock;
 use crate::domain::limit::Limit;
 use crate::failpoint::{self, Edge};
 use crate::metrics;
 
+pub use backup::Verified;
+pub(super) use backup::{copy_verified, succeed, verify};
 pub use migrate::SCHEMA_VERSION;
+pub(super) use place::Place;
 
 /// Reads that may run at once. They are short; more connections only cost page caches (2 MiB each).
 const READERS_MAX: u32 = 4;
 /// A reader that waits longer than this for a connection meets a stuck disk, not a queue.
 const READER_WAIT_MAX: Duration = Duration::from_secs(10);
+/// The key in `meta` that is there from a start to the orderly stop after it.
+const RUNNING: &str = "running";
 
 pub(crate) struct Database {
-    writer: writer::Writer,
-    readers: r2d2::Pool<SqliteConnectionManager>,
+    place: Place,
+    /// Or what to say: the file is damaged and nothing is written to it.
+    writer: Result<writer::Writer, Arc<str>>,
+    /// None: not even a connection can be made.
+    readers: Option<r2d2::Pool<SqliteConnectionManager>>,
+    failed: watch::Sender<bool>,
+}
+
+/// What opening found out.
+pub(super) struct Opened {
+    pub(super) database: Database,
+    /// Name of this installation.
+    pub(super) instance: String,
+    /// Number of this start.
+    pub(super) epoch: i64,
+    pub(super) steady: Steady,
 }
 
 impl Database {
-    /// The database, the name of this installation, the number of this start, and the steady time.
-    pub(super) fn open(file: &Path, clock: &Clock) -> Result<(Self, String, i64, Steady), StoreError> {
-        let mut connection = Connection::open(file).map_err(StoreError::from)?;
+    /// Looks for damage, takes a backup before a migration, migrates, takes what the attempts' files know and the rows
+    /// do not, and begins an epoch.
+    pub(super) fn open(place: Place, clock: &Clock, logs: &Logs) -> Result<Opened, StoreError> {
+        migrate::check_library()?;
+        examine::examine(&place, logs)?;
+        let mut connection = place.open()?;
         prepare(&connection)?;
-        examine(&connection)?;
+        // the name of a new file; and a journal that is gone must not come back: it would take the database back with it
+        place.sync_dir()?;
+        if migrate::is_due(&connection)? {
+            super::backup::before_migration(&place, clock)?;
+        }
         failpoint::at(Edge::Migrate, || migrate::run(&mut connection))?;
+        reconcile::reconcile(&mut connection, logs, clock.now_ms())?;
         let (instance, epoch) = failpoint::at(Edge::TakeEpoch, || begin_epoch(&connection, clock))?;
         let steady = resume_steady(&connection, clock)?;
-        let manager = SqliteConnectionManager::file(file)
-            .with_flags(OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX)
-            .with_init(|reader| {
-                reader.execute_batch("PRAGMA query_only = ON; PRAGMA busy_timeout = 5000;")?;
-                reader.set_prepared_statement_cache_capacity(64);
-                Ok(())
-            });
-        let readers = r2d2::Pool::builder()
-            .max_size(READERS_MAX)
-            .min_idle(Some(1))
-            .connection_timeout(READER_WAIT_MAX)
-            .build(manager)
-            .map_err(|error| StoreError::Database(error.to_string()))?;
-        Ok((Self { writer: writer::Writer::start(connection)?, readers }, instance, epoch, steady))
+        let readers = readers(&place)?;
+        let (failed, _) = watch::channel(false);
+        let writer = Ok(writer::Writer::start(connection, failed.clone())?);
+        let database = Self { place, writer, readers: Some(readers), failed };
+        Ok(Opened { database, instance, epoch, steady })
+    }
+
+    /// What can still be read of a damaged file; nothing is ever written to it, not even by folding its log in.
+    pub(super) fn open_damaged(place: Place, clock: &Clock, guide: Arc<str>) -> Opened {
+        // SQLite deletes the log of an empty database, also for a reader
+        let is_empty = place.file().metadata().map_or(true, |found| found.len() == 0);
+        let readable = match is_empty {
+            true => Err(StoreError::Stopped),
+            false => place.open_to_read().and_then(|connection| meta(&connection, "instance")),
+        };
+        let readers = match &readable {
+            Ok(_) => readers(&place).ok(),
+            Err(_) => None,
+        };
+        let instance = readable.ok().flatten().unwrap_or_default();
+        let (failed, _) = watch::channel(false);
+        let database = Self { place, writer: Err(guide), readers, failed };
+        Opened { database, instance, epoch: 0, steady: Steady::resume(clock, None) }
     }
 
     /// Runs `operation` on the writer thread; resolves when its effect is durable.
@@ -87,16 +131,26 @@ impl Database {
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        self.writer.run(edge, operation).await
+        match &self.writer {
+            Ok(writer) => writer.run(edge, operation).await,
+            Err(guide) => Err(StoreError::ReadOnly(guide.clone())),
+        }
     }
 
-    /// Runs `operation` on a read connection, inside one snapshot.
+    /// Runs `operation` on a read connection, inside one snapshot. Damage that shows here stops the store: the next
+    /// start looks at the whole file.
     pub(super) async fn read<T, F>(&self, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        let readers = self.readers.clone();
+        let Some(readers) = self.readers.clone() else {
+            return Err(self
+                .writer
+                .as_ref()
+                .err()
+                .map_or(StoreError::Stopped, |guide| StoreError::ReadOnly(guide.clone())));
+        };
         let result = tokio::task::spawn_blocking(move || {
             let mut connection = match readers.try_get() {
                 Some(free) => free,
@@ -108,17 +162,51 @@ impl Database {
             let snapshot = connection.transaction().map_err(StoreError::from)?;
             operation(&snapshot)
         });
-        result.await.map_err(|error| StoreError::Database(error.to_string()))?
+        let result = result.await.map_err(|error| StoreError::Database(error.to_string()))?;
+        match (result, &self.writer) {
+            (Err(StoreError::Corrupt(_)), Err(guide)) => Err(StoreError::ReadOnly(guide.clone())),
+            (Err(StoreError::Corrupt(what)), Ok(_)) => {
+                tracing::error!(
+                    what,
+                    "the database is damaged: the server ends, the next start looks at all of it"
+                );
+                self.failed.send_replace(true);
+                Err(StoreError::Corrupt(what))
+            }
+            (result, _) => result,
+        }
     }
 
     /// Writes that wait for the writer.
     pub(super) fn writes_waiting(&self) -> usize {
-        self.writer.waiting()
+        self.writer.as_ref().map_or(0, writer::Writer::waiting)
     }
 
     pub(super) fn failure(&self) -> watch::Receiver<bool> {
-        self.writer.failure()
+        self.failed.subscribe()
     }
+
+    pub(super) fn place(&self) -> &Place {
+        &self.place
+    }
+
+    /// Notes that everything that was begun here has ended in order, and folds the whole log in: one file is left, which
+    /// is all there is.
+    pub(super) async fn note_orderly_stop(&self) -> Result<(), StoreError> {
+        self.write(Edge::NoteStop, |connection| clear_meta(connection, RUNNING)).await?;
+        let place = self.place.clone();
+        let folded = tokio::task::spawn_blocking(move || checkpoint::fold_all_in(&place.open()?));
+        folded.await.map_err(|error| StoreError::Database(error.to_string()))?
+    }
+}
+
+fn readers(place: &Place) -> Result<r2d2::Pool<SqliteConnectionManager>, StoreError> {
+    r2d2::Pool::builder()
+        .max_size(READERS_MAX)
+        .min_idle(Some(1))
+        .connection_timeout(READER_WAIT_MAX)
+        .build(place.readers())
+        .map_err(|error| StoreError::Database(error.to_string()))
 }
 
 /// Takes the next epoch; makes the instance name at the very first start.
@@ -132,7 +220,9 @@ fn begin_epoch(connection: &Connection, clock: &Clock) -> Result<(String, i64), 
         }
     };
     let last: i64 = meta(connection, "epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0);
-    set_meta(connection, "epoch", &(last + 1).to_string())?;
+    let epoch = (last + 1).to_string();
+    set_meta(connection, RUNNING, &epoch)?;
+    set_meta(connection, "epoch", &epoch)?;
     Ok((instance, last + 1))
 }
 
@@ -160,7 +250,6 @@ impl Store {
 
 /// The settings of a connection that writes. Each is a promise: see `synchronous` in SQLite's pragma documentation.
 fn prepare(connection: &Connection) -> Result<(), StoreError> {
-    migrate::check_library()?;
     connection
         .execute_batch(
             "PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON;
@@ -168,14 +257,9 @@ fn prepare(connection: &Connection) -> Result<(), StoreError> {
         )
         .and_then(|()| connection.pragma_update(None, "journal_size_limit", wal::WAL_BYTES_MAX))
         .map_err(StoreError::from)?;
+    checkpoint::prepare(connection)?;
     connection.set_prepared_statement_cache_capacity(128);
     Ok(())
-}
-
-/// Looks for damage before anything is built on it. Reads the whole file once: 0.1 s for 100 MB in the page cache.
-fn examine(connection: &Connection) -> Result<(), StoreError> {
-    let found: String = connection.query_row("PRAGMA quick_check(1)", [], |row| row.get(0))?;
-    if found == "ok" { Ok(()) } else { Err(StoreError::Corrupt(found.replace('\n', " "))) }
 }
 
 fn meta(connection: &Connection, key: &str) -> Result<Option<String>, StoreError> {
@@ -197,12 +281,29 @@ fn clear_meta(connection: &Connection, key: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// Only ever for want of room: https://www.sqlite.org/rescode.html#ioerr_shmsize
+const INDEX_CANNOT_GROW: std::ffi::c_int = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
+
 impl From<rusqlite::Error> for StoreError {
     fn from(error: rusqlite::Error) -> Self {
+        Self::from_sqlite(&error)
+    }
+}
+
+impl StoreError {
+    fn from_sqlite(error: &rusqlite::Error) -> Self {
         use rusqlite::ffi::ErrorCode;
         match error.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => Self::DiskFull,
-            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(error.to_string()),
+            // the index of the log lies on the same disk, and growing it is a write like any other
+            _ if error.sqlite_error().is_some_and(|inner| inner.extended_code == INDEX_CANNOT_GROW) => {
+                Self::DiskFull
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => Self::Corrupt(match error {
+                // without the statement: callers read this
+                rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
+                other => other.to_string(),
+            }),
             _ => Self::Database(error.to_string()),
         }
     }

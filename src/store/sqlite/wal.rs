@@ -1,6 +1,6 @@
 //! Keeps the write-ahead log small.
 //!
-//! SQLite moves it into the database after every 1,000 pages, but begins it anew only when no reader needs it. Readers
+//! It is folded into the database after every 1,000 pages (`checkpoint.rs`), but begun anew only when no reader needs it. Readers
 //! that follow each other without a gap, or one that stays, let it grow without end; and a file that has grown stays as
 //! large as it was.
 
@@ -34,20 +34,20 @@ impl WalBound {
         Self { path: path.into(), bytes_max, commits: 0 }
     }
 
-    pub(super) fn after_commit(&mut self, connection: &Connection) {
+    /// # Errors
+    /// What the disk said; the log keeps everything.
+    pub(super) fn after_commit(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.commits += 1;
         if self.commits < COMMITS_BETWEEN {
-            return;
+            return Ok(());
         }
         self.commits = 0;
         let bytes = self.path.metadata().map_or(0, |found| found.len());
         if bytes <= self.bytes_max {
-            return;
+            return Ok(());
         }
         metrics::LIMITS.increment([Limit::WalBytes.as_str()]);
-        if let Err(error) = cut(connection) {
-            tracing::warn!(%error, bytes, "the write-ahead log could not be cut");
-        }
+        cut(connection)
     }
 }
 
@@ -77,7 +77,7 @@ mod tests {
         let mut commit = |count: u32| {
             for _ in 0..count {
                 writer.execute("INSERT INTO t VALUES (randomblob(20000))", []).unwrap();
-                bound.after_commit(&writer);
+                bound.after_commit(&writer).unwrap();
             }
         };
         let reader = Connection::open(&file).unwrap();
@@ -117,7 +117,7 @@ mod tests {
         let mut largest = 0;
         for _ in 0..1_500 {
             writer.execute("INSERT INTO t VALUES (randomblob(8000))", []).unwrap();
-            bound.after_commit(&writer);
+            bound.after_commit(&writer).unwrap();
             largest = largest.max(dir.path().join("w.db-wal").metadata().unwrap().len());
         }
         stop.send(()).unwrap();

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use super::super::error::StoreError;
+use super::checkpoint;
 use super::wal::{WAL_BYTES_MAX, WalBound};
 use crate::domain::limit::Limit;
 use crate::failpoint::{self, Edge, Side};
@@ -42,6 +43,8 @@ struct Ran {
 enum Lost {
     DiskFull,
     Stopped,
+    /// The file is damaged.
+    Damaged(String),
     Failed(String),
 }
 
@@ -50,6 +53,7 @@ impl From<Lost> for StoreError {
         match lost {
             Lost::DiskFull => Self::DiskFull,
             Lost::Stopped => Self::Stopped,
+            Lost::Damaged(text) => Self::Corrupt(text),
             Lost::Failed(text) => Self::Database(text),
         }
     }
@@ -57,21 +61,16 @@ impl From<Lost> for StoreError {
 
 pub(super) struct Writer {
     operations: mpsc::Sender<Operation>,
-    failure: watch::Receiver<bool>,
 }
 
 impl Writer {
-    pub(super) fn start(connection: Connection) -> Result<Self, StoreError> {
+    /// `failed` turns to `true` when durability can no longer be promised; nothing is written from then on.
+    pub(super) fn start(connection: Connection, failed: watch::Sender<bool>) -> Result<Self, StoreError> {
         let (operations, waiting) = mpsc::channel(WAITING_MAX);
-        let (failed, failure) = watch::channel(false);
         thread::Builder::new().name("store-writer".to_owned()).spawn(move || {
             write_loop(&connection, waiting, &failed);
         })?;
-        Ok(Self { operations, failure })
-    }
-
-    pub(super) fn failure(&self) -> watch::Receiver<bool> {
-        self.failure.clone()
+        Ok(Self { operations })
     }
 
     /// Operations that wait for their turn.
@@ -110,6 +109,7 @@ where
         };
         let fault = result.as_ref().err().map(|error| match error {
             StoreError::DiskFull => Lost::DiskFull,
+            StoreError::Corrupt(text) => Lost::Damaged(text.clone()),
             other => Lost::Failed(format!("a write beside this one failed: {other}")),
         });
         let completion: Completion = Box::new(move |committed| {
@@ -147,8 +147,8 @@ fn in_savepoint<T>(
 fn write_loop(connection: &Connection, mut waiting: mpsc::Receiver<Operation>, failed: &watch::Sender<bool>) {
     let mut wal = WalBound::of(connection, WAL_BYTES_MAX);
     while let Some(first) = waiting.blocking_recv() {
-        let (completions, outcome) = write_group(connection, first, &mut waiting);
-        let stopped = matches!(outcome, Err(Lost::Stopped));
+        let (completions, outcome, damage) = write_group(connection, first, &mut waiting);
+        let mut stopped = damage || matches!(outcome, Err(Lost::Stopped | Lost::Damaged(_)));
         if let Err(lost) = &outcome {
             metrics::COMMITS_LOST.increment([]);
             tracing::error!(?lost, writes = completions.len(), "a transaction was lost");
@@ -159,35 +159,58 @@ fn write_loop(connection: &Connection, mut waiting: mpsc::Receiver<Operation>, f
         for completion in completions {
             completion(outcome.clone());
         }
+        if outcome.is_ok() && !stopped {
+            stopped = !keep_log_short(connection, &mut wal);
+        }
         if stopped {
-            let _ = failed.send(true);
+            tracing::error!("the store has stopped: the next start looks at the whole database");
+            failed.send_replace(true);
             return;
         }
-        wal.after_commit(connection);
     }
 }
 
-/// Runs what waits in one transaction and commits it.
+/// False: go no further.
+fn keep_log_short(connection: &Connection, wal: &mut WalBound) -> bool {
+    let done = checkpoint::fold_in(connection).and_then(|()| wal.after_commit(connection));
+    let Err(error) = done else { return true };
+    match commit_lost(&error) {
+        lost @ (Lost::Stopped | Lost::Damaged(_)) => {
+            tracing::error!(?lost, "the log could not be folded into the database");
+            false
+        }
+        lost => {
+            tracing::warn!(?lost, "the log is folded into the database later");
+            true
+        }
+    }
+}
+
+/// Runs what waits in one transaction and commits it. The last value: an operation met damage, whatever the rest came to.
 fn write_group(
     connection: &Connection,
     first: Operation,
     waiting: &mut mpsc::Receiver<Operation>,
-) -> (Vec<Completion>, Result<(), Lost>) {
+) -> (Vec<Completion>, Result<(), Lost>, bool) {
     if let Err(error) = connection.execute_batch("BEGIN IMMEDIATE") {
         // nothing was written, so nothing is in doubt: the next one may have more luck
-        let lost = Lost::Failed(error.to_string());
-        return (vec![(first.work)(Err(lost.clone())).completion], Err(lost));
+        let lost = match commit_lost(&error) {
+            Lost::Stopped => Lost::Failed(error.to_string()),
+            lost => lost,
+        };
+        return (vec![(first.work)(Err(lost.clone())).completion], Err(lost), false);
     }
     let (mut completions, mut edges) = (Vec::new(), Vec::new());
-    let mut next = Some(first);
+    let (mut next, mut damage) = (Some(first), false);
     while let Some(operation) = next {
         let ran = (operation.work)(Ok(connection));
         edges.push(operation.edge);
         completions.push(ran.completion);
+        damage |= matches!(ran.fault, Some(Lost::Damaged(_)));
         if connection.is_autocommit() {
             // going on would write, and commit, outside of any transaction that is answered for
             let gone = || Lost::Failed("the transaction ended early".to_owned());
-            return (completions, Err(ran.fault.unwrap_or_else(gone)));
+            return (completions, Err(ran.fault.unwrap_or_else(gone)), damage);
         }
         next = if completions.len() < GROUP_MAX { waiting.try_recv().ok() } else { None };
     }
@@ -197,14 +220,17 @@ fn write_group(
     metrics::COMMIT_SECONDS.observe(began_at.elapsed(), []);
     edges.iter().for_each(|edge| failpoint::pass(*edge, Side::After));
     metrics::COMMIT_WRITES.observe_f64(f64::from(u32::try_from(completions.len()).unwrap_or(u32::MAX)), []);
-    (completions, committed)
+    (completions, committed, damage)
 }
 
+/// What a failed commit, or a failed checkpoint, leaves behind.
 fn commit_lost(error: &rusqlite::Error) -> Lost {
-    match error.sqlite_error_code() {
-        Some(rusqlite::ErrorCode::DiskFull) => Lost::DiskFull,
-        Some(rusqlite::ErrorCode::SystemIoFailure) => Lost::Stopped,
-        _ => Lost::Failed(error.to_string()),
+    let is_io = error.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure);
+    match StoreError::from_sqlite(error) {
+        StoreError::DiskFull => Lost::DiskFull,
+        StoreError::Corrupt(text) => Lost::Damaged(text),
+        _ if is_io => Lost::Stopped,
+        other => Lost::Failed(other.to_string()),
     }
 }
 
@@ -214,11 +240,19 @@ mod tests {
 
     const EDGE: Edge = Edge::Claim;
 
-    fn writer() -> (tempfile::TempDir, Writer) {
+    struct Bench {
+        dir: tempfile::TempDir,
+        writer: Writer,
+        failed: watch::Sender<bool>,
+    }
+
+    fn bench() -> Bench {
         let dir = tempfile::tempdir().unwrap();
         let connection = Connection::open(dir.path().join("w.db")).unwrap();
         connection.execute_batch("PRAGMA journal_mode = WAL; CREATE TABLE t (n INTEGER UNIQUE);").unwrap();
-        (dir, Writer::start(connection).unwrap())
+        let (failed, _) = watch::channel(false);
+        let writer = Writer::start(connection, failed.clone()).unwrap();
+        Bench { dir, writer, failed }
     }
 
     fn count(connection: &Connection) -> Result<i64, StoreError> {
@@ -227,7 +261,8 @@ mod tests {
 
     #[tokio::test]
     async fn a_failing_operation_takes_only_itself_back() {
-        let (_dir, writer) = writer();
+        let bench = bench();
+        let writer = &bench.writer;
         let good = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?));
         let bad = writer.run(EDGE, |c| {
             c.execute("INSERT INTO t VALUES (2)", [])?;
@@ -244,7 +279,8 @@ mod tests {
 
     #[tokio::test]
     async fn many_writers_at_once_all_get_their_answer() {
-        let (_dir, writer) = writer();
+        let bench = bench();
+        let writer = &bench.writer;
         let writes =
             (0..1_000).map(|n| writer.run(EDGE, move |c| Ok(c.execute("INSERT INTO t VALUES (?1)", [n])?)));
         for result in futures_util::future::join_all(writes).await {
@@ -256,7 +292,8 @@ mod tests {
     /// A full disk (here: a page limit) makes SQLite give the whole transaction up in the middle.
     #[tokio::test]
     async fn a_full_disk_costs_its_group_and_nothing_else() {
-        let (_dir, writer) = writer();
+        let bench = bench();
+        let writer = &bench.writer;
         writer.run(EDGE, |c| Ok(c.execute_batch("CREATE TABLE big (text BLOB)")?)).await.unwrap();
         let limit = |c: &Connection, pages: &str| -> Result<(), StoreError> {
             Ok(c.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(()))?)
@@ -272,7 +309,7 @@ mod tests {
         let answered = i64::from(before.is_ok()) + i64::from(after.is_ok());
         assert_eq!(stored, answered, "{before:?} {after:?}");
         assert!(before.is_ok() || matches!(before, Err(StoreError::DiskFull)));
-        assert!(!*writer.failure().borrow());
+        assert!(!*bench.failed.borrow());
         writer.run(EDGE, move |c| limit(c, "1000000")).await.unwrap();
         writer.run(EDGE, |c| Ok(c.execute("INSERT INTO big VALUES (zeroblob(100000))", [])?)).await.unwrap();
     }
@@ -280,7 +317,8 @@ mod tests {
     /// Holds the writer until all three wait, so that they surely share one transaction.
     #[tokio::test]
     async fn what_shares_a_lost_transaction_is_lost_and_says_so() {
-        let (_dir, writer) = writer();
+        let bench = bench();
+        let writer = &bench.writer;
         let (go, held) = std::sync::mpsc::channel::<()>();
         let gate = writer.run(EDGE, move |_| {
             let _ = held.recv_timeout(std::time::Duration::from_secs(10));
@@ -306,14 +344,15 @@ mod tests {
 
     #[tokio::test]
     async fn a_database_that_is_locked_from_outside_refuses_and_goes_on() {
-        let (dir, writer) = writer();
+        let bench = bench();
+        let writer = &bench.writer;
         writer.run(EDGE, |c| Ok(c.execute_batch("PRAGMA busy_timeout = 10")?)).await.unwrap();
-        let outside = Connection::open(dir.path().join("w.db")).unwrap();
+        let outside = Connection::open(bench.dir.path().join("w.db")).unwrap();
         outside.execute_batch("BEGIN IMMEDIATE").unwrap();
         let refused = writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await;
         assert!(matches!(refused, Err(StoreError::Database(_))), "{refused:?}");
         outside.execute_batch("ROLLBACK").unwrap();
         writer.run(EDGE, |c| Ok(c.execute("INSERT INTO t VALUES (1)", [])?)).await.unwrap();
-        assert!(!*writer.failure().borrow());
+        assert!(!*bench.failed.borrow());
     }
 }

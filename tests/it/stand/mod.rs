@@ -184,7 +184,7 @@ impl Stand {
     }
 
     /// The environment of the server.
-    fn environment(&self) -> Vec<(String, String)> {
+    pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let text = |path: PathBuf| path.display().to_string();
         let mut env = vec![
             ("HOME".into(), text(self.path("home"))),

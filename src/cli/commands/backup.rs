@@ -1,0 +1,34 @@
+//! `offshoot backup`
+
+use std::path::absolute;
+
+use super::Context;
+use crate::cli::args::BackupFlags;
+use crate::cli::error::{CliError, Ended, ErrorKind};
+use crate::cli::human;
+
+pub(super) async fn run(flags: &BackupFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
+    let file = match &flags.file {
+        Some(file) => {
+            let path = absolute(file).map_err(|error| {
+                CliError::new(
+                    ErrorKind::Usage,
+                    format!("{} cannot be found: {}", file.display(), error.kind()),
+                )
+            })?;
+            Some(path.to_string_lossy().into_owned())
+        }
+        None => None,
+    };
+    let backup = context.api.back_up(file).await?;
+    if context.out.is_json() {
+        context.out.json(&backup)?;
+        return Ok(Ended::Done);
+    }
+    context.out.line(&backup.file)?;
+    let (size, ms) = (human::size(backup.bytes), backup.duration_ms);
+    context.out.say(&format!("{size}, whole and checked, in {ms} ms"));
+    let name = if flags.file.is_some() { &backup.file } else { &backup.name };
+    context.out.say(&format!("put it back, when no server runs:  offshoot restore {name}"));
+    Ok(Ended::Done)
+}

@@ -1,0 +1,85 @@
+//! A copy of the whole database, as it is at one moment, while it goes on being written.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use rusqlite::Connection;
+
+use super::super::error::StoreError;
+use super::place::Place;
+use super::{RUNNING, SCHEMA_VERSION, disk, examine, meta, migrate, reconcile, set_meta};
+use crate::domain::id::JobNumber;
+
+/// What is known of a database that was looked through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Verified {
+    pub schema: i64,
+    /// The job that was submitted last; 0: none.
+    pub last_job: JobNumber,
+}
+
+/// Copies `from` to the new file `to` and looks the copy through. `VACUUM INTO` reads one snapshot while others write,
+/// and takes a file's log with it. The copy is on disk when this returns; its name is not.
+///
+/// # Errors
+/// [`StoreError::DiskFull`] also beforehand, when less than `room_left` bytes would be left.
+pub(crate) fn copy_verified(from: &Place, to: &Path, room_left: u64) -> Result<Verified, StoreError> {
+    let connection = from.open_to_read()?;
+    let bytes: u64 = connection.query_row(
+        "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size",
+        [],
+        |row| row.get(0),
+    )?;
+    let dir = to.parent().unwrap_or(Path::new("/"));
+    if disk::free_bytes_at(dir).is_some_and(|free| free < bytes.saturating_add(room_left)) {
+        return Err(StoreError::DiskFull);
+    }
+    // empty, so that SQLite takes it, and for this user alone
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(to)?;
+    let Some(name) = to.to_str() else {
+        return Err(StoreError::Database("the name of the copy is not UTF-8".to_owned()));
+    };
+    connection.execute("VACUUM INTO ?1", [name])?;
+    drop(connection);
+    File::open(to)?.sync_all()?;
+    verify(&from.other(to.to_owned()))
+}
+
+/// Looks a database through that is not in use.
+///
+/// # Errors
+/// [`StoreError::Corrupt`], also for a database of something else; [`StoreError::NewerSchema`].
+pub(crate) fn verify(place: &Place) -> Result<Verified, StoreError> {
+    let connection = place.open_to_read()?;
+    let schema = migrate::stored_version(&connection)?;
+    if schema > SCHEMA_VERSION {
+        return Err(StoreError::NewerSchema { found: schema, known: SCHEMA_VERSION });
+    }
+    examine::check(&connection, "integrity_check")?;
+    let last = connection.query_row("SELECT coalesce(max(number), 0) FROM jobs", [], |row| row.get(0));
+    let (1.., Ok(last)) = (schema, last) else {
+        return Err(StoreError::Corrupt("it is no database of offshoot".to_owned()));
+    };
+    Ok(Verified { schema, last_job: JobNumber(last) })
+}
+
+/// Prepares a copy to take the place of `before`: its counters go on where those have come to, and the next start looks
+/// through all of it.
+pub(crate) fn succeed(copy: &Place, before: &Place) -> Result<(), StoreError> {
+    let mut connection: Connection = copy.open()?;
+    connection.execute_batch("PRAGMA synchronous = FULL")?;
+    let changes = connection.transaction()?;
+    for (table, seq) in reconcile::sequences(before) {
+        reconcile::raise(&changes, &table, seq)?;
+    }
+    let epoch_of = |connection: &Connection| -> Result<i64, StoreError> {
+        Ok(meta(connection, "epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0))
+    };
+    let last = before.open_to_read().and_then(|connection| epoch_of(&connection)).unwrap_or(0);
+    let epoch = epoch_of(&changes)?.max(last);
+    set_meta(&changes, "epoch", &epoch.to_string())?;
+    set_meta(&changes, RUNNING, &epoch.to_string())?;
+    changes.commit()?;
+    Ok(())
+}

@@ -1,0 +1,260 @@
+//! Backups: whole while writes go on, a bounded number of them, and a queue that goes on after one was put back.
+
+use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use offshoot::domain::id::JobNumber;
+use offshoot::store::{self, BackupKind, SCHEMA_VERSION, Store, StoreError, backup};
+use rusqlite::Connection;
+use tokio::time::Instant;
+
+use crate::store_fixture::{Bench, job};
+
+/// What is in a backup, read from outside.
+fn jobs_in(file: &Path) -> BTreeSet<i64> {
+    let connection = Connection::open(file).unwrap();
+    let found: String = connection.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+    assert_eq!(found, "ok");
+    let mut statement = connection.prepare("SELECT number FROM jobs").unwrap();
+    statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+}
+
+/// Writers that write all the while; every row that was answered for before the backup began is in it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_backup_beside_many_writes_has_every_row_from_before_it() {
+    const WRITERS: usize = 100;
+    let bench = Bench::with(store::Limits {
+        running_max: 1,
+        running_per_client_max: None,
+        queued_max: 1_000_000,
+        disk_free_bytes_min: 0,
+    });
+    let client = bench.client("widgets").await;
+    // something to copy, so that a backup takes its time
+    for chunk in 0..20 {
+        let submits = (0..100).map(|n| {
+            let mut new = job(&client.id, &format!("old/{chunk}-{n}"));
+            new.request.prompt = format!("{n} ").repeat(2_000);
+            bench.store.submit_job(new, None, |_| None)
+        });
+        assert!(futures_util::future::join_all(submits).await.iter().all(Result::is_ok));
+    }
+    let answered = Mutex::new(BTreeSet::new());
+    let stop = tokio_util::sync::CancellationToken::new();
+    let write = |writer: usize| {
+        let (bench, client, answered, stop) = (&bench, &client, &answered, &stop);
+        async move {
+            for n in 0.. {
+                if stop.is_cancelled() {
+                    return;
+                }
+                let view = bench.submit(client, &format!("new/{writer}-{n}")).await;
+                answered.lock().unwrap().insert(view.job.number.0);
+            }
+        }
+    };
+    let back_up = async {
+        let (mut during, mut took) = (0, Duration::ZERO);
+        for _ in 0..5 {
+            let before = answered.lock().unwrap().clone();
+            let began = Instant::now();
+            let made = bench.store.back_up(BackupKind::Manual, None).await.unwrap();
+            took += began.elapsed();
+            during += answered.lock().unwrap().len() - before.len();
+            let held = jobs_in(&made.path);
+            assert!(before.is_subset(&held), "{:?}", before.difference(&held));
+            assert!(held.is_superset(&(1..=2_000).collect()));
+            assert_eq!(made.verified.last_job.0, *held.last().unwrap());
+            bench.clock.advance_ms(1_000);
+        }
+        stop.cancel();
+        (during, took)
+    };
+    let (_, (during, took)) = tokio::join!(futures_util::future::join_all((0..WRITERS).map(write)), back_up);
+    let rate = f64::from(u32::try_from(during).unwrap()) / took.as_secs_f64();
+    println!("{during} writes in {took:?} of backing up: {rate:.0} a second");
+    assert!(during > WRITERS, "writes go on beside it");
+}
+
+fn names(bench: &Bench) -> Vec<String> {
+    backup::list(bench.dir.path()).into_iter().map(|backup| backup.name).collect()
+}
+
+#[tokio::test]
+async fn a_week_of_daily_backups_is_kept_and_one_is_due_after_a_day() {
+    const HOUR: i64 = 3_600_000;
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    bench.submit(&client, "b").await;
+    let half = backup::dir(bench.dir.path()).join("daily-20250101T000000.000Z.db.part");
+    let foreign = backup::dir(bench.dir.path()).join("mine.db");
+    for day in 0..10 {
+        assert!(bench.store.is_backup_due(), "day {day}");
+        let made = bench.store.back_up(BackupKind::Daily, None).await.unwrap();
+        assert_eq!(made.path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(jobs_in(&made.path).len(), 1);
+        assert!(!bench.store.is_backup_due());
+        bench.clock.advance_ms(23 * HOUR);
+        assert!(!bench.store.is_backup_due(), "a day is not over");
+        bench.clock.advance_ms(HOUR);
+        if day == 4 {
+            std::fs::write(&half, "half of one").unwrap();
+            std::fs::write(&foreign, "somebody's own").unwrap();
+        }
+    }
+    assert_eq!(names(&bench).len(), 7);
+    assert!(!half.exists() && foreign.exists());
+    for _ in 0..9 {
+        bench.store.back_up(BackupKind::Manual, None).await.unwrap();
+        bench.clock.advance_ms(1);
+    }
+    let all = names(&bench);
+    let count = |kind: &str| all.iter().filter(|name| name.starts_with(kind)).count();
+    assert_eq!((count("daily-"), count("manual-"), all.len()), (7, 7, 14));
+    assert!(!bench.store.is_backup_due(), "whoever made it");
+    // a clock that was ahead: what it left is no reason to wait for it
+    bench.clock.advance_ms(-48 * HOUR);
+    assert!(bench.store.backups()[0].taken_at > bench.now() && !bench.store.is_backup_due());
+    bench.clock.advance_ms(-300 * HOUR);
+    assert!(bench.store.is_backup_due());
+}
+
+#[tokio::test]
+async fn a_backup_elsewhere_replaces_nothing() {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    bench.submit(&client, "b").await;
+    let file = bench.dir.path().join("elsewhere.db");
+    let made = bench.store.back_up(BackupKind::Manual, Some(file.clone())).await.unwrap();
+    assert_eq!((made.path.as_path(), jobs_in(&file).len()), (file.as_path(), 1));
+    let again = bench.store.back_up(BackupKind::Manual, Some(file.clone())).await;
+    assert!(matches!(again, Err(StoreError::Exists)));
+    let absent = bench.dir.path().join("no/such/dir.db");
+    assert!(matches!(bench.store.back_up(BackupKind::Manual, Some(absent)).await, Err(StoreError::Io(_))));
+    let file_in_file = file.join("x.db");
+    assert!(matches!(
+        bench.store.back_up(BackupKind::Manual, Some(file_in_file)).await,
+        Err(StoreError::Io(_))
+    ));
+    assert_eq!(names(&bench), Vec::<String>::new());
+}
+
+/// A closed installation with one job, and a good backup of it.
+async fn installation() -> (tempfile::TempDir, std::path::PathBuf) {
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    bench.submit(&client, "b").await;
+    let made = bench.store.back_up(BackupKind::Manual, None).await.unwrap();
+    let (dir, log) = (bench.dir, made.path);
+    drop(bench.store);
+    let closed = async || (!dir.path().join("offshoot.db-wal").exists()).then_some(());
+    crate::stand::poll(Duration::from_secs(20), closed).await.expect("the writer leaves the file");
+    (dir, log)
+}
+
+#[tokio::test]
+async fn a_backup_of_no_use_is_refused_before_anything_is_touched() {
+    let (dir, good) = installation().await;
+    let whole = std::fs::read(&good).unwrap();
+    let bad = dir.path().join("bad.db");
+    let database = dir.path().join("offshoot.db");
+    let before = std::fs::read(&database).unwrap();
+    let restore = || store::restore(dir.path(), &bad, &offshoot::clock::Clock::system());
+    std::fs::write(&bad, "no database at all").unwrap();
+    assert!(matches!(restore(), Err(StoreError::Corrupt(_))));
+    let mut flipped = whole.clone();
+    let last = flipped.len() - 4_096;
+    flipped[last] ^= 0x20;
+    std::fs::write(&bad, flipped).unwrap();
+    assert!(matches!(restore(), Err(StoreError::Corrupt(_))));
+    std::fs::write(&bad, "").unwrap();
+    assert!(matches!(restore(), Err(StoreError::Corrupt(_))));
+    std::fs::remove_file(&bad).unwrap();
+    Connection::open(&bad).unwrap().execute_batch("CREATE TABLE jobs (number INTEGER)").unwrap();
+    assert!(matches!(restore(), Err(StoreError::Corrupt(_))), "somebody else's");
+    std::fs::write(&bad, &whole).unwrap();
+    let newer =
+        "INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (99, 'x', '', '')";
+    Connection::open(&bad).unwrap().execute_batch(newer).unwrap();
+    assert!(matches!(restore(), Err(StoreError::NewerSchema { found: 99, known: SCHEMA_VERSION })));
+    assert!(std::fs::read(&database).unwrap() == before && !dir.path().join("set-aside").exists());
+}
+
+/// Cut short after any of its steps, a restore leaves the old database, or none, and can be repeated.
+#[tokio::test]
+async fn a_restore_that_was_cut_short_never_passes_for_a_first_start() {
+    let (dir, good) = installation().await;
+    std::fs::rename(dir.path().join("offshoot.db"), dir.path().join("away.db")).unwrap();
+    let limits = store::Limits {
+        running_max: 1,
+        running_per_client_max: None,
+        queued_max: 10,
+        disk_free_bytes_min: 0,
+    };
+    let open = || Store::open(dir.path(), offshoot::clock::Clock::system(), limits);
+    // the database is set aside already, its log is not yet
+    std::fs::write(dir.path().join("offshoot.db-wal"), "a log").unwrap();
+    assert!(matches!(open().err(), Some(StoreError::Corrupt(_))));
+    std::fs::remove_file(dir.path().join("offshoot.db-wal")).unwrap();
+    assert!(matches!(open().err(), Some(StoreError::Corrupt(_))), "its backups tell that there was one");
+    std::fs::write(dir.path().join("offshoot.db-wal"), "a log").unwrap();
+    std::fs::write(dir.path().join("offshoot.db.restoring"), "half a copy").unwrap();
+    let done = store::restore(dir.path(), &good, &offshoot::clock::Clock::system()).unwrap();
+    assert_eq!(done.verified.last_job, JobNumber(1));
+    assert!(done.set_aside.unwrap().join("offshoot.db-wal").exists());
+    assert_eq!(open().unwrap().accounts().await.unwrap().queued, 1);
+}
+
+/// Numbers go on behind those that were given out since the backup, whether the old database can still be read or not.
+#[tokio::test]
+async fn numbers_are_not_given_a_second_time() {
+    for readable in [true, false] {
+        let bench = Bench::new(3);
+        let client = bench.client("widgets").await;
+        bench.submit(&client, "queued").await;
+        bench.submit(&client, "running").await;
+        let made = bench.store.back_up(BackupKind::Manual, None).await.unwrap();
+        // since then both have been started, and others were submitted and started
+        for n in 0..3 {
+            bench.submit(&client, &format!("later/{n}")).await;
+        }
+        let mut leases = Vec::new();
+        for _ in 0..3 {
+            let lease = bench.claim().await.lease;
+            let dir = bench.store.logs().step_dir(lease.job, lease.attempt, "agent-1");
+            std::fs::create_dir_all(dir).unwrap();
+            leases.push(lease);
+        }
+        assert_eq!(leases.iter().map(|lease| lease.job.0).collect::<Vec<_>>(), [1, 2, 3]);
+        let epoch = bench.store.epoch();
+        let Bench { dir, store, clock, .. } = bench;
+        drop(store);
+        if !readable {
+            for ending in ["", "-wal", "-shm"] {
+                let _ = std::fs::write(dir.path().join(format!("offshoot.db{ending}")), "gone bad");
+            }
+        }
+        store::restore(dir.path(), &made.path, &clock).unwrap();
+        let limits = store::Limits {
+            running_max: 3,
+            running_per_client_max: None,
+            queued_max: 10,
+            disk_free_bytes_min: 0,
+        };
+        let store = Store::open(dir.path(), clock, limits).unwrap();
+        assert!(store.epoch() > epoch || !readable);
+        assert_eq!(store.unknown_jobs().await.unwrap(), [JobNumber(3)]);
+        // the two that it knows begin behind the attempts that they had
+        for number in [1, 2] {
+            let lease = store.claim().await.unwrap().unwrap().lease;
+            assert_eq!((lease.job.0, lease.attempt), (number, 2));
+        }
+        let client = store.list_clients().await.unwrap()[0].id.clone();
+        let next = store.submit_job(job(&client, "next"), None, |_| None).await.unwrap().job.number.0;
+        // of an unreadable database only what has files is known
+        assert_eq!(next, if readable { 6 } else { 4 });
+    }
+}

@@ -1,0 +1,104 @@
+//! Data of every schema that there ever was, brought up to the newest one: `store_samples/v<N>.sql` holds what an
+//! installation at schema N may hold, and a new migration adds its own.
+
+use std::path::Path;
+
+use offshoot::clock::Clock;
+use offshoot::domain::id::{JobNumber, JobRef};
+use offshoot::domain::job::{Status, WaitingFor};
+use offshoot::store::{BackupKind, Limits, SCHEMA_VERSION, Store, backup};
+use rusqlite::Connection;
+
+use crate::store_fixture::NOW_MS;
+use crate::tidy_source::{files_below, root};
+
+const LIMITS: Limits =
+    Limits { running_max: 3, running_per_client_max: None, queued_max: 1_000, disk_free_bytes_min: 0 };
+
+fn open(dir: &Path) -> Store {
+    Store::open(dir, Clock::manual(NOW_MS, 9), LIMITS).unwrap()
+}
+
+/// An empty database as the binary of that schema left it.
+fn at_schema(version: i64, file: &Path) -> Connection {
+    let newest = tempfile::tempdir().unwrap();
+    drop(open(newest.path()));
+    let connection = Connection::open(file).unwrap();
+    let newest = newest.path().join("offshoot.db");
+    connection.execute("ATTACH ?1 AS newest", [newest.to_str().unwrap()]).unwrap();
+    let history = "SELECT sql FROM newest.sqlite_schema WHERE name = 'refinery_schema_history'";
+    let history: String = connection.query_row(history, [], |row| row.get(0)).unwrap();
+    connection.execute_batch(&history).unwrap();
+    let copy = "INSERT INTO refinery_schema_history SELECT * FROM newest.refinery_schema_history WHERE version <= ?1";
+    connection.execute(copy, [version]).unwrap();
+    connection.execute_batch("DETACH newest").unwrap();
+    for migration in files_below("migrations", ".sql").iter().take(usize::try_from(version).unwrap()) {
+        connection.execute_batch(&std::fs::read_to_string(migration).unwrap()).unwrap();
+    }
+    connection
+}
+
+fn sample(version: i64) -> String {
+    let path = root().join(format!("tests/it/store_samples/v{version}.sql"));
+    std::fs::read_to_string(&path)
+        .unwrap_or_else(|_| panic!("schema {version} has no sample: write {}", path.display()))
+}
+
+#[tokio::test]
+async fn data_of_every_schema_is_carried_over() {
+    for version in 1..=SCHEMA_VERSION {
+        let dir = tempfile::tempdir().unwrap();
+        let connection = at_schema(version, &dir.path().join("offshoot.db"));
+        connection.execute_batch(&sample(version)).unwrap();
+        drop(connection);
+        let store = open(dir.path());
+        // the same stories in every sample
+        let by_number = |number| JobRef::Number(JobNumber(number));
+        let finished = store.get_job(&by_number(1)).await.unwrap().job;
+        assert_eq!((finished.status, finished.effects.pr_number), (Status::Completed, Some(12)));
+        assert_eq!(finished.usage.cost_micro_usd, Some(210_000));
+        let adopted = store.adopt_running().await.unwrap();
+        assert_eq!((adopted.len(), adopted[0].lease.job, adopted[0].lease.attempt), (1, JobNumber(2), 2));
+        assert_eq!(store.list_steps(JobNumber(2), 2).await.unwrap()[0].log_records, 7);
+        let queued = store.get_job(&by_number(3)).await.unwrap();
+        assert_eq!((queued.position, queued.job.request.labels), (Some(1), vec!["night".to_owned()]));
+        assert_eq!((queued.job.request.run_at, queued.job.request.depends_on), (None, vec![]));
+        assert!(store.list_events(None, 0, 100).await.unwrap().len() >= 4);
+        assert_eq!(store.list_deliveries(JobNumber(1)).await.unwrap()[0].tries.len(), 1);
+        assert_eq!(store.newest_messages(JobNumber(1)).await.unwrap().messages[0].content, "worktree ready");
+        assert_eq!(store.accounts().await.unwrap().holds[0].login, "codex");
+        if version >= 2 {
+            let waits = store.get_job(&by_number(4)).await.unwrap();
+            assert_eq!(waits.waiting.unwrap().for_, WaitingFor::Dependency, "schema {version}");
+            assert_eq!(waits.job.request.depends_on.len(), 1);
+            let timed = store.get_job(&by_number(5)).await.unwrap();
+            assert_eq!(timed.job.request.run_at.unwrap().as_ms(), NOW_MS + 60_000);
+        }
+    }
+}
+
+/// The copy from before is a whole database of its schema, from which the migration can be made again.
+#[tokio::test]
+async fn a_migration_is_made_with_a_backup_and_can_be_taken_back() {
+    for version in 1..=SCHEMA_VERSION {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("offshoot.db");
+        at_schema(version, &file).execute_batch(&sample(version)).unwrap();
+        drop(open(dir.path()));
+        let backups = backup::list(dir.path());
+        if version == SCHEMA_VERSION {
+            assert_eq!(backups, [], "nothing was migrated");
+            continue;
+        }
+        assert_eq!((backups.len(), backups[0].kind), (1, BackupKind::BeforeMigration));
+        let copy = backup::dir(dir.path()).join(&backups[0].name);
+        let found: i64 = Connection::open(&copy)
+            .unwrap()
+            .query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
+            .unwrap();
+        assert_eq!(found, version);
+        let again = tempfile::tempdir().unwrap();
+        std::fs::copy(copy, again.path().join("offshoot.db")).unwrap();
+        assert_eq!(open(again.path()).accounts().await.unwrap().running, 1);
+    }
+}
