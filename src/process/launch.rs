@@ -51,6 +51,12 @@ impl Launcher {
         self.scope.is_used().await
     }
 
+    /// Whether the kernel killed in the step's scope for want of memory; false without scopes. To be asked before
+    /// [`Self::stop_scope`]. At most 5 s.
+    pub async fn ran_out_of_memory(&self, step: &StepDir) -> bool {
+        self.scope.ran_out_of_memory(step.name()).await
+    }
+
     /// Ends whatever is left in the scope of a step whose shim is gone; nothing without scopes. At most 20 s.
     pub async fn stop_scope(&self, step: &StepDir) {
         self.scope.stop(step.name()).await;

@@ -87,6 +87,24 @@ impl Scope {
         command
     }
 
+    /// Whether the manager knows that the kernel killed in the step's scope for want of memory (systemd 253). To be asked
+    /// before the scope is stopped: then it is forgotten.
+    pub(super) async fn ran_out_of_memory(&self, name: &StepName) -> bool {
+        let ScopeUse::WhereAnswered { environment, .. } = &self.usage else { return false };
+        if !self.is_used().await {
+            return false;
+        }
+        let mut command = bare("systemctl", environment);
+        command.args(["--user", "show", "--property=Result", "--value", "--"]);
+        command
+            .arg(format!("{}.scope", unit(name)))
+            .stdin(Stdio::null())
+            .stderr(Stdio::null())
+            .kill_on_drop(true);
+        let answered = tokio::time::timeout(PROBE_MAX, command.output()).await;
+        matches!(answered, Ok(Ok(output)) if output.stdout.trim_ascii() == b"oom-kill")
+    }
+
     /// Ends whatever is left in the step's scope. Nothing without scopes.
     pub(super) async fn stop(&self, name: &StepName) {
         let ScopeUse::WhereAnswered { environment, .. } = &self.usage else { return };

@@ -46,6 +46,10 @@ pub struct CommandSpec {
     /// Files that each process of the command may have open. `None`: as many as the shim itself.
     #[serde(default)]
     pub open_files_max: Option<u64>,
+    /// A directory with `memory.events`: where the kernel counts its kills for want of memory. `None`: the control group
+    /// that the shim finds itself in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory_group: Option<PathBuf>,
     /// Between interrupt, terminate and kill.
     #[serde(rename = "stop_grace_ms", with = "milliseconds")]
     pub stop_grace: Duration,
@@ -180,6 +184,9 @@ pub struct ExitRecord {
     pub code: Option<i32>,
     /// The signal that ended it.
     pub signal: Option<i32>,
+    /// That signal came from the kernel, for want of memory.
+    #[serde(default)]
+    pub out_of_memory: bool,
     /// Why it could not be started, or the word with which it was ended.
     pub text: Option<String>,
     /// Unix milliseconds.
@@ -267,6 +274,7 @@ mod tests {
             output_bytes_max: 1 << 20,
             output_bytes_end: None,
             open_files_max: Some(1024),
+            memory_group: None,
             stop_grace: Duration::from_secs(5),
         }
     }

@@ -12,7 +12,7 @@ use super::halt::{Halt, Step};
 use super::supervise::StepEnd;
 use super::{AgentEntry, Tools};
 use crate::agent::registry::find_agent;
-use crate::agent::{Agent, AgentCommand, AgentError, AgentVerdict, Fault, Invocation, Session};
+use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, AgentVerdict, Fault, Invocation, Session};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::id::JobNumber;
 use crate::domain::job::{Effects, Usage};
@@ -44,7 +44,7 @@ impl Line<'_> {
         match inspect(&step)? {
             StepState::NotStarted | StepState::NotReleased => return Ok(None),
             StepState::Running(_) | StepState::Exited(_) => {}
-            StepState::Lost(_) => return Err(self.lost(&step, &[]).await),
+            StepState::Lost(_) => return Err(self.lost(&step, &[], false).await),
         }
         let Some(worktree) = self.job.effects.worktree_path.clone().map(PathBuf::from) else {
             return Err(Halt::internal("an agent ran without a worktree", "worktree_path is missing"));
@@ -91,7 +91,9 @@ impl Line<'_> {
         let followed = self.supervise(step, worktree, agent, STEP).await;
         let (record, verdict, limit) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
             StepEnd::NotReleased => return Ok(None),
-            StepEnd::Lost { members } => return Err(self.lost(step, &members).await),
+            StepEnd::Lost { members, out_of_memory } => {
+                return Err(self.lost(step, &members, out_of_memory).await);
+            }
             StepEnd::Exited { record, verdict, limit } => {
                 self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
                 self.account(&verdict).await?;
@@ -102,6 +104,9 @@ impl Line<'_> {
             return Err(self.limited(limit));
         }
         self.check_exit(&record)?;
+        if record.out_of_memory && matches!(verdict.outcome, AgentOutcome::Failed { .. }) {
+            return Err(Halt::fault(ReasonCode::OutOfMemory, "The kernel killed it."));
+        }
         Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict }))
     }
 
@@ -180,17 +185,26 @@ impl Line<'_> {
     }
 
     /// The shim died without a record: what it left is killed before anything else happens in the worktree.
-    async fn lost(&self, step: &StepDir, members: &[Survivor]) -> Halt {
+    async fn lost(&self, step: &StepDir, members: &[Survivor], out_of_memory: bool) -> Halt {
+        let out_of_memory = out_of_memory || self.tools.launcher.ran_out_of_memory(step).await;
+        if let Err(halt) = self.bury(step, members).await {
+            return halt;
+        }
+        if out_of_memory {
+            return Halt::fault(ReasonCode::OutOfMemory, "The kernel killed its supervisor.");
+        }
+        Halt::fault(ReasonCode::Interrupted, "Its supervisor was killed, or the machine was restarted.")
+    }
+
+    /// Ends what a dead shim left.
+    async fn bury(&self, step: &StepDir, members: &[Survivor]) -> Step<()> {
         self.tools.launcher.stop_scope(step).await;
         let worktree = self.job.effects.worktree_path.as_deref().map_or_else(|| step.dir(), Path::new);
-        match end_lost_tree(step, worktree, members, LOST_TREE_MAX).await {
-            Ok(left) if left.is_empty() => Halt::fault(
-                ReasonCode::Interrupted,
-                "Its supervisor was killed, or the machine was restarted.",
-            ),
-            Ok(left) => Halt::internal("processes of a lost agent cannot be killed", format!("{left:?}")),
-            Err(error) => error.into(),
+        let left = end_lost_tree(step, worktree, members, LOST_TREE_MAX).await?;
+        if left.is_empty() {
+            return Ok(());
         }
+        Err(Halt::internal("processes of a lost agent cannot be killed", format!("{left:?}")))
     }
 
     /// No attempt begins before the one before it is proven dead.
@@ -219,12 +233,7 @@ impl Line<'_> {
         if survivors(&step).is_empty() {
             return Ok(());
         }
-        match self.lost(&step, &[]).await {
-            Halt::Ended(AttemptEnd::Faulted { reason, .. }) if reason.code == ReasonCode::Interrupted => {
-                Ok(())
-            }
-            other => Err(other),
-        }
+        self.bury(&step, &[]).await
     }
 
     fn step_dir(&self, attempt: u32) -> Step<StepDir> {
@@ -289,6 +298,7 @@ impl Line<'_> {
             output_bytes_max: limits.output_bytes_kept,
             output_bytes_end: Some(limits.output_bytes_end),
             open_files_max: Some(limits.open_files_max),
+            memory_group: None,
             stop_grace: self.tools.settings.stop_grace,
         }
     }

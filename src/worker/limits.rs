@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::domain::step_limit::StepLimit;
 use crate::git::{SizeCaps, WorktreeSize, measure_worktree};
-use crate::process::{StepDir, Survivor, TreeUse, TreeWatch};
+use crate::process::{OomKills, StepDir, Survivor, TreeUse, TreeWatch};
 
 /// Between two looks at the processes of a step. A fork storm reaches thousands within a second.
 const TREE_EVERY: Duration = Duration::from_millis(500);
@@ -22,6 +22,8 @@ const TREE_REST: u32 = 4;
 const SIZE_EVERY: Duration = Duration::from_secs(5);
 /// The same for a walk through the worktree: at most a twentieth of one core and of the disk.
 const SIZE_REST: u32 = 20;
+/// Between two looks at the count of kills for want of memory.
+const OOM_EVERY: Duration = Duration::from_secs(1);
 /// The first look at the worktree, for a step that begins with the flood.
 const SIZE_FIRST: Duration = Duration::from_secs(1);
 /// Of what a runaway wrote this much is kept: enough to see what it was, small beside what it is removed for.
@@ -75,6 +77,9 @@ pub(super) struct LimitWatch {
     /// With a look under way that has it.
     tree: TreeWatch,
     members: Vec<Survivor>,
+    /// For a shim that is killed by the kernel: it can leave no record.
+    oom_kills: OomKills,
+    oom_look_at: Instant,
     looking: Option<JoinHandle<Looked>>,
     tree_at: Instant,
     size_at: Instant,
@@ -95,6 +100,8 @@ impl LimitWatch {
             worktree: worktree.to_owned(),
             tree: TreeWatch::new(step),
             members: Vec::new(),
+            oom_kills: OomKills::of_machine(),
+            oom_look_at: now,
             looking: None,
             tree_at: now,
             size_at: now + SIZE_FIRST,
@@ -105,6 +112,11 @@ impl LimitWatch {
     /// Who belonged to the step at the last look.
     pub(super) fn members(&self) -> &[Survivor] {
         &self.members
+    }
+
+    /// Whether the kernel has killed for want of memory in the last seconds, be it this step or another one.
+    pub(super) fn memory_ran_out(&self) -> bool {
+        self.oom_kills.have_risen()
     }
 
     /// Waits until a limit is hit. Nothing is lost when the future is dropped.
@@ -140,6 +152,10 @@ impl LimitWatch {
 
     fn judge(&mut self, looked: Result<Looked, JoinError>) -> Option<StepLimit> {
         let now = Instant::now();
+        if now >= self.oom_look_at {
+            self.oom_look_at = now + OOM_EVERY;
+            self.oom_kills.look();
+        }
         match looked {
             Ok(Looked::Tree(tree, used, took)) => {
                 self.members = tree.members();

@@ -38,6 +38,8 @@ pub(super) enum StepEnd {
     Lost {
         /// Who belonged to it when it was last looked at.
         members: Vec<Survivor>,
+        /// The kernel killed for want of memory at that time.
+        out_of_memory: bool,
     },
     Exited {
         record: ExitRecord,
@@ -122,7 +124,7 @@ impl Line<'_> {
             }
             self.ask(step, &reading, hit, &mut asked).await;
         };
-        self.conclude(name, reading, state, &asked, limits.members()).await
+        self.conclude(name, reading, state, &asked, &limits).await
     }
 
     /// Passes on what the outside wants; a shim that is just ending needs no asking.
@@ -165,14 +167,16 @@ impl Line<'_> {
         mut reading: Reading,
         state: StepState,
         asked: &Asked,
-        members: &[Survivor],
+        limits: &LimitWatch,
     ) -> Step<StepEnd> {
         let record = match state {
             StepState::Exited(record) => record,
             StepState::NotStarted | StepState::NotReleased => return Ok(StepEnd::NotReleased),
             StepState::Running(_) | StepState::Lost(_) => {
+                // before anything else: the count is only telling for some seconds
+                let out_of_memory = limits.memory_ran_out();
                 self.flush(name, &mut reading).await?;
-                return Ok(StepEnd::Lost { members: members.to_vec() });
+                return Ok(StepEnd::Lost { members: limits.members().to_vec(), out_of_memory });
             }
         };
         let verdict = Box::new(reading.finish(&record));

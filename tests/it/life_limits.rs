@@ -134,3 +134,23 @@ async fn a_supervisor_that_its_agent_stopped_is_woken() {
     assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     stand.finish().await;
 }
+
+/// The kernel itself, in a memory group that the agent makes for itself: needs user 0 and control groups of either
+/// version. `just long-process` runs it.
+#[tokio::test]
+#[ignore = "needs user 0 and a memory control group that can be written"]
+async fn long_process_the_kernel_kills_for_want_of_memory() {
+    let stand = stand("").await;
+    let script = "set -e; for root in /sys/fs/cgroup/memory /sys/fs/cgroup; do \
+                  group=$root/offshoot-test-$$; mkdir $group 2>/dev/null || continue; \
+                  limit=memory.limit_in_bytes; [ -e $group/$limit ] || limit=memory.max; \
+                  echo 33554432 > $group/$limit || { rmdir $group; continue; }; \
+                  echo $$ > $group/cgroup.procs; exec tail -n 1 < /dev/zero; done; exit 3";
+    let id = shell(&stand, "oom", script).await;
+    let job = stand.failed(&id, "out_of_memory").await;
+    assert_eq!((&job["exitCode"], &job["attempts"][0]["counted"]), (&Value::Null, &json!(true)), "{job:#}");
+    // beside it a plain kill is what it was before
+    let id = shell(&stand, "killed", "kill -9 $$").await;
+    stand.failed(&id, "interrupted").await;
+    stand.finish().await;
+}

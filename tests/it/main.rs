@@ -41,6 +41,8 @@ mod metrics;
 mod openapi;
 mod process;
 mod process_log;
+mod process_matrix;
+mod process_memory;
 mod process_rig;
 mod process_tree;
 mod readme;

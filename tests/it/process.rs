@@ -147,7 +147,8 @@ async fn where_a_user_manager_answers_a_step_gets_a_scope_of_its_own() {
     let bin = rig.worktree();
     let record = "#!/bin/sh\necho \"${0##*/} $*\" >> \"${0%/*}/calls\"\n";
     let run = format!("{record}while [ \"$1\" != -- ]; do shift; done\nshift\nexec \"$@\"\n");
-    for (program, text) in [("systemd-run", run.as_str()), ("systemctl", record)] {
+    let asked = format!("{record}[ \"$2\" = show ] && echo oom-kill\ntrue\n");
+    for (program, text) in [("systemd-run", run.as_str()), ("systemctl", asked.as_str())] {
         // Copied by another process: a descriptor of ours could be in a fork of another test, and the file busy.
         std::fs::write(bin.join("text"), text).unwrap();
         let copy = ["-m", "755", "text", program];
@@ -167,6 +168,7 @@ async fn where_a_user_manager_answers_a_step_gets_a_scope_of_its_own() {
     let (records, record) = finish(&step).await;
     assert_eq!(record.code, Some(0));
     assert!(!text_of(&records, Stream::Stdout).contains("XDG_RUNTIME_DIR"));
+    assert!(launcher.ran_out_of_memory(&step).await);
     launcher.stop_scope(&step).await;
     let calls = std::fs::read_to_string(bin.join("calls")).unwrap();
     let calls: Vec<&str> = calls.lines().collect();
@@ -175,7 +177,9 @@ async fn where_a_user_manager_answers_a_step_gets_a_scope_of_its_own() {
         calls[1].starts_with("systemd-run --user --scope --collect ") && calls[1].contains(&unit),
         "{calls:?}"
     );
-    assert_eq!(calls[2], format!("systemctl --user stop -- offshoot-{}.scope", step.name()));
+    let scope = format!("offshoot-{}.scope", step.name());
+    assert_eq!(calls[2], format!("systemctl --user show --property=Result --value -- {scope}"));
+    assert_eq!(calls[3], format!("systemctl --user stop -- offshoot-{}.scope", step.name()));
 }
 
 #[test]

@@ -57,6 +57,7 @@ impl Rig {
             output_bytes_max: 64 << 20,
             output_bytes_end: None,
             open_files_max: None,
+            memory_group: None,
             stop_grace: Duration::from_millis(300),
         }
     }

@@ -4,6 +4,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
 
+use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::signal::{Signal, killpg};
@@ -19,6 +20,7 @@ use super::sleep::SleepWatch;
 use super::socket::{ControlSocket, Request};
 use super::spawn::spawn;
 use crate::failpoint::{self, Edge};
+use crate::process::OomKills;
 use crate::process::log::{FRAME_PAYLOAD_BYTES_MAX, LogWriter, Stream};
 use crate::process::spec::{CommandSpec, ExitCause, ExitRecord, ExitUsage};
 use crate::process::{StepDir, system};
@@ -28,6 +30,9 @@ const TICK_MS: u64 = 1_000;
 
 /// The same while a tree is being ended.
 const ENDING_TICK_MS: u64 = 20;
+
+/// The exit code with which a shell tells that what it ran was killed.
+const KILLED_CODE: i32 = 128 + libc::SIGKILL;
 
 /// Reads of one pipe between two looks at everything else, so that a flood delays no cancel.
 const READS_PER_TURN: usize = 16;
@@ -61,6 +66,11 @@ pub(super) struct Supervisor {
     output_bytes: u64,
     output_bytes_end: u64,
     sleep: SleepWatch,
+    oom_kills: OomKills,
+    /// Awake time of the next look at them.
+    oom_look_at: u64,
+    /// The command was killed by the kernel.
+    out_of_memory: bool,
 }
 
 struct Command {
@@ -109,6 +119,12 @@ impl Supervisor {
             output_bytes: 0,
             output_bytes_end: spec.output_bytes_end.unwrap_or(u64::MAX),
             sleep: SleepWatch::begin(system::wall_ms(), system::awake_ms()),
+            oom_kills: match &spec.memory_group {
+                Some(dir) => OomKills::of_group(dir),
+                None => OomKills::of_this_process(),
+            },
+            oom_look_at: 0,
+            out_of_memory: false,
         })
     }
 
@@ -140,6 +156,7 @@ impl Supervisor {
         (record.code, record.signal) = self.command.ended.unwrap_or_default();
         record.output_bytes = self.output_bytes;
         record.text = self.word;
+        record.out_of_memory = self.out_of_memory;
         record.survivors = u32::try_from(living(&self.marker).len()).unwrap_or(u32::MAX);
         Ended { record, socket: Some(self.socket) }
     }
@@ -215,9 +232,11 @@ impl Supervisor {
             match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
                 Ok(WaitStatus::Exited(pid, code)) if pid == self.command.pid => {
                     self.command.ended = Some((Some(code), None));
+                    self.look_for_oom(code == KILLED_CODE);
                 }
                 Ok(WaitStatus::Signaled(pid, signal, _)) if pid == self.command.pid => {
                     self.command.ended = Some((None, Some(signal as i32)));
+                    self.look_for_oom(signal == Signal::SIGKILL);
                 }
                 Ok(WaitStatus::StillAlive) => return false,
                 Err(nix::Error::ECHILD) => return true,
@@ -225,6 +244,11 @@ impl Supervisor {
             }
         }
         false
+    }
+
+    /// Why the command was killed, if it was: not by us before the ladder has begun.
+    fn look_for_oom(&mut self, killed: bool) {
+        self.out_of_memory = killed && self.ladder.is_none() && self.oom_kills.have_risen();
     }
 
     fn answer(&mut self, log: &mut LogWriter) {
@@ -265,8 +289,13 @@ impl Supervisor {
         if let Some(slept_ms) = self.sleep.look(system::wall_ms(), system::awake_ms()) {
             log.append(Stream::Slept, &slept_ms.to_le_bytes());
         }
-        if system::awake_ms() >= self.wall_until {
+        let now = system::awake_ms();
+        if now >= self.wall_until {
             self.end(ExitCause::WallLimit);
+        }
+        if now >= self.oom_look_at {
+            self.oom_look_at = now + TICK_MS;
+            self.oom_kills.look();
         }
     }
 }
@@ -294,6 +323,7 @@ fn record_of(log: &LogWriter, cause: ExitCause, started_at_ms: i64) -> ExitRecor
         cause,
         code: None,
         signal: None,
+        out_of_memory: false,
         text: None,
         started_at_ms,
         log_synced: failpoint::at(Edge::SyncLog, || log.sync()).is_ok(),
