@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::signal::Signal;
 use nix::unistd::getpid;
 
-use super::log::{LogReader, ReadFrame, Stream};
+use super::log::{BadFrame, LogReader, ReadFrame, Stream};
 use super::spec::{ExitRecord, ShimIdentity};
 use super::system::{self, Seen};
 use super::{ProcessError, StepDir};
@@ -161,5 +161,10 @@ fn was_released(step: &StepDir) -> Result<bool, ProcessError> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         opened => opened.map_err(io)?,
     };
-    Ok(matches!(log.next().map_err(io)?, ReadFrame::Record(record) if record.stream == Stream::Released))
+    match log.next().map_err(io)? {
+        ReadFrame::Record(record) => Ok(record.stream == Stream::Released),
+        // taken for a log that never began its command would be run twice
+        ReadFrame::Bad(BadFrame::Format) => Err(ProcessError::Format("the log")),
+        ReadFrame::End | ReadFrame::Incomplete | ReadFrame::Bad(_) => Ok(false),
+    }
 }

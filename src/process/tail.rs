@@ -70,7 +70,8 @@ impl Tail {
     /// Waits for what comes next; `None` after [`Tailed::Ended`]. Nothing is lost when the future is dropped.
     ///
     /// # Errors
-    /// [`ProcessError::Io`] when a file cannot be read. It may be called again.
+    /// [`ProcessError::Io`] when a file cannot be read, [`ProcessError::Format`] at the first record of a newer program. It may
+    /// be called again.
     pub async fn next(&mut self) -> Result<Option<Tailed>, ProcessError> {
         // A long log must not keep the thread for itself.
         tokio::task::consume_budget().await;
@@ -84,6 +85,10 @@ impl Tail {
                 (ReadChain::Skipped(records), last) => {
                     self.last = last;
                     return Ok(Some(Tailed::Skipped { records }));
+                }
+                (ReadChain::Newer, last) => {
+                    self.last = last;
+                    return Err(ProcessError::Format("the log"));
                 }
                 (ReadChain::Nothing { torn: true }, Some(last)) if !self.torn_told => {
                     self.torn_told = true;

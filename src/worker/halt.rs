@@ -94,6 +94,10 @@ impl From<GitError> for Halt {
 
 impl From<ProcessError> for Halt {
     fn from(error: ProcessError) -> Self {
+        if let ProcessError::Format(what) = error {
+            let detail = format!("Of a step, {what} is damaged or was written by a newer offshoot.");
+            return Self::internal(&detail, error);
+        }
         Self::internal("the supervisor of a step failed", error)
     }
 }

@@ -40,6 +40,8 @@ mod life_weeks_soak;
 mod metrics;
 mod openapi;
 mod process;
+mod process_formats;
+mod process_identity;
 mod process_log;
 mod process_matrix;
 mod process_memory;

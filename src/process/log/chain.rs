@@ -3,7 +3,7 @@
 use std::io;
 use std::os::unix::fs::MetadataExt;
 
-use super::frame::{LogPosition, Record};
+use super::frame::{BadFrame, LogPosition, Record};
 use super::reader::{LogReader, ReadFrame};
 use crate::process::StepDir;
 
@@ -13,6 +13,8 @@ pub(in crate::process) enum ReadChain {
     Record(Record),
     /// So many records were overwritten in the tail files before they were read; the next one follows.
     Skipped(u64),
+    /// What follows was written by a newer program.
+    Newer,
     /// Nothing more at present. `torn`: there are bytes, but they are no record.
     Nothing {
         torn: bool,
@@ -75,6 +77,7 @@ impl LogChain {
                     }
                     return Ok(ReadChain::Record(record));
                 }
+                ReadFrame::Bad(BadFrame::Format) => return Ok(ReadChain::Newer),
                 other => {
                     let Some(next) = successor else {
                         return Ok(ReadChain::Nothing { torn: other != ReadFrame::End });

@@ -178,6 +178,7 @@ mod tests {
             match chain.next().unwrap() {
                 ReadChain::Record(record) => records.push(record),
                 ReadChain::Skipped(count) => skipped += count,
+                ReadChain::Newer => panic!("a format of its own"),
                 ReadChain::Nothing { torn } => {
                     assert!(!torn);
                     return (records, skipped);
