@@ -63,6 +63,7 @@ struct Reading {
     /// When the oldest pending message came: an agent that is never silent is heard all the same.
     pending_since: Option<Instant>,
     tools_open: u32,
+    /// Of a clock that stands while the machine sleeps: CLOCK_MONOTONIC on Linux, CLOCK_UPTIME_RAW on macOS (std::time::Instant).
     last_sign: Instant,
 }
 
@@ -331,5 +332,39 @@ impl Reading {
             self.take_event(event, Timestamp::from_ms(record.ended_at_ms));
         }
         verdict
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::registry::find_agent;
+    use crate::domain::agent_kind::AgentKind;
+
+    fn record(sequence: u64, stream: Stream, payload: &[u8]) -> Record {
+        Record { sequence, monotonic_ms: 0, wall_ms: 0, stream, payload: payload.to_vec() }
+    }
+
+    /// As if nothing had been heard for ten minutes.
+    fn silent_reading() -> Reading {
+        let mut reading = Reading::new(find_agent(AgentKind::Command).unwrap(), 0);
+        reading.last_sign = Instant::now() - Duration::from_secs(600);
+        reading
+    }
+
+    #[test]
+    fn output_and_a_machine_that_wakes_begin_the_silence_anew_and_nothing_else_does() {
+        for (stream, ends_silence) in [
+            (Stream::Stdout, true),
+            (Stream::Stderr, true),
+            (Stream::Slept, true),
+            (Stream::Note, false),
+            (Stream::Gap, false),
+            (Stream::Cut, false),
+        ] {
+            let mut reading = silent_reading();
+            reading.take_record(&record(0, stream, &28_800_000_u64.to_le_bytes()));
+            assert_eq!(reading.silent_for() < Duration::from_secs(300), ends_silence, "{stream:?}");
+        }
     }
 }

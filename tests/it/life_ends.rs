@@ -176,3 +176,38 @@ async fn cancel_while_the_push_is_under_way_leaves_a_true_record() {
     }
     stand.finish().await;
 }
+
+#[tokio::test]
+async fn a_cancel_that_takes_longer_than_twenty_seconds_is_answered_503_and_stands() {
+    let stand = Stand::new().await;
+    let (began, gate) = (stand.path("push-began"), stand.gate("push"));
+    let script = format!(
+        "#!/bin/sh\ntouch {}\nwhile [ ! -e {} ]; do sleep 0.02; done\n",
+        began.display(),
+        gate.display()
+    );
+    stand.remote_hook("pre-receive", &script);
+    let id = submit(&stand, "held", "Greet", json!({})).await;
+    stand.wait_until("the push is under way", async || began.exists().then_some(())).await;
+    let asked = Instant::now();
+    let answer = reqwest::Client::builder()
+        .no_proxy()
+        .build()
+        .unwrap()
+        .post(format!("{}/jobs/{id}/cancel", stand.base_url()))
+        .bearer_auth(crate::stand::SECRET)
+        .send()
+        .await
+        .unwrap();
+    assert!(asked.elapsed() >= Duration::from_secs(19), "{:?}", asked.elapsed());
+    assert_eq!(answer.status(), 503);
+    let after: u64 = answer.headers()["retry-after"].to_str().unwrap().parse().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
+    let job = stand.job(&id).await;
+    assert_eq!((&job["status"], job["cancelRequestedAt"].is_string()), (&json!("running"), true), "{job:#}");
+    stand.open_gate("push");
+    // nobody asks again: the request stood
+    let job = stand.wait_for(&id, "over", |job| job["completedAt"].is_string()).await;
+    assert!(["cancelled", "completed"].contains(&job["status"].as_str().unwrap()), "{job:#}");
+    stand.finish().await;
+}

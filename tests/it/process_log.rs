@@ -160,3 +160,62 @@ async fn new_records_arrive_by_the_bell_long_before_the_fallback_look() {
     assert!(late_ms[late_ms.len() / 2] < 400, "{late_ms:?}");
     assert_eq!(finish(&step).await.1.code, Some(0));
 }
+
+/// A disk of its own that is as good as full. Taken away when dropped.
+#[cfg(target_os = "linux")]
+struct TinyDisk(tempfile::TempDir);
+
+#[cfg(target_os = "linux")]
+impl TinyDisk {
+    /// `None` for users who may not mount: the file size limit above stands for a full disk then.
+    fn mount(bytes: u32) -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let size = format!("size={bytes}");
+        let mut mount = std::process::Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &size, "none"]).arg(dir.path());
+        mount.stderr(std::process::Stdio::null());
+        mount.status().ok().filter(std::process::ExitStatus::success).map(|_| Self(dir))
+    }
+}
+
+#[cfg(target_os = "linux")]
+impl Drop for TinyDisk {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn on_a_full_disk_a_step_ends_with_its_record_and_says_what_it_lost() {
+    for frees in [false, true] {
+        let Some(disk) = TinyDisk::mount(1 << 20) else { return };
+        let rig = Rig::new();
+        let name = format!("test-{}-{}-agent-1", std::process::id(), u32::from(frees)).parse().unwrap();
+        let place = disk.0.path().join("step");
+        let step = offshoot::process::StepDir::new(&place, rig.worktree(), name).unwrap();
+        let script =
+            "head -c 3000000 /dev/zero; : > written; while [ ! -e go ]; do sleep 0.02; done; echo after";
+        let launched = rig.launcher.launch(&step, &rig.script(script)).await.unwrap();
+        let filler = disk.0.path().join("filler");
+        std::fs::write(&filler, vec![7; 300_000]).unwrap();
+        launched.release().await.unwrap();
+        eventually("all is written", || rig.worktree().join("written").exists()).await;
+        if frees {
+            std::fs::remove_file(&filler).unwrap();
+        } else {
+            // to the last byte
+            let mut rest = std::fs::File::create(disk.0.path().join("rest")).unwrap();
+            while std::io::Write::write_all(&mut rest, &[7; 512]).is_ok() {}
+        }
+        std::fs::write(rig.worktree().join("go"), "").unwrap();
+        let (records, record) = finish(&step).await;
+        assert_eq!((record.cause, record.code, record.log_synced), (ExitCause::Exited, Some(0), true));
+        assert!(record.dropped_bytes > 1_500_000, "{record:?}");
+        let kept = bytes_of(&records, Stream::Stdout);
+        assert_eq!(kept.len() as u64 + record.dropped_bytes, record.output_bytes);
+        // on the full one a few bytes may still fit behind the last frame, in its block
+        let told = records.iter().any(|record| record.stream == Stream::Gap);
+        assert!(!frees || (told && kept.ends_with(b"after\n")), "{told}");
+    }
+}

@@ -16,7 +16,7 @@ use super::input::Input;
 use super::ladder::{Ladder, Rung, living};
 use super::record::TEXT_BYTES_MAX;
 use super::signals::Signals;
-use super::sleep::SleepWatch;
+use super::sleep::StepTime;
 use super::socket::{ControlSocket, Request};
 use super::spawn::spawn;
 use crate::failpoint::{self, Edge};
@@ -61,11 +61,10 @@ pub(super) struct Supervisor {
     cause: Option<ExitCause>,
     /// The word that came with [`ExitCause::Ended`].
     word: Option<String>,
-    wall_until: u64,
     grace_ms: u64,
     output_bytes: u64,
     output_bytes_end: u64,
-    sleep: SleepWatch,
+    time: StepTime,
     oom_kills: OomKills,
     /// Awake time of the next look at them.
     oom_look_at: u64,
@@ -114,11 +113,10 @@ impl Supervisor {
             ladder: None,
             cause: None,
             word: None,
-            wall_until: system::awake_ms().saturating_add(wall_limit_ms),
             grace_ms: u64::try_from(spec.stop_grace.as_millis()).unwrap_or(u64::MAX),
             output_bytes: 0,
             output_bytes_end: spec.output_bytes_end.unwrap_or(u64::MAX),
-            sleep: SleepWatch::begin(system::wall_ms(), system::awake_ms()),
+            time: StepTime::begin(wall_limit_ms, system::wall_ms(), system::awake_ms()),
             oom_kills: match &spec.memory_group {
                 Some(dir) => OomKills::of_group(dir),
                 None => OomKills::of_this_process(),
@@ -173,7 +171,7 @@ impl Supervisor {
     }
 
     fn until_tick(&self) -> u64 {
-        self.wall_until.saturating_sub(system::awake_ms()).min(TICK_MS)
+        self.time.left_ms(system::awake_ms()).min(TICK_MS)
     }
 
     fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
@@ -286,11 +284,12 @@ impl Supervisor {
     }
 
     fn look_at_clocks(&mut self, log: &mut LogWriter) {
-        if let Some(slept_ms) = self.sleep.look(system::wall_ms(), system::awake_ms()) {
+        let now = system::awake_ms();
+        let looked = self.time.look(system::wall_ms(), now);
+        if let Some(slept_ms) = looked.slept_ms {
             log.append(Stream::Slept, &slept_ms.to_le_bytes());
         }
-        let now = system::awake_ms();
-        if now >= self.wall_until {
+        if looked.is_over {
             self.end(ExitCause::WallLimit);
         }
         if now >= self.oom_look_at {
