@@ -58,12 +58,12 @@ impl<R: Runner> Dispatcher<R> {
         self.pulse.clone()
     }
 
-    /// Takes over what an earlier server left running. Before anything is claimed.
+    /// Takes over what an earlier server left running. Before anything is claimed. `boot` names this start of the machine.
     ///
     /// # Errors
     /// What the store said.
-    pub async fn adopt(&mut self) -> Result<usize, StoreError> {
-        let adopted = self.store.adopt_running().await?;
+    pub async fn adopt(&mut self, boot: &str) -> Result<usize, StoreError> {
+        let adopted = self.store.adopt_running(boot).await?;
         let count = adopted.len();
         for assignment in adopted {
             self.start(assignment);

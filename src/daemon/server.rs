@@ -23,7 +23,7 @@ use crate::failpoint::{self, Edge};
 use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::http::{self, AppState};
 use crate::metrics;
-use crate::process::{Launcher, ShimProgram};
+use crate::process::{Launcher, ShimProgram, machine_start};
 use crate::store::{Store, StoreError};
 use crate::worker::{Remotes, Worker, empty_trash, stop_strangers, sweep_worktrees};
 
@@ -269,7 +269,9 @@ async fn begin_work(
         Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
     failpoint::around(Edge::SweepTrash, empty_trash(worker)).await;
     stop_strangers(worker).await?;
-    let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt()).await?;
+    // where the machine does not say, no start is told from another
+    let boot = machine_start().unwrap_or_default();
+    let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt(&boot)).await?;
     failpoint::around(Edge::SweepWorktrees, sweep_worktrees(worker)).await?;
     let watchdog = Watchdog {
         pulse: dispatcher.pulse(),

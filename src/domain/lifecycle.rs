@@ -25,6 +25,8 @@ pub struct Situation {
     pub attempts_max: u32,
     pub backoff_tries: u32,
     pub cancel_requested: bool,
+    /// In this attempt and in every one that was counted before it a server died.
+    pub server_died_each_time: bool,
 }
 
 /// What happened to the job.
@@ -147,6 +149,10 @@ fn faulted(
         Disposition::Count if at.attempts_counted + 1 < at.attempts_max => {
             Transition { counted: true, ..requeued(at, reason) }
         }
+        Disposition::Count if is_poisoned(at, &reason) => {
+            let detail = format!("The last one ended with: {}", reason.message);
+            failed(at, Reason::new(ReasonCode::Poisoned, &detail), true)
+        }
         Disposition::Count => failed(at, reason, true),
         Disposition::Backoff | Disposition::Fail => failed(at, reason, false),
     }
@@ -160,6 +166,11 @@ fn hold_until(now: Timestamp, code: ReasonCode, told: Option<Timestamp>) -> Opti
     let after = |seconds| now + Duration::from_secs(seconds);
     let told = told.unwrap_or_else(|| after(LIMIT_UNTOLD_SECONDS));
     Some(if told > now { told.min(after(LIMIT_SECONDS_MAX)) } else { after(LIMIT_OVER_SECONDS) })
+}
+
+/// Once is a coincidence, and whoever ended by himself has his own reason.
+fn is_poisoned(at: &Situation, reason: &Reason) -> bool {
+    at.server_died_each_time && at.attempts_counted > 0 && reason.code != ReasonCode::Crashed
 }
 
 fn moved(at: &Situation, status: Status, event: EventKind) -> Transition {
@@ -221,6 +232,7 @@ mod tests {
             attempts_max: 3,
             backoff_tries: 0,
             cancel_requested: false,
+            server_died_each_time: false,
         }
     }
 
@@ -268,6 +280,27 @@ mod tests {
         assert_eq!((again.status, again.counted), (Status::Queued, true));
         let over = transition(NOW, &third, fault(ReasonCode::Interrupted)).unwrap();
         assert_eq!((over.status, over.counted), (Status::Failed, true));
+    }
+
+    #[test]
+    fn a_job_is_poisoned_when_its_last_attempt_too_took_the_server_down() {
+        let deadly = |attempts_counted| Situation {
+            attempts_counted,
+            server_died_each_time: true,
+            ..at(Status::Running)
+        };
+        let again = transition(NOW, &deadly(1), fault(ReasonCode::Interrupted)).unwrap();
+        assert_eq!((again.status, again.reason.unwrap().code), (Status::Queued, ReasonCode::Interrupted));
+        let over = transition(NOW, &deadly(2), fault(ReasonCode::OutOfMemory)).unwrap();
+        assert_eq!((over.status, over.counted), (Status::Failed, true));
+        assert_eq!(over.reason.unwrap().code, ReasonCode::Poisoned);
+        // what the agent did wrong by itself keeps its name
+        for code in [ReasonCode::Crashed, ReasonCode::Refused] {
+            assert_eq!(transition(NOW, &deadly(2), fault(code)).unwrap().reason.unwrap().code, code);
+        }
+        let only = Situation { attempts_max: 1, ..deadly(0) };
+        let once = transition(NOW, &only, fault(ReasonCode::Interrupted)).unwrap();
+        assert_eq!(once.reason.unwrap().code, ReasonCode::Interrupted);
     }
 
     #[test]

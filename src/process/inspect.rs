@@ -67,6 +67,12 @@ pub fn inspect(step: &StepDir) -> Result<StepState, ProcessError> {
     Ok(if was_released(step)? { StepState::Lost(identity) } else { StepState::NotReleased })
 }
 
+/// A name of this start of the machine; `None` where the kernel has none.
+#[must_use]
+pub fn machine_start() -> Option<String> {
+    system::boot_id().ok()
+}
+
 /// All living processes that carry the step's marker. Reads the whole process table: milliseconds on an ordinary
 /// machine, not for a hot path. Always empty on macOS.
 #[must_use]

@@ -35,7 +35,7 @@ mod usage;
 use std::io;
 
 pub use control::{Control, MessageFate};
-pub use inspect::{StepState, Survivor, end_lost_tree, inspect, survivors};
+pub use inspect::{StepState, Survivor, end_lost_tree, inspect, machine_start, survivors};
 pub use launch::{Launched, Launcher, ShimProgram};
 pub use log::{BadFrame, LogPosition, LogReader, ReadFrame, Record, Stream};
 pub use memory::OomKills;

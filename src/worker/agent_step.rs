@@ -32,6 +32,9 @@ const STEP: &str = "agent-1";
 /// What a shim that was killed may leave is gone in milliseconds; a storm of 32,000 processes took 1.5 s.
 const LOST_TREE_MAX: Duration = Duration::from_secs(30);
 
+/// Deaths of servers over one attempt. Once is a coincidence; a service manager gives up after five starts.
+const DEATHS_IN_A_ROW_MAX: u32 = 3;
+
 /// A shim that was asked to end takes three graces of five seconds at most, and its log a moment to be read.
 const EARLIER_MAX: Duration = Duration::from_secs(60);
 
@@ -55,6 +58,22 @@ impl Line<'_> {
             Some(work) => Ok(Some(work)),
             // it left at its barrier: its server died before it said go
             None => Ok(None),
+        }
+    }
+
+    /// Several servers in a row have died with this attempt, and none has brought it a step further: what its agent left
+    /// is not touched once more. While the agent lives it goes on, whoever kills servers.
+    pub(super) async fn end_if_deadly(&self) -> Step<()> {
+        let deaths = self.tools.store.server_deaths_in_a_row(self.lease).await?;
+        if deaths < DEATHS_IN_A_ROW_MAX {
+            return Ok(());
+        }
+        match inspect(&self.step_dir(self.lease.attempt)?)? {
+            StepState::Exited(_) => {
+                let detail = format!("{deaths} servers in a row died over what it left.");
+                Err(Halt::fault(ReasonCode::Interrupted, &detail))
+            }
+            _ => Ok(()),
         }
     }
 

@@ -147,6 +147,7 @@ impl<'a> Line<'a> {
 
     /// From the first step that is not done yet to the last.
     async fn walk(&mut self) -> Step<Outcome> {
+        self.end_if_deadly().await?;
         let base = match (&self.job.start, &self.job.effects.base_sha, &self.job.effects.head_sha) {
             // the commit is there: nothing before it is ever repeated
             (_, Some(base), Some(_)) => base.clone(),

@@ -81,6 +81,8 @@ impl Line<'_> {
             attempts_max: self.options.max_attempts,
             backoff_tries: job.backoff_tries,
             cancel_requested: job.cancel_requested_at.is_some(),
+            // it only names the end, it does not decide on one
+            server_died_each_time: false,
         };
         let decided = transition(self.now(), &at, Cause::AttemptEnded(end.clone()));
         Ok(decided.is_ok_and(|decided| decided.ends_job()))

@@ -149,8 +149,13 @@ async fn long_process_the_kernel_kills_for_want_of_memory() {
     let id = shell(&stand, "oom", script).await;
     let job = stand.failed(&id, "out_of_memory").await;
     assert_eq!((&job["exitCode"], &job["attempts"][0]["counted"]), (&Value::Null, &json!(true)), "{job:#}");
-    // beside it a plain kill is what it was before
-    let id = shell(&stand, "killed", "kill -9 $$").await;
+    // the supervisor goes with it and leaves no record: the count of the machine tells
+    let group = "exec tail -n 1 < /dev/zero";
+    let both = script.replace(group, "(exec tail -n 1 < /dev/zero); kill -9 $PPID; sleep 1000");
+    let id = shell(&stand, "both", &both.replace("set -e; ", "")).await;
+    stand.failed(&id, "out_of_memory").await;
+    // beside it, after the seconds for which the count tells, a plain kill is what it was before
+    let id = shell(&stand, "killed", "sleep 4; kill -9 $$").await;
     stand.failed(&id, "interrupted").await;
     stand.finish().await;
 }

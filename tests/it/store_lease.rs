@@ -56,7 +56,7 @@ async fn an_older_server_has_lost_every_lease() {
     let old = bench.claim().await.lease;
     let later = bench.reopen();
     assert!(later.epoch() > bench.store.epoch());
-    let adopted = later.adopt_running().await.unwrap();
+    let adopted = later.adopt_running("boot").await.unwrap();
     let before = bench.view(old.job).await;
     assert!(let_through(&bench.store, old).await.is_empty());
     assert_eq!(bench.view(old.job).await, before, "nothing was touched");
@@ -95,7 +95,7 @@ async fn a_restart_adopts_what_ran_and_only_that() {
     bench.store.record_shim(running[0], "agent-1", "who".to_owned(), 4711).await.unwrap();
     bench.store.reach_phase(running[0], Phase::Agent).await.unwrap();
     let later = bench.reopen();
-    let adopted = later.adopt_running().await.unwrap();
+    let adopted = later.adopt_running("boot").await.unwrap();
     let numbers: Vec<_> = adopted.iter().map(|assignment| assignment.lease.job.0).collect();
     assert_eq!(numbers, [2, 3]);
     assert_eq!((adopted[0].job.phase, adopted[0].job.effects.pid), (Phase::Agent, Some(4711)));

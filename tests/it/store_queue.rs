@@ -389,7 +389,7 @@ async fn a_probe_survives_a_restart() {
     bench.store.try_now(None).await.unwrap();
     bench.claim().await;
     let later = bench.reopen();
-    let adopted = later.adopt_running().await.unwrap().remove(0);
+    let adopted = later.adopt_running("boot").await.unwrap().remove(0);
     assert!(later.claim().await.unwrap().is_none());
     later.finish(adopted.lease, done(), |_| None).await.unwrap();
     assert_eq!(later.claim().await.unwrap().unwrap().lease.job, JobNumber(2));

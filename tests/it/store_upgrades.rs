@@ -57,7 +57,7 @@ async fn data_of_every_schema_is_carried_over() {
         let finished = store.get_job(&by_number(1)).await.unwrap().job;
         assert_eq!((finished.status, finished.effects.pr_number), (Status::Completed, Some(12)));
         assert_eq!(finished.usage.cost_micro_usd, Some(210_000));
-        let adopted = store.adopt_running().await.unwrap();
+        let adopted = store.adopt_running("boot").await.unwrap();
         assert_eq!((adopted.len(), adopted[0].lease.job, adopted[0].lease.attempt), (1, JobNumber(2), 2));
         assert_eq!(store.list_steps(JobNumber(2), 2).await.unwrap()[0].log_records, 7);
         let queued = store.get_job(&by_number(3)).await.unwrap();
@@ -74,6 +74,8 @@ async fn data_of_every_schema_is_carried_over() {
             let timed = store.get_job(&by_number(5)).await.unwrap();
             assert_eq!(timed.job.request.run_at.unwrap().as_ms(), NOW_MS + 60_000);
         }
+        let deaths = store.server_deaths_in_a_row(adopted[0].lease).await.unwrap();
+        assert_eq!(deaths, u32::from(version >= 5), "schema {version}");
     }
 }
 

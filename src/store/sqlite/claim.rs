@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
-use super::{attempts, disk, events, finish, jobs, queue};
+use super::{attempts, deaths, disk, events, finish, jobs, queue};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -37,14 +37,16 @@ impl Store {
         Ok(claimed)
     }
 
-    /// Takes over every job that an earlier server left running. Called once, before anything is claimed.
+    /// Takes over every job that an earlier server left running, after counting for each whether that server died. `boot`
+    /// names this start of the machine. Called once, before anything is claimed.
     ///
     /// # Errors
     /// What the database said.
-    pub async fn adopt_running(&self) -> Result<Vec<Assignment>, StoreError> {
-        let epoch = self.epoch;
+    pub async fn adopt_running(&self, boot: &str) -> Result<Vec<Assignment>, StoreError> {
+        let (epoch, boot) = (self.epoch, boot.to_owned());
         self.database
             .write(Edge::AdoptRunning, move |connection| {
+                deaths::count(connection, &boot)?;
                 connection
                     .prepare_cached("UPDATE jobs SET lease_epoch = ?1 WHERE status = 'running'")?
                     .execute([epoch])?;

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
-use super::{attempts, deliveries, events, jobs, waits};
+use super::{attempts, deaths, deliveries, events, jobs, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::JobNumber;
@@ -44,7 +44,7 @@ impl Store {
             .write(Edge::ReachPhase, move |connection| {
                 attempts::check(connection, lease)?;
                 apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), &|_| None)?;
-                Ok(())
+                deaths::came_forward(connection, lease)
             })
             .await?;
         self.tell(Change::JobMoved(lease.job));
@@ -111,6 +111,7 @@ pub(super) fn decide(
         attempts_max: EffectiveOptions::resolve(merged, false).max_attempts,
         backoff_tries: job.backoff_tries,
         cancel_requested: job.cancel_requested_at.is_some(),
+        server_died_each_time: deaths::in_each_attempt(connection, number, job.attempt)?,
     };
     Ok(transition(now, &situation, cause)?)
 }

@@ -6,7 +6,7 @@ use super::super::error::StoreError;
 use super::super::logs::{Logs, separator};
 use super::super::view::{Ingest, MessagePage};
 use super::super::{Change, Store};
-use super::attempts;
+use super::{attempts, deaths};
 use crate::domain::attempt::Lease;
 use crate::domain::event::{Message, MessageKind};
 use crate::domain::id::JobNumber;
@@ -168,6 +168,7 @@ fn write_ingest(
     let stored: u64 = connection
         .prepare_cached("SELECT transcript_bytes FROM attempts WHERE job = ?1 AND number = ?2")?
         .query_row(params![lease.job.0, lease.attempt], |row| row.get(0))?;
+    deaths::came_forward(connection, lease)?;
     let mut offset = stored;
     if !ingest.messages.is_empty() {
         logs.append_transcript(lease.job, lease.attempt, stored, &ingest.messages)?;

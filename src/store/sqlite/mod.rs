@@ -17,6 +17,7 @@ mod backup;
 mod checkpoint;
 mod claim;
 mod clients;
+mod deaths;
 mod deliveries;
 mod disk;
 mod events;
@@ -193,7 +194,11 @@ impl Database {
     /// Notes that everything that was begun here has ended in order, and folds the whole log in: one file is left, which
     /// is all there is.
     pub(super) async fn note_orderly_stop(&self) -> Result<(), StoreError> {
-        self.write(Edge::NoteStop, |connection| clear_meta(connection, RUNNING)).await?;
+        self.write(Edge::NoteStop, |connection| {
+            deaths::note_leaving(connection)?;
+            clear_meta(connection, RUNNING)
+        })
+        .await?;
         let place = self.place.clone();
         let folded = tokio::task::spawn_blocking(move || checkpoint::fold_all_in(&place.open()?));
         folded.await.map_err(|error| StoreError::Database(error.to_string()))?

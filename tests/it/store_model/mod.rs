@@ -213,7 +213,7 @@ impl Told {
     async fn restart(&mut self) -> Result<(), TestCaseError> {
         self.bench.store = self.bench.reopen();
         self.bench.store.note_time().await.unwrap();
-        let adopted = self.bench.store.adopt_running().await.unwrap();
+        let adopted = self.bench.store.adopt_running("boot").await.unwrap();
         let numbers: Vec<_> = adopted.iter().map(|assignment| assignment.lease.job.0 - 1).collect();
         prop_assert_eq!(numbers, self.leases.keys().map(|job| *job as i64).collect::<Vec<_>>());
         for (lease, assignment) in self.leases.values_mut().zip(adopted) {

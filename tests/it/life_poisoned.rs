@@ -1,0 +1,65 @@
+//! Jobs that take the server down with them.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::stand::{Plan, Stand};
+
+/// Starts the server again and lets agents know who it is.
+async fn start(stand: &mut Stand) {
+    stand.start_again().await;
+    let pid = stand.server.as_ref().unwrap().pid();
+    std::fs::write(stand.path("server-pid.new"), pid.to_string()).unwrap();
+    std::fs::rename(stand.path("server-pid.new"), stand.path("server-pid")).unwrap();
+}
+
+#[tokio::test]
+async fn a_job_whose_every_attempt_takes_the_server_down_is_poisoned_and_the_next_job_runs() {
+    let mut stand = Stand::built(Plan::default()).await;
+    start(&mut stand).await;
+    // it kills the server and its own supervisor
+    let script = format!(
+        "while ! pid=$(cat {0}); do sleep 0.02; done; rm {0}; kill -9 $pid $PPID; sleep 1000",
+        stand.path("server-pid").display()
+    );
+    let options = json!({"agent": "sh", "maxAttempts": 2});
+    let id = stand.submit(json!({"prompt": script, "branchName": "p", "options": options})).await;
+    for _ in 0..2 {
+        stand.server.take().unwrap().wait_for_exit(Duration::from_secs(30)).await;
+        start(&mut stand).await;
+    }
+    let job = stand.failed(&id, "poisoned").await;
+    let attempts = job["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), &attempts[0]["reason"]["code"]), (2, &json!("interrupted")), "{job:#}");
+    assert_eq!(stand.callback(&id).await.body["reason"]["code"], "poisoned");
+    let next = stand.submit_prompt("next", "Greet").await;
+    assert_eq!(stand.completed(&next).await["outcome"], "pull_request");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn an_attempt_over_which_three_servers_died_in_a_row_is_ended_and_its_commit_published_by_the_next() {
+    let mut stand = Stand::new().await;
+    let (began, gate) = (stand.path("push-began"), stand.gate("push"));
+    let script = format!(
+        "#!/bin/sh\ntouch {}\nwhile [ ! -e {} ]; do sleep 0.02; done\n",
+        began.display(),
+        gate.display()
+    );
+    stand.remote_hook("pre-receive", &script);
+    let id = stand.submit_prompt("d", "Greet").await;
+    for _ in 0..3 {
+        stand.wait_until("the push is under way", async || began.exists().then_some(())).await;
+        stand.kill9().await;
+        std::fs::remove_file(&began).unwrap();
+        stand.start_again().await;
+    }
+    stand.open_gate("push");
+    let job = stand.completed(&id).await;
+    let attempts = job["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), stand.runs(), &job["outcome"]), (2, 1, &json!("pull_request")), "{job:#}");
+    let message = attempts[0]["reason"]["message"].as_str().unwrap();
+    assert!(message.contains("3 servers in a row"), "{message}");
+    stand.finish().await;
+}
