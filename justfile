@@ -13,6 +13,8 @@ rig:
     cargo build --locked && python3 tests/rig/run.py
 long-load:
     cargo test --locked --test it -- --ignored long_load
+long-callbacks:
+    cargo test --locked --test it -- --ignored --nocapture long_callbacks
 long-soak minutes="10":
     OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
 long-powercut:

@@ -1,26 +1,27 @@
 //! Brings callbacks out of the outbox to their receivers.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
-use tokio::task::JoinSet;
+use tokio::task::{Id, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::next_change;
 use crate::clock::Clock;
 use crate::domain::delivery::{Delivery, DeliveryState, TryRecord};
 use crate::domain::id::DeliveryId;
+use crate::domain::limit::Limit;
 use crate::domain::time::Timestamp;
 use crate::failpoint::{self, Edge};
 use crate::metrics;
-use crate::store::{Change, Store, StoreError};
-use crate::webhook::schedule::next_delay;
+use crate::store::{Change, Occupied, Store, StoreError};
+use crate::webhook::schedule::Schedule;
 use crate::webhook::{Carrier, FailureKind, SendRequest, SendResult, Sender, SigningSecrets};
 
-/// Tries under way at once: one slow receiver must not hold up the others, and a try holds a socket and 64 KiB.
-const TRIES_MAX: usize = 16;
-/// Deliveries read at once; those beyond it come with the next tick.
-const BATCH: u32 = 64;
+/// Tries under way at once. A try holds a socket, a callback's body and 64 KiB of the answer: some megabytes for all.
+const TRIES_MAX: usize = 32;
+/// Of them to one receiver: one that hangs takes an eighth, and the others are served meanwhile.
+const TRIES_PER_ORIGIN_MAX: usize = 4;
 
 /// What a deliverer signs with and may dial.
 pub struct DelivererSettings<C = Sender> {
@@ -34,8 +35,9 @@ pub struct Deliverer<C = Sender> {
     store: Store,
     clock: Clock,
     settings: std::sync::Arc<DelivererSettings<C>>,
-    tries: JoinSet<(DeliveryId, TryRecord)>,
-    under_way: HashSet<DeliveryId>,
+    schedule: Schedule,
+    tries: JoinSet<SendOutcome>,
+    under_way: HashMap<Id, Delivery>,
     /// Tries that were made but could not be stored. They stay under way, so that nothing is sent again and again to the
     /// receiver while the disk is full.
     unstored: Vec<(DeliveryId, TryRecord)>,
@@ -54,11 +56,19 @@ impl<C: Carrier> Deliverer<C> {
             store,
             clock,
             settings: settings.into(),
+            schedule: Schedule::default(),
             tries: JoinSet::new(),
-            under_way: HashSet::new(),
+            under_way: HashMap::new(),
             unstored: Vec::new(),
             shutdown,
         }
+    }
+
+    /// Tries by another schedule than the usual one.
+    #[must_use]
+    pub fn with_schedule(mut self, schedule: Schedule) -> Self {
+        self.schedule = schedule;
+        self
     }
 
     /// Runs until told to shut down. A try that is cut off then has no record and is made again: receivers drop repeats
@@ -76,47 +86,74 @@ impl<C: Carrier> Deliverer<C> {
             let matters = |change| change == Change::Deliveries;
             tokio::select! {
                 () = self.shutdown.cancelled() => {}
-                Some(tried) = self.tries.join_next() => self.tried(tried).await,
+                Some(tried) = self.tries.join_next_with_id() => self.tried(tried).await,
                 _ = next_change(&mut changes, due, matters) => self.store_again().await,
             }
         }
         self.tries.shutdown().await;
     }
 
-    /// Starts the tries that are due; says when the next one is.
+    /// Starts the tries that are due, as many as may be under way; says when the next one comes due.
     async fn tick(&mut self) -> Result<Option<Duration>, StoreError> {
-        let (due, next) = self.store.due_deliveries(BATCH).await?;
-        for delivery in due {
-            if self.tries.len() >= TRIES_MAX {
-                break;
+        loop {
+            let free = TRIES_MAX.saturating_sub(self.tries.len() + self.unstored.len());
+            let limit = u32::try_from(free).unwrap_or(u32::MAX);
+            let (due, next) = self.store.due_deliveries(limit, self.occupied()).await?;
+            if due.is_empty() {
+                return Ok(next);
             }
-            if self.under_way.insert(delivery.id.clone()) {
-                let (settings, clock) = (self.settings.clone(), self.clock.clone());
-                self.tries.spawn(async move { attempt(&settings, &clock, delivery).await });
+            // the first of them always has room, so that this comes to an end
+            for delivery in due {
+                if self.tries_to(delivery.origin()) < TRIES_PER_ORIGIN_MAX {
+                    self.start(delivery);
+                } else {
+                    metrics::LIMITS.increment([Limit::DeliveryTries.as_str()]);
+                }
             }
         }
-        Ok(next)
     }
 
-    async fn tried(&mut self, tried: Result<(DeliveryId, TryRecord), tokio::task::JoinError>) {
-        let (id, record) = match tried {
+    fn occupied(&self) -> Occupied {
+        let under_way = self.under_way.values().map(|delivery| &delivery.id);
+        let unstored = self.unstored.iter().map(|(id, _)| id);
+        let origins: BTreeSet<_> = self.under_way.values().map(Delivery::origin).collect();
+        let is_full = |origin: &&str| self.tries_to(origin) >= TRIES_PER_ORIGIN_MAX;
+        Occupied {
+            deliveries: under_way.chain(unstored).cloned().collect(),
+            origins: origins.into_iter().filter(is_full).map(str::to_owned).collect(),
+        }
+    }
+
+    fn tries_to(&self, origin: &str) -> usize {
+        self.under_way.values().filter(|delivery| delivery.origin() == origin).count()
+    }
+
+    fn start(&mut self, delivery: Delivery) {
+        let (settings, clock, sent) = (self.settings.clone(), self.clock.clone(), delivery.clone());
+        let handle = self.tries.spawn(async move { send(&settings, &clock, &sent).await });
+        self.under_way.insert(handle.id(), delivery);
+    }
+
+    async fn tried(&mut self, tried: Result<(Id, SendOutcome), JoinError>) {
+        let (id, outcome) = match tried {
             Ok(tried) => tried,
             Err(error) => {
-                tracing::error!(%error, "a callback's try was lost");
-                // which one is not known: all that is due is looked at again
-                self.under_way = self.unstored.iter().map(|(id, _)| id.clone()).collect();
-                return;
+                tracing::error!(%error, "a callback's try panicked");
+                let text = "the try failed by a fault of the server".to_owned();
+                let result = SendResult::Failed { text, kind: FailureKind::Transport };
+                (error.id(), SendOutcome { result, duration_ms: 0 })
             }
         };
-        tracing::info!(delivery.id = %id, state = %record.state, status = record.status, "callback tried");
-        self.record(id, record).await;
+        let Some(delivery) = self.under_way.remove(&id) else { return };
+        let now = Timestamp::from_ms(self.clock.now_ms());
+        let record = judge(&self.schedule, &delivery, &outcome, now, jitter(&self.clock));
+        tracing::info!(delivery.id = %delivery.id, state = %record.state, status = record.status, "callback tried");
+        self.record(delivery.id, record).await;
     }
 
     async fn record(&mut self, id: DeliveryId, record: TryRecord) {
         match self.store.record_try(&id, record.clone()).await {
-            Ok(()) | Err(StoreError::NotFound(_)) => {
-                self.under_way.remove(&id);
-            }
+            Ok(()) | Err(StoreError::NotFound(_)) => {}
             Err(error) => {
                 tracing::error!(%error, delivery.id = %id, "a callback's try could not be stored yet");
                 self.unstored.push((id, record));
@@ -131,11 +168,17 @@ impl<C: Carrier> Deliverer<C> {
     }
 }
 
-async fn attempt<C: Carrier>(
+/// What a try came to and how long it took.
+struct SendOutcome {
+    result: SendResult,
+    duration_ms: u64,
+}
+
+async fn send<C: Carrier>(
     settings: &DelivererSettings<C>,
     clock: &Clock,
-    delivery: Delivery,
-) -> (DeliveryId, TryRecord) {
+    delivery: &Delivery,
+) -> SendOutcome {
     let started = tokio::time::Instant::now();
     let _under_way = metrics::DELIVERIES_UNDER_WAY.hold();
     let request = SendRequest {
@@ -149,8 +192,7 @@ async fn attempt<C: Carrier>(
     metrics::DELIVERY_TRIES.increment([counted_as(&result)]);
     metrics::DELIVERY_SECONDS.observe(started.elapsed(), []);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let now = Timestamp::from_ms(clock.now_ms());
-    (delivery.id.clone(), judge(&delivery, &result, now, duration_ms, jitter(clock)))
+    SendOutcome { result, duration_ms }
 }
 
 fn counted_as(result: &SendResult) -> &'static str {
@@ -177,12 +219,13 @@ fn jitter(clock: &Clock) -> f64 {
 
 /// What becomes of the delivery after this try.
 fn judge(
+    schedule: &Schedule,
     delivery: &Delivery,
-    result: &SendResult,
+    outcome: &SendOutcome,
     now: Timestamp,
-    duration_ms: u64,
     jitter: f64,
 ) -> TryRecord {
+    let SendOutcome { result, duration_ms } = outcome;
     let (status, error, retry_after) = match result {
         SendResult::Accepted { status } => (Some(*status), None, None),
         SendResult::Refused { status, retry_after } => {
@@ -191,14 +234,14 @@ fn judge(
         SendResult::Gone => (Some(410), Some("the receiver wants no more callbacks (410)".to_owned()), None),
         SendResult::Failed { text, .. } => (None, Some(text.clone()), None),
     };
-    let next = next_delay(delivery.tries + 1, retry_after, jitter);
+    let next = schedule.next_delay(delivery.tries + 1, retry_after, jitter);
     let (state, next_try_at) = match (result, next) {
         (SendResult::Accepted { .. }, _) => (DeliveryState::Delivered, None),
         (SendResult::Gone, _) => (DeliveryState::Suspended, None),
         (_, Some(delay)) => (DeliveryState::Pending, Some(now + delay)),
         (_, None) => (DeliveryState::Dead, None),
     };
-    TryRecord { at: now, status, error, duration_ms, state, next_try_at }
+    TryRecord { at: now, status, error, duration_ms: *duration_ms, state, next_try_at }
 }
 
 #[cfg(test)]
@@ -236,7 +279,8 @@ mod tests {
             (9, refused(500), DeliveryState::Dead, None),
         ];
         for (tries, result, state, wait) in table {
-            let record = judge(&delivery(tries), &result, Timestamp::from_ms(0), 1, 0.5);
+            let outcome = SendOutcome { result, duration_ms: 1 };
+            let record = judge(&Schedule::default(), &delivery(tries), &outcome, Timestamp::from_ms(0), 0.5);
             assert_eq!((record.state, record.next_try_at.map(Timestamp::as_ms)), (state, wait), "{tries}");
         }
     }

@@ -120,11 +120,21 @@ pub(super) fn from_text(kind: Kind, text: &str) -> Result<Value, String> {
             Ok(amount) => Ok(Value::Float(amount)),
             Err(_) => Err("must be an amount in US dollars".to_owned()),
         },
+        Kind::Integers(..) if !text.starts_with('[') => {
+            let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
+            let numbers: Result<_, _> = items.map(|item| item.parse().map(Value::Integer)).collect();
+            numbers.map(Value::Array).map_err(|_| "must be whole numbers, separated by commas".to_owned())
+        }
         Kind::Texts if !text.starts_with('[') => {
             let items = text.split(',').map(str::trim).filter(|item| !item.is_empty());
             Ok(Value::Array(items.map(|item| Value::String(item.to_owned())).collect()))
         }
         Kind::SecretOrFile if !text.starts_with('{') => Ok(Value::String(text.to_owned())),
-        Kind::Texts | Kind::Commands | Kind::Map | Kind::Variables | Kind::SecretOrFile => json(),
+        Kind::Texts
+        | Kind::Integers(..)
+        | Kind::Commands
+        | Kind::Map
+        | Kind::Variables
+        | Kind::SecretOrFile => json(),
     }
 }

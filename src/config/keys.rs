@@ -18,6 +18,8 @@ pub(super) enum Kind {
     Dollars,
     Words(&'static [&'static str]),
     Texts,
+    /// A list of whole numbers, each within these bounds, at most 20.
+    Integers(u64, u64),
     /// A list whose entries are argument lists, or lines for `sh -c`.
     Commands,
     /// Names to texts.
@@ -101,6 +103,8 @@ pub(super) static KEYS: &[Key] = &[
     unset("callbacks", "previous_secret", Kind::Secret, r#""whsec_…""#, "The key before this one: while it is set both sign."),
     set("callbacks", "signature_style", Kind::Words(&["hex", "sha256="]), r#""hex""#, "X-Agent-Signature as bare hex, or with `sha256=` before it."),
     set("callbacks", "allow", Kind::Texts, "[]", "Inner hosts, addresses or networks (\"10.0.0.0/8:8080\") that callbacks may reach."),
+    set("callbacks", "retry_seconds", Kind::Integers(1, WEEK_SECONDS), "[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]", "Waits before the second and each further try of a callback, each give or take a fifth; after the last one it is dead."),
+    set("callbacks", "timeout_seconds", Kind::Integer(1, 30), "30", "How long a receiver may take for its answer."),
     set("callbacks", "tailnet", Kind::Bool, "false", "Whether callbacks may reach addresses of your tailnet."),
     set("policy", "gitmodules", GUARD, r#""allow""#, "Changes to .gitmodules."),
     set("policy", "workflows", GUARD, r#""allow""#, "Changes to .github/workflows."),

@@ -88,6 +88,10 @@ pub struct Callbacks {
     /// Hosts, addresses and networks as written, with an optional port; the sender reads them.
     pub allow: Vec<String>,
     pub tailnet: bool,
+    /// Waits before the second and each further try, seconds.
+    pub retry_seconds: Vec<u64>,
+    /// 1 to 30.
+    pub timeout_seconds: u64,
 }
 
 /// `[profiles.<name>]`
@@ -261,6 +265,8 @@ pub(super) fn callbacks(values: &mut Values, dirs: Option<&PlatformDirs>) -> Cal
         signature_style: if prefixed { SignatureStyle::Prefixed } else { SignatureStyle::Hex },
         allow: values.texts("callbacks.allow").unwrap_or_default(),
         tailnet: values.bool("callbacks.tailnet").unwrap_or_default(),
+        retry_seconds: values.integers("callbacks.retry_seconds").unwrap_or_default(),
+        timeout_seconds: values.integer("callbacks.timeout_seconds").unwrap_or_default(),
     }
 }
 

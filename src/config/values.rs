@@ -123,6 +123,12 @@ impl Values {
         self.get(path)?.as_bool()
     }
 
+    pub(super) fn integers(&self, path: &str) -> Option<Vec<u64>> {
+        let items = self.get(path)?;
+        let numbers = items.as_array()?.iter().filter_map(Value::as_integer);
+        Some(numbers.filter_map(|number| u64::try_from(number).ok()).collect())
+    }
+
     pub(super) fn texts(&self, path: &str) -> Option<Vec<String>> {
         let items = self.get(path)?;
         Some(items.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
@@ -164,6 +170,14 @@ fn broken_kind(kind: Kind, value: &Value) -> Option<String> {
         Kind::Words(words) => {
             let word = value.as_str().unwrap_or_default();
             (words.contains(&word), format!("must be {}", one_of(words, word)))
+        }
+        Kind::Integers(min, max) => {
+            let fits = |item: &Value| {
+                let number = item.as_integer().and_then(|number| u64::try_from(number).ok());
+                number.is_some_and(|number| (min..=max).contains(&number))
+            };
+            let holds = value.as_array().is_some_and(|all| all.len() <= 20 && all.iter().all(fits));
+            (holds, format!("must be a list of at most 20 whole numbers between {min} and {max}"))
         }
         Kind::Texts => (is_texts(value), "must be a list of texts".to_owned()),
         Kind::Commands => {

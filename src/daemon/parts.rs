@@ -15,6 +15,7 @@ use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
 use crate::git::{Author, SizeCaps};
 use crate::process::{ScopeLimits, ScopeUse};
 use crate::store::Limits;
+use crate::webhook::schedule::Schedule;
 use crate::webhook::{Policy, SendLimits, Sender, SigningSecrets, Style};
 use crate::worker::{AgentEntry, StepLimits, WorkerSettings};
 
@@ -156,5 +157,15 @@ pub(super) fn deliverer_settings(config: &Config, policy: Policy) -> DelivererSe
             )
             .ok()
     });
-    DelivererSettings { sender: Sender::new(policy, SendLimits::default()), secrets }
+    DelivererSettings { sender: Sender::new(policy, send_limits(config)), secrets }
+}
+
+fn send_limits(config: &Config) -> SendLimits {
+    let usual = SendLimits::default();
+    let whole = Duration::from_secs(config.callbacks.timeout_seconds);
+    SendLimits { connect: usual.connect.min(whole), whole }
+}
+
+pub(super) fn callback_schedule(config: &Config) -> Schedule {
+    Schedule::after(config.callbacks.retry_seconds.iter().map(|seconds| Duration::from_secs(*seconds)))
 }

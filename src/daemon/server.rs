@@ -150,7 +150,8 @@ impl Server {
         let policy = app_settings.callbacks.clone();
         let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes);
         let settings = parts::deliverer_settings(&config, policy);
-        let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone());
+        let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone())
+            .with_schedule(parts::callback_schedule(&config));
         let drain = Duration::from_secs(config.server.drain_seconds);
         let mut loops = JoinSet::new();
         let adopted = match store.damage() {

@@ -37,6 +37,16 @@ pub struct Delivery {
     pub delivered_at: Option<Timestamp>,
 }
 
+impl Delivery {
+    /// Scheme, host and port as they stand in the URL: the receiver that tries are counted for.
+    #[must_use]
+    pub fn origin(&self) -> &str {
+        let begin = self.url.find("://").map_or(0, |at| at + 3);
+        let end = self.url[begin..].find(['/', '?', '#']).map_or(self.url.len(), |at| begin + at);
+        &self.url[..end]
+    }
+}
+
 /// One try, for people.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeliveryTry {

@@ -4,7 +4,7 @@ use crate::domain::client::RepositoryName;
 use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry};
 use crate::domain::event::{Message, MessageKind};
 use crate::domain::hold::Hold;
-use crate::domain::id::{ClientId, JobId, JobNumber};
+use crate::domain::id::{ClientId, DeliveryId, JobId, JobNumber};
 use crate::domain::job::{JobView, Phase, Status, Waiting};
 use crate::domain::time::Timestamp;
 
@@ -118,6 +118,15 @@ pub struct Accounts {
     pub deliveries_pending: u64,
     pub deliveries_dead: u64,
     pub holds: Vec<Hold>,
+}
+
+/// What a look for due deliveries leaves out.
+#[derive(Clone, Debug, Default)]
+pub struct Occupied {
+    /// Tried right now.
+    pub deliveries: Vec<DeliveryId>,
+    /// Receivers ([`Delivery::origin`]) that have as many tries as they may.
+    pub origins: Vec<String>,
 }
 
 /// What the store knows about itself, for metrics.

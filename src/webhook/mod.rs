@@ -10,7 +10,7 @@
 //!
 //! Fails: [`AddressError`] for a URL nobody may call, [`SignatureError`] for an unusable secret, and
 //! [`SendResult::Failed`] with a [`FailureKind`] for everything the network can do. Whether to try again is
-//! [`schedule::next_delay`]'s answer and the caller's decision.
+//! [`schedule::Schedule::next_delay`]'s answer and the caller's decision.
 //!
 //! Tested: signatures against published vectors and the schedule by table beside the code; addresses by a table of
 //! hundreds of spellings and sending against receivers that misbehave on order in `tests/it/webhook_*.rs`.

@@ -12,23 +12,50 @@ pub const DELAYS_SECONDS: [u64; 10] = [0, 5, 300, 1_800, 7_200, 18_000, 36_000, 
 /// outage do not all come back together.
 const SPREAD: f64 = 0.2;
 
-/// The wait before the next try after `tries_done` tries, or `None` when the delivery is dead.
-///
-/// `jitter` is a random number in `0.0..=1.0` (others are clamped): 0 shortens by a fifth, 1 lengthens by a fifth.
-/// A receiver's `retry_after` can lengthen the wait to at most twice the delay and never shortens it: nobody can
-/// park a delivery for a year, and nobody can ask for a flood.
-#[must_use]
-pub fn next_delay(tries_done: u32, retry_after: Option<Duration>, jitter: f64) -> Option<Duration> {
-    let nominal = Duration::from_secs(*DELAYS_SECONDS.get(usize::try_from(tries_done).ok()?)?);
-    let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.5 };
-    let delay = nominal.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * jitter);
-    Some(retry_after.map_or(delay, |asked| asked.clamp(delay, delay * 2)))
+/// When a delivery is tried; by default [`DELAYS_SECONDS`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Schedule(Vec<Duration>);
+
+impl Default for Schedule {
+    fn default() -> Self {
+        Self::after(DELAYS_SECONDS[1..].iter().map(|seconds| Duration::from_secs(*seconds)))
+    }
+}
+
+impl Schedule {
+    /// The first try at once, then one after each of these waits.
+    #[must_use]
+    pub fn after(delays: impl IntoIterator<Item = Duration>) -> Self {
+        Self(std::iter::once(Duration::ZERO).chain(delays).collect())
+    }
+
+    /// The wait before the next try after `tries_done` tries, or `None` when the delivery is dead.
+    ///
+    /// `jitter` is a random number in `0.0..=1.0` (others are clamped): 0 shortens by a fifth, 1 lengthens by a fifth.
+    /// A receiver's `retry_after` can lengthen the wait to at most twice the delay and never shortens it: nobody can
+    /// park a delivery for a year, and nobody can ask for a flood.
+    #[must_use]
+    pub fn next_delay(
+        &self,
+        tries_done: u32,
+        retry_after: Option<Duration>,
+        jitter: f64,
+    ) -> Option<Duration> {
+        let nominal = *self.0.get(usize::try_from(tries_done).ok()?)?;
+        let jitter = if jitter.is_finite() { jitter.clamp(0.0, 1.0) } else { 0.5 };
+        let delay = nominal.mul_f64(1.0 - SPREAD + 2.0 * SPREAD * jitter);
+        Some(retry_after.map_or(delay, |asked| asked.clamp(delay, delay * 2)))
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use proptest::prelude::*;
+
+    fn next_delay(done: u32, asked: Option<Duration>, jitter: f64) -> Option<Duration> {
+        Schedule::default().next_delay(done, asked, jitter)
+    }
 
     #[test]
     fn ten_tries_and_then_dead() {

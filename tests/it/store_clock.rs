@@ -7,7 +7,7 @@ use offshoot::domain::delivery::{DeliveryState, TryRecord};
 use offshoot::domain::id::JobNumber;
 use offshoot::domain::reason::ReasonCode;
 use offshoot::domain::time::Timestamp;
-use offshoot::store::{AnswerKey, KeyedAnswer, Store};
+use offshoot::store::{AnswerKey, KeyedAnswer, Occupied, Store};
 
 use crate::store_fixture::{Bench, callback, done, fault, fault_until, job};
 
@@ -125,7 +125,7 @@ async fn a_callback_is_tried_again_after_its_wait_whatever_the_clock_shows() {
         bench.store.finish(lease, done(), render).await.unwrap();
         // due at once, also when the clock is set back in that very moment
         bench.clock.set_by_ms(jump);
-        let (due, _) = bench.store.due_deliveries(10).await.unwrap();
+        let (due, _) = bench.store.due_deliveries(10, Occupied::default()).await.unwrap();
         let record = TryRecord {
             at: bench.now(),
             status: Some(500),
@@ -137,12 +137,12 @@ async fn a_callback_is_tried_again_after_its_wait_whatever_the_clock_shows() {
         bench.store.record_try(&due[0].id, record).await.unwrap();
         bench.clock.advance_ms(299_999);
         bench.clock.set_by_ms(jump);
-        let (due, next) = bench.store.due_deliveries(10).await.unwrap();
+        let (due, next) = bench.store.due_deliveries(10, Occupied::default()).await.unwrap();
         assert_eq!((due.len(), next), (0, Some(Duration::from_millis(1))), "{jump}");
         let shown = bench.store.list_deliveries(JobNumber(1)).await.unwrap()[0].delivery.next_try_at;
         assert_eq!(shown, Some(bench.now() + Duration::from_millis(1)));
         bench.clock.advance_ms(1);
-        assert_eq!(bench.store.due_deliveries(10).await.unwrap().0.len(), 1);
+        assert_eq!(bench.store.due_deliveries(10, Occupied::default()).await.unwrap().0.len(), 1);
     }
 }
 

@@ -9,7 +9,7 @@ use offshoot::domain::event::EventKind;
 use offshoot::domain::id::{DeliveryId, JobNumber};
 use offshoot::domain::job::{JobView, Phase, Status};
 use offshoot::domain::reason::ReasonCode;
-use offshoot::store::{AnswerKey, DeliveryDetail, JobFilter, KeyedAnswer, StoreError};
+use offshoot::store::{AnswerKey, DeliveryDetail, JobFilter, KeyedAnswer, Occupied, StoreError};
 
 use crate::store_fixture::{Bench, callback, done, fault, job};
 
@@ -35,7 +35,7 @@ fn tried(bench: &Bench, state: DeliveryState, status: u16, next_in_s: Option<u64
 }
 
 async fn due(bench: &Bench) -> Vec<String> {
-    let (due, _) = bench.store.due_deliveries(64).await.unwrap();
+    let (due, _) = bench.store.due_deliveries(64, Occupied::default()).await.unwrap();
     due.iter().map(|delivery| delivery.id.as_str()["dlv-".len()..].to_owned()).collect()
 }
 
@@ -125,7 +125,7 @@ async fn deliveries_come_due_in_order_and_end() {
     bench.store.record_try(&id("aaaa"), pending).await.unwrap();
     bench.store.record_try(&id("bbbb"), tried(&bench, DeliveryState::Delivered, 204, None)).await.unwrap();
     bench.store.record_try(&id("cccc"), tried(&bench, DeliveryState::Dead, 500, None)).await.unwrap();
-    let (now_due, next) = bench.store.due_deliveries(64).await.unwrap();
+    let (now_due, next) = bench.store.due_deliveries(64, Occupied::default()).await.unwrap();
     assert_eq!((now_due.len(), next), (0, Some(Duration::from_secs(5))));
     let accounts = bench.store.accounts().await.unwrap();
     assert_eq!((accounts.deliveries_pending, accounts.deliveries_dead), (1, 1));

@@ -4,7 +4,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
 use super::super::steady::Moment;
-use super::super::view::DeliveryDetail;
+use super::super::view::{DeliveryDetail, Occupied};
 use super::super::{Change, Store};
 use super::{events, rows};
 use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry, RenderedCallback, TryRecord};
@@ -15,16 +15,17 @@ use crate::failpoint::Edge;
 use crate::wire::event::DeliveryMoved;
 
 impl Store {
-    /// Deliveries that are due, oldest first, and how long until the next one is if none is.
+    /// At most `limit` deliveries that are due and not `occupied`, oldest first, and how long until the next one comes due.
     ///
     /// # Errors
     /// What the database said.
     pub async fn due_deliveries(
         &self,
         limit: u32,
+        occupied: Occupied,
     ) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
         let now = self.moment();
-        self.database.read(move |connection| due(connection, now, limit)).await
+        self.database.read(move |connection| due(connection, now, limit, &occupied)).await
     }
 
     /// Records what a try came to.
@@ -92,13 +93,23 @@ pub(super) fn due(
     connection: &Connection,
     now: Moment,
     limit: u32,
+    occupied: &Occupied,
 ) -> Result<(Vec<Delivery>, Option<std::time::Duration>), StoreError> {
     let mut statement = connection.prepare_cached(
         "SELECT * FROM deliveries INDEXED BY deliveries_due WHERE state = 'pending' AND next_try_at <= ?1
+           AND id NOT IN (SELECT value FROM json_each(?3))
+           AND NOT EXISTS (SELECT 1 FROM json_each(?4) AS o
+                           WHERE substr(url, 1, length(o.value)) = o.value
+                             AND substr(url, length(o.value) + 1, 1) IN ('', '/', '?', '#'))
          ORDER BY next_try_at, number LIMIT ?2",
     )?;
+    let ids: Vec<_> = occupied.deliveries.iter().map(DeliveryId::as_str).collect();
+    let list = |texts: &[&str]| serde_json::to_string(texts).unwrap_or_else(|_| "[]".to_owned());
+    let origins: Vec<_> = occupied.origins.iter().map(String::as_str).collect();
     let due = statement
-        .query_map(params![now.steady_ms(), limit], |row| rows::delivery(row, now))?
+        .query_map(params![now.steady_ms(), limit, list(&ids), list(&origins)], |row| {
+            rows::delivery(row, now)
+        })?
         .collect::<Result<Vec<_>, _>>()?;
     let next: Option<i64> = connection
         .prepare_cached(

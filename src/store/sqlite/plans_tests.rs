@@ -186,7 +186,7 @@ async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
             super::listing::list(connection, now, LIMITS, &filter)?;
         }
         super::queue::page(connection, now, LIMITS, 0)?;
-        super::deliveries::due(connection, now, 64)?;
+        super::deliveries::due(connection, now, 64, &super::super::view::Occupied::default())?;
         super::events::list(connection, Some(number), 0, 10)?;
         super::events::list(connection, None, 0, 10)?;
         assert!(uses(connection, "ORDER BY j.rank, j.turn, j.number", "INDEX jobs_queued"));
