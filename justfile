@@ -15,6 +15,8 @@ long-load:
     cargo test --locked --test it -- --ignored long_load
 long-callbacks:
     cargo test --locked --test it -- --ignored --nocapture long_callbacks
+long-process:
+    cargo test --locked --test it -- --ignored --nocapture long_process
 long-soak minutes="10":
     OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
 long-powercut:

@@ -12,7 +12,8 @@
 //! Fails: before the release with a [`ProcessError`] and nothing spent; after it never silently, as the
 //! [`ExitRecord`] names the cause. A shim that was killed leaves no record: then [`StepState::Lost`], and
 //! [`end_lost_tree`] does what can be done from outside (marker variable and working directory), which is best
-//! effort where there is no systemd scope. On macOS the tree is found by parentage only.
+//! effort where there is no systemd scope, and better the more often a [`TreeWatch`] looked at the tree before. On macOS the
+//! tree is found by parentage only. Time that counts against a limit stands while the machine sleeps.
 //!
 //! Tested: frames, reader and writer beside the code, with properties; everything else by `tests/it/process.rs`
 //! with real shims and shell scripts as commands. A golden file holds log format 1.

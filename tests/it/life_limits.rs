@@ -126,8 +126,13 @@ async fn a_limit_that_was_hit_is_known_to_the_next_server() {
 #[tokio::test]
 async fn a_supervisor_that_its_agent_stopped_is_woken() {
     let stand = stand("").await;
-    let id = shell(&stand, "stopper", "echo up; kill -STOP $PPID; sleep 1000").await;
-    stand.wait_until("it speaks", async || (!stand.messages(&id).await.is_empty()).then_some(())).await;
+    let id = shell(&stand, "stopper", "while :; do kill -STOP $PPID; sleep 2; done").await;
+    let shim_is_stopped = async || {
+        let shim = stand.job(&id).await["pid"].as_i64()?;
+        let stat = std::fs::read_to_string(format!("/proc/{shim}/stat")).ok()?;
+        stat.contains(") T ").then_some(())
+    };
+    stand.wait_until("it stops its supervisor", shim_is_stopped).await;
     let began = tokio::time::Instant::now();
     let (status, body) = stand.cancel(&id).await;
     assert_eq!((status, &body["status"]), (200, &json!("cancelled")));
@@ -157,5 +162,52 @@ async fn long_process_the_kernel_kills_for_want_of_memory() {
     // beside it, after the seconds for which the count tells, a plain kill is what it was before
     let id = shell(&stand, "killed", "sleep 4; kill -9 $$").await;
     stand.failed(&id, "interrupted").await;
+    stand.finish().await;
+}
+
+/// A storm of processes and a flood of output under the default numbers: what the server and the rest of the machine
+/// feel of it. `just long-process` prints the figures.
+#[tokio::test]
+#[ignore = "loads the machine for half a minute"]
+async fn long_process_a_storm_and_a_flood_leave_the_api_alone() {
+    let stand = stand("").await;
+    let server = stand.server.as_ref().unwrap().pid();
+    let resident_kib = || {
+        let status = std::fs::read_to_string(format!("/proc/{server}/status")).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+        line.trim().trim_end_matches(" kB").trim().parse::<u64>().unwrap()
+    };
+    let before = resident_kib();
+    let storm = "trap '' INT TERM; b() { while :; do sleep 1000 & done; }; b & b & b & b & wait";
+    for (branch, script, code) in
+        [("storm", storm, "resource_limit"), ("flood", "exec cat /dev/zero", "output_limit")]
+    {
+        let began = tokio::time::Instant::now();
+        let id = shell(&stand, branch, script).await;
+        let (mut answers, mut peak) = (Vec::new(), 0);
+        let path = format!("/jobs/{id}");
+        let job = loop {
+            let asked = tokio::time::Instant::now();
+            assert_eq!(stand.call("GET", "/livez", None).await.0, 200);
+            answers.push(asked.elapsed());
+            peak = peak.max(resident_kib());
+            let job = stand.get(&path).await;
+            if job["completedAt"].is_string() {
+                break job;
+            }
+            assert!(began.elapsed() < Duration::from_secs(300), "{job:#}");
+        };
+        assert_eq!(job["reason"]["code"], code, "{job:#}");
+        answers.sort_unstable();
+        let p99 = answers[answers.len() * 99 / 100];
+        let rise = peak.saturating_sub(before);
+        eprintln!(
+            "{branch}: over after {:?}, /livez p99 {p99:?} of {}, server +{rise} KiB",
+            began.elapsed(),
+            answers.len()
+        );
+        assert!(p99 < Duration::from_millis(200), "{p99:?}");
+        assert!(rise < 64 << 10, "{rise} KiB");
+    }
     stand.finish().await;
 }
