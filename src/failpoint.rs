@@ -79,6 +79,12 @@ edges! {
     Ingest, "store.ingest", "commit: what the agent has said";
     RecordUsage, "store.record-usage", "commit: what the agent has used";
     Finish, "store.finish", "commit: the end of an attempt, with the callback";
+    ForgetWorktree, "store.forget-worktree", "commit: the job's worktree is gone";
+    ForgetWorktrees, "store.forget-worktrees", "commit: ended jobs of the chain have no worktree";
+    ForgetOutput, "store.forget-output", "commit: what an agent said is past its time";
+    ForgetMessages, "store.forget-messages", "commit: messages of a job that is forgotten";
+    ForgetJobs, "store.forget-jobs", "commit: jobs are past their time";
+    ForgetEvents, "store.forget-events", "commit: events are past their time";
     RecordTry, "store.record-try", "commit: a callback was tried";
     Redeliver, "store.redeliver", "commit: a callback is due again";
 

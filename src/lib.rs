@@ -20,6 +20,7 @@ pub mod metrics;
 pub mod process;
 pub mod store;
 pub mod telemetry;
+pub mod upkeep;
 pub mod webhook;
 pub mod wire;
 pub mod worker;

@@ -6,9 +6,13 @@ use reqwest::Method;
 
 use super::{ApiClient, ApiError};
 use crate::wire::backup::{Backup, BackupRequest};
+use crate::wire::gc::GcReport;
 use crate::wire::health::Health;
 use crate::wire::queue::Queue;
-use crate::wire::request::{PauseRequest, TryNowRequest};
+use crate::wire::request::{GcRequest, PauseRequest, TryNowRequest};
+
+/// A pass over many clones with large worktrees; the server goes on when nobody waits any more.
+const GC_LIMIT: Duration = Duration::from_secs(10 * 60);
 
 /// A gigabyte takes ten seconds; this is for ten of them on a slow disk.
 const BACKUP_LIMIT: Duration = Duration::from_secs(600);
@@ -53,6 +57,15 @@ impl ApiClient {
     /// When the token may not.
     pub async fn resume_queue(&self) -> Result<Queue, ApiError> {
         self.call(Method::POST, &["queue", "resume"], &[]).answer().await
+    }
+
+    /// Takes away what is past its time; a dry run only tells.
+    ///
+    /// # Errors
+    /// When the token may not.
+    pub async fn gc(&self, dry_run: bool) -> Result<GcReport, ApiError> {
+        let call = self.call(Method::POST, &["gc"], &[]).json(&GcRequest { dry_run });
+        call.patience(GC_LIMIT).answer().await
     }
 
     /// Sends a job of each held login, or of this one, out as a probe.

@@ -17,6 +17,7 @@ mod client_removal;
 mod clients;
 mod deliveries;
 mod error;
+mod gc;
 mod health;
 mod job_log;
 mod job_reads;
@@ -32,8 +33,8 @@ mod settings;
 mod sync;
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -49,6 +50,7 @@ use crate::domain::client::{Client, RepositoryName};
 use crate::domain::time::Timestamp;
 use crate::git::{Git, Repository, RepositoryLocks};
 use crate::store::Store;
+use crate::upkeep::Upkeep;
 use crate::worker::Remotes;
 use operations::Operations;
 
@@ -71,6 +73,7 @@ struct Inner {
     remotes: Remotes,
     clock: Clock,
     probes: watch::Receiver<Vec<AgentProbe>>,
+    upkeep: OnceLock<Upkeep>,
     operations: Operations,
     draining: AtomicBool,
     started_at: Timestamp,
@@ -97,10 +100,19 @@ impl App {
             remotes,
             clock,
             probes,
+            upkeep: OnceLock::new(),
             operations: Operations::default(),
             draining: AtomicBool::new(false),
             started_at,
         }))
+    }
+
+    /// Has it clear up on demand; the first one counts.
+    #[must_use]
+    pub fn with_upkeep(self, upkeep: Upkeep) -> Self {
+        // a second one would be the same, as all clones of this are
+        let _ = self.0.upkeep.set(upkeep);
+        self
     }
 
     /// From now on no job is accepted; everything else goes on answering.

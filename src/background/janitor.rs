@@ -7,32 +7,49 @@ use tokio_util::sync::CancellationToken;
 
 use super::{Woken, next_change};
 use crate::store::{Change, Store, StoreError};
+use crate::upkeep::{Order, Upkeep};
 use crate::worker::{Runner, Worker};
 
 /// Answers to repeated requests are kept for a day; an hour more or less is nothing to them.
 const PERIOD: Duration = Duration::from_secs(3_600);
 
+/// Where clearing up did not help, it does not help half a minute later.
+const ROOM_PERIOD: Duration = Duration::from_secs(5 * 60);
+
 /// Tidies up once an hour, and when it hears that a job was abandoned.
 pub struct Janitor<R = Worker> {
     store: Store,
     runner: R,
+    upkeep: Option<Upkeep>,
+    /// When room was made last.
+    room_at: Option<Instant>,
     shutdown: CancellationToken,
 }
 
 impl<R: Runner> Janitor<R> {
     #[must_use]
     pub fn new(store: Store, runner: R, shutdown: CancellationToken) -> Self {
-        Self { store, runner, shutdown }
+        Self { store, runner, upkeep: None, room_at: None, shutdown }
+    }
+
+    /// Has it clear up what is past its time, too.
+    #[must_use]
+    pub fn with_upkeep(self, upkeep: Upkeep) -> Self {
+        Self { upkeep: Some(upkeep), ..self }
     }
 
     /// Runs until told to shut down.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let mut changes = self.store.watch();
         let mut next = Instant::now();
         loop {
             if Instant::now() >= next {
                 next = Instant::now() + PERIOD;
-                report(self.tick().await);
+                let ticked = self.tick();
+                tokio::select! {
+                    () = self.shutdown.cancelled() => return,
+                    done = ticked => report(done),
+                }
             }
             let abandoned = |change| matches!(change, Change::Abandoned(_));
             let woken = tokio::select! {
@@ -42,7 +59,8 @@ impl<R: Runner> Janitor<R> {
             match woken {
                 Woken::By(Change::Abandoned(job)) => report(self.runner.sweep_of(job).await),
                 Woken::HintsLost => report(self.runner.sweep().await),
-                Woken::By(_) | Woken::ByTime => {}
+                Woken::ByTime => report(self.look_for_room().await),
+                Woken::By(_) => {}
             }
         }
     }
@@ -51,6 +69,20 @@ impl<R: Runner> Janitor<R> {
         let forgotten = self.store.forget_old_answers().await?;
         if forgotten > 0 {
             tracing::debug!(forgotten, "old answers forgotten");
+        }
+        if let Some(upkeep) = &self.upkeep {
+            upkeep.pass(Order::default()).await?;
+        }
+        Ok(())
+    }
+
+    /// A disk that fills up is cleared before it holds jobs, not an hour later.
+    async fn look_for_room(&mut self) -> Result<(), StoreError> {
+        let is_early = self.room_at.is_some_and(|at| at.elapsed() < ROOM_PERIOD);
+        if let (Some(upkeep), false) = (&self.upkeep, is_early)
+            && upkeep.make_room().await?.is_some()
+        {
+            self.room_at = Some(Instant::now());
         }
         Ok(())
     }

@@ -75,6 +75,12 @@ pub(super) enum Verb {
     Backup(BackupFlags),
     /// Put a backup in the place of the database, while no server runs.
     Restore(RestoreFlags),
+    /// Take away what is past its time, as it happens by itself once an hour.
+    Gc {
+        /// Only say what would go, and why.
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),

@@ -134,6 +134,7 @@ impl Verb {
             Self::Client(_) => "client",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
+            Self::Gc { .. } => "gc",
             Self::Config(_) => "config",
             Self::Version => "version",
         }

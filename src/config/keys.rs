@@ -134,7 +134,7 @@ pub(super) static KEYS: &[Key] = &[
     set("retention", "job_days", DAYS, "365", "How long finished jobs are listed."),
     set("retention", "log_days", DAYS, "90", "How long the output of agents is kept."),
     set("retention", "event_days", DAYS, "90", "How long events are kept."),
-    set("retention", "worktree_days", DAYS, "7", "How long the worktree of a failed job is kept."),
+    set("retention", "worktree_days", DAYS, "7", "How long worktrees are kept where keep_worktree says that they are."),
     set("log", "format", Kind::Words(&["human", "json"]), r#""human""#, "human, or json with one object a line."),
     set("log", "level", Kind::Words(&["error", "warn", "info", "debug", "trace"]), r#""info""#, "error, warn, info, debug or trace."),
     unset("log", "file", Kind::Path, r#""~/.local/state/offshoot/server.log""#, "File to log to, made with mode 0600; without it the log goes to standard error, which systemd keeps and turns."),
@@ -170,7 +170,7 @@ pub(super) static OPTION_KEYS: &[Key] = &[
     set("defaults", "pr_labels", Kind::Texts, "[]", "Labels of pull requests."),
     set("defaults", "reviewers", Kind::Texts, "[]", "Reviewers: logins, or org/team."),
     set("defaults", "artifacts", Kind::Texts, "[]", "Globs of files to keep after a run."),
-    unset("defaults", "keep_worktree", Kind::Bool, "true", "Keep worktrees until you remove them, or never; by default retention decides."),
+    unset("defaults", "keep_worktree", Kind::Bool, "true", "Keep worktrees for retention.worktree_days after the end of their job; by default they go at once, and what is not published is kept as a snapshot."),
     set("defaults", "isolation", Kind::Words(Isolation::WORDS), r#""auto""#, "auto, sandbox or none."),
 ];
 
@@ -189,10 +189,8 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
     ("defaults.copy_files", Unbuilt::Refused),
     ("defaults.verify_rounds", Unbuilt::Warned),
     ("defaults.artifacts", Unbuilt::Warned),
-    ("git.snapshot_days", Unbuilt::Warned),
     ("notify.*", Unbuilt::Warned),
     ("profiles.*", Unbuilt::Warned),
-    ("retention.*", Unbuilt::Warned),
 ];
 
 /// Agent kinds that can be run.

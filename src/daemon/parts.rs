@@ -15,6 +15,7 @@ use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
 use crate::git::{Author, SizeCaps};
 use crate::process::{ScopeLimits, ScopeUse};
 use crate::store::Limits;
+use crate::upkeep::UpkeepSettings;
 use crate::webhook::schedule::Schedule;
 use crate::webhook::{Policy, SendLimits, Sender, SigningSecrets, Style};
 use crate::worker::{AgentEntry, StepLimits, WorkerSettings};
@@ -101,6 +102,7 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         defaults: config.defaults.clone(),
         step_limits: step_limits(config),
         stop_grace: STOP_GRACE,
+        worktree_kept: days(config.retention.worktree_days),
         file_bytes_max: FILE_BYTES_MAX,
         as_root: nix::unistd::geteuid().is_root(),
     }
@@ -168,4 +170,19 @@ fn send_limits(config: &Config) -> SendLimits {
 
 pub(super) fn callback_schedule(config: &Config) -> Schedule {
     Schedule::after(config.callbacks.retry_seconds.iter().map(|seconds| Duration::from_secs(*seconds)))
+}
+
+pub(super) fn upkeep_settings(config: &Config) -> UpkeepSettings {
+    UpkeepSettings {
+        repos_dir: config.paths.repos_dir.clone(),
+        jobs: days(config.retention.job_days),
+        logs: days(config.retention.log_days),
+        events: days(config.retention.event_days),
+        snapshots: days(config.git.snapshot_days),
+        disk_free_bytes_min: config.limits.disk_free_bytes_min,
+    }
+}
+
+fn days(days: u64) -> Duration {
+    Duration::from_secs(days * 24 * 3_600)
 }

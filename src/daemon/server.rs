@@ -25,6 +25,7 @@ use crate::http::{self, AppState};
 use crate::metrics;
 use crate::process::{Launcher, ShimProgram, machine_start};
 use crate::store::{Store, StoreError};
+use crate::upkeep::Upkeep;
 use crate::worker::{Remotes, Worker, empty_trash, stop_strangers, sweep_worktrees};
 
 /// The rest of the server is given this long after the drain; only answers under way are left then.
@@ -148,7 +149,15 @@ impl Server {
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
         let app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
         let policy = app_settings.callbacks.clone();
-        let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes);
+        let upkeep = Upkeep::new(
+            store.clone(),
+            git.clone(),
+            locks.clone(),
+            worker.clone(),
+            parts::upkeep_settings(&config),
+        );
+        let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes)
+            .with_upkeep(upkeep.clone());
         let settings = parts::deliverer_settings(&config, policy);
         let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone())
             .with_schedule(parts::callback_schedule(&config));
@@ -167,7 +176,7 @@ impl Server {
                 0
             }
             None => {
-                let adopted = begin_work(&mut loops, &store, &worker, &stages, drain).await?;
+                let adopted = begin_work(&mut loops, &store, &worker, upkeep, &stages, drain).await?;
                 spawn(&mut loops, "deliverer", deliverer.run());
                 spawn(&mut loops, "prober", prober.run());
                 adopted
@@ -263,6 +272,7 @@ async fn begin_work(
     loops: &mut JoinSet<&'static str>,
     store: &Store,
     worker: &Worker,
+    upkeep: Upkeep,
     stages: &Stages,
     drain: Duration,
 ) -> Result<usize, StartError> {
@@ -273,7 +283,7 @@ async fn begin_work(
     // where the machine does not say, no start is told from another
     let boot = machine_start().unwrap_or_default();
     let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt(&boot)).await?;
-    failpoint::around(Edge::SweepWorktrees, sweep_worktrees(worker)).await?;
+    failpoint::around(Edge::SweepWorktrees, sweep_worktrees(worker, false)).await?;
     let watchdog = Watchdog {
         pulse: dispatcher.pulse(),
         store: store.clone(),
@@ -283,7 +293,8 @@ async fn begin_work(
     };
     spawn(loops, "dispatcher", dispatcher.run(drain));
     spawn(loops, "watchdog", watchdog.run(notify));
-    spawn(loops, "janitor", Janitor::new(store.clone(), worker.clone(), stages.stop.clone()).run());
+    let janitor = Janitor::new(store.clone(), worker.clone(), stages.stop.clone()).with_upkeep(upkeep);
+    spawn(loops, "janitor", janitor.run());
     spawn(loops, "backups", Backups::new(store.clone(), stages.stop.clone()).run());
     Ok(adopted)
 }

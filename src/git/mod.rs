@@ -60,7 +60,7 @@ pub use measure::{SizeCaps, WorktreeSize, measure_worktree};
 pub use program::Git;
 pub use push::{PushMode, PushOutcome};
 pub use remote::Remote;
-pub use removal::sweep_trash;
+pub use removal::{bytes_on_disk, sweep_trash};
 pub use replay::Replayed;
 pub use repository::Repository;
 pub use seed::seed_bare;

@@ -38,12 +38,13 @@ impl Repository {
     }
 }
 
-/// Deletes what removals left in the trash of a directory of worktrees; meant for start, when nothing is removed.
-/// Gives back how many trees there were.
+/// Deletes what removals left in the trash of a directory of worktrees: all of it, for start, when nothing is removed,
+/// or only what was last touched before `before` (Unix milliseconds). Gives back the bytes; a `dry_run` only counts them.
 ///
 /// # Errors
 /// [`GitError::Io`].
-pub async fn sweep_trash(worktrees: &Path) -> Result<usize, GitError> {
+pub async fn sweep_trash(worktrees: &Path, before: Option<i64>, dry_run: bool) -> Result<u64, GitError> {
+    use std::os::unix::fs::MetadataExt as _;
     let trash = worktrees.join(TRASH);
     blocking(move || {
         let failed = GitError::io("sweep the trash");
@@ -52,12 +53,26 @@ pub async fn sweep_trash(worktrees: &Path) -> Result<usize, GitError> {
         }
         let mut swept = 0;
         for entry in fs::read_dir(&trash).map_err(&failed)? {
-            disk::remove_any(&entry.map_err(&failed)?.path()).map_err(&failed)?;
-            swept += 1;
+            let entry = entry.map_err(&failed)?;
+            // a rename into the trash touches the entry, whatever its content's age
+            let touched = entry.metadata().map_or(0, |meta| meta.ctime() * 1_000);
+            if before.is_some_and(|before| touched >= before) {
+                continue;
+            }
+            swept += disk::usage(&entry.path());
+            if !dry_run {
+                disk::remove_any(&entry.path()).map_err(&failed)?;
+            }
         }
         Ok(swept)
     })
     .await
+}
+
+/// The bytes that a tree occupies, following nothing. Reads the whole tree.
+#[must_use]
+pub fn bytes_on_disk(path: &Path) -> u64 {
+    disk::usage(path)
 }
 
 fn detach(place: &Place, unique: &str) -> io::Result<Vec<PathBuf>> {

@@ -6,11 +6,14 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 
 use super::auth::Token;
+use super::body::JsonBody;
 use super::openapi;
 use super::problem::ApiError;
 use super::query::Query;
 use crate::app::App;
+use crate::wire::gc::GcReport;
 use crate::wire::health::Health;
+use crate::wire::request::GcRequest;
 use crate::wire::sync::Sync;
 
 /// How the server is; agent logins are looked at beforehand, never for a request.
@@ -28,6 +31,17 @@ pub(super) async fn sync_clients(
     query: Query,
 ) -> Result<Json<Sync>, ApiError> {
     Ok(Json(app.sync_clients(&caller, query.text("clientId").as_deref()).await?))
+}
+
+/// Takes away what is past its time, as it happens by itself once an hour.
+#[utoipa::path(post, path = "/gc", tag = "system", request_body(content = GcRequest),
+    responses((status = 200, body = GcReport)))]
+pub(super) async fn collect_garbage(
+    State(app): State<App>,
+    Token(caller): Token,
+    JsonBody(body): JsonBody,
+) -> Result<Json<GcReport>, ApiError> {
+    Ok(Json(app.gc(&caller, &body).await?))
 }
 
 /// What the server counts about itself, in the text format of Prometheus; docs/metrics.md lists all of it.

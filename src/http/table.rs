@@ -36,6 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(system::get_health))
         .routes(routes!(system::get_metrics))
         .routes(routes!(system::sync_clients))
+        .routes(routes!(system::collect_garbage))
         .routes(routes!(system::livez))
         .routes(routes!(system::readyz))
         .routes(routes!(system::get_document))

@@ -33,7 +33,8 @@ impl Logs {
     }
 
     /// Every job that has files, in no order.
-    pub(super) fn jobs(&self) -> Vec<JobNumber> {
+    #[must_use]
+    pub fn jobs(&self) -> Vec<JobNumber> {
         numbers_below(&self.root).map(JobNumber).collect()
     }
 

@@ -197,6 +197,14 @@ impl Store {
         Timestamp::from_ms(self.clock.now_ms())
     }
 
+    /// Now for things that expire: the earlier of the wall clock and the time that passes evenly, so that nobody who sets
+    /// the clock forward takes away what is to be kept.
+    #[must_use]
+    pub fn cautious_now(&self) -> Timestamp {
+        let moment = self.moment();
+        moment.wall.min(Timestamp::from_ms(moment.steady_ms()))
+    }
+
     fn moment(&self) -> steady::Moment {
         self.steady.moment()
     }

@@ -16,6 +16,7 @@ pub mod delivery;
 pub mod diff;
 pub mod event;
 pub mod fields;
+pub mod gc;
 pub mod health;
 pub mod job;
 pub mod message;

@@ -248,6 +248,30 @@ impl Retry {
     }
 }
 
+/// `POST /gc`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GcRequest {
+    /// Only tell what would go.
+    pub dry_run: bool,
+}
+
+/// A wish to clear up as it was read.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gc {
+    pub dry_run: bool,
+}
+
+impl Gc {
+    /// Reads the body of `POST /gc`; an absent body is an empty one.
+    pub fn read(value: &Value, reading: &mut Reading) -> Self {
+        let Some(mut f) = Fields::of(value, "", reading) else { return Self::default() };
+        let gc = Self { dry_run: f.flag("dryRun").unwrap_or(false) };
+        f.finish();
+        gc
+    }
+}
+
 /// `POST /queue/pause`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 pub struct PauseRequest {

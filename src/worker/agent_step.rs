@@ -49,9 +49,8 @@ impl Line<'_> {
             StepState::Running(_) | StepState::Exited(_) => {}
             StepState::Lost(_) => return Err(self.lost(&step, &[], false).await),
         }
-        let Some(worktree) = self.job.effects.worktree_path.clone().map(PathBuf::from) else {
-            return Err(Halt::internal("an agent ran without a worktree", "worktree_path is missing"));
-        };
+        // removed and forgotten by now if a server was killed between that and the end
+        let worktree = self.tools.worktree_path(&self.client, &self.job.chain.root);
         let told = self.say("the server came back and goes on with the agent that was started before").await;
         told.map_err(|halt| unless_it_lives(&step, halt))?;
         match self.watch(&step, &worktree).await? {

@@ -11,8 +11,11 @@ use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
-use crate::git::{CommitId, GitError, Repository, SnapshotSpec, sweep_trash};
+use crate::git::{CommitId, GitError, Repository, SnapshotSpec, bytes_on_disk, sweep_trash};
 use crate::store::StoreError;
+
+/// Deleting even a worktree of a million files takes minutes.
+const OLD_TRASH_MS: i64 = 3_600_000;
 
 impl Line<'_> {
     /// Takes the worktree away. With `keep` its files are snapshotted first; if that fails the worktree stays. The
@@ -41,6 +44,7 @@ impl Line<'_> {
             tracing::warn!(%error, "the worktree could not be removed; it is swept later");
             return Ok(());
         }
+        self.tools.store.forget_worktree(self.lease).await?;
         // an old `feat` would stand in the way of a new `feat/y`
         let branch = format!("refs/heads/{}", self.job.request.branch);
         if let Err(error) = repository.delete_ref(&branch).await {
@@ -105,16 +109,35 @@ pub async fn empty_trash(worker: &Worker) {
     sweep_trashes(&worker.0.settings.worktrees_dir).await;
 }
 
-/// Takes away what ended jobs have left: worktrees of chains without a live job, snapshotted before.
+/// A worktree of an ended job that was taken away, or would be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Swept {
+    /// The chain.
+    pub root: JobId,
+    /// Bytes on disk.
+    pub bytes: u64,
+    pub why: &'static str,
+}
+
+/// Takes away what ended jobs have left: worktrees of chains without a live job, snapshotted before. Those that are to
+/// be kept stay for their time. A `dry_run` only tells.
 ///
 /// # Errors
 /// What the store said; a worktree that cannot be handled is logged and stays.
-pub async fn sweep_worktrees(worker: &Worker) -> Result<(), StoreError> {
+pub async fn sweep_worktrees(worker: &Worker, dry_run: bool) -> Result<Vec<Swept>, StoreError> {
     let tools = &*worker.0;
+    let mut swept = Vec::new();
     for (path, root) in worktrees_below(&tools.settings.worktrees_dir) {
-        sweep_chain(worker, &path, &root).await?;
+        swept.extend(sweep_chain(worker, &path, &root, dry_run).await?);
     }
-    Ok(())
+    if !dry_run {
+        for (root, path) in tools.store.ended_worktrees().await? {
+            if tokio::fs::symlink_metadata(&path).await.is_err() {
+                tools.store.forget_worktrees_of(&root).await?;
+            }
+        }
+    }
+    Ok(swept)
 }
 
 /// As [`sweep_worktrees`], for one job that ended without a worker.
@@ -127,35 +150,74 @@ pub async fn sweep_worktree_of(worker: &Worker, job: JobNumber) -> Result<(), St
     let client = tools.store.get_client(&job.client_id).await?;
     let path = tools.worktree_path(&client, &job.chain.root);
     if tokio::fs::symlink_metadata(&path).await.is_ok() {
-        sweep_chain(worker, &path, &job.chain.root).await?;
+        sweep_chain(worker, &path, &job.chain.root, false).await?;
     }
     Ok(())
 }
 
-async fn sweep_chain(worker: &Worker, path: &Path, root: &JobId) -> Result<(), StoreError> {
+async fn sweep_chain(
+    worker: &Worker,
+    path: &Path,
+    root: &JobId,
+    dry_run: bool,
+) -> Result<Option<Swept>, StoreError> {
     let tools = &*worker.0;
     // a job of the chain that becomes live from here on waits before it makes the path its own
-    let _alone = tools.worktrees.write().await;
+    let _alone = tools.chains.hold(root).await;
     let chain = tools.store.chain_of(root).await?;
-    let Some(last) = chain.last() else { return Ok(()) };
+    let Some(last) = chain.last() else { return Ok(None) };
     let client = tools.store.get_client(&last.client_id).await?;
-    let is_kept = |job: &Job| {
+    let now = tools.store.cautious_now();
+    let keeps = |job: &Job| {
         let layers = [&job.request.options, &client.options, &tools.settings.defaults];
         RunOptions::merge(&layers).keep_worktree == Some(true)
     };
+    let is_kept = |job: &Job| {
+        let ended = job.completed_at.unwrap_or(job.updated_at);
+        keeps(job) && now.since(ended) <= tools.settings.worktree_kept
+    };
     if chain.iter().any(|job| job.status.is_live() || is_kept(job)) {
-        return Ok(());
+        return Ok(None);
     }
-    if let Err(error) = sweep_one(worker, path, last).await {
-        tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
+    let why =
+        if chain.iter().any(keeps) { "it was kept for retention.worktree_days" } else { "its job is over" };
+    let sized = path.to_owned();
+    let bytes = tokio::task::spawn_blocking(move || bytes_on_disk(&sized)).await.unwrap_or_default();
+    let swept = Swept { root: root.clone(), bytes, why };
+    if dry_run {
+        return Ok(Some(swept));
     }
-    Ok(())
+    match sweep_one(worker, path, last).await {
+        Ok(()) => {
+            tools.store.forget_worktrees_of(root).await?;
+            Ok(Some(swept))
+        }
+        Err(error) => {
+            tracing::warn!(%error, job.id = %last.id, "an old worktree could not be swept: it stays");
+            Ok(None)
+        }
+    }
+}
+
+/// Finishes removals that have not come to their end within an hour; gives the bytes that are in them. Younger ones are
+/// under way.
+pub async fn old_trash(worker: &Worker, dry_run: bool) -> u64 {
+    let tools = &*worker.0;
+    let before = tools.clock.now_ms() - OLD_TRASH_MS;
+    let mut bytes = 0;
+    for folder in repositories_below(&tools.settings.worktrees_dir) {
+        match sweep_trash(&folder, Some(before), dry_run).await {
+            Ok(swept) => bytes += swept,
+            Err(error) => tracing::warn!(%error, "the trash could not be swept"),
+        }
+    }
+    bytes
 }
 
 /// Every repository's folder has a trash of its own.
 async fn sweep_trashes(worktrees_dir: &Path) {
     for folder in repositories_below(worktrees_dir) {
-        if let Err(error) = sweep_trash(&folder).await {
+        if let Err(error) = sweep_trash(&folder, None, false).await {
             tracing::warn!(%error, "the trash could not be swept");
         }
     }

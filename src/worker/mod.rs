@@ -13,6 +13,7 @@
 
 mod agent_step;
 mod attempt;
+mod chains;
 mod cleanup;
 mod commit;
 mod halt;
@@ -35,7 +36,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use secrecy::SecretString;
-use tokio::sync::RwLock;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::Clock;
@@ -47,8 +47,9 @@ use crate::forge::Forge;
 use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
 use crate::process::Launcher;
 use crate::store::Store;
+use chains::Chains;
 
-pub use cleanup::{empty_trash, sweep_worktree_of, sweep_worktrees};
+pub use cleanup::{Swept, empty_trash, old_trash, sweep_worktree_of, sweep_worktrees};
 pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
 pub use remotes::{Remotes, forge_name};
@@ -84,6 +85,8 @@ pub struct WorkerSettings {
     pub step_limits: StepLimits,
     /// Between interrupt, terminate and kill of a step.
     pub stop_grace: Duration,
+    /// How long a worktree that is to be kept stays after the end of its job.
+    pub worktree_kept: Duration,
     /// GitHub refuses larger files; a result with one fails before the push.
     pub file_bytes_max: u64,
     /// The agents will run as user 0.
@@ -103,8 +106,7 @@ struct Tools {
     launcher: Launcher,
     clock: Clock,
     settings: WorkerSettings,
-    /// Held for reading while a worktree is made, for writing while one of an ended job is swept.
-    worktrees: RwLock<()>,
+    chains: Chains,
 }
 
 /// How the outside reaches into a running attempt.
@@ -131,8 +133,8 @@ impl Worker {
         clock: Clock,
         settings: WorkerSettings,
     ) -> Self {
-        let worktrees = RwLock::new(());
-        Self(Arc::new(Tools { store, git, locks, forge, remotes, launcher, clock, settings, worktrees }))
+        let chains = Chains::default();
+        Self(Arc::new(Tools { store, git, locks, forge, remotes, launcher, clock, settings, chains }))
     }
 }
 

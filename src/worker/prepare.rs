@@ -55,8 +55,10 @@ impl Line<'_> {
             self.job.request.branch = beginning.branch.clone();
         }
         let path = tools.worktree_path(&self.client, &self.job.chain.root);
-        let _not_swept = tools.worktrees.read().await;
+        let _not_swept = tools.chains.hold(&self.job.chain.root).await;
         self.keep_what_is_there(&repository, &path).await?;
+        // from here on the place is this job's
+        tools.store.forget_worktrees_of(&self.job.chain.root).await?;
         let kept = self.kept_work(&repository).await?;
         if let Some(kept) = &kept {
             beginning.start = kept.base.clone();

@@ -38,8 +38,8 @@ impl Runner for Worker {
         Self::give_up(self, lease)
     }
 
-    fn sweep(&self) -> impl Future<Output = Result<(), StoreError>> + Send {
-        sweep_worktrees(self)
+    async fn sweep(&self) -> Result<(), StoreError> {
+        sweep_worktrees(self, false).await.map(|_| ())
     }
 
     fn sweep_of(&self, job: JobNumber) -> impl Future<Output = Result<(), StoreError>> + Send {

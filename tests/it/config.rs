@@ -269,7 +269,6 @@ fn what_is_not_built_is_said_at_start() {
         ("unknown_variable", "the variable OFFSHOOT_SECRET means nothing to offshoot and is ignored"),
         ("not_supported", "agents.other.kind (file, line 6): agents of this kind are not supported yet"),
         ("not_supported", "notify.x.kind (file, line 4) is not supported yet and has no effect"),
-        ("not_supported", "retention.log_days (file, line 2) is not supported yet and has no effect"),
     ];
     assert_eq!(told, expected);
     // nobody who asks for a verification wants a push without it

@@ -295,8 +295,13 @@ async fn removal_is_a_rename_and_the_trash_is_swept() {
     let worktrees = path.parent().unwrap();
     assert_eq!(fs::read_dir(worktrees.join(".trash")).unwrap().count(), 0);
     fs::create_dir_all(worktrees.join(".trash/left/behind")).unwrap();
-    assert_eq!(sweep_trash(worktrees).await.unwrap(), 1);
-    assert_eq!(sweep_trash(Path::new("/nonexistent")).await.unwrap(), 0);
+    fs::write(worktrees.join(".trash/left/behind/file"), "x").unwrap();
+    assert_eq!(sweep_trash(worktrees, Some(0), false).await.unwrap(), 0, "it is not that old");
+    assert!(sweep_trash(worktrees, None, true).await.unwrap() > 0);
+    assert!(worktrees.join(".trash/left").exists(), "only counted");
+    assert!(sweep_trash(worktrees, None, false).await.unwrap() > 0);
+    assert!(!worktrees.join(".trash/left").exists());
+    assert_eq!(sweep_trash(Path::new("/nonexistent"), None, false).await.unwrap(), 0);
     assert!(run(rig.repository.path(), &["worktree", "list"]).stdout.ends_with(b"(bare)\n"));
 }
 

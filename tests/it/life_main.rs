@@ -218,7 +218,8 @@ async fn the_agent_gets_an_environment_without_secrets_and_its_prompt_on_standar
     ] {
         assert!(!env.contains(name), "{name} reached the agent:\n{env}");
     }
-    let worktree = job["worktreePath"].as_str().unwrap();
+    assert_eq!(job["worktreePath"], json!(null), "it is gone");
+    let worktree = stand.path("worktrees/acme/widgets").join(&id).display().to_string();
     for line in ["WANTED=yes", "GIVEN=by-owner", &format!("PWD={worktree}"), "GIT_AUTHOR_NAME=offshoot"] {
         assert!(env.lines().any(|have| have == line), "{line} is missing:\n{env}");
     }

@@ -19,6 +19,7 @@ mod fake_github;
 mod fire_receiver;
 mod forge_github;
 mod forge_local;
+mod gc;
 mod git;
 mod git_fixture;
 mod git_hostile;

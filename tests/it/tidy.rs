@@ -29,12 +29,19 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // the server, from below
     ("store", &["clock", "domain", "failpoint", "wire"]),
     ("worker", &["agent", "clock", "domain", "failpoint", "forge", "git", "process", "store", "wire"]),
+    ("upkeep", &["clock", "domain", "git", "store", "worker"]),
     // `process` for reading the raw log of a step alone
-    ("app", &["clock", "config", "domain", "forge", "git", "process", "store", "webhook", "wire", "worker"]),
+    (
+        "app",
+        &[
+            "clock", "config", "domain", "forge", "git", "process", "store", "upkeep", "webhook", "wire",
+            "worker",
+        ],
+    ),
     // `store` for the key of a repeated request alone, which it carries through to the use case
     ("http", &["app", "clock", "domain", "store", "wire"]),
     // `app` for the shape of a probe's result alone, which health shows
-    ("background", &["agent", "app", "clock", "domain", "failpoint", "store", "webhook", "worker"]),
+    ("background", &["agent", "app", "clock", "domain", "failpoint", "store", "upkeep", "webhook", "worker"]),
     (
         "daemon",
         &[
@@ -50,6 +57,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "process",
             "store",
             "telemetry",
+            "upkeep",
             "webhook",
             "worker",
         ],

@@ -9,6 +9,7 @@ mod backup;
 mod cancel;
 mod client;
 pub(super) mod config;
+mod gc;
 mod logs;
 mod ls;
 mod queue;
@@ -55,6 +56,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
+        Verb::Gc { dry_run } => gc::run(dry_run, context).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
         Verb::Backup(flags) => backup::run(&flags, context).await,
         Verb::Demo(_) | Verb::Restore(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {

@@ -285,7 +285,7 @@ pub struct EffectiveOptions {
     pub pr_labels: Vec<String>,
     pub reviewers: Vec<String>,
     pub artifacts: Vec<String>,
-    /// Decided by retention when `None`.
+    /// Whether the worktree stays for a while after the end; `None` and false: it goes at once.
     pub keep_worktree: Option<bool>,
     /// `auto`.
     pub isolation: Isolation,

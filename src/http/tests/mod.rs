@@ -2,11 +2,14 @@
 
 mod clients;
 mod doors;
+mod gc;
 mod jobs;
 mod results;
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::Command;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -20,10 +23,12 @@ use super::{AppState, Settings, router};
 use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::domain::options::RunOptions;
-use crate::git::{Git, GitSettings, RepositoryLocks};
+use crate::git::{Author, Git, GitSettings, RepositoryLocks, SizeCaps};
+use crate::process::{Launcher, ScopeUse, ShimProgram};
 use crate::store::{Limits, Store};
+use crate::upkeep::{Upkeep, UpkeepSettings};
 use crate::webhook::Policy;
-use crate::worker::Remotes;
+use crate::worker::{Remotes, StepLimits, Worker, WorkerSettings};
 
 const SECRET: &str = "0123456789abcdef0123456789abcdef";
 const HOST: &str = "127.0.0.1:3456";
@@ -33,6 +38,7 @@ struct Bench {
     router: Router,
     app: App,
     store: Store,
+    clock: Clock,
     dir: tempfile::TempDir,
 }
 
@@ -91,13 +97,26 @@ impl Bench {
         let locks = RepositoryLocks::default();
         let pattern = format!("{}/remotes/{{org}}/{{repo}}.git", dir.path().display());
         let remotes = Remotes::new(pattern, &"https://api.github.com".parse().unwrap(), None);
-        let app = App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes);
+        let worker = Worker::new(
+            store.clone(),
+            git.clone(),
+            locks.clone(),
+            None,
+            remotes.clone(),
+            Launcher::new(ShimProgram::Own, ScopeUse::Never),
+            clock.clone(),
+            worker_settings(dir.path()),
+        );
+        let upkeep =
+            Upkeep::new(store.clone(), git.clone(), locks.clone(), worker, upkeep_settings(dir.path()));
+        let app =
+            App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes).with_upkeep(upkeep);
         let doors = Settings {
             secret: SecretString::from(SECRET),
             address: HOST.parse().unwrap(),
             allowed_hosts: Vec::new(),
         };
-        Self { router: router(AppState::new(app.clone(), clock, &doors)), app, store, dir }
+        Self { router: router(AppState::new(app.clone(), clock.clone(), &doors)), app, store, clock, dir }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -153,6 +172,43 @@ fn settings(dir: &Path) -> app::Settings {
         disk_free_bytes_min: 0,
         max_concurrent_jobs: 2,
         isolation: "none".to_owned(),
+    }
+}
+
+fn worker_settings(dir: &Path) -> WorkerSettings {
+    WorkerSettings {
+        repos_dir: dir.join("repos"),
+        worktrees_dir: dir.join("worktrees"),
+        run_dir: dir.join("run"),
+        author: Author { name: "t".to_owned(), email: "t@example.org".to_owned() },
+        protected_branches: Vec::new(),
+        agents: BTreeMap::new(),
+        defaults: RunOptions::default(),
+        environment: BTreeMap::new(),
+        step_limits: StepLimits {
+            output_bytes_kept: 1 << 20,
+            output_bytes_end: 1 << 21,
+            open_files_max: 1_024,
+            processes_max: 64,
+            memory_bytes_max: None,
+            worktree: SizeCaps { bytes_max: 1 << 30, files_max: 1 << 20 },
+        },
+        stop_grace: Duration::ZERO,
+        worktree_kept: Duration::ZERO,
+        file_bytes_max: 1 << 20,
+        as_root: false,
+    }
+}
+
+fn upkeep_settings(dir: &Path) -> UpkeepSettings {
+    let days = |days: u64| Duration::from_secs(days * 86_400);
+    UpkeepSettings {
+        repos_dir: dir.join("repos"),
+        jobs: days(365),
+        logs: days(90),
+        events: days(60),
+        snapshots: days(30),
+        disk_free_bytes_min: 0,
     }
 }
 

@@ -32,6 +32,7 @@ mod place;
 mod queue;
 mod readings;
 mod reconcile;
+mod retention;
 mod rows;
 mod waits;
 mod wal;

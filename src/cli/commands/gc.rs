@@ -1,0 +1,29 @@
+//! `offshoot gc`
+
+use super::Context;
+use crate::cli::error::{CliError, Ended};
+use crate::cli::human;
+
+pub(super) async fn run(dry_run: bool, context: &mut Context<'_>) -> Result<Ended, CliError> {
+    let report = context.api.gc(dry_run).await?;
+    if context.out.is_json() {
+        context.out.json(&report)?;
+        return Ok(Ended::Done);
+    }
+    if report.removed.is_empty() {
+        context.out.say("Nothing is past its time.");
+        return Ok(Ended::Done);
+    }
+    let rows = report.removed.iter().map(|one| {
+        let size = one.bytes.map_or_else(|| "-".to_owned(), human::size);
+        vec![one.kind.clone(), one.what.clone(), one.why.clone(), size]
+    });
+    context.out.table(&["KIND", "WHAT", "WHY", "SIZE"], rows.collect(), &[])?;
+    let count = report.more + u64::try_from(report.removed.len()).unwrap_or(u64::MAX);
+    let size = human::size(report.bytes);
+    match report.dry_run {
+        true => context.out.say(&format!("{count} would go, {size} that are known\n  do it:  offshoot gc")),
+        false => context.out.say(&format!("{count} gone, {size} that are known")),
+    }
+    Ok(Ended::Done)
+}

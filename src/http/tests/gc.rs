@@ -1,0 +1,113 @@
+//! Clearing up: what goes when, with a clock that is told.
+
+use serde_json::{Value, json};
+
+use super::Bench;
+use crate::domain::attempt::AttemptEnd;
+use crate::domain::delivery::RenderedCallback;
+use crate::domain::event::MessageKind;
+use crate::domain::id::{DeliveryId, EventId};
+use crate::domain::job::{JobView, Outcome};
+use crate::domain::time::Timestamp;
+use crate::store::{Ingest, IngestedMessage};
+
+const DAY_MS: i64 = 86_400_000;
+
+/// A job that has ended, with a line of its agent's; `hook`: its callback is pending.
+async fn ended(bench: &Bench, branch: &str, hook: bool) -> i64 {
+    let client = json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"});
+    bench.publish("acme", "widgets");
+    bench.post("/clients", &client).await;
+    let body = json!({"githubOrg": "acme", "githubRepo": "widgets", "prompt": "x", "branchName": branch});
+    let job = bench.post("/jobs", &body).await.json();
+    let lease = bench.store.claim().await.unwrap().unwrap().lease;
+    let said = |kind| IngestedMessage { kind, text: "word".to_owned(), at: Timestamp::from_ms(0) };
+    let messages = vec![said(MessageKind::Stdout), said(MessageKind::System)];
+    bench.store.add_system_message(lease, "our own").await.unwrap();
+    bench.store.begin_step(lease, "agent-1").await.unwrap();
+    bench.store.ingest(lease, "agent-1", Ingest { messages, log_records: 2 }).await.unwrap();
+    let render = move |_: &JobView| {
+        hook.then(|| RenderedCallback {
+            delivery_id: DeliveryId::from_random("aaaa2222"),
+            event_id: EventId::from_random("bbbb3333"),
+            kind: "job.completed".to_owned(),
+            url: "https://example.org/".to_owned(),
+            body: Vec::new(),
+        })
+    };
+    bench.store.finish(lease, AttemptEnd::Completed { outcome: Outcome::NoChanges }, render).await.unwrap();
+    job["number"].as_i64().unwrap()
+}
+
+async fn gc(bench: &Bench, dry_run: bool) -> Vec<(String, String)> {
+    let report = bench.post("/gc", &json!({"dryRun": dry_run})).await.json();
+    assert_eq!(report["dryRun"], dry_run, "{report:#}");
+    let text = |value: &Value| value.as_str().unwrap().to_owned();
+    let removed = report["removed"].as_array().unwrap().iter();
+    removed.map(|one| (text(&one["kind"]), text(&one["what"]))).collect()
+}
+
+fn kinds(removed: &[(String, String)]) -> Vec<&str> {
+    removed.iter().map(|(kind, _)| kind.as_str()).collect()
+}
+
+#[tokio::test]
+async fn each_thing_goes_after_its_days_and_a_dry_run_only_tells() {
+    let bench = Bench::new().await;
+    let job = ended(&bench, "a", false).await;
+    let log = bench.store.logs().job_dir(crate::domain::id::JobNumber(job));
+    assert_eq!(gc(&bench, false).await, []);
+
+    bench.clock.advance_ms(61 * DAY_MS);
+    let told = gc(&bench, true).await;
+    assert_eq!(kinds(&told), ["events"]);
+    assert_eq!(bench.store.events_forgotten_to().await.unwrap(), 0);
+    assert_eq!(gc(&bench, false).await, told);
+    assert_eq!(gc(&bench, false).await, []);
+    assert!(bench.store.list_events(None, 0, 10).await.unwrap().is_empty());
+    assert!(bench.store.events_forgotten_to().await.unwrap() > 0);
+
+    bench.clock.advance_ms(30 * DAY_MS);
+    assert_eq!(kinds(&gc(&bench, true).await), ["output"]);
+    assert!(log.exists());
+    assert_eq!(kinds(&gc(&bench, false).await), ["output"]);
+    assert!(!log.exists());
+    let messages = bench.get(&format!("/jobs/{job}/messages")).await.json()["messages"].clone();
+    assert_eq!(messages.as_array().unwrap().len(), 1, "the server's own words stay: {messages}");
+    bench.get(&format!("/jobs/{job}/log")).await.problem(404, "not_found");
+
+    bench.clock.advance_ms(275 * DAY_MS);
+    assert_eq!(kinds(&gc(&bench, true).await), ["job"]);
+    assert_eq!(bench.get("/jobs").await.json()["total"], 1);
+    assert_eq!(kinds(&gc(&bench, false).await), ["job"]);
+    assert_eq!(bench.get("/jobs").await.json()["total"], 0);
+    bench.get(&format!("/jobs/{job}")).await.problem(404, "not_found");
+    // numbers are never given again
+    assert_eq!(ended(&bench, "a", false).await, job + 1);
+}
+
+#[tokio::test]
+async fn a_job_stays_as_long_as_its_callback_is_pending_or_its_chain_is_young() {
+    let bench = Bench::new().await;
+    ended(&bench, "a", true).await;
+    bench.clock.advance_ms(400 * DAY_MS);
+    assert!(!kinds(&gc(&bench, false).await).contains(&"job"));
+    assert_eq!(bench.get("/jobs").await.json()["total"], 1);
+    assert_eq!(bench.get("/health").await.json()["callbacks"]["pending"], 1);
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_forward_takes_nothing_away() {
+    let bench = Bench::new().await;
+    ended(&bench, "a", false).await;
+    bench.clock.set_by_ms(20_000 * DAY_MS);
+    assert_eq!(gc(&bench, false).await, []);
+}
+
+#[tokio::test]
+async fn who_may_not_is_refused_and_a_wrong_body_too() {
+    let bench = Bench::new().await;
+    assert_eq!(bench.post("/gc", &json!({"dryRun": "yes"})).await.pointers(422, "invalid"), ["/dryRun"]);
+    let bare = bench.post("/gc", &json!({})).await.json();
+    assert_eq!((&bare["dryRun"], &bare["removed"], &bare["bytes"]), (&json!(false), &json!([]), &json!(0)));
+}

@@ -1,0 +1,291 @@
+//! Forgetting what is past its time, in batches that hold up nobody.
+
+use rusqlite::{Connection, params};
+
+use super::super::error::StoreError;
+use super::super::{Change, Store};
+use super::{attempts, meta, rows, set_meta};
+use crate::domain::attempt::Lease;
+use crate::domain::client::Client;
+use crate::domain::id::{JobId, JobNumber};
+use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
+
+/// Rows of one write: a few milliseconds of the one writer.
+const ROWS_MAX: u32 = 2_000;
+/// Jobs of one write; the rows below them are bounded by [`ROWS_MAX`] each.
+const JOBS_MAX: u32 = 100;
+
+/// Where the newest forgotten event is remembered: who asks for older ones is told to begin anew.
+const EVENTS_FORGOTTEN: &str = "events_forgotten_to";
+
+impl Store {
+    /// The worktree of the leased job is gone.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn forget_worktree(&self, lease: Lease) -> Result<(), StoreError> {
+        self.database
+            .write(Edge::ForgetWorktree, move |connection| {
+                attempts::check(connection, lease)?;
+                connection
+                    .prepare_cached("UPDATE jobs SET worktree_path = NULL WHERE number = ?1")?
+                    .execute([lease.job.0])?;
+                Ok(())
+            })
+            .await?;
+        self.tell(Change::JobMoved(lease.job));
+        Ok(())
+    }
+
+    /// The jobs of the chain that are over have no worktree any more: it is gone, or another job has its place.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn forget_worktrees_of(&self, root: &JobId) -> Result<(), StoreError> {
+        let root = root.clone();
+        self.database
+            .write(Edge::ForgetWorktrees, move |connection| {
+                connection
+                    .prepare_cached(
+                        "UPDATE jobs SET worktree_path = NULL
+                         WHERE root_id = ?1 AND worktree_path IS NOT NULL AND status NOT IN ('queued', 'running')",
+                    )?
+                    .execute([root.as_str()])?;
+                Ok(())
+            })
+            .await
+    }
+
+    /// The chains of ended jobs that name a worktree, and where that is.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn ended_worktrees(&self) -> Result<Vec<(JobId, String)>, StoreError> {
+        self.database
+            .read(|connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT root_id, worktree_path FROM jobs INDEXED BY jobs_with_worktree
+                     WHERE worktree_path IS NOT NULL AND status NOT IN ('queued', 'running')",
+                )?;
+                let found = statement
+                    .query_map([], |row| Ok((row.get::<_, String>(0)?, row.get(1)?)))?
+                    .collect::<Result<Vec<_>, _>>()?;
+                let readable = |(root, path): (String, String)| Some((JobId::parse(&root).ok()?, path));
+                Ok(found.into_iter().filter_map(readable).collect())
+            })
+            .await
+    }
+
+    /// All clients there ever were, oldest first: the clone of a deleted one may be there still.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn list_clients_ever(&self) -> Result<Vec<Client>, StoreError> {
+        self.database
+            .read(|connection| {
+                let mut statement = connection.prepare_cached("SELECT * FROM clients ORDER BY number")?;
+                let clients = statement.query_map([], rows::client)?.collect::<Result<_, _>>()?;
+                Ok(clients)
+            })
+            .await
+    }
+
+    /// Of these jobs those that ended before `before`. Files of a job that has no row are nobody's to remove: a restored
+    /// backup may be older than they are.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn ended_before(
+        &self,
+        jobs: Vec<JobNumber>,
+        before: Timestamp,
+    ) -> Result<Vec<JobNumber>, StoreError> {
+        let numbers = numbers(&jobs);
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(
+                    "SELECT known.number FROM json_each(?1) asked CROSS JOIN jobs known ON known.number = asked.value
+                     WHERE known.status NOT IN ('queued', 'running') AND known.completed_at < ?2",
+                )?;
+                let found = statement
+                    .query_map(params![numbers, before.as_ms()], |row| row.get(0).map(JobNumber))?
+                    .collect::<Result<_, _>>()?;
+                Ok(found)
+            })
+            .await
+    }
+
+    /// Forgets what points into the output of an ended job, whose files are about to go. What the server itself has said
+    /// stays readable.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn forget_output(&self, job: JobNumber) -> Result<(), StoreError> {
+        let mut left = true;
+        while left {
+            left = self
+                .database
+                .write(Edge::ForgetOutput, move |connection| {
+                    let gone = connection
+                        .prepare_cached(
+                            "DELETE FROM messages WHERE job = ?1 AND seq IN
+                                 (SELECT seq FROM messages WHERE job = ?1 AND content IS NULL LIMIT ?2)",
+                        )?
+                        .execute(params![job.0, ROWS_MAX])?;
+                    Ok(gone > 0)
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// Jobs that may be forgotten: the whole chain ended before `before`, its worktree is gone, and every callback has
+    /// come to its end. At most 100, those that ended first.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn forgettable_jobs(&self, before: Timestamp) -> Result<Vec<(JobNumber, JobId)>, StoreError> {
+        self.database
+            .read(move |connection| {
+                let mut statement = connection.prepare_cached(FORGETTABLE)?;
+                let found = statement
+                    .query_map(params![before.as_ms(), JOBS_MAX, "[]"], |row| {
+                        Ok((JobNumber(row.get(0)?), row.get::<_, String>(1)?))
+                    })?
+                    .collect::<Result<Vec<_>, _>>()?;
+                let readable = |(number, id): (JobNumber, String)| Some((number, JobId::parse(&id).ok()?));
+                Ok(found.into_iter().filter_map(readable).collect())
+            })
+            .await
+    }
+
+    /// Forgets jobs that [`Self::forgettable_jobs`] named and that still may be forgotten; gives their number.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn forget_jobs(&self, jobs: Vec<JobNumber>, before: Timestamp) -> Result<usize, StoreError> {
+        for job in &jobs {
+            self.forget_rows_below(*job).await?;
+        }
+        let numbers = numbers(&jobs);
+        self.database
+            .write(Edge::ForgetJobs, move |connection| forget_jobs(connection, &numbers, before))
+            .await
+    }
+
+    /// The messages of a job that is forgotten may be many: they go first, in writes of their own.
+    async fn forget_rows_below(&self, job: JobNumber) -> Result<(), StoreError> {
+        let mut left = true;
+        while left {
+            left = self
+                .database
+                .write(Edge::ForgetMessages, move |connection| {
+                    let gone = connection
+                        .prepare_cached(
+                            "DELETE FROM messages WHERE job = ?1 AND seq IN
+                                 (SELECT seq FROM messages WHERE job = ?1 LIMIT ?2)",
+                        )?
+                        .execute(params![job.0, ROWS_MAX])?;
+                    Ok(gone > 0)
+                })
+                .await?;
+        }
+        Ok(())
+    }
+
+    /// How many events at the beginning of the history are older than `before`; counts to `most` at most.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn count_old_events(&self, before: Timestamp, most: u32) -> Result<u64, StoreError> {
+        self.database
+            .read(move |connection| Ok(old_events(connection, before, most)?.map_or(0, |(count, _)| count)))
+            .await
+    }
+
+    /// Forgets events from the beginning of the history on, as long as they are older than `before`; at most 2,000. Gives
+    /// their number.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn forget_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.database
+            .write(Edge::ForgetEvents, move |connection| {
+                let Some((count, last)) = old_events(connection, before, ROWS_MAX)? else { return Ok(0) };
+                connection.prepare_cached("DELETE FROM events WHERE seq <= ?1")?.execute([last])?;
+                set_meta(connection, EVENTS_FORGOTTEN, &last.to_string())?;
+                Ok(count)
+            })
+            .await
+    }
+
+    /// The sequence number of the newest event that was forgotten; 0 when the history is whole.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn events_forgotten_to(&self) -> Result<i64, StoreError> {
+        self.database
+            .read(|connection| {
+                Ok(meta(connection, EVENTS_FORGOTTEN)?.and_then(|text| text.parse().ok()).unwrap_or(0))
+            })
+            .await
+    }
+}
+
+/// Parameters: before, at most so many, and a JSON array of numbers to which it is limited, empty for all.
+const FORGETTABLE: &str = "SELECT number, id FROM jobs j INDEXED BY jobs_by_end
+    WHERE completed_at < ?1 AND status NOT IN ('queued', 'running') AND worktree_path IS NULL
+      AND (?3 = '[]' OR number IN (SELECT value FROM json_each(?3)))
+      AND NOT EXISTS (SELECT 1 FROM jobs c WHERE c.root_id = j.root_id
+                      AND (c.completed_at IS NULL OR c.completed_at >= ?1 OR c.worktree_path IS NOT NULL))
+      AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.number AND d.state = 'pending')
+    ORDER BY completed_at LIMIT ?2";
+
+fn forget_jobs(connection: &Connection, asked: &str, before: Timestamp) -> Result<usize, StoreError> {
+    if asked == "[]" {
+        return Ok(0);
+    }
+    // looked at again inside the write: a retry may have made the chain live
+    let jobs: Vec<i64> = connection
+        .prepare_cached(FORGETTABLE)?
+        .query_map(params![before.as_ms(), JOBS_MAX, asked], |row| row.get(0))?
+        .collect::<Result<_, _>>()?;
+    let text = serde_json::to_string(&jobs).unwrap_or_else(|_| "[]".to_owned());
+    const BELOW: [&str; 6] = [
+        "DELETE FROM delivery_tries WHERE delivery IN
+             (SELECT number FROM deliveries WHERE job IN (SELECT value FROM json_each(?1)))",
+        "DELETE FROM deliveries WHERE job IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM messages WHERE job IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM steps WHERE job IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM attempts WHERE job IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM jobs WHERE number IN (SELECT value FROM json_each(?1))",
+    ];
+    for statement in BELOW {
+        connection.prepare_cached(statement)?.execute([&text])?;
+    }
+    Ok(jobs.len())
+}
+
+/// Number and last sequence number of the events that the history begins with and that are old.
+fn old_events(
+    connection: &Connection,
+    before: Timestamp,
+    most: u32,
+) -> Result<Option<(u64, i64)>, StoreError> {
+    let mut statement = connection.prepare_cached("SELECT seq, at FROM events ORDER BY seq LIMIT ?1")?;
+    let mut rows = statement.query([most])?;
+    let mut found = None;
+    while let Some(row) = rows.next()? {
+        if row.get::<_, i64>(1)? >= before.as_ms() {
+            break;
+        }
+        found = Some((found.map_or(0, |(count, _)| count) + 1, row.get(0)?));
+    }
+    Ok(found)
+}
+
+fn numbers(jobs: &[JobNumber]) -> String {
+    let numbers: Vec<_> = jobs.iter().map(|job| job.0).collect();
+    serde_json::to_string(&numbers).unwrap_or_else(|_| "[]".to_owned())
+}

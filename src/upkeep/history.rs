@@ -1,0 +1,93 @@
+//! Output, events and jobs that are past their time.
+
+use super::report::{Kind, Report};
+use super::{Inner, Order};
+use crate::domain::id::JobNumber;
+use crate::git::bytes_on_disk;
+use crate::store::StoreError;
+
+/// Jobs that are asked about at once.
+const ASKED_MAX: usize = 500;
+/// Events that a dry run counts: enough to see that there are many.
+const EVENTS_COUNTED: u32 = 100_000;
+/// Batches of one pass, of 100 jobs or 2,000 events: the next pass goes on. An hour of the busiest queue makes fewer.
+const BATCHES_MAX: u32 = 200;
+
+impl Inner {
+    pub(super) async fn forget_history(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
+        self.forget_output(order, report).await?;
+        self.forget_events(order, report).await?;
+        self.forget_jobs(order, report).await
+    }
+
+    async fn forget_output(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
+        let before = self.now() - self.settings.logs;
+        for asked in self.store.logs().jobs().chunks(ASKED_MAX) {
+            for job in self.store.ended_before(asked.to_vec(), before).await? {
+                let bytes = self.remove_output(job, order.dry_run).await?;
+                report.add(Kind::Output, &format!("#{job}"), "older than retention.log_days", bytes);
+            }
+        }
+        Ok(())
+    }
+
+    /// The rows first: a message that points nowhere would say that its text was lost.
+    async fn remove_output(&self, job: JobNumber, dry_run: bool) -> Result<Option<u64>, StoreError> {
+        if !dry_run {
+            self.store.forget_output(job).await?;
+        }
+        let dir = self.store.logs().job_dir(job);
+        let removed = tokio::task::spawn_blocking(move || {
+            let bytes = bytes_on_disk(&dir);
+            if !dry_run && let Err(error) = std::fs::remove_dir_all(&dir) {
+                tracing::warn!(%error, job.number = job.0, "old output could not be removed yet");
+            }
+            bytes
+        });
+        Ok(removed.await.ok())
+    }
+
+    async fn forget_events(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
+        let before = self.now() - self.settings.events;
+        let mut count = 0;
+        if order.dry_run {
+            count = self.store.count_old_events(before, EVENTS_COUNTED).await?;
+        } else {
+            for _ in 0..BATCHES_MAX {
+                let gone = self.store.forget_events(before).await?;
+                count += gone;
+                if gone == 0 {
+                    break;
+                }
+            }
+        }
+        if count > 0 {
+            report.add(Kind::Events, &format!("{count} events"), "older than retention.event_days", None);
+        }
+        Ok(())
+    }
+
+    async fn forget_jobs(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
+        let before = self.now() - self.settings.jobs;
+        for _ in 0..BATCHES_MAX {
+            let jobs = self.store.forgettable_jobs(before).await?;
+            if jobs.is_empty() {
+                break;
+            }
+            let numbers: Vec<_> = jobs.iter().map(|(number, _)| *number).collect();
+            if !order.dry_run {
+                for number in &numbers {
+                    self.remove_output(*number, false).await?;
+                }
+                self.store.forget_jobs(numbers, before).await?;
+            }
+            for (number, id) in &jobs {
+                report.add(Kind::Job, &format!("#{number} ({id})"), "older than retention.job_days", None);
+            }
+            if order.dry_run {
+                break;
+            }
+        }
+        Ok(())
+    }
+}

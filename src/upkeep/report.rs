@@ -1,0 +1,78 @@
+//! What a pass has taken away, or would.
+
+/// Things that are named one by one; of more there are only sums.
+const REMOVED_MAX: usize = 1_000;
+
+/// What kind of thing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Worktree,
+    Trash,
+    Snapshot,
+    /// What an interrupted git step has left: a lock, half a clone, half a registration.
+    Leftover,
+    /// Objects of a clone that nothing points at, and the room between others.
+    Objects,
+    Output,
+    Job,
+    Events,
+}
+
+impl Kind {
+    /// As it stands in answers.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Worktree => "worktree",
+            Self::Trash => "trash",
+            Self::Snapshot => "snapshot",
+            Self::Leftover => "leftover",
+            Self::Objects => "objects",
+            Self::Output => "output",
+            Self::Job => "job",
+            Self::Events => "events",
+        }
+    }
+}
+
+/// One thing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Removed {
+    pub kind: Kind,
+    /// Its name, without a path of this machine.
+    pub what: String,
+    pub why: String,
+    /// On disk, where that is known.
+    pub bytes: Option<u64>,
+}
+
+/// All of a pass.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Report {
+    pub dry_run: bool,
+    pub removed: Vec<Removed>,
+    /// Further things that are not named.
+    pub more: u64,
+    bytes: u64,
+}
+
+impl Report {
+    pub(super) fn new(dry_run: bool) -> Self {
+        Self { dry_run, removed: Vec::new(), more: 0, bytes: 0 }
+    }
+
+    pub(super) fn add(&mut self, kind: Kind, what: &str, why: &str, bytes: Option<u64>) {
+        self.bytes += bytes.unwrap_or(0);
+        if self.removed.len() == REMOVED_MAX {
+            self.more += 1;
+            return;
+        }
+        self.removed.push(Removed { kind, what: what.to_owned(), why: why.to_owned(), bytes });
+    }
+
+    /// Bytes of all things of which they are known.
+    #[must_use]
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}

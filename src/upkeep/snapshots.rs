@@ -1,0 +1,195 @@
+//! Which snapshots may go.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use super::report::{Kind, Report};
+use super::{Inner, Order};
+use crate::domain::client::Client;
+use crate::domain::id::{JobId, JobRef};
+use crate::domain::job::{Job, Outcome};
+use crate::domain::time::Timestamp;
+use crate::git::{Repository, Snapshot};
+use crate::store::StoreError;
+
+/// Below which all of them are.
+const PREFIX: &str = "refs/offshoot/";
+
+/// What is known about the job of a snapshot.
+#[derive(Clone, Debug)]
+struct Facts {
+    job: Job,
+    /// Some job of its chain is live: it may go on with what is kept.
+    chain_is_live: bool,
+}
+
+impl Inner {
+    pub(super) async fn prune_snapshots(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        order: Order,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let found = match repository.find_snapshots(PREFIX).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, repository = %client.repository, "the snapshots could not be looked at");
+                return Ok(());
+            }
+        };
+        let mut known: HashMap<String, Option<Facts>> = HashMap::new();
+        for snapshot in found {
+            let Some((job, name)) = snapshot.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'))
+            else {
+                continue;
+            };
+            if !known.contains_key(job) {
+                known.insert(job.to_owned(), self.facts(job).await?);
+            }
+            let facts = known.get(job).and_then(Option::as_ref);
+            let Some(why) = may_go(&snapshot, name == "head", facts, self.now(), self.settings.snapshots)
+            else {
+                continue;
+            };
+            if !order.dry_run
+                && let Err(error) = repository.delete_ref(&snapshot.name).await
+            {
+                tracing::warn!(%error, snapshot = %snapshot.name, "a snapshot could not be pruned yet");
+                continue;
+            }
+            report.add(Kind::Snapshot, &format!("{}: {}", client.repository, snapshot.name), why, None);
+        }
+        Ok(())
+    }
+
+    async fn facts(&self, job: &str) -> Result<Option<Facts>, StoreError> {
+        let Ok(id) = JobId::parse(job) else { return Ok(None) };
+        let Some(name) = JobRef::parse(id.as_str()) else { return Ok(None) };
+        let job = match self.store.get_job(&name).await {
+            Ok(view) => view.job,
+            Err(StoreError::NotFound(_) | StoreError::Ambiguous) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let chain = self.store.chain_of(&job.chain.root).await?;
+        let chain_is_live = chain.iter().any(|job| job.status.is_live());
+        Ok(Some(Facts { job, chain_is_live }))
+    }
+}
+
+/// Why a snapshot may go; `None`: it stays.
+fn may_go(
+    snapshot: &Snapshot,
+    is_result: bool,
+    facts: Option<&Facts>,
+    now: Timestamp,
+    kept: Duration,
+) -> Option<&'static str> {
+    let taken_at = Timestamp::from_ms(snapshot.taken_at.saturating_mul(1_000));
+    let Some(Facts { job, chain_is_live }) = facts else {
+        return (now.since(taken_at) > kept).then_some("its job is not listed any more");
+    };
+    // the diff of a job is shown from its result as long as the job is listed
+    if *chain_is_live || is_result {
+        return None;
+    }
+    let is_published = matches!(job.outcome, Some(Outcome::PullRequest | Outcome::BranchPushed))
+        && job.effects.pushed_sha.is_some();
+    if is_published {
+        return Some("the work is published");
+    }
+    let since = job.completed_at.map_or(taken_at, |ended| ended.max(taken_at));
+    (now.since(since) > kept).then_some("older than git.snapshot_days")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::branch::BranchName;
+    use crate::domain::id::{ClientId, JobNumber};
+    use crate::domain::job::{Chain, Effects, JobRequest, Phase, Start, Status, Usage};
+    use crate::domain::options::RunOptions;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    fn job(outcome: Outcome, pushed: bool, ended_days_ago: i64) -> Job {
+        let id = JobId::from_random("aaaabbbbccccdddd");
+        let at = Timestamp::from_ms(100 * DAY_MS);
+        Job {
+            id: id.clone(),
+            number: JobNumber(1),
+            client_id: ClientId::from_random("aaaabbbb"),
+            request: JobRequest {
+                prompt: String::new(),
+                branch: BranchName::parse("b").unwrap(),
+                title: None,
+                body: None,
+                os_feature_id: None,
+                callback_url: None,
+                metadata: None,
+                labels: Vec::new(),
+                base_branch: None,
+                priority: 0,
+                run_at: None,
+                depends_on: Vec::new(),
+                options: RunOptions::default(),
+                submitted_by: String::new(),
+            },
+            chain: Chain { root: id, original: None, parent: None },
+            start: Start::Agent,
+            login: String::new(),
+            status: Status::Failed,
+            phase: Phase::Done,
+            outcome: Some(outcome),
+            reason: None,
+            attempt: 1,
+            attempts_counted: 0,
+            backoff_tries: 0,
+            effects: Effects { pushed_sha: pushed.then(String::new), ..Effects::default() },
+            usage: Usage::default(),
+            warnings: Vec::new(),
+            cancel_requested_at: None,
+            created_at: at,
+            started_at: None,
+            completed_at: Some(Timestamp::from_ms((100 - ended_days_ago) * DAY_MS)),
+            updated_at: at,
+        }
+    }
+
+    #[test]
+    fn what_goes_is_published_or_past_its_days() {
+        use Outcome::{BranchPushed, Cancelled, DryRun, Failed, NoChanges, PullRequest};
+        // how it ended, pushed, days since, its result, chain live: does it go?
+        let table = [
+            (PullRequest, true, 0, false, false, true),
+            (BranchPushed, true, 0, false, false, true),
+            // the record of the push is the proof; without it the snapshot may be all there is
+            (PullRequest, false, 0, false, false, false),
+            (PullRequest, true, 0, false, true, false),
+            (PullRequest, true, 99, true, false, false),
+            // pushed, and refused after that: what the agent did beside it may be nowhere else
+            (Failed, true, 29, false, false, false),
+            (Failed, false, 29, false, false, false),
+            (Failed, false, 31, false, false, true),
+            (Failed, false, 31, false, true, false),
+            (Cancelled, false, 29, false, false, false),
+            (Cancelled, false, 31, false, false, true),
+            (NoChanges, false, 29, false, false, false),
+            (NoChanges, false, 31, false, false, true),
+            (DryRun, false, 29, false, false, false),
+            (DryRun, false, 31, true, false, false),
+        ];
+        let commit = "a".repeat(40).parse().unwrap();
+        let snapshot = Snapshot { name: String::new(), commit, taken_at: 0, notes: Vec::new() };
+        let (now, kept) = (Timestamp::from_ms(100 * DAY_MS), Duration::from_secs(30 * 86_400));
+        for row in table {
+            let (outcome, pushed, days, is_result, chain_is_live, expected) = row;
+            let facts = Facts { job: job(outcome, pushed, days), chain_is_live };
+            assert_eq!(may_go(&snapshot, is_result, Some(&facts), now, kept).is_some(), expected, "{row:?}");
+        }
+        for (days, expected) in [(29, false), (31, true)] {
+            let old = Snapshot { taken_at: (100 - days) * DAY_MS / 1_000, ..snapshot.clone() };
+            assert_eq!(may_go(&old, true, None, now, kept).is_some(), expected, "without its job, {days}");
+        }
+    }
+}

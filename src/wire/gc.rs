@@ -1,0 +1,29 @@
+//! Clearing up: what has gone, or would.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// The answer to `POST /gc`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GcReport {
+    /// Nothing has been changed.
+    pub dry_run: bool,
+    /// At most 1,000 things.
+    pub removed: Vec<GcRemoved>,
+    /// Further things, not named.
+    pub more: u64,
+    /// Of all things of which the size is known.
+    pub bytes: u64,
+}
+
+/// One thing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GcRemoved {
+    /// `worktree, trash, snapshot, leftover, objects, output, job` or `events`.
+    pub kind: String,
+    pub what: String,
+    pub why: String,
+    /// `null` where it is not known.
+    pub bytes: Option<u64>,
+}

@@ -1,0 +1,91 @@
+//! Clearing up on a whole server: what goes, what stays, and what is said about it.
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::{Value, json};
+
+use crate::rescue::offshoot;
+use crate::stand::{Plan, Stand};
+
+async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> String {
+    stand.submit(json!({"prompt": prompt, "branchName": branch, "options": options})).await
+}
+
+/// Snapshots in the clone, by job.
+fn snapshots(stand: &Stand, job: &str) -> Vec<String> {
+    let names = stand.git_clone(&["for-each-ref", "--format=%(refname)", &format!("refs/offshoot/{job}")]);
+    names.lines().map(|name| name.rsplit('/').next().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn published_work_loses_its_snapshots_and_other_work_keeps_them() {
+    let stand = Stand::new().await;
+    // cut off once, then published; cut off and not published
+    let half = "[[scenario:write path=half.txt content=half]]";
+    let cut = submit(&stand, "cut", &format!("{half}{}", stand.gate_mark("g")), json!({})).await;
+    stand.wait_for_tool(&cut).await;
+    let shim = i32::try_from(stand.job(&cut).await["pid"].as_i64().unwrap()).unwrap();
+    kill(Pid::from_raw(shim), Signal::SIGKILL).unwrap();
+    stand.open_gate("g");
+    assert_eq!(stand.completed(&cut).await["attempt"], 2);
+    let failed =
+        submit(&stand, "f", &format!("{half}{}", stand.gate_mark("never")), json!({"timeoutSeconds": 1}))
+            .await;
+    stand.failed(&failed, "timeout").await;
+    assert_eq!(snapshots(&stand, &cut), ["2-before", "head"]);
+    assert_eq!(snapshots(&stand, &failed), ["1-end"]);
+
+    let (code, out, err) = offshoot(&stand, &["gc", "--dry-run"]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(
+        out.contains("2-before") && out.contains("the work is published") && !out.contains(&failed),
+        "{out}"
+    );
+    assert!(err.contains("offshoot gc"), "{err}");
+    assert_eq!(snapshots(&stand, &cut).len(), 2, "a dry run changes nothing");
+    let (code, out, _) = offshoot(&stand, &["gc", "--json"]).await;
+    let report: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["dryRun"], report["removed"].as_array().unwrap().len()), (0, &json!(false), 1));
+    assert_eq!(snapshots(&stand, &cut), ["head"], "its diff is shown from its result");
+    assert!(stand.get_text(&format!("/jobs/{cut}/diff")).await.contains("half.txt"));
+    assert_eq!(snapshots(&stand, &failed), ["1-end"]);
+    let (_, _, err) = offshoot(&stand, &["gc"]).await;
+    assert!(err.contains("Nothing is past its time"), "{err}");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_job_names_its_worktree_only_while_there_is_one() {
+    let stand = Stand::with(Plan { workers: 3, ..Plan::default() }).await;
+    let gone = submit(&stand, "gone", "Greet", json!({})).await;
+    let failed = submit(&stand, "failed", "[[scenario:denied]]", json!({})).await;
+    let kept = submit(&stand, "kept", "[[scenario:denied]]", json!({"keepWorktree": true})).await;
+    assert_eq!(stand.completed(&gone).await["worktreePath"], json!(null));
+    assert_eq!(stand.failed(&failed, "permission_denied").await["worktreePath"], json!(null));
+    let job = stand.failed(&kept, "permission_denied").await;
+    let path = job["worktreePath"].as_str().unwrap();
+    assert!(std::path::Path::new(path).join("README.md").exists());
+    // a kept one stays for its days, and stays through a pass and a restart
+    assert_eq!(stand.post("/gc", &json!({})).await["removed"], json!([]));
+    // a retry of the chain takes the place over, and then nobody has it
+    let again = stand.retry(&kept, json!({"prompt": "Greet"})).await;
+    stand.completed(&again).await;
+    assert_eq!(stand.job(&kept).await["worktreePath"], json!(null));
+    stand.finish_leaving(&[&kept]).await;
+}
+
+#[tokio::test]
+async fn chains_are_prepared_and_swept_side_by_side() {
+    let stand = Stand::with(Plan { workers: 4, ..Plan::default() }).await;
+    let mut jobs = Vec::new();
+    for number in 0..8 {
+        let prompt = if number % 2 == 0 { "Greet" } else { "[[scenario:denied]]" };
+        jobs.push((number, submit(&stand, &format!("c{number}"), prompt, json!({})).await));
+    }
+    for (number, id) in &jobs {
+        stand.post("/gc", &json!({})).await;
+        let status = if number % 2 == 0 { "completed" } else { "failed" };
+        stand.wait_for_status(id, status).await;
+    }
+    stand.finish().await;
+}
