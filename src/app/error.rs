@@ -85,6 +85,9 @@ impl AppError {
     }
 
     pub(super) fn git(error: GitError) -> Self {
+        if error.is_disk_full() {
+            return Self::DiskFull;
+        }
         match error {
             GitError::Remote(failure) => Self::Remote(failure.to_string()),
             GitError::Deadline { .. } => Self::Remote(error.to_string()),

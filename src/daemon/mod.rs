@@ -28,6 +28,8 @@ pub use server::Server;
 
 /// Another server holds the data directory (`EX_TEMPFAIL` of sysexits.h).
 const EXIT_LOCKED: u8 = 75;
+/// Files that may not be read or written (`EX_NOPERM`).
+const EXIT_PERMISSION: u8 = 77;
 /// Configuration, schema or version (`EX_CONFIG`).
 const EXIT_CONFIG: u8 = 78;
 
@@ -59,6 +61,9 @@ impl StartError {
             Self::Config(error) => error.exit_code(),
             Self::Store(StoreError::NewerSchema { .. } | StoreError::OldSqlite(_)) => EXIT_CONFIG,
             Self::Git(crate::git::GitError::TooOld { .. }) => EXIT_CONFIG,
+            Self::Io { source, .. } | Self::Store(StoreError::Io(source)) if is_permission(source) => {
+                EXIT_PERMISSION
+            }
             Self::Store(_) | Self::Git(_) | Self::Forge(_) | Self::Listen { .. } | Self::Io { .. } => 1,
         }
     }
@@ -79,6 +84,10 @@ impl StartError {
             _ => None,
         }
     }
+}
+
+fn is_permission(error: &std::io::Error) -> bool {
+    matches!(error.kind(), std::io::ErrorKind::PermissionDenied | std::io::ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Runs the server until it is told to stop.

@@ -115,6 +115,32 @@ impl GitError {
         move |error| Self::Library { step, text: without_paths(error.message()) }
     }
 
+    /// Whether there was no room on a disk of ours. libgit2 and git say it in words only, git under `LC_ALL=C`; what the
+    /// remote says of its own disk is not meant.
+    #[must_use]
+    pub fn is_disk_full(&self) -> bool {
+        let says_so = |text: &str| {
+            let own = text.lines().filter(|line| !line.trim_start().starts_with("remote:"));
+            own.into_iter().any(|line| {
+                let line = line.to_ascii_lowercase();
+                // the last is all that a checkout says of a write that failed
+                ["no space left on device", "disk quota exceeded", "unable to write file"]
+                    .iter()
+                    .any(|phrase| line.contains(phrase))
+            })
+        };
+        match self {
+            Self::Io { source, .. } => {
+                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            Self::Library { text, .. } | Self::Program { text, .. } => says_so(text),
+            Self::Remote(RemoteFailure::Other { text } | RemoteFailure::Unavailable { text }) => {
+                says_so(text)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether the same call may succeed later without anybody changing anything.
     #[must_use]
     pub fn is_retryable(&self) -> bool {

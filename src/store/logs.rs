@@ -60,6 +60,24 @@ impl Logs {
             .collect()
     }
 
+    /// Makes the directory of a step, with every name on the way on disk: a power cut must not take what a step has spent
+    /// out of sight while its row stays.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn make_step_dir(&self, job: JobNumber, attempt: u32, step: &str) -> io::Result<PathBuf> {
+        let dir = self.step_dir(job, attempt, step);
+        let above = [self.root.clone(), self.job_dir(job), self.attempt_dir(job, attempt), dir.clone()];
+        for made in above {
+            match std::fs::DirBuilder::new().mode(0o700).create(&made) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                other => other?,
+            }
+            File::open(made.parent().unwrap_or(Path::new("/")))?.sync_all()?;
+        }
+        Ok(dir)
+    }
+
     /// The directory of one step; its name comes from us (`agent-1`), never from a caller.
     #[must_use]
     pub fn step_dir(&self, job: JobNumber, attempt: u32, step: &str) -> PathBuf {

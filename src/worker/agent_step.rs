@@ -356,11 +356,12 @@ impl Line<'_> {
 
     /// The prompt becomes the agent's standard input as a file: never an argument, never a pipe that could block.
     async fn write_prompt(&self, step: &StepDir, prompt: &str) -> Step<()> {
-        let (dir, file, prompt) = (step.dir().to_owned(), step.prompt(), prompt.to_owned());
+        let (logs, lease) = (self.tools.store.logs().clone(), self.lease);
+        let (file, prompt) = (step.prompt(), prompt.to_owned());
         let written = tokio::task::spawn_blocking(move || {
             use std::io::Write as _;
-            use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-            std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+            use std::os::unix::fs::OpenOptionsExt as _;
+            logs.make_step_dir(lease.job, lease.attempt, STEP)?;
             let mut file =
                 std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(file)?;
             file.write_all(prompt.as_bytes())

@@ -56,7 +56,7 @@ impl From<StoreError> for Halt {
     fn from(error: StoreError) -> Self {
         match error {
             StoreError::LeaseLost(_) => Self::LeaseLost,
-            StoreError::DiskFull => Self::fault(ReasonCode::DiskFull, ""),
+            // a full disk too: the end of the attempt could not be written either, so it waits for room
             other => Self::Store(other),
         }
     }
@@ -65,6 +65,9 @@ impl From<StoreError> for Halt {
 impl From<GitError> for Halt {
     fn from(error: GitError) -> Self {
         let text = error.to_string();
+        if error.is_disk_full() {
+            return Self::fault(ReasonCode::DiskFull, "");
+        }
         let code = match &error {
             GitError::Remote(RemoteFailure::NotFound) => return Self::fault(ReasonCode::RepoNotFound, ""),
             GitError::Remote(RemoteFailure::AuthFailed) => return Self::fault(ReasonCode::ForgeAuth, ""),
@@ -83,9 +86,6 @@ impl From<GitError> for Halt {
             GitError::WorktreeBroken(how) => {
                 return Self::internal(&format!("The agent's worktree cannot be used: {how}."), text);
             }
-            GitError::Io { source, .. } if source.raw_os_error() == Some(libc::ENOSPC) => {
-                return Self::fault(ReasonCode::DiskFull, "");
-            }
             _ => return Self::internal("a git step failed", text),
         };
         Self::fault(code, &text)
@@ -97,6 +97,9 @@ impl From<ProcessError> for Halt {
         if let ProcessError::Format(what) = error {
             let detail = format!("Of a step, {what} is damaged or was written by a newer offshoot.");
             return Self::internal(&detail, error);
+        }
+        if error.is_disk_full() {
+            return Self::unspent(ReasonCode::DiskFull, "");
         }
         Self::internal("the supervisor of a step failed", error)
     }

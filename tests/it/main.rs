@@ -60,6 +60,7 @@ mod storage_backup;
 mod storage_full;
 mod storage_power;
 mod storage_read_only;
+mod storage_real_disk;
 mod storage_restore;
 mod store_clock;
 mod store_deaths;

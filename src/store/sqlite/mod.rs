@@ -310,6 +310,9 @@ impl StoreError {
                 rusqlite::Error::SqlInputError { msg, .. } => msg.clone(),
                 other => other.to_string(),
             }),
+            Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied) => {
+                Self::Io(std::io::ErrorKind::PermissionDenied.into())
+            }
             _ => Self::Database(error.to_string()),
         }
     }

@@ -213,7 +213,7 @@ unsafe extern "C" fn truncate(file: *mut ffi::sqlite3_file, bytes: i64) -> c_int
 
 unsafe extern "C" fn sync(file: *mut ffi::sqlite3_file, flags: c_int) -> c_int {
     unsafe {
-        let refused = disk(file).before_sync();
+        let refused = disk(file).before_sync(&name(file));
         if refused != ffi::SQLITE_OK {
             return refused;
         }
