@@ -244,9 +244,14 @@ async fn a_start_says_how_the_last_stop_was() {
 #[tokio::test]
 async fn damage_that_shows_later_ends_the_server() {
     let mut stand = Stand::new().await;
-    for text in
-        ["the database is damaged", "the store has stopped", "ending", "a request failed inside", "could not"]
-    {
+    for text in [
+        "the database is damaged",
+        "the store has stopped",
+        "ending",
+        "a request failed inside",
+        "could not",
+        "image is malformed",
+    ] {
         stand.expect_error(text);
     }
     let id = stand.submit_prompt("a", "Greet").await;
