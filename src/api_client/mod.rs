@@ -15,6 +15,7 @@ mod error;
 mod jobs;
 mod queue;
 mod transport;
+mod webhooks;
 
 pub use error::ApiError;
 pub use jobs::{Download, JobQuery, Tagged};

@@ -24,9 +24,13 @@ impl App {
     pub async fn redeliver(&self, caller: &Caller, job: &str, delivery: &str) -> Result<Delivery, AppError> {
         caller.needs(Scope::Operate)?;
         let number = self.view(job).await?.job.number;
-        let delivery = DeliveryId::parse(delivery).map_err(|_| AppError::NotFound("delivery"))?;
+        let delivery = delivery_id(delivery)?;
         let detail = self.0.store.redeliver(number, &delivery).await?;
         tracing::info!(job.number = number.0, delivery.id = %delivery, by = caller.name, "delivery made due again");
         Ok(Delivery::of(detail.delivery, detail.tries))
     }
+}
+
+pub(super) fn delivery_id(text: &str) -> Result<DeliveryId, AppError> {
+    DeliveryId::parse(text).map_err(|_| AppError::NotFound("delivery"))
 }

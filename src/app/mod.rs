@@ -31,6 +31,7 @@ mod rules;
 mod scheduling;
 mod settings;
 mod sync;
+mod webhooks;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -44,6 +45,7 @@ pub use error::AppError;
 pub use health::AgentProbe;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
 pub use settings::{AgentFacts, Settings};
+pub use webhooks::DeliveryQuery;
 
 use crate::clock::Clock;
 use crate::domain::client::{Client, RepositoryName};

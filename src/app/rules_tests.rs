@@ -21,6 +21,7 @@ pub(in crate::app) fn settings() -> Settings {
         allowed_orgs: Vec::new(),
         protected_branches: vec!["main".to_owned(), "release/*".to_owned()],
         opens_pull_requests: true,
+        signing: None,
         callbacks: Policy {
             allow: vec!["127.0.0.1:9000".parse().unwrap(), "169.254.169.254".parse().unwrap()],
             tailnet: false,

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use crate::config::Config;
+use crate::config::{Config, SignatureStyle};
 use crate::domain::options::RunOptions;
-use crate::webhook::Policy;
+use crate::webhook::{Policy, SigningSecrets, Style};
 
 /// One `[agents.<name>]` entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,8 @@ pub struct Settings {
     pub opens_pull_requests: bool,
     /// Who may be called back.
     pub callbacks: Policy,
+    /// What callbacks are signed with; `None`: they go out unsigned.
+    pub signing: Option<SigningSecrets>,
     pub data_dir: PathBuf,
     pub repos_dir: PathBuf,
     /// Sockets of running steps.
@@ -59,6 +61,7 @@ impl Settings {
                 tailnet: config.callbacks.tailnet,
                 own_listeners: listeners,
             },
+            signing: signing(config),
             data_dir: config.paths.data_dir.clone(),
             repos_dir: config.paths.repos_dir.clone(),
             run_dir: config.paths.run_dir(),
@@ -67,4 +70,17 @@ impl Settings {
             isolation: "none".to_owned(),
         }
     }
+}
+
+fn signing(config: &Config) -> Option<SigningSecrets> {
+    let style = match config.callbacks.signature_style {
+        SignatureStyle::Hex => Style::Hex,
+        SignatureStyle::Prefixed => Style::Prefixed,
+    };
+    let secret = config.callbacks.secret.clone()?;
+    SigningSecrets::new(secret, config.callbacks.previous_secret.as_ref(), style)
+        .inspect_err(
+            |error| tracing::error!(%error, "callbacks.secret cannot be used: callbacks go out unsigned"),
+        )
+        .ok()
 }

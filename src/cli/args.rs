@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use super::commands::WebhookVerb;
 use super::human;
 use crate::domain::id::JobRef;
 
@@ -68,6 +69,9 @@ pub(super) enum Verb {
     /// Look at the queue, close and open it.
     #[command(subcommand)]
     Queue(QueueVerb),
+    /// Look at callbacks, send them again, try a receiver out.
+    #[command(subcommand)]
+    Webhook(WebhookVerb),
     /// Register repositories and look at them.
     #[command(subcommand)]
     Client(ClientVerb),

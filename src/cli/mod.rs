@@ -131,6 +131,7 @@ impl Verb {
             Self::Retry(_) => "retry",
             Self::Rescue(_) => "rescue",
             Self::Queue(_) => "queue",
+            Self::Webhook(_) => "webhook",
             Self::Client(_) => "client",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",

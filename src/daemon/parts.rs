@@ -8,16 +8,17 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use super::StartError;
+use crate::app;
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
-use crate::config::{Config, Environment, SignatureStyle};
+use crate::config::{Config, Environment};
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
 use crate::git::{Author, SizeCaps};
 use crate::process::{ScopeLimits, ScopeUse};
 use crate::store::Limits;
 use crate::upkeep::UpkeepSettings;
 use crate::webhook::schedule::Schedule;
-use crate::webhook::{Policy, SendLimits, Sender, SigningSecrets, Style};
+use crate::webhook::{SendLimits, Sender};
 use crate::worker::{AgentEntry, StepLimits, WorkerSettings};
 
 /// Between interrupt, terminate and kill of a step.
@@ -147,19 +148,9 @@ pub(super) fn programs(settings: &WorkerSettings, env: &Environment) -> Vec<Agen
         .collect()
 }
 
-pub(super) fn deliverer_settings(config: &Config, policy: Policy) -> DelivererSettings {
-    let style = match config.callbacks.signature_style {
-        SignatureStyle::Hex => Style::Hex,
-        SignatureStyle::Prefixed => Style::Prefixed,
-    };
-    let secrets = config.callbacks.secret.clone().and_then(|secret| {
-        SigningSecrets::new(secret, config.callbacks.previous_secret.as_ref(), style)
-            .inspect_err(
-                |error| tracing::error!(%error, "callbacks.secret cannot be used: callbacks go out unsigned"),
-            )
-            .ok()
-    });
-    DelivererSettings { sender: Sender::new(policy, send_limits(config)), secrets }
+pub(super) fn deliverer_settings(config: &Config, app: &app::Settings) -> DelivererSettings {
+    let sender = Sender::new(app.callbacks.clone(), send_limits(config));
+    DelivererSettings { sender, secrets: app.signing.clone() }
 }
 
 fn send_limits(config: &Config) -> SendLimits {

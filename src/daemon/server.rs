@@ -148,7 +148,7 @@ impl Server {
         let stages = Stages::default();
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
         let app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
-        let policy = app_settings.callbacks.clone();
+        let settings = parts::deliverer_settings(&config, &app_settings);
         let upkeep = Upkeep::new(
             store.clone(),
             git.clone(),
@@ -158,7 +158,6 @@ impl Server {
         );
         let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes)
             .with_upkeep(upkeep.clone());
-        let settings = parts::deliverer_settings(&config, policy);
         let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone())
             .with_schedule(parts::callback_schedule(&config));
         let drain = Duration::from_secs(config.server.drain_seconds);

@@ -87,3 +87,12 @@ pub struct CallbackSummary {
     pub tries: u32,
     pub last_status: Option<u16>,
 }
+
+/// A callback URL that answered 410.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SuspendedUrl {
+    pub url: String,
+    pub since: Timestamp,
+    /// Callbacks that wait for it.
+    pub waiting: u64,
+}

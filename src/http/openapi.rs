@@ -71,6 +71,11 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ),
     ("list_deliveries", &[(404, "No such job"), AMBIGUOUS]),
     ("redeliver", &[(404, "No such job or delivery")]),
+    ("list_all_deliveries", &[(422, "Out of range")]),
+    ("get_delivery", &[(404, "No such delivery")]),
+    ("redeliver_by_id", &[(404, "No such delivery")]),
+    ("resume_webhook", &[(404, "The URL is not suspended")]),
+    ("test_webhook", &[(404, "No such job"), AMBIGUOUS]),
     ("get_queue", &[(422, "Not a cursor")]),
     ("sync_clients", &[(404, "No such client")]),
 ];

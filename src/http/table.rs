@@ -26,6 +26,12 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         // webhooks
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::redeliver))
+        .routes(routes!(deliveries::list_all_deliveries))
+        .routes(routes!(deliveries::get_delivery))
+        .routes(routes!(deliveries::redeliver_by_id))
+        .routes(routes!(deliveries::list_suspended))
+        .routes(routes!(deliveries::resume_webhook))
+        .routes(routes!(deliveries::test_webhook))
         // queue
         .routes(routes!(queue::get_queue))
         .routes(routes!(queue::pause_queue))

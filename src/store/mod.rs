@@ -37,9 +37,9 @@ pub use error::{BranchConflict, StoreError};
 pub use restore::{Restored, restore};
 pub use sqlite::{SCHEMA_VERSION, Verified};
 pub use view::{
-    Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, Ingest,
-    IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied, QueuePage, QueueState,
-    QueuedJob, Readings, RenderAnswer, RunningJob, StepRecord, StoredAnswer,
+    Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
+    Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied, OwnedDelivery,
+    QueuePage, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob, StepRecord, StoredAnswer,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.

@@ -120,6 +120,26 @@ pub struct Accounts {
     pub holds: Vec<Hold>,
 }
 
+/// Which deliveries to list, newest first.
+#[derive(Clone, Debug, Default)]
+pub struct DeliveryFilter {
+    /// Empty: all.
+    pub states: Vec<DeliveryState>,
+    /// Exactly this one.
+    pub url: Option<String>,
+    /// Only older ones than this number: the cursor of the page before.
+    pub after: Option<i64>,
+    /// 1 to 200.
+    pub limit: u32,
+}
+
+/// A delivery and the id of its job.
+#[derive(Clone, Debug)]
+pub struct OwnedDelivery {
+    pub job_id: JobId,
+    pub delivery: Delivery,
+}
+
 /// What a look for due deliveries leaves out.
 #[derive(Clone, Debug, Default)]
 pub struct Occupied {

@@ -76,4 +76,5 @@ mod store_waiting;
 mod tidy;
 mod tidy_source;
 mod webhook_address;
+mod webhook_calls;
 mod webhook_send;

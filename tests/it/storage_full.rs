@@ -47,6 +47,7 @@ impl Door {
             protected_branches: Vec::new(),
             opens_pull_requests: true,
             callbacks: Policy::default(),
+            signing: None,
             data_dir: dir.path().to_owned(),
             repos_dir: dir.path().join("repos"),
             run_dir: dir.path().join("run"),

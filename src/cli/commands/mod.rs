@@ -21,6 +21,9 @@ mod show;
 mod submit;
 pub(super) mod version;
 mod watch;
+mod webhook;
+
+pub(super) use webhook::WebhookVerb;
 
 use jiff::tz::TimeZone;
 
@@ -57,6 +60,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Gc { dry_run } => gc::run(dry_run, context).await,
+        Verb::Webhook(verb) => Box::pin(webhook::run(verb, context)).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
         Verb::Backup(flags) => backup::run(&flags, context).await,
         Verb::Demo(_) | Verb::Restore(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {

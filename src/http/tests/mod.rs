@@ -166,6 +166,7 @@ fn settings(dir: &Path) -> app::Settings {
         protected_branches: vec!["release/*".to_owned()],
         opens_pull_requests: true,
         callbacks: Policy::default(),
+        signing: None,
         data_dir: dir.to_owned(),
         repos_dir: dir.join("repos"),
         run_dir: dir.join("run"),

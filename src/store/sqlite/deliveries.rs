@@ -150,6 +150,14 @@ pub(super) fn insert(
     Ok(())
 }
 
+pub(super) fn detail(
+    connection: &Connection,
+    now: Moment,
+    id: &DeliveryId,
+) -> Result<DeliveryDetail, StoreError> {
+    Ok(DeliveryDetail { tries: tries(connection, id)?, delivery: get(connection, now, id)? })
+}
+
 fn get(connection: &Connection, now: Moment, id: &DeliveryId) -> Result<Delivery, StoreError> {
     connection
         .prepare_cached("SELECT * FROM deliveries WHERE id = ?1")?
@@ -227,16 +235,18 @@ fn suspend_url(connection: &Connection, now: Timestamp, url: &str) -> Result<(),
     Ok(())
 }
 
-fn resume_url(connection: &Connection, now: Moment, url: &str) -> Result<(), StoreError> {
+/// How many became due; `None`: the URL was not suspended.
+pub(super) fn resume_url(connection: &Connection, now: Moment, url: &str) -> Result<Option<u64>, StoreError> {
     let lifted = connection.prepare_cached("DELETE FROM suspended_urls WHERE url = ?1")?.execute([url])?;
-    if lifted > 0 {
-        connection
-            .prepare_cached(
-                "UPDATE deliveries SET state = 'pending', next_try_at = ?2 WHERE url = ?1 AND state = 'suspended'",
-            )?
-            .execute(params![url, now.steady_ms()])?;
+    if lifted == 0 {
+        return Ok(None);
     }
-    Ok(())
+    let due = connection
+        .prepare_cached(
+            "UPDATE deliveries SET state = 'pending', next_try_at = ?2 WHERE url = ?1 AND state = 'suspended'",
+        )?
+        .execute(params![url, now.steady_ms()])?;
+    Ok(Some(u64::try_from(due).unwrap_or(u64::MAX)))
 }
 
 fn tries(connection: &Connection, id: &DeliveryId) -> Result<Vec<DeliveryTry>, StoreError> {

@@ -19,6 +19,7 @@ mod claim;
 mod clients;
 mod deaths;
 mod deliveries;
+mod delivery_lists;
 mod disk;
 mod events;
 mod examine;
