@@ -21,5 +21,8 @@ long-soak minutes="10":
     OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
 long-powercut:
     cargo test --release --locked --test it -- --ignored --nocapture long_powercut
+# 10,000 random histories under simulated time, on all that two cores give: some hours
+long-sim:
+    cargo test --locked --test it -- --ignored long_sim
 ci *stage:
     .ci/run {{stage}}

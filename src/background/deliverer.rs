@@ -76,6 +76,7 @@ impl<C: Carrier> Deliverer<C> {
     pub async fn run(mut self) {
         let mut changes = self.store.watch();
         while !self.shutdown.is_cancelled() {
+            self.store_again().await;
             let due = match self.tick().await {
                 Ok(due) => due,
                 Err(error) => {
@@ -85,9 +86,10 @@ impl<C: Carrier> Deliverer<C> {
             };
             let matters = |change| change == Change::Deliveries;
             tokio::select! {
+                biased;
                 () = self.shutdown.cancelled() => {}
                 Some(tried) = self.tries.join_next_with_id() => self.tried(tried).await,
-                _ = next_change(&mut changes, due, matters) => self.store_again().await,
+                _ = next_change(&mut changes, due, matters) => {}
             }
         }
         self.tries.shutdown().await;

@@ -1,6 +1,5 @@
 //! Starts queued jobs on free slots, and passes on what the outside wants of the running ones.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -20,7 +19,8 @@ pub struct Dispatcher<R = Worker> {
     store: Store,
     runner: R,
     attempts: JoinSet<()>,
-    running: HashMap<Id, (Lease, CancellationToken)>,
+    /// In the order of their start; as few as there are slots.
+    running: Vec<(Id, Lease, CancellationToken)>,
     /// Workers that left without an end in the rows, as when the disk was full: their jobs are taken up again.
     left: Vec<Lease>,
     left_at: Instant,
@@ -41,7 +41,7 @@ impl<R: Runner> Dispatcher<R> {
             store,
             runner,
             attempts: JoinSet::new(),
-            running: HashMap::new(),
+            running: Vec::new(),
             left: Vec::new(),
             left_at: Instant::now(),
             changes,
@@ -115,6 +115,7 @@ impl<R: Runner> Dispatcher<R> {
     async fn wait(&mut self, due: Option<Duration>) {
         let matters = |change| matches!(change, Change::Queue | Change::CancelRequested(_));
         tokio::select! {
+            biased;
             () = self.shutdown.cancelled() => {}
             () = self.pulse.asked() => {}
             Some(ended) = self.attempts.join_next_with_id() => self.ended(ended).await,
@@ -135,7 +136,7 @@ impl<R: Runner> Dispatcher<R> {
         };
         let (runner, lease) = (self.runner.clone(), assignment.lease);
         let handle = self.attempts.spawn(async move { runner.run(assignment, signals).await });
-        self.running.insert(handle.id(), (lease, cancel));
+        self.running.push((handle.id(), lease, cancel));
     }
 
     async fn ended(&mut self, ended: Result<(Id, ()), tokio::task::JoinError>) {
@@ -143,7 +144,8 @@ impl<R: Runner> Dispatcher<R> {
             Ok((id, ())) => (id, false),
             Err(error) => (error.id(), error.is_panic()),
         };
-        let Some((lease, _)) = self.running.remove(&id) else { return };
+        let Some(at) = self.running.iter().position(|(running, ..)| *running == id) else { return };
+        let (_, lease, _) = self.running.remove(at);
         if panicked {
             // a bug of ours must not leave the job running for ever
             self.runner.give_up(lease).await;
@@ -175,7 +177,7 @@ impl<R: Runner> Dispatcher<R> {
     }
 
     fn cancel(&self, job: JobNumber) {
-        for (lease, cancel) in self.running.values() {
+        for (_, lease, cancel) in &self.running {
             if lease.job == job {
                 cancel.cancel();
             }
@@ -185,7 +187,7 @@ impl<R: Runner> Dispatcher<R> {
     /// The rows are the truth: a request whose hint was lost is found here, however busy the queue is.
     async fn look_for_cancels(&mut self) {
         self.looked_at = Instant::now();
-        for (lease, cancel) in self.running.values() {
+        for (_, lease, cancel) in &self.running {
             if !cancel.is_cancelled() && self.store.is_cancel_requested(lease.job).await.unwrap_or(false) {
                 cancel.cancel();
             }

@@ -53,6 +53,7 @@ impl<R: Runner> Janitor<R> {
             }
             let abandoned = |change| matches!(change, Change::Abandoned(_));
             let woken = tokio::select! {
+                biased;
                 () = self.shutdown.cancelled() => return,
                 woken = next_change(&mut changes, None, abandoned) => woken,
             };

@@ -2,11 +2,12 @@
 //!
 //! Promises: every loop is a `tick` without arguments that may run at any time and any number of times: it reads the
 //! rows, does what is due, and leaves the rest. Hints and timers only decide when the next tick comes, so a lost hint
-//! costs time, never work. A loop ends at its shutdown token and leaves nothing half done that a later start would not
-//! find.
+//! costs time, never work. What is ready at once is taken in a fixed order, so that a simulated history replays. A loop
+//! ends at its shutdown token and leaves nothing half done that a later start would not find.
 //!
-//! Must not know: HTTP, SQL; who carries out an attempt or a callback (`worker::Runner`, `webhook::Carrier`). Fails: a failing tick is logged and tried again at the next period. Tested: in `tests/it`
-//! through the whole server.
+//! Must not know: HTTP, SQL; who carries out an attempt or a callback (`worker::Runner`, `webhook::Carrier`). Fails: a
+//! failing tick is logged and tried again at the next period. Tested: in `tests/it` through the whole server, and by
+//! random histories under simulated time.
 
 mod backups;
 mod deliverer;

@@ -65,11 +65,13 @@ impl Prober {
             // before the look, so that no hold falls between
             let mut changes = self.store.watch();
             let held = tokio::select! {
+                biased;
                 () = self.shutdown.cancelled() => return,
                 held = self.tick() => held,
             };
             let period = if held { PERIOD_HELD } else { PERIOD };
             tokio::select! {
+                biased;
                 () = self.shutdown.cancelled() => return,
                 () = tokio::time::sleep(period) => {}
                 () = self.until_a_hold(&mut changes), if !held => {}

@@ -7,6 +7,7 @@
 //! the machine's own time, sleep included. While the machine is off only the wall clock can tell how long.
 
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
@@ -16,6 +17,10 @@ const SET_MS_MIN: i64 = 1_000;
 /// How often the two are noted though nothing happened. Only a start after a power cut looks at it, and a wall clock that
 /// was set back meanwhile then costs at most so much.
 const NOTED_EVERY_MS: i64 = 3_600_000;
+
+/// Both clocks are read one after the other, in whole milliseconds: so much apart they have not moved, and an instant that
+/// goes to the one and back is shown as it came.
+const JITTER_MS: i64 = 2;
 
 /// Now, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +76,8 @@ pub(crate) struct Steady {
     boot: String,
     /// Steady time when the machine was started.
     boot_at_ms: i64,
+    /// Steady minus wall time, as last seen to move.
+    ahead_ms: AtomicI64,
     noted: Mutex<Option<Note>>,
 }
 
@@ -88,13 +95,19 @@ impl Steady {
             Some(note) => note.steady_ms + (wall - note.wall_ms).max(0) - since_boot,
             None => wall - since_boot,
         };
-        Self { clock: clock.clone(), boot, boot_at_ms, noted: Mutex::new(None) }
+        let ahead_ms = AtomicI64::new(boot_at_ms + since_boot - wall);
+        Self { clock: clock.clone(), boot, boot_at_ms, ahead_ms, noted: Mutex::new(None) }
     }
 
     pub(crate) fn moment(&self) -> Moment {
         let wall = Timestamp::from_ms(self.clock.now_ms());
         let steady_ms = self.boot_at_ms + self.clock.since_boot_ms();
-        Moment { wall, ahead_ms: steady_ms - wall.as_ms() }
+        let (ahead_ms, before) = (steady_ms - wall.as_ms(), self.ahead_ms.load(Ordering::Relaxed));
+        if (ahead_ms - before).abs() <= JITTER_MS {
+            return Moment { wall, ahead_ms: before };
+        }
+        self.ahead_ms.store(ahead_ms, Ordering::Relaxed);
+        Moment { wall, ahead_ms }
     }
 
     /// What has to be written now, so that a later start goes on evenly; `None` while the last note still serves.

@@ -55,6 +55,7 @@ mod readme;
 mod reasons;
 mod rescue;
 mod service_files;
+mod sim;
 mod stand;
 mod storage_backup;
 mod storage_full;

@@ -216,6 +216,23 @@ async fn lists_are_in_the_order_of_numbers_whatever_the_clock_showed() {
     assert_eq!(Timestamp::from_ms(5).since(Timestamp::from_ms(9)), Duration::ZERO);
 }
 
+/// Order rests on numbers, never on the clock.
+#[tokio::test]
+async fn a_clock_that_jumps_changes_no_order() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    for (branch, jump) in [("1", 86_400_000), ("2", -2 * 86_400_000), ("3", 0)] {
+        bench.submit(&client, branch).await;
+        bench.clock.advance_ms(jump);
+    }
+    for number in 1..=3 {
+        let lease = bench.claim().await.lease;
+        assert_eq!(lease.job.0, number);
+        assert_eq!(bench.claimed_number().await, None);
+        bench.end(lease, done()).await;
+    }
+}
+
 #[test]
 fn the_real_clocks_agree_about_a_moment() {
     let dir = tempfile::tempdir().unwrap();

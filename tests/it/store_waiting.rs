@@ -186,6 +186,32 @@ async fn what_is_over_at_submit_is_ignored_or_decides_at_once() {
     assert_eq!(bench.store.list_events(None, 0, 1_000).await.unwrap().len(), count);
 }
 
+/// Their turns were dealt long ago: all together they would go before everybody who came since.
+#[tokio::test]
+async fn a_flood_that_was_held_takes_turns_with_everybody_else() {
+    let bench = Bench::new(1);
+    let (flood, other) = (bench.client("flood").await, bench.client("other").await);
+    for n in 0..20 {
+        let mut new = job(&flood.id, &format!("f/{n}"));
+        new.request.run_at = Some(bench.now() + Duration::from_secs(3_600));
+        bench.try_submit(new).await.unwrap();
+    }
+    for n in 0..30 {
+        bench.submit(&other, &format!("{n}")).await;
+        bench.end(bench.claim().await.lease, done()).await;
+    }
+    bench.clock.advance_ms(3_600_000);
+    let single = bench.submit(&other, "single").await.job.number.0;
+    let mut order = Vec::new();
+    while let Some(assignment) = bench.store.claim().await.unwrap() {
+        order.push(assignment.lease.job.0);
+        bench.end(assignment.lease, done()).await;
+    }
+    assert_eq!(order[..3], [1, single, 2], "one slot's release, and then it is served");
+    order.retain(|number| *number != single);
+    assert_eq!(order, (1..=20).collect::<Vec<_>>(), "among themselves they keep their order");
+}
+
 #[tokio::test]
 async fn on_one_branch_jobs_line_up_only_behind_each_other() {
     let bench = Bench::new(5);

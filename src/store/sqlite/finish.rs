@@ -17,7 +17,7 @@ use crate::domain::job::{Job, JobView, Outcome, Phase, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
 use crate::domain::limit::Limit;
 use crate::domain::options::EffectiveOptions;
-use crate::domain::reason::ReasonCode;
+use crate::domain::reason::{Disposition, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 use crate::metrics;
@@ -162,7 +162,7 @@ fn apply_to_one(
     write_job(connection, now, number, before.status, &decided)?;
     if ends_attempt {
         attempts::end(connection, now.wall, number, before.attempt, &decided)?;
-        update_hold(connection, now, number, &before.login, &decided)?;
+        update_hold(connection, now, &before, &decided)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
     events::append(
@@ -224,14 +224,15 @@ fn write_job(
     if changed == 1 { Ok(()) } else { Err(StoreError::LeaseLost(number)) }
 }
 
-/// A fault of the login holds it; any other end of its probe shows that it works again.
+/// A fault of the login holds it. An end of its probe that the login had a part in shows that it works again; after any
+/// other the next job goes out as the probe.
 fn update_hold(
     connection: &Connection,
     now: Moment,
-    number: JobNumber,
-    login: &str,
+    before: &Job,
     decided: &Transition,
 ) -> Result<(), StoreError> {
+    let (number, login) = (before.number, &before.login);
     if let (Some(until), Some(reason)) = (decided.hold, &decided.reason) {
         connection
             .prepare_cached(
@@ -251,9 +252,26 @@ fn update_hold(
                 until.map(|at| now.to_steady(at)),
             ])?;
     } else {
-        connection
-            .prepare_cached("DELETE FROM holds WHERE login = ?1 AND probe = ?2")?
-            .execute(params![login, number.0])?;
+        let sql = if login_worked(before, decided) {
+            "DELETE FROM holds WHERE login = ?1 AND probe = ?2"
+        } else {
+            "UPDATE holds SET probe = NULL WHERE login = ?1 AND probe = ?2"
+        };
+        connection.prepare_cached(sql)?.execute(params![login, number.0])?;
     }
     Ok(())
+}
+
+/// Whether the attempt came as far as to show that its login works: not if it was cut off, or met a peer that was away.
+fn login_worked(before: &Job, decided: &Transition) -> bool {
+    if decided.status == Status::Completed || before.effects.head_sha.is_some() {
+        return true;
+    }
+    let code = decided.reason.as_ref().map(|reason| reason.code);
+    before.phase != Phase::Preparing
+        && code.is_some_and(|code| match code.disposition() {
+            Disposition::Count => decided.counted,
+            Disposition::Fail => code != ReasonCode::Cancelled,
+            Disposition::HoldLogin | Disposition::Backoff | Disposition::Requeue => false,
+        })
 }

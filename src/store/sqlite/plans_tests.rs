@@ -151,7 +151,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
     store.finish(lease, AttemptEnd::Completed { outcome: Outcome::NoChanges }, |_| None).await.unwrap();
     store.forget_old_answers().await.unwrap();
     let look = |connection: &Connection| {
-        let claim = "SELECT number, rank, turn FROM jobs j";
+        let claim = "SELECT number, rank, turn, client FROM jobs j";
         assert!(uses(connection, claim, "jobs_queued"), "the claim follows the queue's own order");
         assert!(uses(connection, claim, "jobs_running"), "and counts what runs by client");
         assert!(

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use offshoot::domain::attempt::{AttemptEnd, Lease};
 use offshoot::domain::client::Client;
 use offshoot::domain::id::JobNumber;
-use offshoot::domain::job::{Status, Waiting, WaitingFor};
+use offshoot::domain::job::{Phase, Status, Waiting, WaitingFor};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::domain::time::Timestamp;
 use offshoot::store::{Store, StoreError};
@@ -23,15 +23,34 @@ const LOGINS: [&str; 2] = ["claude", "codex"];
 
 #[derive(Clone, Debug)]
 enum Step {
-    Submit { client: usize, branch: usize, priority: i8, login: usize, wish: Wish },
+    Submit {
+        client: usize,
+        branch: usize,
+        priority: i8,
+        login: usize,
+        wish: Wish,
+    },
     Claim,
-    Finish { which: usize, end: End },
-    Cancel { which: usize },
+    /// The attempt comes to its agent.
+    Reach {
+        which: usize,
+    },
+    Finish {
+        which: usize,
+        end: End,
+    },
+    Cancel {
+        which: usize,
+    },
     Pause(bool),
     PauseClient(usize, bool),
     TryNow(Option<usize>),
-    Wait { ms: i64 },
-    SetClock { ms: i64 },
+    Wait {
+        ms: i64,
+    },
+    SetClock {
+        ms: i64,
+    },
     Restart,
 }
 
@@ -64,14 +83,15 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
             Step::Submit { client, branch, priority, login, wish }
         }),
         9 => Just(Step::Claim),
+        3 => (0..3_usize).prop_map(|which| Step::Reach { which }),
         7 => (0..3_usize, end).prop_map(|(which, end)| Step::Finish { which, end }),
         2 => (0..20_usize).prop_map(|which| Step::Cancel { which }),
         1 => any::<bool>().prop_map(Step::Pause),
         1 => (0..3_usize, any::<bool>()).prop_map(|(client, on)| Step::PauseClient(client, on)),
         2 => prop::option::of(0..2_usize).prop_map(Step::TryNow),
         3 => (0..60_000_i64).prop_map(|ms| Step::Wait { ms }),
-        2 => prop_oneof![-60_000..60_000_i64, Just(86_400_000), Just(-86_400_000)]
-            .prop_map(|ms| Step::SetClock { ms }),
+        2 => prop_oneof![-60..60_i64, Just(86_400), Just(-86_400)]
+            .prop_map(|seconds| Step::SetClock { ms: seconds * 1_000 }),
         1 => Just(Step::Restart),
     ];
     prop::collection::vec(step, 1..60)
@@ -108,6 +128,12 @@ impl Told {
                     prop_assert_eq!(claimed.lease.attempt, self.model.jobs[job].attempts);
                     self.leases.insert(job, claimed.lease);
                 }
+            }
+            Step::Reach { which } => {
+                let Some((&job, &lease)) = self.leases.iter().nth(which) else { return Ok(()) };
+                store.reach_phase(lease, Phase::Agent).await.unwrap();
+                self.model.jobs[job].agent = true;
+                self.model.events += 1;
             }
             Step::Finish { which, end } => self.finish(&store, which, end).await?,
             Step::Cancel { which } => self.cancel(&store, which).await?,

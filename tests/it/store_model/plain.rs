@@ -41,6 +41,8 @@ pub(super) struct Believed {
     /// Those it still waits for.
     pub(super) waits: BTreeSet<usize>,
     pub(super) cancel: bool,
+    /// Its attempt has come to the agent.
+    pub(super) agent: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -132,6 +134,7 @@ impl Model {
             run_at,
             waits: if failed { BTreeSet::new() } else { waits },
             cancel: false,
+            agent: false,
         });
         self.events += 1 + usize::from(failed);
         true
@@ -202,13 +205,34 @@ impl Model {
         job.status = Status::Running;
         job.attempts += 1;
         job.not_before = None;
+        job.agent = false;
         let served = self.served.entry(job.rank).or_insert(job.turn);
         *served = job.turn.max(*served);
-        if let Some(held) = self.holds.get_mut(&job.login) {
+        let (client, rank, served) = (job.client, job.rank, *served);
+        self.deal_anew(client, rank, served);
+        if let Some(held) = self.holds.get_mut(&self.jobs[next].login) {
             held.probe = Some(next);
         }
         self.events += 1;
         Some(next)
+    }
+
+    /// After a job of the client has started, no other of its jobs has a turn that is served already.
+    fn deal_anew(&mut self, client: usize, rank: i64, served: i64) {
+        let is_held = |job: &usize| {
+            let for_ = self.obstacle(*job).map(|waiting| waiting.for_);
+            // the client itself and its slots count for nothing here
+            !matches!(for_, None | Some(WaitingFor::ClientLimit | WaitingFor::Paused))
+        };
+        let mut others = self.queue();
+        others
+            .retain(|job| self.jobs[*job].client == client && self.jobs[*job].rank == rank && !is_held(job));
+        if others.iter().all(|job| self.jobs[*job].turn > served) {
+            return;
+        }
+        for (turn, job) in (served + 1..).zip(others) {
+            self.jobs[job].turn = self.jobs[job].turn.max(turn);
+        }
     }
 
     pub(super) fn finish(&mut self, at: usize, end: End) {
@@ -234,6 +258,12 @@ impl Model {
             }
         };
         let login = job.login;
+        // an attempt that was cut off, or met a peer that was away, shows nothing about its login
+        let works = match end {
+            End::Done => true,
+            End::Failed | End::Crashed => job.agent && job.status != Status::Cancelled,
+            _ => false,
+        };
         if fault {
             let (for_, until) = match end {
                 End::Limit(seconds) => {
@@ -246,7 +276,11 @@ impl Model {
             let other_probe = self.holds.get(&login).and_then(|held| held.probe).filter(|probe| *probe != at);
             self.holds.insert(login, Held { for_, until, probe: other_probe });
         } else if self.holds.get(&login).is_some_and(|held| held.probe == Some(at)) {
-            self.holds.remove(&login);
+            if works {
+                self.holds.remove(&login);
+            } else if let Some(held) = self.holds.get_mut(&login) {
+                held.probe = None;
+            }
         }
         if !self.jobs[at].status.is_live() {
             self.over(at);
