@@ -51,7 +51,7 @@ impl<R: Runner> Janitor<R> {
                     done = ticked => report(done),
                 }
             }
-            let abandoned = |change| matches!(change, Change::Abandoned(_));
+            let abandoned = |change| matches!(change, Change::Abandoned(_) | Change::Unpaused);
             let woken = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return,
@@ -59,7 +59,7 @@ impl<R: Runner> Janitor<R> {
             };
             match woken {
                 Woken::By(Change::Abandoned(job)) => report(self.runner.sweep_of(job).await),
-                Woken::HintsLost => report(self.runner.sweep().await),
+                Woken::By(Change::Unpaused) | Woken::HintsLost => report(self.runner.sweep().await),
                 Woken::ByTime => report(self.look_for_room().await),
                 Woken::By(_) => {}
             }

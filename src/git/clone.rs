@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::GitError;
-use super::fetch::Fetched;
+use super::fetch::{Fetched, sweep_locks};
 use super::remote::Remote;
 use super::repository::{Repository, blocking};
 use super::{disk, tamper};
@@ -52,7 +52,7 @@ fn begin(half: &Path, parent: &Path, prefix: &str) -> std::io::Result<()> {
         tries += 1;
         let made = fs::create_dir_all(parent)
             .and_then(|()| sweep_halves(parent, prefix))
-            .and_then(|()| fs::create_dir(half));
+            .and_then(|_| fs::create_dir(half));
         match made {
             // another clone of the same organisation has just failed and taken the empty directory along
             Err(error) if error.kind() == std::io::ErrorKind::NotFound && tries < PARENT_TRIES => {}
@@ -88,17 +88,66 @@ fn sync_tree(root: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
+/// Deletes what a server that was killed has left below a directory of `<org>/<repo>.git`: half clones, and in each clone
+/// the registrations of worktrees that were being made or removed and the locks of fetches. For start, when nothing of that is under way. Gives
+/// back how many there were.
+///
+/// # Errors
+/// [`GitError::Io`].
+pub async fn sweep_clones(repos: &Path) -> Result<usize, GitError> {
+    let repos = repos.to_owned();
+    blocking(move || {
+        let swept = if repos.is_dir() { sweep_organisations(&repos) } else { Ok(0) };
+        swept.map_err(GitError::io("sweep the clones"))
+    })
+    .await
+}
+
+fn sweep_organisations(repos: &Path) -> std::io::Result<usize> {
+    let mut swept = 0;
+    for org in fs::read_dir(repos)? {
+        let org = org?.path();
+        if !disk::is_real_dir(&org) {
+            continue;
+        }
+        swept += sweep_halves(&org, ".")?;
+        for clone in fs::read_dir(&org)? {
+            let clone = clone?.path();
+            swept += sweep_registrations(&clone.join("offshoot"))? + sweep_locks(&clone)?;
+        }
+    }
+    Ok(swept)
+}
+
+/// The name of a worktree's record is plain; what has a point in it is on its way.
+fn sweep_registrations(dir: &Path) -> std::io::Result<usize> {
+    let mut swept = 0;
+    if !disk::is_real_dir(dir) {
+        return Ok(0);
+    }
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().contains('.') {
+            disk::remove_any(&entry.path())?;
+            swept += 1;
+        }
+    }
+    Ok(swept)
+}
+
 /// Removes halves of this one repository; the administration lock is held, so none of them is in use.
-fn sweep_halves(parent: &Path, prefix: &str) -> std::io::Result<()> {
+fn sweep_halves(parent: &Path, prefix: &str) -> std::io::Result<usize> {
+    let mut swept = 0;
     for entry in fs::read_dir(parent)? {
         let entry = entry?;
         let name = entry.file_name();
         let name = name.to_string_lossy();
         if name.starts_with(prefix) && name.ends_with(HALF_SUFFIX) {
             disk::remove_any(&entry.path())?;
+            swept += 1;
         }
     }
-    Ok(())
+    Ok(swept)
 }
 
 /// A half clone, removed on every way out but the good one.
@@ -117,5 +166,28 @@ impl Drop for RemoveOnDrop {
                 let _ = fs::remove_dir(parent);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_half_done_is_swept_from_all_repositories_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let repos = dir.path().join("repos");
+        assert_eq!(sweep_clones(&repos).await.unwrap(), 0, "nothing was ever cloned");
+        let half = repos.join("acme").join(format!(".gone.git.x1{HALF_SUFFIX}"));
+        let own = repos.join("acme/widgets.git/offshoot");
+        let (record, removed) = (own.join("job-aaaa2222"), own.join("old.x2.admin"));
+        for made in [&half, &record, &removed] {
+            fs::create_dir_all(made).unwrap();
+            fs::write(made.join("file"), "x").unwrap();
+        }
+        fs::write(repos.join("note"), "somebody's").unwrap();
+        assert_eq!(sweep_clones(&repos).await.unwrap(), 2);
+        assert!(!half.exists() && !removed.exists());
+        assert!(record.join("file").exists() && repos.join("note").exists());
     }
 }

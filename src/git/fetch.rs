@@ -1,11 +1,13 @@
 //! Questions to a remote, and taking over its branches.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::commit_id::CommitId;
+use super::disk;
 use super::error::{GitError, RemoteFailure};
 use super::program::{Call, Git, Output};
 use super::remote::Remote;
@@ -59,12 +61,12 @@ impl Git {
         remote: &Remote,
         args: Vec<OsString>,
         step: &'static str,
-        git_dir: Option<&std::path::Path>,
+        git_dir: Option<&Path>,
         deadline: Duration,
     ) -> Result<Output, GitError> {
         let mut config = self.network_config(remote.has_auth());
         config.extend(remote.auth_config());
-        let no_repository = std::path::Path::new("/dev/null");
+        let no_repository = Path::new("/dev/null");
         let git_dir = Some(git_dir.unwrap_or(no_repository));
         let output = self.run(Call { step, git_dir, work_tree: None, args, config, deadline }).await?;
         if output.success {
@@ -96,6 +98,19 @@ impl Repository {
     }
 
     pub(super) async fn fetch_unshared(&self, remote: &Remote) -> Result<Fetched, GitError> {
+        match self.fetch_once(remote).await {
+            // left by a fetch that was killed, and every later one would fail on it
+            Err(GitError::Remote(RemoteFailure::Other { text })) if text.contains("cannot lock ref") => {
+                tracing::warn!(%text, "stale locks are removed");
+                self.blocking(|clone| sweep_locks(&clone).map_err(GitError::io("remove stale locks")))
+                    .await?;
+                self.fetch_once(remote).await
+            }
+            other => other,
+        }
+    }
+
+    async fn fetch_once(&self, remote: &Remote) -> Result<Fetched, GitError> {
         self.verify_untampered().await?;
         let args = [
             "fetch",
@@ -136,4 +151,26 @@ impl Repository {
             None => Ok(false),
         }
     }
+}
+
+/// Removes the locks of the refs that only fetches write. One of them at a time does, so each is of a dead one; a child that
+/// outlives a killed server for a moment fails, or leaves what the remote has, as this one does.
+pub(super) fn sweep_locks(clone: &Path) -> std::io::Result<usize> {
+    let mut swept = 0;
+    let mut open = vec![clone.join("refs/remotes")];
+    while let Some(dir) = open.pop() {
+        if !disk::is_real_dir(&dir) {
+            continue;
+        }
+        for entry in std::fs::read_dir(&dir)? {
+            let path = entry?.path();
+            if disk::is_real_dir(&path) {
+                open.push(path);
+            } else if path.extension().is_some_and(|end| end == "lock") {
+                disk::remove_any(&path)?;
+                swept += 1;
+            }
+        }
+    }
+    Ok(swept)
 }

@@ -81,7 +81,10 @@ pub(super) fn write_after_commit(place: &Place, entries: &[IndexEntry]) -> Resul
     let library = GitError::library("write the worktree's index");
     fs::create_dir_all(&place.record).map_err(&failed)?;
     let new = place.record.join("index.new");
-    disk::remove_any(&new).map_err(&failed)?;
+    // a server that was killed here has left either
+    for left in [&new, &new.with_extension("new.lock")] {
+        disk::remove_any(left).map_err(&failed)?;
+    }
     let mut index = Index::open(&new).map_err(&library)?;
     for entry in entries {
         index.add(entry).map_err(&library)?;

@@ -50,6 +50,7 @@ mod tamper;
 mod tree_walk;
 mod worktree;
 
+pub use clone::sweep_clones;
 pub use collect::{Author, Collected, CommitSpec};
 pub use commit_id::CommitId;
 pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};

@@ -3,6 +3,7 @@
 use std::fs::DirBuilder;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
@@ -67,6 +68,7 @@ impl Launcher {
     ///
     /// # Errors
     /// [`ProcessError::Spec`] for a command that cannot run, [`ProcessError::Start`] with the shim's own words,
+    /// [`ProcessError::Gone`] when it was killed (nothing was spent then),
     /// [`ProcessError::Deadline`] after 30 s, [`ProcessError::Refused`] for a step that was released before.
     pub async fn launch(&self, step: &StepDir, spec: &CommandSpec) -> Result<Launched, ProcessError> {
         spec.check()?;
@@ -154,11 +156,12 @@ async fn wait_until_ready(child: &mut Child) -> Result<(), ProcessError> {
     }
     let mut message = String::new();
     let _ = stderr.take(MESSAGE_BYTES_MAX).read_to_string(&mut message).await;
-    Err(ProcessError::Start(if message.is_empty() {
-        "it ended".to_owned()
-    } else {
-        message.trim().to_owned()
-    }))
+    let message = message.trim();
+    Err(match child.wait().await {
+        Ok(status) if message.is_empty() && status.signal().is_some() => ProcessError::Gone,
+        _ if message.is_empty() => ProcessError::Start("it ended".to_owned()),
+        _ => ProcessError::Start(message.to_owned()),
+    })
 }
 
 /// A shim that died between the beginning of the log and its first record has spent nothing, but its log would

@@ -58,6 +58,8 @@ pub enum Change {
     CancelRequested(JobNumber),
     /// A job ended without a worker: what its earlier attempts left can go.
     Abandoned(JobNumber),
+    /// A client was unpaused, its clone put right: worktrees that could not be swept can be.
+    Unpaused,
     /// New messages of a job.
     Messages(JobNumber),
     /// A delivery is due, or its state changed.

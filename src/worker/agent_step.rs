@@ -234,7 +234,11 @@ impl Line<'_> {
         match inspect(&step)? {
             StepState::NotStarted | StepState::NotReleased => return Ok(()),
             StepState::Running(_) => {
-                Control::new(&step).stop()?;
+                match Control::new(&step).stop() {
+                    // it has just ended by itself
+                    Ok(()) | Err(ProcessError::Gone) => {}
+                    Err(error) => return Err(error.into()),
+                }
                 let mut tail = Tail::open(&step, Default::default());
                 let ended = async {
                     while !matches!(tail.next().await?, Some(Tailed::Ended(_)) | None) {}

@@ -28,6 +28,8 @@ pub(super) struct Line<'a> {
     pub(super) job: Job,
     pub(super) client: Client,
     pub(super) options: EffectiveOptions,
+    /// An earlier server, or an earlier worker of this one, began the attempt.
+    pub(super) adopted: bool,
     /// Its agent was ended for taking too much of the machine: not all of that is kept.
     pub(super) ran_away: bool,
     /// Of the phase that this walk has come to by itself.
@@ -140,6 +142,7 @@ impl<'a> Line<'a> {
             job: assignment.job,
             client,
             options,
+            adopted: assignment.adopted,
             ran_away: false,
             phase_time: None,
         })

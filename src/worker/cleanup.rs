@@ -11,7 +11,7 @@ use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
-use crate::git::{CommitId, GitError, Repository, SnapshotSpec, bytes_on_disk, sweep_trash};
+use crate::git::{CommitId, GitError, Repository, SnapshotSpec, bytes_on_disk, sweep_clones, sweep_trash};
 use crate::store::StoreError;
 
 /// Deleting even a worktree of a million files takes minutes.
@@ -29,11 +29,13 @@ impl Line<'_> {
             return Ok(());
         }
         let path = self.tools.worktree_path(&self.client, &self.job.chain.root);
-        if tokio::fs::symlink_metadata(&path).await.is_err() {
-            return Ok(());
-        }
         let repository = self.tools.repository(&self.client)?;
-        if keep && let Some(base) = self.job.effects.base_sha.clone() {
+        // absent where an earlier server was killed in the middle of this
+        let is_there = tokio::fs::symlink_metadata(&path).await.is_ok();
+        if is_there
+            && keep
+            && let Some(base) = self.job.effects.base_sha.clone()
+        {
             let base = Self::commit_id(&base)?;
             if let Err(error) = self.snapshot(&repository, &path, &base, "end").await {
                 tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
@@ -107,6 +109,9 @@ impl Line<'_> {
 /// in the trash later belongs to a removal under way.
 pub async fn empty_trash(worker: &Worker) {
     sweep_trashes(&worker.0.settings.worktrees_dir).await;
+    if let Err(error) = sweep_clones(&worker.0.settings.repos_dir).await {
+        tracing::warn!(%error, "the clones could not be swept");
+    }
 }
 
 /// A worktree of an ended job that was taken away, or would be.

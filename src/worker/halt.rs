@@ -94,14 +94,18 @@ impl From<GitError> for Halt {
 
 impl From<ProcessError> for Halt {
     fn from(error: ProcessError) -> Self {
-        if let ProcessError::Format(what) = error {
-            let detail = format!("Of a step, {what} is damaged or was written by a newer offshoot.");
-            return Self::internal(&detail, error);
+        match error {
+            // somebody killed it, or the machine had no memory for it: the next one may live. Counted, so that this ends.
+            ProcessError::Gone => {
+                Self::fault(ReasonCode::Interrupted, "Its supervisor was killed before it began.")
+            }
+            ProcessError::Format(what) => {
+                let detail = format!("Of a step, {what} is damaged or was written by a newer offshoot.");
+                Self::internal(&detail, error)
+            }
+            other if other.is_disk_full() => Self::unspent(ReasonCode::DiskFull, ""),
+            other => Self::internal("the supervisor of a step failed", other),
         }
-        if error.is_disk_full() {
-            return Self::unspent(ReasonCode::DiskFull, "");
-        }
-        Self::internal("the supervisor of a step failed", error)
     }
 }
 
@@ -119,5 +123,20 @@ pub(super) fn forge_halt(error: &ForgeError, now: Timestamp) -> Halt {
         ForgeError::Refused { text, .. } => Halt::fault(ReasonCode::PullRequestRefused, text),
         ForgeError::RateLimited { retry_after } => Halt::rate_limited(&text, now, *retry_after),
         ForgeError::Unavailable { .. } => Halt::fault(ReasonCode::ForgeUnavailable, &text),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_supervisor_that_was_killed_at_its_start_is_no_bug_of_ours() {
+        let code = |error: ProcessError| match Halt::from(error) {
+            Halt::Ended(AttemptEnd::Faulted { reason, .. }) => reason.code,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(code(ProcessError::Gone), ReasonCode::Interrupted);
+        assert_eq!(code(ProcessError::Start("the disk is full".to_owned())), ReasonCode::Internal);
     }
 }

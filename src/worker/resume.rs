@@ -62,7 +62,13 @@ impl Line<'_> {
 
     /// The agent does not know the conversation: the next attempt does without.
     pub(super) async fn forget_session(&self, fault: Fault) -> Step<()> {
-        if fault == Fault::SessionUnknown && matches!(self.job.start, Start::Resume { session_id: Some(_) }) {
+        let asked_for = match &self.job.start {
+            Start::Resume { session_id: Some(_) } => true,
+            // forgotten by a server that was killed before it stored the end of the attempt
+            Start::Resume { session_id: None } => self.adopted,
+            _ => false,
+        };
+        if fault == Fault::SessionUnknown && asked_for {
             self.tools.store.forget_session(self.lease).await?;
             let detail = "The agent does not know its conversation any more.";
             return Err(Halt::unspent(ReasonCode::Interrupted, detail));

@@ -422,6 +422,41 @@ async fn a_collection_that_was_cut_short_ends_in_the_same_commit() {
     }
 }
 
+/// Each is what a server leaves that is killed in the middle of the write.
+#[tokio::test]
+async fn locks_of_a_killed_server_are_in_nobodys_way() {
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    let clone = rig.repository.path();
+    fs::write(path.join("a.txt"), "work\n").unwrap();
+    for lock in ["offshoot/job1/index.new.lock", "worktrees/job1/index.lock", "refs/heads/feat.lock"] {
+        fs::write(clone.join(lock), "").unwrap();
+    }
+    let head = rig.collect().await.head;
+    assert_eq!(rig.repository.find_ref("refs/heads/feat").await.unwrap(), Some(head));
+    rig.repository.remove_worktree(&path).await.unwrap();
+    for is_there in [true, false] {
+        fs::write(clone.join("refs/heads/feat.lock"), "").unwrap();
+        assert_eq!(rig.repository.find_ref("refs/heads/feat").await.unwrap().is_some(), is_there);
+        rig.repository.delete_ref("refs/heads/feat").await.unwrap();
+        assert!(!clone.join("refs/heads/feat.lock").exists());
+    }
+}
+
+#[tokio::test]
+async fn a_lock_of_a_killed_fetch_stops_no_later_one() {
+    let rig = Rig::new().await;
+    run(&rig.remote_path(), &["branch", "new/one", "main"]);
+    let refs = rig.repository.path().join("refs/remotes/origin");
+    fs::create_dir_all(refs.join("new")).unwrap();
+    for lock in ["new/one.lock", "main.lock"] {
+        fs::write(refs.join(lock), "").unwrap();
+    }
+    rig.repository.fetch(&rig.remote, Duration::ZERO).await.unwrap();
+    assert_eq!(rig.repository.resolve_base("new/one").await.unwrap(), Some(rig.base.clone()));
+    assert!(!refs.join("new/one.lock").exists());
+}
+
 #[tokio::test]
 async fn a_known_submodule_stays_where_it_points() {
     let rig = Rig::new().await;

@@ -129,6 +129,19 @@ async fn a_program_that_is_no_shim_is_a_start_error() {
 }
 
 #[tokio::test]
+async fn a_shim_that_is_killed_at_its_start_is_gone_and_not_broken() {
+    let rig = Rig::new();
+    let program = rig.worktree().join("shim");
+    crate::stand::install_program(&program, "#!/bin/sh\nkill -9 $$\n");
+    let launcher = Launcher::new(ShimProgram::At(program), ScopeUse::Never);
+    let step = rig.step();
+    let error = launcher.launch(&step, &rig.script("true")).await.unwrap_err();
+    assert!(matches!(error, ProcessError::Gone), "{error}");
+    rig.launcher.launch(&step, &rig.script("exit 3")).await.unwrap().release().await.unwrap();
+    assert_eq!(finish(&step).await.1.code, Some(3));
+}
+
+#[tokio::test]
 async fn where_no_user_manager_answers_a_step_is_started_plainly() {
     let rig = Rig::new();
     // Without these two variables nobody finds a manager, on any machine.

@@ -72,11 +72,15 @@ impl Store {
     /// [`StoreError::NotFound`]; [`StoreError::DuplicateClient`] for an `osClientId` that is taken.
     pub async fn update_client(&self, id: &ClientId, patch: ClientPatch) -> Result<Client, StoreError> {
         let (id, now) = (id.clone(), self.now());
+        let unpaused = patch.paused == Some(false);
         let client = self
             .database
             .write(Edge::UpdateClient, move |connection| update(connection, now, &id, patch))
             .await?;
         self.tell(Change::Queue);
+        if unpaused {
+            self.tell(Change::Unpaused);
+        }
         Ok(client)
     }
 
