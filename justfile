@@ -24,5 +24,8 @@ long-powercut:
 # 10,000 random histories under simulated time, on all that two cores give: some hours
 long-sim:
     cargo test --locked --test it -- --ignored long_sim
+# Takes half an hour; CHAOS_SEED=… plays a run again, CHAOS_WORLD=… one of its worlds.
+long-chaos:
+    cargo test --locked --features failpoints --test chaos -- --ignored --nocapture long_chaos
 ci *stage:
     .ci/run {{stage}}

@@ -1,6 +1,6 @@
 //! Named places at which the process ends on order, as if killed: before and after every side effect and every commit.
 //!
-//! A harness orders one and looks at what is left. Without the cargo feature `failpoints`, which no
+//! A harness (`tests/chaos`) orders one and looks at what is left. Without the cargo feature `failpoints`, which no
 //! release has, every call here is nothing.
 //!
 //! With it, `OFFSHOOT_FAILPOINT=push.before` ends the process with SIGKILL when it is about to push for the first time,
@@ -272,7 +272,9 @@ mod order {
         if let Some(report) = &order.report
             && let Ok(mut file) = OpenOptions::new().create(true).append(true).open(report)
         {
-            let _ = file.write_all(format!("{} {}\n", order.name(), getpid()).as_bytes());
+            // a shim's last argument is its step
+            let who = std::env::args().next_back().unwrap_or_default();
+            let _ = file.write_all(format!("{} {} {who}\n", order.name(), getpid()).as_bytes());
         }
         let _ = kill(getpid(), Signal::SIGKILL);
         loop {

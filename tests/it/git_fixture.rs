@@ -1,6 +1,7 @@
 //! A remote, a clone and a worktree in a directory of their own, and an agent that uses git freely.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+#![allow(dead_code, reason = "a rig offers more than one test binary uses")]
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;

@@ -4,7 +4,8 @@
 //! input, accepts the real program's flags, speaks its stream-json on standard output and edits files in its
 //! working directory. What it does is chosen by marks in the prompt, `[[scenario:NAME key=value key="a value"]]`;
 //! several marks are played one after the other. The names are in `ScriptedAgent::play`. Without a mark, or when all
-//! marks only wait, it makes a small edit.
+//! marks only wait, it makes a small edit. A mark with `once=FILE` is played only while that file is not there, and makes
+//! it.
 //!
 //! Must not know: the rest of the crate, which must take it for the real thing. Fails as agents do, with a result
 //! that says so. Tested: each scenario as a real process, read by the real parser, in `tests/it/agent.rs`.
@@ -82,7 +83,7 @@ impl<W: std::io::Write> ScriptedAgent<W> {
             !marks.iter().any(|mark| matches!(mark.name.as_str(), "not-logged-in" | "usage-limit"));
         self.speaker.init(if logged_in { "scripted" } else { "none" });
         let mut worked = false;
-        for mark in marks {
+        for mark in marks.iter().filter(|mark| is_due(mark)) {
             match self.play(mark) {
                 Ok(Next::GoOn { worked: now }) => worked |= now,
                 Ok(Next::End(exit)) => return exit,
@@ -260,6 +261,11 @@ impl<W: std::io::Write> ScriptedAgent<W> {
         self.speaker.result(&Ending::broken(&error.to_string()));
         ExitCode::FAILURE
     }
+}
+
+/// Whether a mark that is played only once is still to be played.
+fn is_due(mark: &Mark) -> bool {
+    mark.value("once").is_none_or(|file| std::fs::File::create_new(file).is_ok())
 }
 
 fn fail(reason: &str) -> ExitCode {

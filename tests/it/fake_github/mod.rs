@@ -73,6 +73,7 @@ pub(crate) struct FakeRequest {
 pub(crate) struct Fault {
     method: Option<Method>,
     route_contains: String,
+    body_contains: String,
     skip: usize,
     times: usize,
     effect: Effect,
@@ -109,11 +110,23 @@ struct Shared {
 impl Fault {
     /// Strikes the next request of any kind, once.
     pub(crate) fn new(effect: Effect) -> Self {
-        Self { method: None, route_contains: String::new(), skip: 0, times: 1, effect }
+        Self {
+            method: None,
+            route_contains: String::new(),
+            body_contains: String::new(),
+            skip: 0,
+            times: 1,
+            effect,
+        }
     }
 
     pub(crate) fn on(self, method: Method, route_contains: &str) -> Self {
         Self { method: Some(method), route_contains: route_contains.to_owned(), ..self }
+    }
+
+    /// Only requests whose JSON says this.
+    pub(crate) fn about(self, body_contains: &str) -> Self {
+        Self { body_contains: body_contains.to_owned(), ..self }
     }
 
     pub(crate) fn times(self, times: usize) -> Self {
@@ -192,6 +205,12 @@ impl FakeGithub {
     /// Orders a fault; several are tried in the order they came.
     pub(crate) fn fault(&self, fault: Fault) {
         self.world().faults.push(fault);
+    }
+
+    /// From now on a second pull request of a head and base is opened like the first: who relies on being refused is
+    /// found out.
+    pub(crate) fn allow_twins(&self) {
+        self.world().allows_twins = true;
     }
 
     pub(crate) fn clear_faults(&self) {

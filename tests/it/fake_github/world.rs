@@ -19,6 +19,7 @@ pub(super) struct World {
     pub(super) faults: Vec<Fault>,
     pub(super) installation_tokens: Vec<String>,
     pub(super) token_lifetime: Option<Duration>,
+    pub(super) allows_twins: bool,
 }
 
 pub(super) struct FakeRepo {
@@ -45,6 +46,7 @@ impl World {
         let index = self.faults.iter().position(|fault| {
             fault.method.as_ref().is_none_or(|method| *method == call.method)
                 && call.route.contains(&fault.route_contains)
+                && (fault.body_contains.is_empty() || call.body.to_string().contains(&fault.body_contains))
         })?;
         let fault = &mut self.faults[index];
         if fault.skip > 0 {
@@ -182,7 +184,7 @@ impl World {
         let same = |pull: &&FakePull| {
             pull.repo == repo.full_name && pull.open && pull.head == head && pull.base == base
         };
-        if self.pulls.iter().find(same).is_some() {
+        if !self.allows_twins && self.pulls.iter().find(same).is_some() {
             let owner = repo.full_name.split('/').next().unwrap_or_default();
             return custom(format!("A pull request already exists for {owner}:{head}."));
         }

@@ -151,7 +151,8 @@ impl Stand {
     }
 }
 
-fn files_below(dir: &Path) -> Vec<PathBuf> {
+/// All files, however deep; links are not followed.
+pub(crate) fn files_below(dir: &Path) -> Vec<PathBuf> {
     let Ok(entries) = std::fs::read_dir(dir) else { return Vec::new() };
     let mut files = Vec::new();
     for entry in entries.filter_map(Result::ok) {

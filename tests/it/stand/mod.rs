@@ -7,7 +7,7 @@
 
 #![allow(dead_code, reason = "a stand offers more than one test file uses")]
 
-mod audit;
+pub(crate) mod audit;
 mod process;
 mod receiver;
 mod remotes;
@@ -48,6 +48,8 @@ pub(crate) struct Plan {
     pub(crate) env: Vec<(String, String)>,
     /// Clones and pushes go through a program in place of ssh, which says so and waits for the gate `ssh`.
     pub(crate) over_ssh: bool,
+    /// The directory is left for somebody to look at.
+    pub(crate) keep: bool,
     /// The program `claude` is not there yet; [`Stand::install_claude`] brings it.
     pub(crate) no_claude: bool,
 }
@@ -79,7 +81,8 @@ impl Stand {
     /// Makes everything but does not start the server.
     pub(crate) async fn built(plan: Plan) -> Self {
         // short: the paths of control sockets have at most 103 bytes
-        let dir = tempfile::Builder::new().prefix("os-").tempdir_in("/tmp").unwrap();
+        let mut dir = tempfile::Builder::new().prefix("os-").tempdir_in("/tmp").unwrap();
+        dir.disable_cleanup(plan.keep);
         for name in ["home", "agents", "remotes", "gates"] {
             std::fs::create_dir(dir.path().join(name)).unwrap();
         }
@@ -218,6 +221,13 @@ impl Stand {
     /// Starts a server that is not expected to become ready.
     pub(crate) fn spawn_another(&self, flags: &[&str]) -> Running {
         Running::spawn(self.dir(), self.environment(), flags)
+    }
+
+    /// Starts a server with further variables and waits for nothing.
+    pub(crate) fn spawn_with(&self, variables: &[(String, String)], flags: &[&str]) -> Running {
+        let mut env = self.environment();
+        env.extend_from_slice(variables);
+        Running::spawn(self.dir(), env, flags)
     }
 
     /// Kills the server as a crash does.

@@ -53,17 +53,29 @@ impl Running {
     }
 
     pub(super) async fn wait_until_ready(&mut self) {
-        let address = poll(PATIENCE, async || {
-            let address = self.log().lines().find_map(ready_address);
-            if address.is_none()
-                && let Some(status) = self.child.try_wait().unwrap()
-            {
+        let ready = poll(PATIENCE, async || {
+            let is_ready = self.is_ready();
+            if !is_ready && let Some(status) = self.try_ended() {
                 panic!("the server ended with {status}:\n{}", self.log());
             }
-            address
-        })
-        .await;
-        self.url = format!("http://{}", address.expect("the server never became ready"));
+            is_ready.then_some(())
+        });
+        ready.await.expect("the server never became ready");
+    }
+
+    /// Looks whether it has become ready.
+    pub(crate) fn is_ready(&mut self) -> bool {
+        if self.url.is_empty()
+            && let Some(address) = self.log().lines().find_map(ready_address)
+        {
+            self.url = format!("http://{address}");
+        }
+        !self.url.is_empty()
+    }
+
+    /// How it ended, if it has.
+    pub(crate) fn try_ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().unwrap()
     }
 
     pub(crate) fn signal(&self, signal: Signal) {

@@ -1,6 +1,6 @@
 //! A receiver of callbacks that misbehaves on order and checks both signatures.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -28,16 +28,20 @@ pub(crate) enum Answer {
     Redirect(String),
     /// The answer comes after this wait.
     Late(Duration),
+    /// The connection is dropped without an answer.
+    Reset,
 }
 
 /// One callback as it came in, signed as it must be.
 #[derive(Clone, Debug)]
 pub(crate) struct Callback {
+    /// What follows `/callback/` in its address.
+    pub(crate) place: String,
     /// `webhook-id`.
     pub(crate) id: String,
     pub(crate) bytes: Vec<u8>,
     pub(crate) body: Value,
-    /// What it was answered.
+    /// What it was answered; 0 for nothing.
     pub(crate) status: u16,
 }
 
@@ -53,6 +57,7 @@ struct Shared {
     callbacks: Mutex<Vec<Callback>>,
     unwanted: Mutex<Vec<String>>,
     orders: Mutex<VecDeque<Answer>>,
+    orders_for: Mutex<BTreeMap<String, VecDeque<Answer>>>,
     always: Mutex<Option<Answer>>,
 }
 
@@ -61,8 +66,11 @@ impl Receiver {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared::default());
-        let router =
-            Router::new().route("/callback", post(receive)).fallback(stray).with_state(shared.clone());
+        let router = Router::new()
+            .route("/callback", post(receive))
+            .route("/callback/{place}", post(receive))
+            .fallback(stray)
+            .with_state(shared.clone());
         let mut serving = JoinSet::new();
         serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
         Self { address, shared, _serving: serving }
@@ -75,6 +83,13 @@ impl Receiver {
     /// The next requests are answered like this, one each.
     pub(crate) fn order(&self, answers: impl IntoIterator<Item = Answer>) {
         self.shared.orders.lock().unwrap().extend(answers);
+    }
+
+    /// An address of its own; its next requests are answered like this, one each.
+    pub(crate) fn url_with(&self, place: &str, answers: impl IntoIterator<Item = Answer>) -> String {
+        let mut orders = self.shared.orders_for.lock().unwrap();
+        orders.entry(place.to_owned()).or_default().extend(answers);
+        format!("{}/{place}", self.url())
     }
 
     /// Every request is answered like this, until `None` makes it behave again.
@@ -93,7 +108,7 @@ impl Receiver {
     }
 }
 
-async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Bytes) -> Response {
+async fn receive(State(shared): State<Arc<Shared>>, uri: Uri, headers: HeaderMap, body: Bytes) -> Response {
     let header = |name: &str| headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let secret = SecretString::from(WEBHOOK_SECRET);
     let id = header(HEADER_ID);
@@ -104,9 +119,17 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
         shared.unwanted.lock().unwrap().push(format!("{headers:?}"));
         return StatusCode::UNAUTHORIZED.into_response();
     }
-    let order = shared.orders.lock().unwrap().pop_front().or_else(|| shared.always.lock().unwrap().clone());
+    let place = uri.path().trim_start_matches("/callback").trim_start_matches('/').to_owned();
+    let own = shared.orders_for.lock().unwrap().get_mut(&place).and_then(VecDeque::pop_front);
+    let order = own
+        .or_else(|| shared.orders.lock().unwrap().pop_front())
+        .or_else(|| shared.always.lock().unwrap().clone());
     let response = match order {
         None => StatusCode::NO_CONTENT.into_response(),
+        Some(Answer::Reset) => {
+            shared.note(place, id, &body, 0);
+            std::panic::resume_unwind(Box::new("the receiver hangs up"))
+        }
         Some(Answer::Status(status)) => StatusCode::from_u16(status).unwrap().into_response(),
         Some(Answer::Redirect(to)) => {
             (StatusCode::TEMPORARY_REDIRECT, [(header::LOCATION, to)]).into_response()
@@ -117,13 +140,20 @@ async fn receive(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: By
             StatusCode::NO_CONTENT.into_response()
         }
     };
-    shared.callbacks.lock().unwrap().push(Callback {
-        id: id.to_owned(),
-        bytes: body.to_vec(),
-        body: serde_json::from_slice(&body).unwrap_or(Value::Null),
-        status: response.status().as_u16(),
-    });
+    shared.note(place, id, &body, response.status().as_u16());
     response
+}
+
+impl Shared {
+    fn note(&self, place: String, id: &str, bytes: &[u8], status: u16) {
+        self.callbacks.lock().unwrap().push(Callback {
+            place,
+            id: id.to_owned(),
+            bytes: bytes.to_vec(),
+            body: serde_json::from_slice(bytes).unwrap_or(Value::Null),
+            status,
+        });
+    }
 }
 
 async fn stray(State(shared): State<Arc<Shared>>, method: Method, uri: Uri) -> StatusCode {

@@ -56,9 +56,18 @@ impl Stand {
         add_commit(&path, branch, &[(file, text)]).as_str().to_owned()
     }
 
+    /// A branch that somebody else has made, where `main` is.
+    pub(crate) fn foreign_branch(&self, repo: &str, branch: &str) {
+        run(&self.remote_of(repo), &["branch", branch, "main"]);
+    }
+
     /// A hook of the remote.
     pub(crate) fn remote_hook(&self, name: &str, script: &str) {
-        let hooks = self.remote().join("hooks");
+        self.hook_of(REPO, name, script);
+    }
+
+    pub(crate) fn hook_of(&self, repo: &str, name: &str, script: &str) {
+        let hooks = self.remote_of(repo).join("hooks");
         std::fs::create_dir_all(&hooks).unwrap();
         install_program(&hooks.join(name), script);
     }

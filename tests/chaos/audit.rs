@@ -1,0 +1,272 @@
+//! The rules that a world must have kept, each a function from the evidence to its faults.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::evidence::{Accepted, Evidence};
+use crate::jobs::Hook;
+use crate::stand::Callback;
+
+/// From the last start of the server.
+pub(crate) const SETTLED_MAX: Duration = Duration::from_secs(5);
+
+pub(crate) type Rule = fn(&Evidence) -> Vec<String>;
+
+/// Every rule with its name, in the order in which a reader wants to know.
+pub(crate) const RULES: &[(&str, Rule)] = &[
+    ("every accepted job ended", every_job_ended),
+    ("no job is lost or there twice", none_lost_none_twice),
+    ("each ended as it had to", ended_as_it_had_to),
+    ("one pull request per chain", one_pull_request),
+    ("the remote has the recorded commit", remote_has_what_is_recorded),
+    ("every callback was accepted, or stopped with a reason", callbacks_arrived),
+    ("never more running than may", not_too_many),
+    ("one live attempt", one_live_attempt),
+    ("an agent runs once per attempt", agents_run_once),
+    ("a kill of the server costs no attempt", attempts_are_not_used_up),
+    ("no process is left", no_process),
+    ("no worktree, half clone or lock is left", nothing_on_disk),
+    ("the database is whole", database_is_whole),
+    ("the repositories are whole", repositories_are_whole),
+    ("no secret is anywhere", no_secret),
+    ("settled in time", settled),
+    ("nothing complained", nothing_complained),
+];
+
+/// What is wrong, with the name of the rule before it.
+pub(crate) fn audit(evidence: &Evidence) -> Vec<String> {
+    let faults = |(name, rule): &(&str, Rule)| {
+        rule(evidence).into_iter().map(|fault| format!("{name}: {fault}")).collect::<Vec<_>>()
+    };
+    RULES.iter().flat_map(faults).collect()
+}
+
+fn every_job_ended(evidence: &Evidence) -> Vec<String> {
+    let live = |job: &&Accepted| {
+        !matches!(evidence.job_told(&job.id)["status"].as_str(), Some("completed" | "failed" | "cancelled"))
+    };
+    let open = evidence.accepted.iter().filter(live);
+    let open =
+        open.map(|job| format!("{} ({:?}) is {}", job.id, job.kind, evidence.job_told(&job.id)["status"]));
+    open.chain(evidence.unfinished.iter().cloned()).collect()
+}
+
+fn none_lost_none_twice(evidence: &Evidence) -> Vec<String> {
+    let accepted: BTreeSet<_> = evidence.accepted.iter().map(|job| &job.id).collect();
+    let mut faults = Vec::new();
+    let mut listed = BTreeSet::new();
+    for id in &evidence.listed {
+        if !listed.insert(id) {
+            faults.push(format!("{id} is listed twice"));
+        }
+        if !accepted.contains(id) {
+            faults.push(format!("{id} is a job that nobody was told of"));
+        }
+    }
+    faults.extend(accepted.difference(&listed).map(|id| format!("{id} is lost")));
+    faults
+}
+
+fn ended_as_it_had_to(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    for job in &evidence.accepted {
+        let told = evidence.job_told(&job.id);
+        let outcome = told["outcome"].as_str().unwrap_or("none");
+        let reason = told["reason"]["code"].as_str().unwrap_or("none");
+        let end = if outcome == "failed" { reason } else { outcome };
+        let ends = if job.publishes { &["branch_pushed", "pull_request"][..] } else { job.kind.ends() };
+        let was_hurt = evidence.hurt.contains_key(&job.number);
+        // what fails once may have had its once in an attempt that was cut off
+        let by_kill = was_hurt && (matches!(reason, "interrupted" | "crashed") || end == "branch_pushed");
+        let by_caller = job.cancelled && matches!(end, "cancelled");
+        if !ends.contains(&end) && !by_kill && !by_caller {
+            faults.push(format!("{} ({:?}) ended {outcome}, {}", job.id, job.kind, told["reason"]));
+        }
+    }
+    faults
+}
+
+fn one_pull_request(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut count: BTreeMap<_, usize> = BTreeMap::new();
+    for pull in &evidence.pulls {
+        *count.entry((&pull.repo, &pull.head)).or_default() += 1;
+    }
+    faults.extend(
+        count.iter().filter(|(_, count)| **count > 1).map(|(head, count)| format!("{head:?} has {count}")),
+    );
+    let mut claimed = BTreeSet::new();
+    for job in &evidence.accepted {
+        let told = evidence.job_told(&job.id);
+        let (branch, number) = (told["branchName"].as_str().unwrap_or_default(), told["prNumber"].as_u64());
+        if let Some(number) = number {
+            let is_it = |pull: &&crate::fake_github::FakePull| pull.repo == job.repo && pull.number == number;
+            match evidence.pulls.iter().find(is_it) {
+                Some(pull)
+                    if pull.head == branch
+                        && pull.body.contains(&format!("<!-- offshoot:{} -->", job.id)) =>
+                {
+                    claimed.insert((&pull.repo, pull.number));
+                }
+                found => faults.push(format!("{} claims {number}, and the forge has {found:?}", job.id)),
+            }
+        }
+    }
+    // one that was opened before its job was cancelled has its job too
+    let unclaimed = evidence.pulls.iter().filter(|pull| !claimed.contains(&(&pull.repo, pull.number)));
+    faults.extend(
+        unclaimed.map(|pull| format!("nobody knows of pull request {} of {}", pull.number, pull.head)),
+    );
+    faults
+}
+
+fn remote_has_what_is_recorded(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut recorded: BTreeSet<(String, String, String)> = BTreeSet::new();
+    for job in &evidence.accepted {
+        let told = evidence.job_told(&job.id);
+        let branch = told["branchName"].as_str().unwrap_or_default().to_owned();
+        let head = told["headSha"].as_str().unwrap_or_default().to_owned();
+        let place = (job.repo.clone(), branch.clone());
+        if matches!(told["outcome"].as_str(), Some("pull_request" | "branch_pushed")) {
+            match evidence.tips.get(&place) {
+                Some(tip) if *tip == head => {}
+                tip => faults.push(format!("{} recorded {head} on {branch}, the remote has {tip:?}", job.id)),
+            }
+        }
+        recorded.insert((place.0, branch, head));
+    }
+    for ((repo, branch), tip) in &evidence.tips {
+        let ours = recorded.contains(&(repo.clone(), branch.clone(), tip.clone()));
+        if !ours && branch != "main" && !evidence.foreign.contains(&(repo.clone(), branch.clone())) {
+            faults.push(format!("{repo} has {branch} at {tip}, and no job recorded that"));
+        }
+    }
+    faults
+}
+
+fn callbacks_arrived(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    for job in &evidence.accepted {
+        let told = evidence.job_told(&job.id);
+        let sent: Vec<_> =
+            evidence.callbacks.iter().filter(|one| one.body["jobId"] == job.id.as_str()).collect();
+        let state = told["callback"]["state"].as_str().unwrap_or("none");
+        let told_to_stop = |one: &&Callback| one.status == 410 && one.body["jobId"] == job.root.as_str();
+        let stopped = job.hook == Hook::Gone
+            && state == "suspended"
+            && evidence.callbacks.iter().any(|one| told_to_stop(&one));
+        let Some(first) = sent.first() else {
+            if stopped {
+                continue; // the address was suspended before this job ended
+            }
+            faults.push(format!("{} ({:?}) never called back; its callback is {state}", job.id, job.kind));
+            continue;
+        };
+        if sent.iter().any(|one| one.id != first.id || one.bytes != first.bytes) {
+            faults.push(format!("the callbacks of {} differ", job.id));
+        }
+        let accepted = sent.iter().any(|one| (200..300).contains(&one.status));
+        let delivered = accepted && state == "delivered";
+        if !stopped && !delivered {
+            let statuses: Vec<_> = sent.iter().map(|one| one.status).collect();
+            faults.push(format!("{} was answered {statuses:?}; its callback is {state}", job.id));
+        }
+        for field in ["status", "outcome", "prNumber", "headSha", "branchName"] {
+            if first.body[field] != told[field] {
+                faults.push(format!(
+                    "{}: {field} is {} and was called back as {}",
+                    job.id, told[field], first.body[field]
+                ));
+            }
+        }
+    }
+    faults.extend(evidence.unwanted.iter().map(|request| format!("an unsigned or stray request: {request}")));
+    faults
+}
+
+fn not_too_many(evidence: &Evidence) -> Vec<String> {
+    let most = evidence.watched.most;
+    if most > evidence.allowed { vec![format!("{most} ran, {} may", evidence.allowed)] } else { Vec::new() }
+}
+
+fn one_live_attempt(evidence: &Evidence) -> Vec<String> {
+    evidence.watched.twins.iter().map(|job| format!("two attempts lived at once: {job}")).collect()
+}
+
+fn agents_run_once(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut seen: BTreeSet<&String> = BTreeSet::new();
+    let mut runs: BTreeMap<i64, usize> = BTreeMap::new();
+    for marker in &evidence.runs {
+        if !seen.insert(marker) {
+            faults.push(format!("{marker} was started twice"));
+        }
+        match Evidence::marker(marker) {
+            Some((job, _)) => *runs.entry(job).or_default() += 1,
+            None => faults.push(format!("an agent without a marker: {marker:?}")),
+        }
+    }
+    for job in &evidence.accepted {
+        let attempts = evidence.job_told(&job.id)["attempts"].as_array().map_or(0, Vec::len);
+        let ran = runs.remove(&job.number).unwrap_or(0);
+        if ran > attempts {
+            faults.push(format!("{} ran {ran} agents in {attempts} attempts", job.id));
+        }
+        if job.publishes && ran > 0 {
+            faults.push(format!("{} only publishes and ran an agent", job.id));
+        }
+    }
+    faults.extend(runs.keys().map(|number| format!("an agent of job {number}, which nobody sent")));
+    faults
+}
+
+fn attempts_are_not_used_up(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    for job in &evidence.accepted {
+        let attempts = evidence.job_told(&job.id)["attempts"].as_array().cloned().unwrap_or_default();
+        let counted = attempts.iter().filter(|attempt| attempt["counted"] == true).count();
+        let own = if job.publishes { 0 } else { job.kind.own_faults() };
+        let explained = own + evidence.hurt.get(&job.number).copied().unwrap_or(0);
+        if counted > explained as usize {
+            let reasons: Vec<&Value> = attempts.iter().map(|attempt| &attempt["reason"]["code"]).collect();
+            faults.push(format!("{} ({:?}) counts {counted} attempts: {reasons:?}", job.id, job.kind));
+        }
+    }
+    faults
+}
+
+fn no_process(evidence: &Evidence) -> Vec<String> {
+    evidence.processes.clone()
+}
+
+fn nothing_on_disk(evidence: &Evidence) -> Vec<String> {
+    evidence.leftovers.clone()
+}
+
+fn database_is_whole(evidence: &Evidence) -> Vec<String> {
+    if evidence.integrity == "ok" { Vec::new() } else { vec![evidence.integrity.clone()] }
+}
+
+fn repositories_are_whole(evidence: &Evidence) -> Vec<String> {
+    evidence.broken.clone()
+}
+
+fn no_secret(evidence: &Evidence) -> Vec<String> {
+    evidence.secrets.iter().chain(&evidence.watched.leaks).cloned().collect()
+}
+
+fn settled(evidence: &Evidence) -> Vec<String> {
+    let took = evidence.settled;
+    if took > SETTLED_MAX { vec![format!("only after {took:?}")] } else { Vec::new() }
+}
+
+fn nothing_complained(evidence: &Evidence) -> Vec<String> {
+    evidence.complaints.clone()
+}
+
+#[cfg(test)]
+#[path = "audit_tests.rs"]
+mod tests;

@@ -1,0 +1,186 @@
+//! A sound world has no fault; each rule is shown a broken one and finds it.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::fake_github::FakePull;
+use crate::jobs::Kind;
+
+const REPO: &str = "acme/widgets";
+
+fn accepted(id: &str, number: i64, kind: Kind) -> Accepted {
+    Accepted {
+        id: id.to_owned(),
+        number,
+        root: id.to_owned(),
+        repo: REPO.to_owned(),
+        kind,
+        publishes: false,
+        hook: Hook::Fine,
+        cancelled: false,
+    }
+}
+
+fn told(branch: &str, outcome: &str, head: Option<&str>) -> Value {
+    let status = match outcome {
+        "failed" | "cancelled" => outcome,
+        _ => "completed",
+    };
+    json!({"status": status, "outcome": outcome, "branchName": branch, "headSha": head, "prNumber": null,
+        "reason": null, "attempts": [{"number": 1, "counted": false, "reason": null}],
+        "callback": {"state": "delivered", "tries": 1, "lastStatus": 204}})
+}
+
+fn callback(id: &str, told: &Value, status: u16) -> Callback {
+    let mut body = told.clone();
+    body["jobId"] = id.into();
+    let bytes = body.to_string().into_bytes();
+    Callback { place: String::new(), id: format!("evt-{id}"), bytes, body, status }
+}
+
+fn pull(number: u64, head: &str, job: &str) -> FakePull {
+    FakePull {
+        repo: REPO.to_owned(),
+        number,
+        head: head.to_owned(),
+        base: "main".to_owned(),
+        title: String::new(),
+        body: format!("Made here.\n\n<!-- offshoot:{job} -->\n"),
+        draft: false,
+        open: true,
+        labels: Vec::new(),
+        reviewers: Vec::new(),
+    }
+}
+
+/// A pull request, a branch, a job without changes, and one whose receiver wants no more.
+fn sound() -> Evidence {
+    let mut with_pull = told("c/1", "pull_request", Some("aa11"));
+    with_pull["prNumber"] = 1.into();
+    let mut suspended = told("c/4", "no_changes", None);
+    suspended["callback"]["state"] = "suspended".into();
+    let all = [
+        (accepted("job-a", 1, Kind::PullRequest), with_pull, 204),
+        (accepted("job-b", 2, Kind::Edit), told("c/2", "branch_pushed", Some("bb22")), 204),
+        (accepted("job-c", 3, Kind::NoChange), told("c/3", "no_changes", None), 204),
+        (Accepted { hook: Hook::Gone, ..accepted("job-d", 4, Kind::NoChange) }, suspended, 410),
+    ];
+    let mut evidence = Evidence { allowed: 3, integrity: "ok".to_owned(), ..Evidence::default() };
+    for (job, told, status) in all {
+        evidence.callbacks.push(callback(&job.id, &told, status));
+        evidence.listed.push(job.id.clone());
+        evidence.runs.push(format!("x1-{}-1-agent-1", job.number));
+        evidence.told.insert(job.id.clone(), told);
+        evidence.accepted.push(job);
+    }
+    evidence.pulls.push(pull(1, "c/1", "job-a"));
+    for (branch, commit) in [("main", "0000"), ("c/1", "aa11"), ("c/2", "bb22")] {
+        evidence.tips.insert((REPO.to_owned(), branch.to_owned()), commit.to_owned());
+    }
+    evidence.watched.most = 3;
+    evidence
+}
+
+fn tell<'a>(evidence: &'a mut Evidence, id: &str) -> &'a mut Value {
+    evidence.told.get_mut(id).unwrap()
+}
+
+type Break = fn(&mut Evidence);
+
+/// Each breaks the world in one way, and the named rule has to find it.
+const BROKEN: &[(&str, Break)] = &[
+    ("every accepted job ended", |e| tell(e, "job-b")["status"] = "running".into()),
+    ("every accepted job ended", |e| drop(e.told.remove("job-b"))),
+    ("every accepted job ended", |e| e.unfinished.push("not over".to_owned())),
+    ("no job is lost or there twice", |e| drop(e.listed.pop())),
+    ("no job is lost or there twice", |e| e.listed.push("job-a".to_owned())),
+    ("no job is lost or there twice", |e| e.listed.push("job-z".to_owned())),
+    ("each ended as it had to", |e| tell(e, "job-c")["outcome"] = "cancelled".into()),
+    ("each ended as it had to", |e| {
+        let job = tell(e, "job-b");
+        job["outcome"] = "failed".into();
+        job["reason"] = json!({"code": "interrupted"});
+    }),
+    ("one pull request per chain", |e| e.pulls.push(pull(2, "c/1", "job-a"))),
+    ("one pull request per chain", |e| e.pulls.push(pull(2, "c/2", "job-b"))),
+    ("one pull request per chain", |e| e.pulls.clear()),
+    ("one pull request per chain", |e| e.pulls[0].body.clear()),
+    ("the remote has the recorded commit", |e| tell(e, "job-b")["headSha"] = "cc33".into()),
+    ("the remote has the recorded commit", |e| drop(e.tips.remove(&(REPO.to_owned(), "c/2".to_owned())))),
+    ("the remote has the recorded commit", |e| {
+        e.tips.insert((REPO.to_owned(), "c/3".to_owned()), "dd44".to_owned());
+    }),
+    ("every callback was accepted, or stopped with a reason", |e| {
+        e.callbacks.retain(|one| one.body["jobId"] != "job-b");
+    }),
+    ("every callback was accepted, or stopped with a reason", |e| e.callbacks[0].status = 500),
+    ("every callback was accepted, or stopped with a reason", |e| {
+        tell(e, "job-a")["callback"]["state"] = "dead".into();
+    }),
+    ("every callback was accepted, or stopped with a reason", |e| {
+        let mut twin = e.callbacks[0].clone();
+        twin.bytes.push(b' ');
+        e.callbacks.push(twin);
+    }),
+    ("every callback was accepted, or stopped with a reason", |e| {
+        let twin = Callback { id: "evt-other".to_owned(), ..e.callbacks[0].clone() };
+        e.callbacks.push(twin);
+    }),
+    ("every callback was accepted, or stopped with a reason", |e| {
+        e.callbacks[1].body["headSha"] = "0".into();
+    }),
+    ("every callback was accepted, or stopped with a reason", |e| e.callbacks[3].status = 204),
+    ("every callback was accepted, or stopped with a reason", |e| e.unwanted.push("unsigned".to_owned())),
+    ("never more running than may", |e| e.watched.most = 4),
+    ("one live attempt", |e| e.watched.twins.extend(["job 1: {1, 2}".to_owned()])),
+    ("an agent runs once per attempt", |e| e.runs.push("x1-2-1-agent-1".to_owned())),
+    ("an agent runs once per attempt", |e| e.runs.push("x1-2-2-agent-1".to_owned())),
+    ("an agent runs once per attempt", |e| e.runs.push("x1-9-1-agent-1".to_owned())),
+    ("an agent runs once per attempt", |e| e.accepted[1].publishes = true),
+    ("a kill of the server costs no attempt", |e| {
+        tell(e, "job-b")["attempts"][0]["counted"] = true.into();
+    }),
+    ("no process is left", |e| e.processes.push("77 sleep".to_owned())),
+    ("no worktree, half clone or lock is left", |e| e.leftovers.push("worktrees/x".to_owned())),
+    ("the database is whole", |e| e.integrity = "row 1 missing from index".to_owned()),
+    ("the repositories are whole", |e| e.broken.push("missing blob".to_owned())),
+    ("no secret is anywhere", |e| e.secrets.push("server.log".to_owned())),
+    ("no secret is anywhere", |e| e.watched.leaks.extend(["shown to git".to_owned()])),
+    ("settled in time", |e| e.settled = SETTLED_MAX + Duration::from_millis(1)),
+    ("nothing complained", |e| e.complaints.push("panicked".to_owned())),
+];
+
+#[test]
+fn a_sound_world_has_no_fault() {
+    assert_eq!(audit(&sound()), Vec::<String>::new());
+}
+
+#[test]
+fn every_rule_finds_its_fault() {
+    for (at, (rule, break_it)) in BROKEN.iter().enumerate() {
+        let mut evidence = sound();
+        break_it(&mut evidence);
+        let faults = audit(&evidence);
+        assert!(faults.iter().any(|fault| fault.starts_with(rule)), "case {at}, {rule}: {faults:?}");
+    }
+    let shown: BTreeSet<_> = BROKEN.iter().map(|(rule, _)| *rule).collect();
+    let all: BTreeSet<_> = RULES.iter().map(|(rule, _)| *rule).collect();
+    assert_eq!(shown, all, "a rule that was never seen to fail");
+}
+
+#[test]
+fn what_a_kill_explains_is_no_fault() {
+    let mut evidence = sound();
+    let job = tell(&mut evidence, "job-b");
+    (job["status"], job["outcome"]) = ("failed".into(), "failed".into());
+    job["reason"] = json!({"code": "interrupted"});
+    job["headSha"] = Value::Null;
+    job["attempts"] = json!([{"counted": true, "reason": {"code": "interrupted"}}]);
+    evidence.callbacks[1] = callback("job-b", &evidence.told["job-b"].clone(), 204);
+    evidence.tips.remove(&(REPO.to_owned(), "c/2".to_owned()));
+    assert_eq!(audit(&evidence).len(), 2, "without a kill it is one");
+    evidence.hurt.insert(2, 1);
+    assert_eq!(audit(&evidence), Vec::<String>::new());
+}

@@ -1,0 +1,419 @@
+//! Whoever sends jobs: repeats each call until it is answered, and writes down every 201.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use axum::http::Method;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+use tokio::time::{Instant, timeout};
+
+use crate::evidence::Accepted;
+use crate::fake_github::{Effect, Fault};
+use crate::jobs::{self, Hook, Kind, Places};
+use crate::plan::{Dice, Need};
+use crate::stand::{Answer, SECRET, Stand};
+
+/// Between two tries, unless a new server comes.
+const AGAIN: Duration = Duration::from_millis(60);
+/// One try: a cancel may take 20 s by contract.
+const TRY_MAX: Duration = Duration::from_secs(30);
+/// A call that was not answered by then, through all restarts, never will be.
+const ANSWERED_MAX: Duration = Duration::from_secs(180);
+
+/// The repositories that every world has.
+const REPOS: [&str; 2] = ["acme/widgets", "acme/gadgets"];
+
+pub(crate) struct Caller {
+    pub(crate) stand: Arc<Stand>,
+    /// Where the server listens, while there is one.
+    pub(crate) target: watch::Receiver<Option<String>>,
+    http: reqwest::Client,
+    dice: Mutex<Dice>,
+    sent: AtomicU64,
+    accepted: Mutex<Vec<Accepted>>,
+    complaints: Mutex<Vec<String>>,
+}
+
+/// An answer that is final.
+pub(crate) struct Answered {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+}
+
+impl Caller {
+    pub(crate) fn new(stand: Arc<Stand>, target: watch::Receiver<Option<String>>, dice: Dice) -> Self {
+        stand.make_remote(REPOS[1]);
+        let caller = Self {
+            stand,
+            target,
+            http: reqwest::Client::builder().no_proxy().build().unwrap(),
+            dice: Mutex::new(dice),
+            sent: AtomicU64::new(0),
+            accepted: Mutex::default(),
+            complaints: Mutex::default(),
+        };
+        REPOS.iter().for_each(|repo| caller.hook_remote(repo));
+        caller
+    }
+
+    pub(crate) fn accepted(&self) -> Vec<Accepted> {
+        self.accepted.lock().unwrap().clone()
+    }
+
+    pub(crate) fn complaints(&self) -> Vec<String> {
+        self.complaints.lock().unwrap().clone()
+    }
+
+    fn complain(&self, what: String) {
+        self.complaints.lock().unwrap().push(what);
+    }
+
+    fn roll<T>(&self, with: impl FnOnce(&mut Dice) -> T) -> T {
+        with(&mut self.dice.lock().unwrap())
+    }
+
+    pub(crate) fn places(&self) -> Places<'_> {
+        Places { dir: self.stand.dir() }
+    }
+
+    /// Sends until there is an answer, to whichever server there is.
+    pub(crate) async fn ask(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Answered {
+        let mut target = self.target.clone();
+        let until = Instant::now() + ANSWERED_MAX;
+        while Instant::now() < until {
+            let url = target.borrow_and_update().clone();
+            if let Some(url) = url
+                && let Some(answered) = self.try_once(method, &format!("{url}{path}"), body, key).await
+            {
+                return answered;
+            }
+            let _ = timeout(AGAIN, target.changed()).await;
+        }
+        self.complain(format!("{method} {path} was never answered"));
+        Answered { status: 0, body: Value::Null }
+    }
+
+    async fn try_once(
+        &self,
+        method: &str,
+        url: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Option<Answered> {
+        let mut request =
+            self.http.request(method.parse().unwrap(), url).bearer_auth(SECRET).timeout(TRY_MAX);
+        if let Some(key) = key {
+            request = request.header("idempotency-key", key);
+        }
+        if let Some(body) = body {
+            request = request.json(body);
+        }
+        let response = request.send().await.ok()?;
+        let status = response.status().as_u16();
+        let body: Value = serde_json::from_slice(&response.bytes().await.ok()?).ok()?;
+        let is_to_repeat = status == 503 || body["code"] == "idempotency_in_flight";
+        (!is_to_repeat).then_some(Answered { status, body })
+    }
+
+    /// A POST that has to be answered with `expected`.
+    async fn post(&self, path: &str, body: Value, key: &str, expected: u16) -> Option<Value> {
+        let answered = self.ask("POST", path, Some(&body), Some(key)).await;
+        if answered.status == expected {
+            return Some(answered.body);
+        }
+        self.complain(format!("POST {path} ({key}): {} {}", answered.status, answered.body));
+        None
+    }
+
+    async fn job(&self, id: &str) -> Value {
+        self.ask("GET", &format!("/jobs/{id}"), None, None).await.body
+    }
+
+    async fn wait_until_over(&self, id: &str) -> Value {
+        let until = Instant::now() + ANSWERED_MAX;
+        loop {
+            let job = self.job(id).await;
+            let is_live = matches!(job["status"].as_str(), Some("queued" | "running") | None);
+            if !is_live || Instant::now() >= until {
+                return job;
+            }
+            self.pause(250).await;
+        }
+    }
+
+    /// Waits for nothing that ever comes.
+    async fn pause(&self, ms: u64) {
+        let never = std::future::pending::<()>();
+        let _ = timeout(Duration::from_millis(ms), never).await;
+    }
+
+    fn new_repository(&self) -> String {
+        let name = format!("acme/new-{}", self.sent.fetch_add(1, Ordering::Relaxed));
+        self.stand.make_remote(&name);
+        self.hook_remote(&name);
+        name
+    }
+
+    fn hook_remote(&self, repo: &str) {
+        self.stand.hook_of(repo, "pre-receive", &jobs::pre_receive(&self.places()));
+        self.stand.hook_of(repo, "post-receive", jobs::POST_RECEIVE);
+    }
+
+    /// Sends a job of the kind and writes it down.
+    async fn send(&self, kind: Kind, repo: &str, urgent: bool) -> Option<Accepted> {
+        let number = self.sent.fetch_add(1, Ordering::Relaxed);
+        let (hook, wait_ms, fault) = self.roll(|dice| (any_hook(dice), dice.below(400), any_failure(dice)));
+        let mut body = self.places().body(kind, number, wait_ms, &self.stand.remote_of(repo));
+        let (org, name) = repo.split_once('/').unwrap();
+        body["priority"] = if urgent { 10.into() } else { 0.into() };
+        body["githubOrg"] = org.into();
+        body["githubRepo"] = name.into();
+        body["osCallbackUrl"] = match hook {
+            Hook::Fine => self.stand.receiver.url().into(),
+            Hook::FailsOnce => self.stand.receiver.url_with(&format!("once-{number}"), [fault]).into(),
+            // more answers than there can be tries
+            Hook::Gone => {
+                let gone = std::iter::repeat_n(Answer::Status(410), 64);
+                self.stand.receiver.url_with(&format!("gone-{number}"), gone).into()
+            }
+        };
+        if kind == Kind::After {
+            let earlier: Vec<_> = self.accepted().into_iter().map(|job| job.id).collect();
+            if !earlier.is_empty() {
+                body["dependsOn"] = json!([self.roll(|dice| dice.pick(&earlier))]);
+            }
+        }
+        if kind == Kind::Later {
+            let at_ms = offshoot::clock::Clock::system().now_ms() + 1_000;
+            body["runAt"] = jiff::Timestamp::from_millisecond(at_ms).unwrap().to_string().into();
+        }
+        if kind == Kind::LostAnswer {
+            let branch = body["branchName"].as_str().unwrap_or_default();
+            let lost = self.roll(|dice| dice.pick(&[Effect::LostResponse, Effect::Dropped, Effect::Garbled]));
+            self.stand
+                .github
+                .fault(Fault::new(lost).on(Method::POST, "/pulls").about(&format!("\"{branch}\"")));
+        }
+        if kind == Kind::TakenBranch {
+            self.stand.foreign_branch(repo, &jobs::branch(kind, number));
+        }
+        let answer = self.post("/jobs", body, &format!("job-{number}"), 201).await?;
+        Some(self.write_down(&answer, kind, repo, hook, false))
+    }
+
+    fn write_down(&self, answer: &Value, kind: Kind, repo: &str, hook: Hook, publishes: bool) -> Accepted {
+        let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
+        let job = Accepted {
+            id: text("id"),
+            number: answer["number"].as_i64().unwrap_or_default(),
+            root: text("rootJobId"),
+            repo: repo.to_owned(),
+            kind,
+            publishes,
+            hook,
+            cancelled: false,
+        };
+        self.accepted.lock().unwrap().push(job.clone());
+        job
+    }
+
+    /// A job from its submission to the last thing that its caller does about it.
+    pub(crate) async fn play(self: Arc<Self>, kind: Kind, need: Need) {
+        let repo = match (kind, need) {
+            // a client that is paused is in nobody's way
+            (Kind::Tampers, _) | (_, Need::NewRepository) => self.new_repository(),
+            _ => self.roll(|dice| dice.pick(&REPOS)).to_owned(),
+        };
+        let Some(job) = self.send(kind, &repo, need != Need::Jobs).await else { return };
+        match kind {
+            Kind::Hang => {
+                self.wait_until_it_runs(&job).await;
+                self.cancel(&job).await;
+            }
+            Kind::CancelledSometime => {
+                let after = self.roll(|dice| dice.below(1_200));
+                self.pause(after).await;
+                self.cancel(&job).await;
+            }
+            Kind::RejectedOnce | Kind::DryRun | Kind::Moved | Kind::Torn => self.publish(&job).await,
+            Kind::CutOff | Kind::Forgotten => self.go_on(&job).await,
+            Kind::Tampers => self.lift_tampering(&job).await,
+            _ => {}
+        }
+    }
+
+    async fn wait_until_it_runs(&self, job: &Accepted) {
+        let until = Instant::now() + ANSWERED_MAX;
+        let marked = format!("-{}-", job.number);
+        while Instant::now() < until {
+            let runs = std::fs::read_to_string(self.stand.path("runs")).unwrap_or_default();
+            if runs.lines().any(|line| line.contains(&marked)) {
+                break;
+            }
+            self.pause(100).await;
+        }
+        let more = self.roll(|dice| dice.below(1_000));
+        self.pause(more).await;
+    }
+
+    async fn cancel(&self, job: &Accepted) {
+        let mark = |job: &mut Accepted| job.cancelled = true;
+        self.accepted.lock().unwrap().iter_mut().filter(|one| one.id == job.id).for_each(mark);
+        let answered = self.ask("POST", &format!("/jobs/{}/cancel", job.id), Some(&json!({})), None).await;
+        let (status, told) = (answered.status, answered.body["status"].as_str().unwrap_or_default());
+        if !(status == 400 || (status == 200 && told == "cancelled")) {
+            self.complain(format!("cancelling {}: {status} {}", job.id, answered.body));
+        }
+    }
+
+    /// A retry of what was not published. The agent is not needed for it.
+    async fn publish(&self, job: &Accepted) {
+        let over = self.wait_until_over(&job.id).await;
+        let failed_at = over["reason"]["code"].as_str().unwrap_or_default();
+        if over["outcome"] != "dry_run" && !matches!(failed_at, "push_rejected" | "branch_moved") {
+            return; // its agent was killed too often, or it is published by now
+        }
+        let path = format!("/jobs/{}/retry", job.id);
+        let key = format!("retry-{}", job.number);
+        if let Some(answer) = self.post(&path, json!({"mode": "auto"}), &key, 201).await {
+            // it inherits the address, and with it what the receiver still has to say there
+            self.write_down(&answer, job.kind, &job.repo, job.hook, job.kind != Kind::Torn);
+        }
+    }
+
+    /// A retry that goes on where the agent was cut off.
+    async fn go_on(&self, job: &Accepted) {
+        let over = self.wait_until_over(&job.id).await;
+        if over["reason"]["code"] != "api_error" {
+            return; // its agent was killed too often
+        }
+        if job.kind == Kind::Forgotten {
+            std::fs::write(self.places().once(&format!("forgotten-{}", job.root)), "").unwrap();
+        }
+        let prompt = format!("[[scenario:write path=rest-{}.txt]]", job.number);
+        let body = json!({"mode": "resume", "prompt": prompt});
+        let (path, key) = (format!("/jobs/{}/retry", job.id), format!("resume-{}", job.number));
+        if let Some(answer) = self.post(&path, body, &key, 201).await {
+            self.write_down(&answer, Kind::Resumed, &job.repo, job.hook, false);
+        }
+    }
+
+    async fn lift_tampering(&self, job: &Accepted) {
+        let over = self.wait_until_over(&job.id).await;
+        let path = format!("/clients/{}", over["clientId"].as_str().unwrap_or_default());
+        let answered = self.ask("PATCH", &path, Some(&json!({"paused": false})), None).await;
+        if answered.status != 200 {
+            self.complain(format!("PATCH {path}: {} {}", answered.status, answered.body));
+        }
+    }
+
+    /// What is needed besides jobs.
+    pub(crate) async fn call(self: Arc<Self>, need: Need) {
+        match need {
+            Need::ClientOfAnHour => self.client_of_an_hour().await,
+            Need::KnownClient => self.known_client().await,
+            Need::Switches => {
+                for verb in ["pause", "try-now", "resume"] {
+                    self.post_plain(&format!("/queue/{verb}")).await;
+                }
+            }
+            Need::Redelivery => self.redeliver().await,
+            Need::Backup => {
+                let key = format!("backup-{}", self.sent.fetch_add(1, Ordering::Relaxed));
+                self.post("/backups", json!({}), &key, 201).await;
+            }
+            _ => {}
+        }
+    }
+
+    async fn post_plain(&self, path: &str) -> Value {
+        let answered = self.ask("POST", path, Some(&json!({})), None).await;
+        if answered.status != 200 {
+            self.complain(format!("POST {path}: {} {}", answered.status, answered.body));
+        }
+        answered.body
+    }
+
+    async fn client_of_an_hour(&self) {
+        let repo = self.new_repository();
+        let body = client_body(&repo);
+        let Some(client) = self.post("/clients", body, &format!("client-{repo}"), 201).await else { return };
+        let path = format!("/clients/{}", client["id"].as_str().unwrap_or_default());
+        let patched = self.ask("PATCH", &path, Some(&json!({"name": "another name"})), None).await;
+        if patched.status != 200 {
+            self.complain(format!("PATCH {path}: {} {}", patched.status, patched.body));
+        }
+        let Some(job) = self.send(Kind::DryRun, &repo, true).await else { return };
+        self.wait_until_over(&job.id).await;
+        let deleted = self.ask("DELETE", &format!("{path}?force=true&removeRepo=true"), None, None).await;
+        // 404: it was deleted, and the answer was lost
+        if !matches!(deleted.status, 200 | 404) {
+            self.complain(format!("DELETE {path}: {} {}", deleted.status, deleted.body));
+        }
+    }
+
+    /// Known from a job that could not start yet, then registered.
+    async fn known_client(&self) {
+        let repo = self.new_repository();
+        self.post_plain("/queue/pause").await;
+        self.send(Kind::Edit, &repo, true).await;
+        self.post("/clients", client_body(&repo), &format!("client-{repo}"), 201).await;
+        self.post_plain("/queue/resume").await;
+    }
+
+    async fn redeliver(&self) {
+        let until = Instant::now() + ANSWERED_MAX;
+        while Instant::now() < until {
+            for job in self.accepted().iter().filter(|job| job.hook == Hook::Fine) {
+                if self.job(&job.id).await["callback"]["state"] == "delivered" {
+                    return self.redeliver_of(&job.id).await;
+                }
+            }
+            self.pause(100).await;
+        }
+    }
+
+    async fn redeliver_of(&self, id: &str) {
+        let listed = self.ask("GET", &format!("/jobs/{id}/deliveries"), None, None).await.body;
+        let Some(delivery) = listed["deliveries"][0]["id"].as_str() else {
+            return self.complain(format!("{id} was called back and lists no delivery: {listed}"));
+        };
+        let answered = self
+            .ask("POST", &format!("/jobs/{id}/deliveries/{delivery}/redeliver"), Some(&json!({})), None)
+            .await;
+        if !(200..300).contains(&answered.status) {
+            self.complain(format!("redelivering {delivery}: {} {}", answered.status, answered.body));
+        }
+    }
+}
+
+fn client_body(repo: &str) -> Value {
+    let (org, name) = repo.split_once('/').unwrap();
+    json!({"name": repo, "githubOrg": org, "githubRepo": name})
+}
+
+fn any_hook(dice: &mut Dice) -> Hook {
+    match dice.below(20) {
+        0..=3 => Hook::FailsOnce,
+        4 => Hook::Gone,
+        _ => Hook::Fine,
+    }
+}
+
+fn any_failure(dice: &mut Dice) -> Answer {
+    dice.pick(&[
+        Answer::Status(500),
+        Answer::Status(429),
+        Answer::Redirect("http://127.0.0.1:1/".to_owned()),
+        Answer::Late(Duration::from_millis(700)),
+        Answer::Reset,
+    ])
+}
