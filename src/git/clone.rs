@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::error::GitError;
-use super::fetch::{Fetched, sweep_locks};
+use super::fetch::{Fetched, REMOTE_REFS, sweep_locks};
 use super::remote::Remote;
 use super::repository::{Repository, blocking};
 use super::{disk, tamper};
@@ -113,7 +113,11 @@ fn sweep_organisations(repos: &Path) -> std::io::Result<usize> {
         swept += sweep_halves(&org, ".")?;
         for clone in fs::read_dir(&org)? {
             let clone = clone?.path();
-            swept += sweep_registrations(&clone.join("offshoot"))? + sweep_locks(&clone)?;
+            swept += sweep_registrations(&clone.join("offshoot"))?;
+            // snapshots are written by the server alone, and it is only just starting
+            for refs in [REMOTE_REFS, "refs/offshoot"] {
+                swept += sweep_locks(&clone.join(refs))?;
+            }
         }
     }
     Ok(swept)
@@ -181,13 +185,19 @@ mod tests {
         let half = repos.join("acme").join(format!(".gone.git.x1{HALF_SUFFIX}"));
         let own = repos.join("acme/widgets.git/offshoot");
         let (record, removed) = (own.join("job-aaaa2222"), own.join("old.x2.admin"));
+        let refs = repos.join("acme/widgets.git/refs");
+        let locks = [refs.join("remotes/origin/a.lock"), refs.join("offshoot/job-a/1-end.lock")];
+        for lock in &locks {
+            fs::create_dir_all(lock.parent().unwrap()).unwrap();
+            fs::write(lock, "").unwrap();
+        }
         for made in [&half, &record, &removed] {
             fs::create_dir_all(made).unwrap();
             fs::write(made.join("file"), "x").unwrap();
         }
         fs::write(repos.join("note"), "somebody's").unwrap();
-        assert_eq!(sweep_clones(&repos).await.unwrap(), 2);
-        assert!(!half.exists() && !removed.exists());
+        assert_eq!(sweep_clones(&repos).await.unwrap(), 4);
+        assert!(!half.exists() && !removed.exists() && locks.iter().all(|lock| !lock.exists()));
         assert!(record.join("file").exists() && repos.join("note").exists());
     }
 }

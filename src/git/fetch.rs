@@ -17,6 +17,9 @@ use crate::failpoint::{self, Edge};
 /// Every branch of the remote, and nothing of ours: local branches belong to worktrees.
 const REFSPEC: &str = "+refs/heads/*:refs/remotes/origin/*";
 
+/// Where they are kept: nobody else writes there.
+pub(super) const REMOTE_REFS: &str = "refs/remotes";
+
 /// How a fetch was answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fetched {
@@ -102,8 +105,10 @@ impl Repository {
             // left by a fetch that was killed, and every later one would fail on it
             Err(GitError::Remote(RemoteFailure::Other { text })) if text.contains("cannot lock ref") => {
                 tracing::warn!(%text, "stale locks are removed");
-                self.blocking(|clone| sweep_locks(&clone).map_err(GitError::io("remove stale locks")))
-                    .await?;
+                self.blocking(|clone| {
+                    sweep_locks(&clone.join(REMOTE_REFS)).map_err(GitError::io("remove stale locks"))
+                })
+                .await?;
                 self.fetch_once(remote).await
             }
             other => other,
@@ -153,11 +158,11 @@ impl Repository {
     }
 }
 
-/// Removes the locks of the refs that only fetches write. One of them at a time does, so each is of a dead one; a child that
-/// outlives a killed server for a moment fails, or leaves what the remote has, as this one does.
-pub(super) fn sweep_locks(clone: &Path) -> std::io::Result<usize> {
+/// Removes the locks below a directory of refs that only the server writes. For fetches one at a time does, so each is of a
+/// dead one; a child that outlives a killed server for a moment fails, or leaves what the remote has, as this one does.
+pub(super) fn sweep_locks(refs: &Path) -> std::io::Result<usize> {
     let mut swept = 0;
-    let mut open = vec![clone.join("refs/remotes")];
+    let mut open = vec![refs.to_owned()];
     while let Some(dir) = open.pop() {
         if !disk::is_real_dir(&dir) {
             continue;
