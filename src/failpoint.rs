@@ -87,6 +87,7 @@ edges! {
     ForgetEvents, "store.forget-events", "commit: events are past their time";
     RecordTry, "store.record-try", "commit: a callback was tried";
     Redeliver, "store.redeliver", "commit: a callback is due again";
+    ResumeUrl, "store.resume-url", "commit: callbacks to an address are due again";
 
     LayOutClone, "git.lay-out-clone", "a half clone is laid out";
     Fetch, "git.fetch", "the remote's branches are taken over";

@@ -326,6 +326,14 @@ impl Caller {
                 }
             }
             Need::Redelivery => self.redeliver().await,
+            Need::Resume => {
+                let body = json!({"url": self.stand.receiver.url_with("nobody", [])});
+                let answered = self.ask("POST", "/webhooks/resume", Some(&body), None).await;
+                // nothing is suspended there; that it is looked for is enough
+                if !matches!(answered.status, 200 | 404) {
+                    self.complain(format!("POST /webhooks/resume: {} {}", answered.status, answered.body));
+                }
+            }
             Need::Backup => {
                 let key = format!("backup-{}", self.sent.fetch_add(1, Ordering::Relaxed));
                 self.post("/backups", json!({}), &key, 201).await;

@@ -113,6 +113,8 @@ pub(crate) enum Need {
     Cancel,
     /// A callback that is sent again.
     Redelivery,
+    /// An address that takes callbacks again.
+    Resume,
     /// A supervisor that is killed.
     LostShim,
     /// A backup.
@@ -142,6 +144,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::OpenPullRequest => Need::PullRequest,
         Edge::RequestCancel | Edge::AskCancel => Need::Cancel,
         Edge::Redeliver => Need::Redelivery,
+        Edge::ResumeUrl => Need::Resume,
         Edge::EndLostTree => Need::LostShim,
         Edge::Drain | Edge::StopOperations | Edge::StopLoops | Edge::NoteStop => Need::Term,
         Edge::BackUp => Need::Backup,

@@ -101,7 +101,7 @@ impl Store {
         let (url, now) = (url.to_owned(), self.moment());
         let resumed = self
             .database
-            .write(Edge::Redeliver, move |connection| deliveries::resume_url(connection, now, &url))
+            .write(Edge::ResumeUrl, move |connection| deliveries::resume_url(connection, now, &url))
             .await?;
         self.tell(Change::Deliveries);
         resumed.ok_or(StoreError::NotFound("suspended URL"))
