@@ -11,6 +11,8 @@ use crate::plan::{Dice, Need};
 pub(crate) enum Kind {
     /// Changes a file.
     Edit,
+    /// The same, and takes two seconds.
+    Slow,
     /// The same, with a pull request at the end.
     PullRequest,
     /// A pull request with labels and with reviewers that the forge refuses.
@@ -110,6 +112,7 @@ impl Kind {
     pub(crate) fn that_brings(need: Need) -> Option<Self> {
         match need {
             Need::NewRepository | Need::TermWithAgents => Some(Self::Edit),
+            Need::Crowd => Some(Self::Slow),
             Need::Tampering => Some(Self::Tampers),
             Need::TakenBranch => Some(Self::TakenBranch),
             Need::MovedBranch => Some(Self::Moved),
@@ -149,6 +152,7 @@ impl Kind {
             Self::Tampers => &["repo_tampered"],
             Self::After => &["branch_pushed", "dependency_failed"],
             Self::Edit
+            | Self::Slow
             | Self::CommitsItself
             | Self::CrashOnce
             | Self::UsageLimit
@@ -202,6 +206,7 @@ impl Places<'_> {
         let pause = format!("sleep 0.{wait_ms:03}\n");
         let edit = format!("echo {number} > f-{number}.txt; echo said {number}\n");
         let rest = match kind {
+            Kind::Slow => format!("sleep 2\n{edit}"),
             Kind::NoChange => format!("{pause}echo nothing to do\n"),
             Kind::CommitsItself => {
                 format!(

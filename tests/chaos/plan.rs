@@ -119,6 +119,8 @@ pub(crate) enum Need {
     LostShim,
     /// A backup.
     Backup,
+    /// More agents than may run, for long enough to be counted.
+    Crowd,
     /// SIGTERM.
     Term,
     /// SIGTERM to a server that takes its agents along.

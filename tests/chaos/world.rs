@@ -328,6 +328,9 @@ impl World {
 
     /// The last start: nobody kills any more. How long until nothing of the times before is left.
     async fn settle(&mut self) -> (Running, Duration) {
+        for _ in 0..2 * ALLOWED {
+            self.stories.spawn(self.caller.clone().play(Kind::Slow, Need::Crowd));
+        }
         let began = Instant::now();
         let mut server = self.stand.spawn_with(&[], &[]);
         let ready = poll(Duration::from_secs(60), async || server.is_ready().then_some(())).await;
