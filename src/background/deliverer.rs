@@ -243,7 +243,7 @@ fn judge(
         (_, Some(delay)) => (DeliveryState::Pending, Some(now + delay)),
         (_, None) => (DeliveryState::Dead, None),
     };
-    TryRecord { at: now, status, error, duration_ms: *duration_ms, state, next_try_at }
+    TryRecord { order: delivery.order, at: now, status, error, duration_ms: *duration_ms, state, next_try_at }
 }
 
 #[cfg(test)]
@@ -262,6 +262,7 @@ mod tests {
             state: DeliveryState::Pending,
             tries,
             next_try_at: None,
+            order: 0,
             last_status: None,
             last_error: None,
             created_at: Timestamp::from_ms(0),

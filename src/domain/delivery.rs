@@ -31,6 +31,8 @@ pub struct Delivery {
     /// Tries made so far.
     pub tries: u32,
     pub next_try_at: Option<Timestamp>,
+    /// Tells one time at which it was made due from every other: a try answers the one that it began with.
+    pub order: i64,
     pub last_status: Option<u16>,
     pub last_error: Option<String>,
     pub created_at: Timestamp,
@@ -60,6 +62,8 @@ pub struct DeliveryTry {
 /// What a try came to, as it is recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TryRecord {
+    /// [`Delivery::order`] when the try began.
+    pub order: i64,
     pub at: Timestamp,
     pub status: Option<u16>,
     pub error: Option<String>,

@@ -127,6 +127,7 @@ async fn a_callback_is_tried_again_after_its_wait_whatever_the_clock_shows() {
         bench.clock.set_by_ms(jump);
         let (due, _) = bench.store.due_deliveries(10, Occupied::default()).await.unwrap();
         let record = TryRecord {
+            order: due[0].order,
             at: bench.now(),
             status: Some(500),
             error: None,

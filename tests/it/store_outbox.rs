@@ -25,6 +25,7 @@ async fn finished(bench: &Bench, client: &Client, name: &'static str, url: &'sta
 fn tried(bench: &Bench, state: DeliveryState, status: u16, next_in_s: Option<u64>) -> TryRecord {
     let now = bench.now();
     TryRecord {
+        order: 0,
         at: now,
         status: Some(status),
         error: (status >= 300).then(|| format!("the receiver answered {status}")),
@@ -32,6 +33,12 @@ fn tried(bench: &Bench, state: DeliveryState, status: u16, next_in_s: Option<u64
         state,
         next_try_at: next_in_s.map(|seconds| now + Duration::from_secs(seconds)),
     }
+}
+
+/// What a try came to that began with the delivery as it is now.
+async fn record(bench: &Bench, name: &str, record: TryRecord) {
+    let order = bench.store.get_delivery(&id(name)).await.unwrap().1.delivery.order;
+    bench.store.record_try(&id(name), TryRecord { order, ..record }).await.unwrap();
 }
 
 async fn due(bench: &Bench) -> Vec<String> {
@@ -122,9 +129,9 @@ async fn deliveries_come_due_in_order_and_end() {
     }
     assert_eq!(due(&bench).await, ["aaaa", "bbbb", "cccc"]);
     let pending = tried(&bench, DeliveryState::Pending, 500, Some(5));
-    bench.store.record_try(&id("aaaa"), pending).await.unwrap();
-    bench.store.record_try(&id("bbbb"), tried(&bench, DeliveryState::Delivered, 204, None)).await.unwrap();
-    bench.store.record_try(&id("cccc"), tried(&bench, DeliveryState::Dead, 500, None)).await.unwrap();
+    record(&bench, "aaaa", pending).await;
+    record(&bench, "bbbb", tried(&bench, DeliveryState::Delivered, 204, None)).await;
+    record(&bench, "cccc", tried(&bench, DeliveryState::Dead, 500, None)).await;
     let (now_due, next) = bench.store.due_deliveries(64, Occupied::default()).await.unwrap();
     assert_eq!((now_due.len(), next), (0, Some(Duration::from_secs(5))));
     let accounts = bench.store.accounts().await.unwrap();
@@ -148,9 +155,9 @@ async fn a_dead_delivery_is_made_due_by_hand_with_its_bytes_and_its_history() {
     let before = only_delivery(&bench, job).await.delivery;
     for _ in 0..2 {
         let failed = tried(&bench, DeliveryState::Pending, 500, Some(5));
-        bench.store.record_try(&id("aaaa"), failed).await.unwrap();
+        record(&bench, "aaaa", failed).await;
     }
-    bench.store.record_try(&id("aaaa"), tried(&bench, DeliveryState::Dead, 503, None)).await.unwrap();
+    record(&bench, "aaaa", tried(&bench, DeliveryState::Dead, 503, None)).await;
     assert!(due(&bench).await.is_empty());
     let wrong = bench.store.redeliver(JobNumber(99), &id("aaaa")).await;
     assert!(matches!(wrong, Err(StoreError::NotFound("delivery"))));
@@ -158,9 +165,40 @@ async fn a_dead_delivery_is_made_due_by_hand_with_its_bytes_and_its_history() {
     assert_eq!((again.delivery.tries, again.tries.len()), (0, 3), "the schedule begins anew");
     assert_eq!((&again.delivery.body, &again.delivery.event_id), (&before.body, &before.event_id));
     assert_eq!(due(&bench).await, ["aaaa"]);
-    bench.store.record_try(&id("aaaa"), tried(&bench, DeliveryState::Delivered, 200, None)).await.unwrap();
+    record(&bench, "aaaa", tried(&bench, DeliveryState::Delivered, 200, None)).await;
     let numbers: Vec<_> = only_delivery(&bench, job).await.tries.iter().map(|t| t.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
+}
+
+#[tokio::test]
+async fn who_orders_another_try_while_one_is_under_way_gets_it() {
+    let ends = [
+        (DeliveryState::Delivered, 204, None),
+        (DeliveryState::Pending, 500, Some(300)),
+        (DeliveryState::Dead, 500, None),
+        (DeliveryState::Suspended, 410, None),
+    ];
+    for (state, status, next) in ends {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        let job = finished(&bench, &client, "aaaa", URL).await.job.number;
+        let order = only_delivery(&bench, job).await.delivery.order;
+        // in the very millisecond in which it came due
+        bench.store.redeliver(job, &id("aaaa")).await.unwrap();
+        let late = TryRecord { order, ..tried(&bench, state, status, next) };
+        bench.store.record_try(&id("aaaa"), late).await.unwrap();
+        assert_eq!(due(&bench).await, ["aaaa"], "{state:?}");
+        let found = only_delivery(&bench, job).await;
+        assert_eq!((found.delivery.state, found.delivery.tries), (DeliveryState::Pending, 0), "{state:?}");
+        assert_eq!(
+            (found.tries.len(), found.delivery.last_status),
+            (1, Some(status)),
+            "the try is on record"
+        );
+        record(&bench, "aaaa", tried(&bench, DeliveryState::Delivered, 204, None)).await;
+        assert!(due(&bench).await.is_empty());
+        assert_eq!(only_delivery(&bench, job).await.tries.len(), 2);
+    }
 }
 
 #[tokio::test]
@@ -171,11 +209,11 @@ async fn a_410_suspends_the_whole_url_until_somebody_redelivers() {
         finished(&bench, &client, name, URL).await;
     }
     finished(&bench, &client, "other", "https://example.org/other").await;
-    bench.store.record_try(&id("aaaa"), tried(&bench, DeliveryState::Suspended, 410, None)).await.unwrap();
+    record(&bench, "aaaa", tried(&bench, DeliveryState::Suspended, 410, None)).await;
     assert_eq!(due(&bench).await, ["other"]);
     // a try of the same URL that was under way meanwhile fails in its own way
     let late = tried(&bench, DeliveryState::Pending, 500, Some(0));
-    bench.store.record_try(&id("bbbb"), late).await.unwrap();
+    record(&bench, "bbbb", late).await;
     finished(&bench, &client, "cccc", URL).await;
     assert_eq!(due(&bench).await, ["other"]);
     for number in [1, 2, 4] {

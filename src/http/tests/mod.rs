@@ -4,6 +4,7 @@ mod clients;
 mod doors;
 mod gc;
 mod jobs;
+mod queue;
 mod results;
 
 use std::collections::BTreeMap;

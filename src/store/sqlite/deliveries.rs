@@ -62,7 +62,8 @@ impl Store {
             .await
     }
 
-    /// Makes a delivery due again, whatever its state; lifts the suspension of its URL.
+    /// Makes a delivery due again, whatever its state; lifts the suspension of its URL. A try that is under way does not
+    /// stand for it: another one follows.
     ///
     /// # Errors
     /// [`StoreError::NotFound`] when the job has no such delivery.
@@ -80,7 +81,7 @@ impl Store {
                     .prepare_cached(
                         "UPDATE deliveries SET state = 'pending', tries = 0, next_try_at = ?2 WHERE id = ?1",
                     )?
-                    .execute(params![id.as_str(), now.steady_ms()])?;
+                    .execute(params![id.as_str(), other_order(&delivery, now)])?;
                 Ok(DeliveryDetail { tries: tries(connection, &id)?, delivery: get(connection, now, &id)? })
             })
             .await?;
@@ -118,6 +119,12 @@ pub(super) fn due(
         )?
         .query_row([now.steady_ms()], |row| row.get(0))?;
     Ok((due, next.map(|at| now.to_wall(at).since(now.wall))))
+}
+
+/// Now, or a millisecond before it where that is when the delivery came due: no two orders are the same.
+fn other_order(delivery: &Delivery, now: Moment) -> i64 {
+    let now = now.steady_ms();
+    if delivery.order == now { now - 1 } else { now }
 }
 
 /// Puts a callback into the outbox, in the transaction that ends its job. A suspended URL gets it as suspended.
@@ -173,6 +180,14 @@ fn write_try(
     record: &TryRecord,
 ) -> Result<(), StoreError> {
     let delivery = get(connection, now, id)?;
+    note_try(connection, id, record)?;
+    // somebody made it due again while this try was under way: what that one asked for is still to be done
+    if delivery.state == DeliveryState::Pending && delivery.order != record.order {
+        connection
+            .prepare_cached("UPDATE deliveries SET last_status = ?2, last_error = ?3 WHERE id = ?1")?
+            .execute(params![id.as_str(), record.status, record.error])?;
+        return Ok(());
+    }
     // another delivery's 410 came while this try was under way: its failure must not wake the URL up again
     let overtaken = delivery.state == DeliveryState::Suspended && record.state == DeliveryState::Pending;
     let (state, next_try_at) =
@@ -191,19 +206,6 @@ fn write_try(
             record.error,
             delivered_at,
         ])?;
-    connection
-        .prepare_cached(
-            "INSERT INTO delivery_tries (delivery, number, at, status, error, duration_ms)
-             SELECT d.number, 1 + (SELECT count(*) FROM delivery_tries t WHERE t.delivery = d.number), ?2, ?3, ?4, ?5
-             FROM deliveries d WHERE d.id = ?1",
-        )?
-        .execute(params![
-            id.as_str(),
-            record.at.as_ms(),
-            record.status,
-            record.error,
-            i64::try_from(record.duration_ms).unwrap_or(i64::MAX)
-        ])?;
     let kind = match record.state {
         DeliveryState::Delivered => EventKind::DeliveryDelivered,
         DeliveryState::Dead => EventKind::DeliveryDead,
@@ -220,6 +222,23 @@ fn write_try(
         last_status: record.status,
     };
     events::append(connection, record.at, delivery.job, None, kind, &payload.to_text())
+}
+
+fn note_try(connection: &Connection, id: &DeliveryId, record: &TryRecord) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO delivery_tries (delivery, number, at, status, error, duration_ms)
+             SELECT d.number, 1 + (SELECT count(*) FROM delivery_tries t WHERE t.delivery = d.number), ?2, ?3, ?4, ?5
+             FROM deliveries d WHERE d.id = ?1",
+        )?
+        .execute(params![
+            id.as_str(),
+            record.at.as_ms(),
+            record.status,
+            record.error,
+            i64::try_from(record.duration_ms).unwrap_or(i64::MAX)
+        ])?;
+    Ok(())
 }
 
 /// 410 means "never again": everything for that URL is left alone until somebody lifts it.

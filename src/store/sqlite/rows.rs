@@ -226,6 +226,7 @@ pub(super) fn delivery(row: &Row<'_>, now: Moment) -> rusqlite::Result<Delivery>
         state: parsed(row, "state", DeliveryState::parse)?,
         tries: row.get("tries")?,
         next_try_at: row.get::<_, Option<i64>>("next_try_at")?.map(|at| now.to_wall(at)),
+        order: row.get::<_, Option<i64>>("next_try_at")?.unwrap_or(0),
         last_status: row.get("last_status")?,
         last_error: row.get("last_error")?,
         created_at: some_instant(row, "created_at")?,
