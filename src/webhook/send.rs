@@ -239,6 +239,8 @@ impl Failure {
         }
         let (what, kind) = if error.is_timeout() {
             ("the receiver took too long", FailureKind::Timeout)
+        } else if is_of_tls(error) {
+            ("no TLS session with the receiver", FailureKind::Connect)
         } else if error.is_connect() {
             ("no connection to the receiver", FailureKind::Connect)
         } else {
@@ -246,6 +248,16 @@ impl Failure {
         };
         Self { text: format!("{what}: {cause}"), kind }
     }
+}
+
+/// A certificate that was refused, or a receiver that speaks no TLS.
+fn is_of_tls(error: &(dyn std::error::Error + 'static)) -> bool {
+    // an I/O error hides the error that it carries from the chain
+    let inner = match error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref) {
+        Some(carried) => Some(carried as &(dyn std::error::Error + 'static)),
+        None => error.source(),
+    };
+    error.is::<rustls::Error>() || inner.is_some_and(is_of_tls)
 }
 
 /// Reads a bounded part of the answer for a bounded time, so that an ordinary receiver can finish writing.

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
@@ -197,7 +197,7 @@ fn choose(path: &str, shared: &Shared) -> Answer {
 }
 
 /// The whole request; `None` when the other side went away before its end.
-async fn read(stream: &mut TcpStream) -> std::io::Result<Option<Got>> {
+pub(crate) async fn read(stream: &mut (impl AsyncRead + Unpin)) -> std::io::Result<Option<Got>> {
     let mut bytes = Vec::new();
     let (head, begin) = loop {
         if let Some(at) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {

@@ -79,3 +79,4 @@ mod tidy_source;
 mod webhook_address;
 mod webhook_calls;
 mod webhook_send;
+mod webhook_tls;
