@@ -19,8 +19,8 @@ long-process:
     cargo test --locked --test it -- --ignored --nocapture long_process
 long-soak minutes="10":
     OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
-long-powercut:
-    cargo test --release --locked --test it -- --ignored --nocapture long_powercut
+long-powercut cuts="20000":
+    OFFSHOOT_POWERCUTS={{cuts}} cargo test --release --locked --test it -- --ignored --nocapture long_powercut
 # 10,000 random histories under simulated time, on all that two cores give: some hours
 long-sim:
     cargo test --locked --test it -- --ignored long_sim

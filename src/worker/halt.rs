@@ -139,4 +139,10 @@ mod tests {
         assert_eq!(code(ProcessError::Gone), ReasonCode::Interrupted);
         assert_eq!(code(ProcessError::Start("the disk is full".to_owned())), ReasonCode::Internal);
     }
+
+    /// An attempt whose row finds no room is not over: it waits, and its end is written when there is room.
+    #[test]
+    fn a_full_disk_under_the_store_does_not_end_an_attempt() {
+        assert!(matches!(Halt::from(StoreError::DiskFull), Halt::Store(StoreError::DiskFull)));
+    }
 }

@@ -6,12 +6,14 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::time::Duration;
 
+use offshoot::clock::Clock;
 use offshoot::domain::id::JobNumber;
 use offshoot::store::{self, BackupKind, SCHEMA_VERSION, Store, StoreError, backup};
 use rusqlite::Connection;
 use tokio::time::Instant;
 
-use crate::store_fixture::{Bench, job};
+use crate::bad_disk::{Disk, quick_dir};
+use crate::store_fixture::{Bench, NOW_MS, job};
 
 /// What is in a backup, read from outside.
 fn jobs_in(file: &Path) -> BTreeSet<i64> {
@@ -122,6 +124,29 @@ async fn a_week_of_daily_backups_is_kept_and_one_is_due_after_a_day() {
     assert!(bench.store.is_backup_due());
 }
 
+/// The copy is read back before it gets its name.
+#[tokio::test]
+async fn a_copy_that_the_disk_garbled_never_becomes_a_backup() {
+    let (disk, dir) = (Disk::new(), quick_dir());
+    let clock = Clock::manual(NOW_MS, 9);
+    let limits = store::Limits {
+        running_max: 1,
+        running_per_client_max: None,
+        queued_max: 10,
+        disk_free_bytes_min: 0,
+    };
+    let store = Store::open_through(Some(&disk.name), dir.path(), clock, limits).unwrap();
+    let client = Bench::client_of(&store, "widgets").await;
+    store.submit_job(job(&client.id, "b"), None, |_| None).await.unwrap();
+    disk.garble(Some(".part"));
+    let made = store.back_up(BackupKind::Manual, None).await;
+    assert!(matches!(made, Err(StoreError::Corrupt(_))), "{made:?}");
+    assert_eq!(std::fs::read_dir(backup::dir(dir.path())).unwrap().count(), 0);
+    assert!(!*store.failure().borrow(), "the database itself is whole");
+    disk.garble(None);
+    store.back_up(BackupKind::Manual, None).await.unwrap();
+}
+
 #[tokio::test]
 async fn a_backup_elsewhere_replaces_nothing() {
     let bench = Bench::new(1);
@@ -162,7 +187,7 @@ async fn a_backup_of_no_use_is_refused_before_anything_is_touched() {
     let bad = dir.path().join("bad.db");
     let database = dir.path().join("offshoot.db");
     let before = std::fs::read(&database).unwrap();
-    let restore = || store::restore(dir.path(), &bad, &offshoot::clock::Clock::system());
+    let restore = || store::restore(dir.path(), &bad, &Clock::system());
     std::fs::write(&bad, "no database at all").unwrap();
     assert!(matches!(restore(), Err(StoreError::Corrupt(_))));
     let mut flipped = whole.clone();
@@ -194,7 +219,7 @@ async fn a_restore_that_was_cut_short_never_passes_for_a_first_start() {
         queued_max: 10,
         disk_free_bytes_min: 0,
     };
-    let open = || Store::open(dir.path(), offshoot::clock::Clock::system(), limits);
+    let open = || Store::open(dir.path(), Clock::system(), limits);
     // the database is set aside already, its log is not yet
     std::fs::write(dir.path().join("offshoot.db-wal"), "a log").unwrap();
     assert!(matches!(open().err(), Some(StoreError::Corrupt(_))));
@@ -202,7 +227,7 @@ async fn a_restore_that_was_cut_short_never_passes_for_a_first_start() {
     assert!(matches!(open().err(), Some(StoreError::Corrupt(_))), "its backups tell that there was one");
     std::fs::write(dir.path().join("offshoot.db-wal"), "a log").unwrap();
     std::fs::write(dir.path().join("offshoot.db.restoring"), "half a copy").unwrap();
-    let done = store::restore(dir.path(), &good, &offshoot::clock::Clock::system()).unwrap();
+    let done = store::restore(dir.path(), &good, &Clock::system()).unwrap();
     assert_eq!(done.verified.last_job, JobNumber(1));
     assert!(done.set_aside.unwrap().join("offshoot.db-wal").exists());
     assert_eq!(open().unwrap().accounts().await.unwrap().queued, 1);

@@ -213,6 +213,38 @@ async fn an_attempt_goes_on_where_the_disk_was_full() {
     }
 }
 
+/// The index of the log lies on the disk too. It gets a further piece when the log is some 4,000 pages long, which takes
+/// a reader that lets nobody begin it anew.
+#[tokio::test]
+async fn no_room_for_the_index_of_the_log_is_a_full_disk() {
+    let (disk, dir) = (Disk::new(), quick_dir());
+    let store = Store::open_through(Some(&disk.name), dir.path(), Clock::manual(NOW_MS, 9), LIMITS).unwrap();
+    let client = Bench::client_of(&store, "widgets").await;
+    let name = format!("file://{}?vfs={}", dir.path().join("offshoot.db").display(), disk.name);
+    let reader = rusqlite::Connection::open(name).unwrap();
+    reader.execute_batch("BEGIN; SELECT count(*) FROM jobs;").unwrap();
+    disk.keep_index_small(true);
+    let submit = async |n: i64| {
+        let mut new = job(&client.id, &format!("b/{n}"));
+        new.request.prompt = "x".repeat(180_000);
+        store.submit_job(new, None, |_| None).await
+    };
+    let mut accepted = 0;
+    let refused = loop {
+        match submit(accepted).await {
+            Ok(_) => accepted += 1,
+            Err(error) => break error,
+        }
+        assert!(accepted < 400, "the index never grew");
+    };
+    assert!(matches!(refused, StoreError::DiskFull), "after {accepted}: {refused}");
+    assert!(!*store.failure().borrow(), "a full disk is no reason to stop");
+    assert_eq!(i64::try_from(store.accounts().await.unwrap().queued).unwrap(), accepted);
+    disk.keep_index_small(false);
+    submit(accepted).await.unwrap();
+    assert!(accepted > 50, "{accepted}");
+}
+
 /// A start that has no room for its own rows fails, and leaves everything for the next one.
 #[tokio::test]
 async fn a_start_on_a_full_disk_fails_and_can_be_repeated() {

@@ -2,9 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use offshoot::clock::Clock;
-use offshoot::store::{Ingest, Limits, SCHEMA_VERSION, Store, StoreError};
+use offshoot::store::{Accounts, Ingest, Limits, SCHEMA_VERSION, Store, StoreError};
 use rusqlite::Connection;
 
 use crate::store_fixture::{Bench, NOW_MS, done, job};
@@ -94,6 +95,48 @@ async fn an_empty_or_missing_file_beside_attempts_is_a_loss() {
     fs::write(dir.path().join("offshoot.db"), "").unwrap();
     assert!(matches!(open(&dir).err(), Some(StoreError::Corrupt(_))));
     assert_eq!(fs::metadata(dir.path().join("offshoot.db")).unwrap().len(), 0);
+}
+
+/// How long a question about a damaged database may take.
+const DAMAGE_TOLD_WITHIN: Duration = Duration::from_secs(1);
+
+/// So many reads at once that each connection of the pool is used; how long the slowest took.
+async fn read_at_once(store: &Store) -> (Vec<Result<Accounts, StoreError>>, Duration) {
+    let began = tokio::time::Instant::now();
+    let answers = futures_util::future::join_all((0..40).map(|_| store.accounts())).await;
+    (answers, began.elapsed())
+}
+
+/// Under the open store, in place.
+fn garble(file: &Path) {
+    let bytes = vec![0x5a; usize::try_from(fs::metadata(file).unwrap().len()).unwrap()];
+    let file = fs::OpenOptions::new().write(true).open(file).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &bytes, 0).unwrap();
+}
+
+#[tokio::test]
+async fn readers_that_meet_damage_say_so_at_once() {
+    let (dir, file) = closed(40).await;
+    let store = open(&dir).unwrap();
+    checkpoint(&file);
+    garble(&file);
+    let (answers, took) = read_at_once(&store).await;
+    assert!(answers.iter().any(|answer| matches!(answer, Err(StoreError::Corrupt(_)))), "{answers:?}");
+    assert!(took < DAMAGE_TOLD_WITHIN, "{took:?}");
+    assert!(*store.failure().borrow());
+}
+
+#[tokio::test]
+async fn a_damaged_database_that_gets_worse_is_told_at_once() {
+    let (dir, file) = closed(40).await;
+    let found = StoreError::Corrupt("a page".to_owned());
+    let store = Store::open_damaged(dir.path(), Clock::manual(NOW_MS, 9), LIMITS, &found);
+    assert_eq!(store.accounts().await.unwrap().queued, 40, "what can be read is read");
+    garble(&file);
+    let (answers, took) = read_at_once(&store).await;
+    let is_told = |answer: &Result<_, _>| matches!(answer, Ok(_) | Err(StoreError::ReadOnly(_)));
+    assert!(answers.iter().all(is_told) && answers.iter().any(Result::is_err), "{answers:?}");
+    assert!(took < DAMAGE_TOLD_WITHIN, "{took:?}");
 }
 
 #[tokio::test]

@@ -206,6 +206,22 @@ fn sql_clock(text: &str) -> Option<String> {
     Some(format!("{clock}: instants come from the server's clock"))
 }
 
+/// A name that was given or moved outlives a power cut only when its directory is synced.
+fn durable_names(file: &Source) -> Vec<String> {
+    /// So far behind it the sync may stand, in tokens: a dozen lines.
+    const NEAR: usize = 120;
+    let moves = |tokens: &[String]| {
+        tokens[1] == "::" && tokens[0] == "fs" && matches!(tokens[2].as_str(), "rename" | "hard_link")
+    };
+    let found = file.tokens.windows(3).enumerate().filter(|(_, tokens)| moves(tokens));
+    let unsynced = found.filter(|(at, _)| {
+        let behind = file.tokens.iter().skip(*at).take(NEAR);
+        file.is_below(&["src/store/"])
+            && !behind.into_iter().any(|token| token == "sync_dir" || token == "sync_all")
+    });
+    unsynced.map(|_| "a name is moved, and its directory is not synced".to_owned()).collect()
+}
+
 /// Production code does not know that it is tested.
 fn switches(file: &Source) -> Vec<String> {
     let tokens = &file.tokens;
@@ -308,7 +324,7 @@ fn own_words(path: &str, text: &str) -> Vec<String> {
 }
 
 type Rule = fn(&Source) -> Vec<String>;
-const RULES: &[Rule] = &[imports, scripted_agent, crates, places, sql, switches, essay, names];
+const RULES: &[Rule] = &[imports, scripted_agent, crates, places, sql, durable_names, switches, essay, names];
 
 fn told(faults: impl IntoIterator<Item = (String, Vec<String>)>) -> String {
     let lines = faults
@@ -403,6 +419,7 @@ fn every_rule_finds_its_fault() {
         (sql, "src/app/jobs.rs", "const A: &str = \"SELECT 1\";"),
         (sql, "src/store/sqlite/jobs.rs", "const A: &str = \"UPDATE t SET at = CURRENT_TIMESTAMP\";"),
         (sql, "src/store/sqlite/jobs.rs", "const A: &str = r#\"UPDATE jobs SET status = 'x'\"#;"),
+        (durable_names, "src/store/restore.rs", "fn f() { fs::rename(a, b)?; Ok(()) }"),
         (switches, "src/app/jobs.rs", "#[cfg(test)] fn f() {}"),
         (switches, "src/app/jobs.rs", "fn f() { if cfg!(test) { g(); } }"),
         (switches, "src/app/jobs.rs", "#[cfg_attr(test, derive(Debug))] struct A;"),

@@ -212,6 +212,9 @@ fn readers(place: &Place) -> Result<r2d2::Pool<SqliteConnectionManager>, StoreEr
         .max_size(READERS_MAX)
         .min_idle(Some(1))
         .connection_timeout(READER_WAIT_MAX)
+        // the read itself finds damage and says so at once; a pool that finds it first drops the connection, makes another
+        // and drops that, until the wait is over
+        .test_on_check_out(false)
         .build(place.readers())
         .map_err(|error| StoreError::Database(error.to_string()))
 }

@@ -54,6 +54,8 @@ struct State {
     sync_fails_at: Option<u64>,
     /// Pieces of the log's index that exist; making one more is a write.
     index_pieces: c_int,
+    index_is_full: bool,
+    garbled: Option<&'static str>,
     ops: Option<Vec<Op>>,
 }
 
@@ -89,6 +91,20 @@ impl Disk {
     /// Whether a write has met the full disk by now.
     pub(crate) fn has_been_full(&self) -> bool {
         self.state().met_full
+    }
+
+    /// The index of the log gets no further piece, until this is taken back; all other writes work.
+    pub(crate) fn keep_index_small(&self, is_full: bool) {
+        self.state().index_is_full = is_full;
+    }
+
+    /// Of files whose names end so, something else is stored than was written, and nothing is said about it.
+    pub(crate) fn garble(&self, ending: Option<&'static str>) {
+        self.state().garbled = ending;
+    }
+
+    fn garbles(&self, file: &str) -> bool {
+        self.state().garbled.is_some_and(|ending| file.ends_with(ending))
     }
 
     /// The `nth` sync from now (0: the next one) fails, once.
@@ -145,7 +161,7 @@ impl Disk {
     /// Growing the log's index writes to the same disk.
     fn before_index_piece(&self, piece: c_int, extends: bool) -> c_int {
         let grows = extends && piece >= self.state().index_pieces;
-        if grows && self.before_write() != ffi::SQLITE_OK {
+        if grows && (self.state().index_is_full || self.before_write() != ffi::SQLITE_OK) {
             return ffi::SQLITE_IOERR_SHMSIZE;
         }
         let mut state = self.state();

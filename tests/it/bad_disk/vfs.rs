@@ -74,6 +74,11 @@ static METHODS: ffi::sqlite3_io_methods = ffi::sqlite3_io_methods {
     xUnfetch: None,
 };
 
+/// How a page begins that is a leaf of an index.
+const INDEX_LEAF: u8 = 10;
+/// The schema, and the history of its migrations with its index.
+const FIRST_PAGES_BYTES: i64 = 10 * 4_096;
+
 /// SAFETY of all functions below: SQLite calls them with the tables and files that `register` and `open` filled in.
 unsafe fn layer<'a>(vfs: *mut ffi::sqlite3_vfs) -> &'a Layer {
     unsafe { &*(*vfs).pAppData.cast::<Layer>() }
@@ -188,13 +193,20 @@ unsafe extern "C" fn write(
         if refused != ffi::SQLITE_OK {
             return refused;
         }
+        let length = usize::try_from(bytes).unwrap();
+        let stored = std::slice::from_raw_parts(from.cast::<u8>(), length);
+        // in an index that nobody reads who only asks for the schema's version and the last job
+        let is_leaf = at >= FIRST_PAGES_BYTES && stored.first() == Some(&INDEX_LEAF);
+        if is_leaf && disk(file).garbles(&name(file)) {
+            let other: Vec<u8> = stored.iter().map(|byte| byte ^ 0x40).collect();
+            return pass_on!(file, xWrite, other.as_ptr().cast(), bytes, at);
+        }
         let written = pass_on!(file, xWrite, from, bytes, at);
         if written == ffi::SQLITE_OK {
-            let bytes = std::slice::from_raw_parts(from.cast::<u8>(), usize::try_from(bytes).unwrap());
             disk(file).note(|| Op::Write {
                 file: name(file),
                 offset: usize::try_from(at).unwrap(),
-                bytes: bytes.to_vec(),
+                bytes: stored.to_vec(),
             });
         }
         written
