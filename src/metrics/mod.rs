@@ -1,6 +1,6 @@
 //! What the server counts about itself, for `GET /metrics`.
 //!
-//! Promises: every metric has one row in [`table`]: name, kind, labels with the values they may have, help. Whoever
+//! Promises: every metric has one row in `table`: name, kind, labels with the values they may have, help. Whoever
 //! counts names the row and gives as many label values as it has labels, which the compiler checks. Values of labels come
 //! from our own code or the configuration, never from a caller, so that the number of series is bounded. Counting takes
 //! well under a microsecond, waits for nothing and cannot fail.
