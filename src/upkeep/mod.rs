@@ -1,4 +1,4 @@
-//! What is past its time goes: snapshots, worktrees, output, events, jobs, and what interrupted git steps have left.
+//! What is past its time goes: snapshots, worktrees, trash, output, events, jobs.
 //!
 //! Promises: nothing goes that is the only copy of anybody's work before its time is over. A snapshot goes when the work is
 //! proven on the remote or it was kept for its days; a worktree goes after it was snapshotted; a job goes with its whole
@@ -10,7 +10,6 @@
 //! Fails: what cannot be handled is logged, told in the report, and left for the next pass; only the store's failure ends
 //! one. Tested: the decision about a snapshot by a table beside the code, passes on whole servers in `tests/it/gc.rs`.
 
-mod clones;
 mod history;
 mod report;
 mod snapshots;
@@ -48,8 +47,6 @@ pub struct UpkeepSettings {
 pub struct Order {
     /// Nothing is changed.
     pub dry_run: bool,
-    /// Room is needed at once: objects that nothing points at go from every idle clone.
-    pub room: bool,
 }
 
 /// Carries out passes. Cheap to clone.
@@ -94,7 +91,7 @@ impl Upkeep {
             report.add(Kind::Trash, "worktrees", "a removal was interrupted", Some(trash));
         }
         for client in it.clients().await? {
-            it.tidy_clone(&client, order, &mut report).await?;
+            it.prune_snapshots(&client, order, &mut report).await?;
         }
         it.forget_history(order, &mut report).await?;
         if !report.removed.is_empty() {
@@ -115,7 +112,7 @@ impl Upkeep {
         match self.0.store.free_bytes().await? {
             Some(free) if free < mark => {
                 tracing::warn!(free, floor, "the disk is filling up: clearing up");
-                self.pass(Order { dry_run: false, room: true }).await.map(Some)
+                self.pass(Order { dry_run: false }).await.map(Some)
             }
             _ => Ok(None),
         }

@@ -9,10 +9,6 @@ pub enum Kind {
     Worktree,
     Trash,
     Snapshot,
-    /// What an interrupted git step has left: a lock, half a clone, half a registration.
-    Leftover,
-    /// Objects of a clone that nothing points at, and the room between others.
-    Objects,
     Output,
     Job,
     Events,
@@ -26,8 +22,6 @@ impl Kind {
             Self::Worktree => "worktree",
             Self::Trash => "trash",
             Self::Snapshot => "snapshot",
-            Self::Leftover => "leftover",
-            Self::Objects => "objects",
             Self::Output => "output",
             Self::Job => "job",
             Self::Events => "events",

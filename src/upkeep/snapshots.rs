@@ -9,7 +9,7 @@ use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
 use crate::domain::job::{Job, Outcome};
 use crate::domain::time::Timestamp;
-use crate::git::{Repository, Snapshot};
+use crate::git::Snapshot;
 use crate::store::StoreError;
 
 /// Below which all of them are.
@@ -27,10 +27,10 @@ impl Inner {
     pub(super) async fn prune_snapshots(
         &self,
         client: &Client,
-        repository: &Repository,
         order: Order,
         report: &mut Report,
     ) -> Result<(), StoreError> {
+        let Ok(repository) = self.repository(client) else { return Ok(()) };
         let found = match repository.find_snapshots(PREFIX).await {
             Ok(found) => found,
             Err(error) => {
