@@ -20,10 +20,10 @@ long-process:
 long-soak minutes="10":
     OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
 long-powercut cuts="20000":
-    OFFSHOOT_POWERCUTS={{cuts}} cargo test --release --locked --test it -- --ignored --nocapture long_powercut
+    OFFSHOOT_POWERCUTS={{cuts}} cargo test --profile long --locked --test it -- --ignored --nocapture long_powercut
 # 10,000 random histories under simulated time, on all that two cores give: some hours
 long-sim:
-    cargo test --locked --test it -- --ignored long_sim
+    cargo test --profile long --locked --test it -- --ignored --nocapture long_sim
 # Takes half an hour; CHAOS_SEED=… plays a run again, CHAOS_WORLD=… one of its worlds.
 long-chaos:
     cargo test --locked --features failpoints --test chaos -- --ignored --nocapture long_chaos
