@@ -22,6 +22,9 @@ use crate::config::LogSettings;
 /// Libraries that say too much below warnings to be of use in a queue's log; `trace` lets all of them speak.
 const QUIET: &[&str] =
     &["h2", "hyper", "hyper_util", "octocrab", "reqwest", "rustls", "tower", "refinery_core", "globset"];
+/// Says of every refused certificate that it is an error of this program; whoever made the connection says it with the
+/// peer's name, and knows how bad it is.
+const SILENT: &str = "rustls_platform_verifier";
 
 pub use rotation::LogFile;
 
@@ -70,6 +73,7 @@ fn filter(level: &str) -> EnvFilter {
         for name in QUIET {
             directives.push_str(&format!(",{name}={ceiling}"));
         }
+        directives.push_str(&format!(",{SILENT}=off"));
     }
     // Every word here is ours or has been checked, so nothing is lost by leaving out what does not parse.
     EnvFilter::builder().parse_lossy(directives)

@@ -218,4 +218,8 @@ fn libraries_are_quiet_until_everything_is_asked_for() {
     assert!(!logged(false, "debug", speak).contains("connection"));
     assert!(logged(false, "debug", speak).contains("prepared"));
     assert!(logged(false, "trace", speak).contains("connection"));
+    // whoever was refused a connection says so itself
+    let refused = || tracing::error!(target: "rustls_platform_verifier::verification", "certificate");
+    assert_eq!(logged(false, "debug", refused), "");
+    assert!(logged(false, "trace", refused).contains("certificate"));
 }
