@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::stand::{Plan, Stand};
+use crate::stand::{Plan, SETPRIV, Stand};
 
 /// Far more than it needs, and far less than the agent's gate waits.
 const SOON: Duration = Duration::from_secs(8);
@@ -133,4 +133,15 @@ async fn a_second_server_is_turned_away_and_the_first_goes_on() {
     let job = stand.completed(&id).await;
     assert_eq!((&job["outcome"], stand.runs()), (&json!("pull_request"), 1));
     stand.finish().await;
+}
+
+/// What holds for every test here, which may be killed at any moment: its servers go with it.
+#[tokio::test]
+async fn a_server_goes_with_the_thread_that_started_it() {
+    if !std::path::Path::new(SETPRIV).exists() {
+        return;
+    }
+    let stand = Stand::built(Plan::default()).await;
+    let mut server = std::thread::scope(|scope| scope.spawn(|| stand.spawn_another(&[])).join().unwrap());
+    assert_eq!(server.wait_for_exit(SOON).await, None, "a signal ends it");
 }

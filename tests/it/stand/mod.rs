@@ -21,7 +21,7 @@ use tokio::time::{Instant, interval};
 
 use crate::fake_github::{FakeGithub, TOKEN};
 
-pub(crate) use process::Running;
+pub(crate) use process::{Running, SETPRIV};
 pub(crate) use receiver::{Answer, Callback, Receiver};
 
 /// The repository that every stand has.

@@ -27,7 +27,7 @@ impl Running {
         let log = dir.join("server.log");
         let file = OpenOptions::new().create(true).append(true).open(&log).unwrap();
         let log_start = usize::try_from(file.metadata().unwrap().len()).unwrap();
-        let child = Command::new(env!("CARGO_BIN_EXE_offshoot"))
+        let child = program()
             .arg("serve")
             .args(flags)
             .current_dir(dir)
@@ -98,6 +98,21 @@ impl Running {
         let ended = poll(limit, async || self.child.try_wait().unwrap()).await;
         ended.unwrap_or_else(|| panic!("the server did not end within {limit:?}:\n{}", self.log()))
     }
+}
+
+/// Of util-linux.
+pub(crate) const SETPRIV: &str = "/usr/bin/setpriv";
+
+/// Where there is setpriv the server is killed with the thread that starts it: a test process that is killed has no time
+/// to drop anything.
+fn program() -> Command {
+    let own = env!("CARGO_BIN_EXE_offshoot");
+    if !Path::new(SETPRIV).exists() {
+        return Command::new(own);
+    }
+    let mut command = Command::new(SETPRIV);
+    command.args(["--pdeathsig", "KILL", own]);
+    command
 }
 
 impl Drop for Running {
