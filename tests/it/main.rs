@@ -58,6 +58,7 @@ mod service_files;
 mod sim;
 mod stand;
 mod storage_backup;
+mod storage_examine;
 mod storage_full;
 mod storage_power;
 mod storage_read_only;

@@ -10,9 +10,9 @@ use offshoot::clock::Clock;
 use offshoot::domain::id::JobNumber;
 use offshoot::store::{self, BackupKind, SCHEMA_VERSION, Store, StoreError, backup};
 use rusqlite::Connection;
-use tokio::time::Instant;
 
 use crate::bad_disk::{Disk, quick_dir};
+use crate::stand::{PATIENCE, poll};
 use crate::store_fixture::{Bench, NOW_MS, job};
 
 /// What is in a backup, read from outside.
@@ -59,13 +59,9 @@ async fn a_backup_beside_many_writes_has_every_row_from_before_it() {
         }
     };
     let back_up = async {
-        let (mut during, mut took) = (0, Duration::ZERO);
         for _ in 0..5 {
             let before = answered.lock().unwrap().clone();
-            let began = Instant::now();
             let made = bench.store.back_up(BackupKind::Manual, None).await.unwrap();
-            took += began.elapsed();
-            during += answered.lock().unwrap().len() - before.len();
             let held = jobs_in(&made.path);
             assert!(before.is_subset(&held), "{:?}", before.difference(&held));
             assert!(held.is_superset(&(1..=2_000).collect()));
@@ -73,12 +69,42 @@ async fn a_backup_beside_many_writes_has_every_row_from_before_it() {
             bench.clock.advance_ms(1_000);
         }
         stop.cancel();
-        (during, took)
     };
-    let (_, (during, took)) = tokio::join!(futures_util::future::join_all((0..WRITERS).map(write)), back_up);
-    let rate = f64::from(u32::try_from(during).unwrap()) / took.as_secs_f64();
-    println!("{during} writes in {took:?} of backing up: {rate:.0} a second");
-    assert!(during > WRITERS, "writes go on beside it");
+    tokio::join!(futures_util::future::join_all((0..WRITERS).map(write)), back_up);
+}
+
+/// Its copying is held in the middle: writes are answered all the same, and none of them gets into the copy.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn writes_are_answered_while_a_backup_is_in_the_middle_of_its_copy() {
+    let (disk, dir) = (Disk::new(), quick_dir());
+    let limits = store::Limits {
+        running_max: 1,
+        running_per_client_max: None,
+        queued_max: 1_000,
+        disk_free_bytes_min: 0,
+    };
+    let store = Store::open_through(Some(&disk.name), dir.path(), Clock::manual(NOW_MS, 9), limits).unwrap();
+    let client = Bench::client_of(&store, "widgets").await;
+    let submit = async |n: usize| {
+        let submitted = store.submit_job(job(&client.id, &format!("b/{n}")), None, |_| None);
+        tokio::time::timeout(PATIENCE, submitted).await.expect("a write waits for the backup").unwrap()
+    };
+    for n in 1..=50 {
+        submit(n).await;
+    }
+    let held = disk.hold(".part");
+    let write = async {
+        let copies = async || disk.holds().then_some(());
+        poll(PATIENCE, copies).await.expect("the backup writes its copy");
+        for n in 51..=150 {
+            submit(n).await;
+        }
+        assert!(disk.holds(), "it is in the middle still");
+        drop(held);
+    };
+    let (made, ()) = tokio::join!(store.back_up(BackupKind::Manual, None), write);
+    assert_eq!(jobs_in(&made.unwrap().path), (1..=50).collect());
+    assert_eq!(store.accounts().await.unwrap().queued, 150);
 }
 
 fn names(bench: &Bench) -> Vec<String> {
@@ -176,7 +202,7 @@ async fn installation() -> (tempfile::TempDir, std::path::PathBuf) {
     let (dir, log) = (bench.dir, made.path);
     drop(bench.store);
     let closed = async || (!dir.path().join("offshoot.db-wal").exists()).then_some(());
-    crate::stand::poll(Duration::from_secs(20), closed).await.expect("the writer leaves the file");
+    poll(Duration::from_secs(20), closed).await.expect("the writer leaves the file");
     (dir, log)
 }
 

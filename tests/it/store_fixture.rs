@@ -44,6 +44,11 @@ impl Bench {
         Store::open(self.dir.path(), self.clock.clone(), self.limits).unwrap()
     }
 
+    /// Ends the store, without a word of an orderly stop; what is needed to open it again.
+    pub(crate) fn close(self) -> (tempfile::TempDir, Clock, Limits) {
+        (self.dir, self.clock, self.limits)
+    }
+
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::from_ms(self.clock.now_ms())
     }

@@ -14,11 +14,12 @@ pub const SCHEMA_VERSION: i64 = 6;
 /// SQLite before 3.51.3 can corrupt a database when a WAL is reset at the wrong moment.
 const SQLITE_MIN: i32 = 3_051_003;
 
-pub(super) fn check_library() -> Result<(), StoreError> {
-    if rusqlite::version_number() < SQLITE_MIN {
-        return Err(StoreError::OldSqlite(rusqlite::version().to_owned()));
-    }
-    Ok(())
+/// `number` and `name` say the version of the SQLite in use, as SQLite itself does.
+///
+/// # Errors
+/// [`StoreError::OldSqlite`].
+pub(super) fn check_library(number: i32, name: &str) -> Result<(), StoreError> {
+    if number < SQLITE_MIN { Err(StoreError::OldSqlite(name.to_owned())) } else { Ok(()) }
 }
 
 /// Whether there are data that a migration would touch.
@@ -66,6 +67,15 @@ mod tests {
         let newest =
             embedded::migrations::runner().get_migrations().iter().map(|m| i64::from(m.version())).max();
         assert_eq!(newest, Some(SCHEMA_VERSION));
+    }
+
+    #[test]
+    fn an_sqlite_that_may_corrupt_a_database_is_refused() {
+        assert!(
+            matches!(check_library(3_051_002, "3.51.2"), Err(StoreError::OldSqlite(name)) if name == "3.51.2")
+        );
+        assert!(check_library(3_051_003, "3.51.3").is_ok());
+        assert!(check_library(rusqlite::version_number(), rusqlite::version()).is_ok());
     }
 
     #[test]

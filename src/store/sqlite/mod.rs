@@ -90,11 +90,12 @@ impl Database {
     /// Looks for damage, takes a backup before a migration, migrates, takes what the attempts' files know and the rows
     /// do not, and begins an epoch.
     pub(super) fn open(place: Place, clock: &Clock, logs: &Logs) -> Result<Opened, StoreError> {
-        migrate::check_library()?;
+        migrate::check_library(rusqlite::version_number(), rusqlite::version())?;
         examine::examine(&place, logs)?;
         let mut connection = place.open()?;
         prepare(&connection)?;
-        // the name of a new file; and a journal that is gone must not come back: it would take the database back with it
+        // the name of a new file; and a journal that is gone must not come back: it would take the database back with it.
+        // SQLite does this too, with the first sync of the log, but goes on when it fails
         place.sync_dir()?;
         if migrate::is_due(&connection)? {
             super::backup::before_migration(&place, clock)?;

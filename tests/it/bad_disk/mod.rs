@@ -11,7 +11,8 @@ mod vfs;
 
 use std::ffi::c_int;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::time::Duration;
 
 use rusqlite::ffi;
 
@@ -56,6 +57,9 @@ struct State {
     index_pieces: c_int,
     index_is_full: bool,
     garbled: Option<&'static str>,
+    held: Option<&'static str>,
+    /// A write waits for the end of that.
+    holds: bool,
     ops: Option<Vec<Op>>,
 }
 
@@ -63,13 +67,24 @@ struct State {
 pub(crate) struct Disk {
     pub(crate) name: String,
     state: Mutex<State>,
+    released: Condvar,
+}
+
+/// Ends when it is dropped.
+pub(crate) struct Held<'a>(&'a Disk);
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        self.0.state().held = None;
+        self.0.released.notify_all();
+    }
 }
 
 impl Disk {
     pub(crate) fn new() -> Arc<Self> {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
         let name = format!("bad-disk-{}", NUMBER.fetch_add(1, Ordering::SeqCst));
-        let disk = Arc::new(Self { name, state: Mutex::default() });
+        let disk = Arc::new(Self { name, state: Mutex::default(), released: Condvar::new() });
         vfs::register(&disk);
         disk
     }
@@ -105,6 +120,27 @@ impl Disk {
 
     fn garbles(&self, file: &str) -> bool {
         self.state().garbled.is_some_and(|ending| file.ends_with(ending))
+    }
+
+    /// Writes to files whose names end so wait until this is dropped, a minute at most.
+    pub(crate) fn hold(&self, ending: &'static str) -> Held<'_> {
+        self.state().held = Some(ending);
+        Held(self)
+    }
+
+    /// Whether such a write waits.
+    pub(crate) fn holds(&self) -> bool {
+        self.state().holds
+    }
+
+    fn wait_while_held(&self, file: &str) {
+        let mut state = self.state();
+        if state.held.is_some_and(|ending| file.ends_with(ending)) {
+            state.holds = true;
+            let is_held = |state: &mut State| state.held.is_some();
+            (state, _) = self.released.wait_timeout_while(state, Duration::from_secs(60), is_held).unwrap();
+            state.holds = false;
+        }
     }
 
     /// The `nth` sync from now (0: the next one) fails, once.

@@ -2,7 +2,8 @@
 //!
 //! A write counts from the next sync of its file on. What was not synced is there, or not, or in part, sector by sector
 //! and in any order: SQLite promises to cope with that as long as a write leaves its neighbours alone
-//! (<https://www.sqlite.org/psow.html>). A new name is there when its file was synced, as on ext4, XFS and APFS.
+//! (<https://www.sqlite.org/psow.html>). A name that was given or taken away counts from the next sync of the directory
+//! on, which SQLite makes with the first sync of a new log or journal; a file's own sync does nothing for its name.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -10,7 +11,7 @@ use std::path::Path;
 use super::{Op, Promise};
 
 const SECTOR: usize = 512;
-/// Its name is made durable by the store, not by SQLite.
+/// With its sync SQLite syncs no directory.
 const MAIN: &str = "offshoot.db";
 
 /// Numbers from a seed (SplitMix64).
@@ -28,8 +29,9 @@ impl Dice {
 
 #[derive(Clone, Debug, Default)]
 struct Durable {
-    /// `None`: no such name.
-    bytes: Option<Vec<u8>>,
+    bytes: Vec<u8>,
+    /// The directory was synced with this name in it.
+    named: bool,
     pending: Vec<Op>,
 }
 
@@ -62,13 +64,13 @@ impl Cut {
                     promised.insert((*number, true));
                 }
                 Op::Sync { file } => {
-                    if files.get(file).is_none_or(|found| found.bytes.is_none()) && file != MAIN {
-                        remove_for_good(&mut files);
-                    }
                     let found = files.entry(file.clone()).or_default();
-                    let bytes = found.bytes.get_or_insert_default();
+                    let syncs_names = !found.named && file != MAIN;
                     for pending in found.pending.drain(..) {
-                        apply(bytes, &pending, |_| true);
+                        apply(&mut found.bytes, &pending, |_| true);
+                    }
+                    if syncs_names {
+                        sync_names(&mut files);
                     }
                 }
                 Op::Delete { file, synced: true } => {
@@ -91,23 +93,28 @@ impl Cut {
     }
 }
 
-/// With the first sync of a new log or journal SQLite syncs the directory: what was deleted before stays so.
-fn remove_for_good(files: &mut BTreeMap<String, Durable>) {
-    for found in files.values_mut() {
-        if let Some(deleted) = found.pending.iter().rposition(|op| matches!(op, Op::Delete { .. })) {
-            found.bytes = None;
+/// What was made or deleted before stays so.
+fn sync_names(files: &mut BTreeMap<String, Durable>) {
+    files.retain(|_, found| {
+        let deleted = found.pending.iter().rposition(|op| matches!(op, Op::Delete { .. }));
+        if let Some(deleted) = deleted {
+            found.bytes.clear();
             found.pending.drain(..=deleted);
         }
-    }
+        found.named = true;
+        // nothing came after its end
+        deleted.is_none() || !found.pending.is_empty()
+    });
 }
 
 fn settle(found: Durable, fate: Fate, dice: &mut Dice) -> Option<Vec<u8>> {
-    let mut bytes = match (found.bytes, fate) {
-        (Some(bytes), _) => Some(bytes),
-        (None, Fate::AllLost) => None,
-        (None, Fate::AllKept) => Some(Vec::new()),
-        (None, Fate::EachItsOwn) => (dice.below(2) == 0).then(Vec::new),
+    let has_name = match fate {
+        _ if found.named => true,
+        Fate::AllLost => false,
+        Fate::AllKept => true,
+        Fate::EachItsOwn => dice.below(2) == 0,
     };
+    let mut bytes = has_name.then_some(found.bytes);
     for op in &found.pending {
         let kept = match fate {
             Fate::AllLost => continue,

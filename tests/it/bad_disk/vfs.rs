@@ -189,6 +189,7 @@ unsafe extern "C" fn write(
     at: i64,
 ) -> c_int {
     unsafe {
+        disk(file).wait_while_held(&name(file));
         let refused = disk(file).before_write();
         if refused != ffi::SQLITE_OK {
             return refused;
