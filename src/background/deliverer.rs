@@ -273,13 +273,19 @@ mod tests {
     #[test]
     fn what_becomes_of_a_delivery() {
         let refused = |status| SendResult::Refused { status, retry_after: None };
+        let asks =
+            |seconds| SendResult::Refused { status: 429, retry_after: Some(Duration::from_secs(seconds)) };
         let table = [
             (0, SendResult::Accepted { status: 204 }, DeliveryState::Delivered, None),
             (0, SendResult::Gone, DeliveryState::Suspended, None),
             (0, refused(500), DeliveryState::Pending, Some(5_000)),
+            (0, asks(0), DeliveryState::Pending, Some(5_000)),
+            (0, asks(7), DeliveryState::Pending, Some(7_000)),
+            (0, asks(u64::MAX), DeliveryState::Pending, Some(10_000)),
             (1, refused(500), DeliveryState::Pending, Some(300_000)),
             (8, refused(500), DeliveryState::Pending, Some(86_400_000)),
             (9, refused(500), DeliveryState::Dead, None),
+            (9, asks(7), DeliveryState::Dead, None),
         ];
         for (tries, result, state, wait) in table {
             let outcome = SendOutcome { result, duration_ms: 1 };

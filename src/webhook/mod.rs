@@ -13,7 +13,8 @@
 //! [`schedule::Schedule::next_delay`]'s answer and the caller's decision.
 //!
 //! Tested: signatures against published vectors and the schedule by table beside the code; addresses by a table of
-//! hundreds of spellings and sending against receivers that misbehave on order in `tests/it/webhook_*.rs`.
+//! hundreds of spellings and sending against receivers that misbehave on order in `tests/it/webhook_*.rs`; limits and
+//! waits of a server that is configured as it comes in `tests/it/life_callback_tries.rs`.
 
 mod address;
 mod classes;

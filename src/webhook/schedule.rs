@@ -61,8 +61,20 @@ mod tests {
     fn ten_tries_and_then_dead() {
         let waits: Vec<_> =
             (0..12).map(|done| next_delay(done, None, 0.5).map(|wait| wait.as_secs_f64().round())).collect();
-        let expected: Vec<_> =
-            DELAYS_SECONDS.iter().map(|&delay| Some(delay as f64)).chain([None, None]).collect();
+        const HOUR: f64 = 3_600.0;
+        let promised = [
+            0.0,
+            5.0,
+            300.0,
+            1_800.0,
+            2.0 * HOUR,
+            5.0 * HOUR,
+            10.0 * HOUR,
+            14.0 * HOUR,
+            20.0 * HOUR,
+            24.0 * HOUR,
+        ];
+        let expected: Vec<_> = promised.map(Some).into_iter().chain([None, None]).collect();
         assert_eq!(waits, expected);
     }
 

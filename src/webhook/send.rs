@@ -275,3 +275,7 @@ async fn drain(mut answer: reqwest::Response, deadline: Instant) {
     // Both outcomes are fine: the status is already known.
     timeout_at(deadline, reading).await.ok();
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;

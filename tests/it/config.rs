@@ -307,6 +307,13 @@ fn serving_needs_a_secret_that_fits_the_address() {
 }
 
 #[test]
+fn callbacks_are_tried_as_promised_when_nobody_says_otherwise() {
+    let callbacks = load(&[], "").unwrap().callbacks;
+    assert_eq!(callbacks.retry_seconds, offshoot::webhook::schedule::DELAYS_SECONDS[1..]);
+    assert_eq!(callbacks.timeout_seconds, 30);
+}
+
+#[test]
 fn a_program_on_this_machine_finds_the_server() {
     for (bind, url) in [
         ("127.0.0.1", "http://127.0.0.1:3456"),

@@ -172,6 +172,11 @@ fn choose(path: &str, shared: &Shared) -> Answer {
         "/never" => return plain(500),
         "/gone" => return plain(410),
         "/hang" => return Answer::Hang,
+        // asks for a wait; a space is written as _
+        _ if path.starts_with("/429/") => {
+            let wait = path["/429/".len()..].replace('_', " ");
+            return Answer::Status(429, format!("Retry-After: {wait}\r\n"));
+        }
         "/fire" => {}
         _ => return plain(200),
     }

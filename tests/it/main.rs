@@ -27,6 +27,7 @@ mod git_remote;
 mod git_replay;
 mod git_vectors;
 mod life_branches;
+mod life_callback_tries;
 mod life_callbacks;
 mod life_callbacks_fire;
 mod life_ends;
