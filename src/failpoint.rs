@@ -110,6 +110,7 @@ edges! {
     RenameWorktree, "git.rename-worktree", "a worktree is renamed away";
     DeleteWorktree, "git.delete-worktree", "a worktree is deleted";
     DeleteRef, "git.delete-ref", "a local branch is deleted";
+    PackClone, "git.pack-clone", "an idle clone is packed";
 
     WritePrompt, "step.write-prompt", "the prompt is written to a file";
     WriteSpec, "step.write-spec", "the command is written to a file";

@@ -21,7 +21,7 @@ impl App {
         let mut reading = Reading::default();
         let asked = Gc::read(body, &mut reading);
         AppError::of_reading(&reading)?;
-        let order = Order { dry_run: asked.dry_run };
+        let order = Order { dry_run: asked.dry_run, room: false };
         let upkeep = self.0.upkeep.get().cloned();
         let upkeep = upkeep.ok_or_else(|| AppError::Internal("nobody clears up here".to_owned()))?;
         let report = self

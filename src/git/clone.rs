@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 
 use super::error::GitError;
 use super::fetch::{Fetched, REMOTE_REFS, sweep_locks};
+use super::leash::end_strays;
+use super::leftovers::drop_halves;
+use super::program::Git;
 use super::remote::Remote;
 use super::repository::{Repository, blocking};
 use super::{disk, tamper};
@@ -23,7 +26,7 @@ impl Repository {
     /// # Errors
     /// [`GitError::Remote`], [`GitError::Io`], [`GitError::Deadline`].
     pub async fn ensure_clone(&self, remote: &Remote) -> Result<bool, GitError> {
-        let _held = self.lock.administration.lock().await;
+        let _held = self.lock.administer().await;
         if self.exists() {
             return Ok(false);
         }
@@ -88,19 +91,31 @@ fn sync_tree(root: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Deletes what a server that was killed has left below a directory of `<org>/<repo>.git`: half clones, and in each clone
-/// the registrations of worktrees that were being made or removed and the locks of fetches. For start, when nothing of that is under way. Gives
-/// back how many there were.
-///
-/// # Errors
-/// [`GitError::Io`].
-pub async fn sweep_clones(repos: &Path) -> Result<usize, GitError> {
-    let repos = repos.to_owned();
-    blocking(move || {
-        let swept = if repos.is_dir() { sweep_organisations(&repos) } else { Ok(0) };
-        swept.map_err(GitError::io("sweep the clones"))
-    })
-    .await
+impl Git {
+    /// Ends programs that a killed server has left running, and deletes what it has left below a directory of
+    /// `<org>/<repo>.git`: half clones, and in each clone half packs, the registrations of worktrees that were being made
+    /// or removed and the locks of fetches. For start, when nothing of that is under way. Gives back how many things were
+    /// deleted.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn sweep_clones(&self, repos: &Path) -> Result<usize, GitError> {
+        let (repos, scratch) = (repos.to_owned(), self.settings().scratch_dir.clone());
+        let failed = GitError::io("sweep the clones");
+        blocking(move || sweep(&repos, &scratch).map_err(failed)).await
+    }
+}
+
+fn sweep(repos: &Path, scratch: &Path) -> std::io::Result<usize> {
+    let mut swept = 0;
+    // agents that go on may be writing to any other clone
+    for clone in end_strays(scratch)?.iter().filter(|clone| clone.starts_with(repos)) {
+        swept += drop_halves(clone, None)?;
+    }
+    if repos.is_dir() {
+        swept += sweep_organisations(repos)?;
+    }
+    Ok(swept)
 }
 
 fn sweep_organisations(repos: &Path) -> std::io::Result<usize> {
@@ -177,11 +192,13 @@ impl Drop for RemoveOnDrop {
 mod tests {
     use super::*;
 
-    #[tokio::test]
-    async fn what_is_half_done_is_swept_from_all_repositories_and_nothing_else() {
+    #[test]
+    fn what_is_half_done_is_swept_from_all_repositories_and_nothing_else() {
         let dir = tempfile::tempdir().unwrap();
         let repos = dir.path().join("repos");
-        assert_eq!(sweep_clones(&repos).await.unwrap(), 0, "nothing was ever cloned");
+        let scratch = dir.path().join("scratch");
+        fs::create_dir(&scratch).unwrap();
+        assert_eq!(sweep(&repos, &scratch).unwrap(), 0, "nothing was ever cloned");
         let half = repos.join("acme").join(format!(".gone.git.x1{HALF_SUFFIX}"));
         let own = repos.join("acme/widgets.git/offshoot");
         let (record, removed) = (own.join("job-aaaa2222"), own.join("old.x2.admin"));
@@ -196,7 +213,16 @@ mod tests {
             fs::write(made.join("file"), "x").unwrap();
         }
         fs::write(repos.join("note"), "somebody's").unwrap();
-        assert_eq!(sweep_clones(&repos).await.unwrap(), 4);
+        // packing was under way in one clone; in the other an agent may be writing
+        let pack = |clone: &str| repos.join("acme").join(clone).join("objects/pack/tmp_pack_x");
+        for clone in ["widgets.git", "gadgets.git"] {
+            fs::create_dir_all(pack(clone).parent().unwrap()).unwrap();
+            fs::write(pack(clone), "half").unwrap();
+        }
+        fs::write(scratch.join("leash.x"), format!("0\n{}", repos.join("acme/widgets.git").display()))
+            .unwrap();
+        assert_eq!(sweep(&repos, &scratch).unwrap(), 5);
+        assert!(!pack("widgets.git").exists() && pack("gadgets.git").exists());
         assert!(!half.exists() && !removed.exists() && locks.iter().all(|lock| !lock.exists()));
         assert!(record.join("file").exists() && repos.join("note").exists());
     }

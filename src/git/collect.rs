@@ -73,7 +73,7 @@ impl Repository {
         let base = base.oid()?;
         let unique = self.git.unique("mend");
         {
-            let _held = self.lock.administration.lock().await;
+            let _held = self.lock.administer().await;
             let place = place.clone();
             let settled = self.verified(move |_| settle_registration(&place, &unique));
             failpoint::around(Edge::MendWorktree, settled).await?;
@@ -84,7 +84,7 @@ impl Repository {
             let made = self.blocking(move |_| make(&place, base, &spec, scratch));
             failpoint::around(Edge::MakeCommit, made).await?
         };
-        let _held = self.lock.administration.lock().await;
+        let _held = self.lock.administer().await;
         let finished = self.verified(move |_| finish(&place, base, &made));
         failpoint::around(Edge::FinishCommit, finished).await
     }

@@ -88,6 +88,7 @@ impl Repository {
     /// [`GitError::Remote`], [`GitError::Tampered`], [`GitError::Deadline`].
     pub async fn fetch(&self, remote: &Remote, fresh_for: Duration) -> Result<Fetched, GitError> {
         let asked_at = Instant::now();
+        let _used = self.lock.enter().await;
         let mut last_began_at = self.lock.fetch.lock().await;
         let recent =
             |began_at: Instant| began_at >= asked_at || asked_at.duration_since(began_at) < fresh_for;

@@ -17,7 +17,7 @@
 //! "wait" from "give up". Without a sandbox around agents the comparison of the clone is the boundary: a process of
 //! the same user that writes to the clone between comparison and use is not stopped.
 //!
-//! **Tested** in `tests/it/git.rs` (the ordinary flow) and `tests/it/git_hostile.rs` (what an agent can prepare),
+//! **Tested** in `tests/it/git.rs` (the ordinary flow), `tests/it/git_maintenance.rs` and `tests/it/git_hostile.rs` (what an agent can prepare),
 //! with the real program and local bare remotes; pure parts beside the code.
 
 mod archive;
@@ -30,7 +30,10 @@ mod disk;
 mod error;
 mod fetch;
 mod index;
+mod leash;
+mod leftovers;
 mod locks;
+mod maintenance;
 mod measure;
 mod network;
 mod program;
@@ -50,13 +53,13 @@ mod tamper;
 mod tree_walk;
 mod worktree;
 
-pub use clone::sweep_clones;
 pub use collect::{Author, Collected, CommitSpec};
 pub use commit_id::CommitId;
 pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};
 pub use error::{GitError, RemoteFailure};
 pub use fetch::Fetched;
-pub use locks::RepositoryLocks;
+pub use locks::{InUse, RepositoryLocks};
+pub use maintenance::{Gain, Maintained};
 pub use measure::{SizeCaps, WorktreeSize, measure_worktree};
 pub use program::Git;
 pub use push::{PushMode, PushOutcome};

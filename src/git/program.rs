@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
+use std::pin::pin;
 use std::process::Stdio;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,11 +11,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::disk;
 use super::error::GitError;
+use super::leash::{self, Leash};
 use super::network;
 use super::settings::GitSettings;
 use crate::clock::Clock;
@@ -26,6 +28,10 @@ const VERSION_FLOOR: (u32, u32) = (2, 39);
 const STDERR_BYTES_MAX: usize = 64 * 1024;
 /// Standard output beyond this fails the call. A remote with 100,000 branches answers `ls-remote` in about 10 MB.
 const STDOUT_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A killed group is gone in milliseconds; only one that waits for a dead disk takes longer, and whoever holds its streams
+/// open from outside of the group.
+const KILLED_WITHIN: Duration = Duration::from_secs(2);
 
 /// How names in the scratch directory begin.
 const SCRATCH_STEM: &str = "rules";
@@ -93,6 +99,11 @@ impl Git {
         &self.0.settings
     }
 
+    /// Unix milliseconds.
+    pub(super) fn now_ms(&self) -> i64 {
+        self.0.clock.now_ms()
+    }
+
     /// A name that is not in use yet.
     pub(super) fn unique(&self, stem: &str) -> String {
         format!("{stem}.{}", self.0.clock.random_text(12))
@@ -112,13 +123,40 @@ impl Git {
         self.0.settings.scratch_dir.join(self.unique(SCRATCH_STEM))
     }
 
+    /// For long runs in `clone` (see [`Leash`]).
+    pub(super) fn leash(&self, clone: &Path) -> Result<Leash, GitError> {
+        let name = self.unique(leash::STEM);
+        Leash::new(&self.settings().scratch_dir, &name, clone).map_err(GitError::io("begin a long step"))
+    }
+
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Output, GitError> {
         self.0.run(call).await
+    }
+
+    /// As [`Self::run`], for long work that gives way when `stop` is done: `None` then, and no process is left. If this
+    /// server is killed, the next one ends the program.
+    pub(super) async fn run_unless(
+        &self,
+        call: Call<'_>,
+        leash: &mut Leash,
+        stop: impl Future<Output = ()>,
+    ) -> Result<Option<Output>, GitError> {
+        let (step, deadline) = (call.step, call.deadline);
+        let mut command = self.0.command(call);
+        command.stdin(leash.stdin().map_err(GitError::io("start git"))?);
+        let child = command.spawn().map_err(GitError::io("start git"))?;
+        leash.hold(child.id()).map_err(GitError::io("start git"))?;
+        watch(child, step, deadline, stop).await
     }
 }
 
 impl Inner {
     async fn run(&self, call: Call<'_>) -> Result<Output, GitError> {
+        let (step, deadline) = (call.step, call.deadline);
+        finish(self.command(call), step, deadline).await
+    }
+
+    fn command(&self, call: Call<'_>) -> Command {
         let mut command = base_command(&self.settings);
         command.args(&call.args);
         if let Some(git_dir) = call.git_dir {
@@ -140,7 +178,7 @@ impl Inner {
             command.env(format!("GIT_CONFIG_KEY_{at}"), key);
             command.env(format!("GIT_CONFIG_VALUE_{at}"), value.expose_secret());
         }
-        finish(command, call.step, call.deadline).await
+        command
     }
 }
 
@@ -198,20 +236,39 @@ pub(super) async fn finish(
     step: &'static str,
     deadline: Duration,
 ) -> Result<Output, GitError> {
-    let mut child = command.spawn().map_err(GitError::io("start git"))?;
+    let child = command.spawn().map_err(GitError::io("start git"))?;
+    watch(child, step, deadline, std::future::pending()).await?.ok_or(GitError::Abandoned)
+}
+
+/// `None`: it was told to stop. Once killed, its end is waited for: whoever goes on meets nobody of the group.
+async fn watch(
+    mut child: Child,
+    step: &'static str,
+    deadline: Duration,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Output>, GitError> {
     let group = ProcessGroup::of(child.id());
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
         return Err(GitError::Abandoned);
     };
     // The program is reaped only after its output has ended, so its group's id cannot belong to anybody else while
     // the group may still be killed.
-    let all = async {
+    let mut all = pin!(async {
         let (stdout, stderr) =
             tokio::join!(read_bounded(stdout, STDOUT_BYTES_MAX), read_bounded(stderr, STDERR_BYTES_MAX));
         (stdout, stderr, child.wait().await)
+    });
+    let ended = tokio::select! {
+        ended = timeout(deadline, &mut all) => ended.ok(),
+        () = stop => {
+            drop(group);
+            let _ = timeout(KILLED_WITHIN, all).await;
+            return Ok(None);
+        }
     };
-    let Ok((stdout, stderr, status)) = timeout(deadline, all).await else {
+    let Some((stdout, stderr, status)) = ended else {
         drop(group);
+        let _ = timeout(KILLED_WITHIN, all).await;
         return Err(GitError::Deadline { step, seconds: deadline.as_secs() });
     };
     group.disarm();
@@ -220,11 +277,11 @@ pub(super) async fn finish(
         return Err(GitError::Program { step, text: format!("it wrote more than {STDOUT_BYTES_MAX} bytes") });
     }
     let (stderr, _) = stderr.map_err(GitError::io("read git's error output"))?;
-    Ok(Output {
+    Ok(Some(Output {
         success: status.map_err(GitError::io("wait for git"))?.success(),
         stdout,
         stderr: String::from_utf8_lossy(&stderr).into_owned(),
-    })
+    }))
 }
 
 /// Reads to the end, keeps the first `bytes_max` bytes, tells whether something was dropped.

@@ -23,7 +23,7 @@ impl Repository {
         let place = Place::new(&self.path, path)?;
         let unique = self.git.unique("old");
         let trash = {
-            let _held = self.lock.administration.lock().await;
+            let _held = self.lock.administer().await;
             let detached =
                 blocking(move || detach(&place, &unique).map_err(GitError::io("rename the worktree away")));
             failpoint::around(Edge::RenameWorktree, detached).await?

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::commit_id::CommitId;
 use super::disk;
 use super::error::GitError;
-use super::locks::{RepositoryLock, RepositoryLocks};
+use super::locks::{InUse, RepositoryLock, RepositoryLocks};
 use super::program::{Call, Git};
 use super::{refs, tamper};
 use crate::failpoint::{self, Edge};
@@ -41,6 +41,12 @@ impl Repository {
         &self.path
     }
 
+    /// Says that the clone is used, until the answer is dropped: its objects stay as they are. Maintenance under way gives
+    /// way within a moment. May be held several times.
+    pub async fn enter(&self) -> InUse {
+        self.lock.enter().await
+    }
+
     /// Whether a finished clone is there.
     #[must_use]
     pub fn exists(&self) -> bool {
@@ -60,7 +66,7 @@ impl Repository {
     /// # Errors
     /// [`GitError::Io`].
     pub async fn repair(&self) -> Result<(), GitError> {
-        let _held = self.lock.administration.lock().await;
+        let _held = self.lock.administer().await;
         let repaired =
             self.blocking(|clone| tamper::repair(&clone).map_err(GitError::io("repair the clone")));
         failpoint::around(Edge::RepairClone, repaired).await
@@ -75,7 +81,7 @@ impl Repository {
         let away =
             self.path.with_file_name(format!(".{}{}", self.git.unique(&name), super::clone::HALF_SUFFIX));
         {
-            let _held = self.lock.administration.lock().await;
+            let _held = self.lock.administer().await;
             match failpoint::at(Edge::RemoveClone, || std::fs::rename(&self.path, &away)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
                     return Err(GitError::io("rename the clone away")(error));
@@ -95,6 +101,7 @@ impl Repository {
         if names.is_empty() || !names.iter().all(|name| refs::is_safe_name(name)) || !file.is_absolute() {
             return Err(GitError::InvalidArgument("a bundle takes full ref names and an absolute file"));
         }
+        let _used = self.lock.enter().await;
         self.verify_untampered().await?;
         let mut args: Vec<std::ffi::OsString> =
             vec!["bundle".into(), "create".into(), "-q".into(), file.into()];
@@ -133,7 +140,7 @@ impl Repository {
     /// # Errors
     /// [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Library`].
     pub async fn delete_ref(&self, name: &str) -> Result<(), GitError> {
-        let _held = self.lock.administration.lock().await;
+        let _held = self.lock.administer().await;
         let name = name.to_owned();
         let deleted = self.verified(move |clone| refs::delete(&refs::open(&clone)?, &name));
         failpoint::around(Edge::DeleteRef, deleted).await
@@ -178,12 +185,14 @@ impl Repository {
         blocking(move || step(clone)).await
     }
 
-    /// As [`Self::blocking`], after comparing the clone.
+    /// As [`Self::blocking`], for a user of the clone, after comparing it.
     pub(super) async fn verified<T: Send + 'static>(
         &self,
         step: impl FnOnce(PathBuf) -> Result<T, GitError> + Send + 'static,
     ) -> Result<T, GitError> {
+        let used = self.lock.enter().await;
         self.blocking(|clone| {
+            let _used = used;
             tamper::verify(&clone)?;
             step(clone)
         })

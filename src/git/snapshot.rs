@@ -80,7 +80,7 @@ impl Repository {
                 Ok((commit, staged.notes))
             })
             .await?;
-        let _held = self.lock.administration.lock().await;
+        let _held = self.lock.administer().await;
         let set = name.clone();
         self.verified(move |clone| {
             let library = refs::open(&clone)?;
@@ -101,7 +101,7 @@ impl Repository {
             return Err(GitError::InvalidArgument("a kept commit's ref is below refs/offshoot/"));
         }
         let (name, commit) = (name.to_owned(), commit.oid()?);
-        let _held = self.lock.administration.lock().await;
+        let _held = self.lock.administer().await;
         let kept = self.verified(move |clone| refs::set(&refs::open(&clone)?, &name, commit));
         failpoint::around(Edge::KeepHead, kept).await
     }

@@ -62,7 +62,7 @@ impl Repository {
             return Err(GitError::InvalidArgument("not a valid branch name"));
         }
         let registered = {
-            let _held = self.lock.administration.lock().await;
+            let _held = self.lock.administer().await;
             let place = place.clone();
             let registered = self.verified(move |_| register(&place, &order));
             failpoint::around(Edge::RegisterWorktree, registered).await?

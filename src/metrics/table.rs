@@ -29,6 +29,7 @@ const RESULT: Label = listed(
     "result",
     &["accepted", "refused", "gone", "address", "resolve", "connect", "timeout", "transport"],
 );
+const MAINTAINED: Label = listed("result", &["packed", "not_needed", "busy", "failed"]);
 const METHOD: Label = from("method", "the methods that HTTP defines, `other`");
 const ROUTE: Label = from("route", "the paths of the OpenAPI document, `other` for no route");
 const ANSWERED: Label = from("status", "HTTP statuses");
@@ -112,6 +113,9 @@ metrics! {
     Gauge DISK_FREE = "offshoot_disk_free_bytes" [];
     /// No job starts below this.
     Gauge DISK_FLOOR = "offshoot_disk_floor_bytes" [];
+
+    /// Looks at clones that may be packed: `busy` are those that somebody used or came to use.
+    Counter CLONE_MAINTENANCE = "offshoot_clone_maintenance_total" [MAINTAINED];
 
     /// Lines of the log that could not be written.
     Counter LOG_LINES_LOST = "offshoot_log_lines_lost_total" [];

@@ -1,4 +1,4 @@
-//! What is past its time goes: snapshots, worktrees, trash, output, events, jobs.
+//! What is past its time goes: snapshots, worktrees, trash, output, events, jobs. Clones are packed while idle.
 //!
 //! Promises: nothing goes that is the only copy of anybody's work before its time is over. A snapshot goes when the work is
 //! proven on the remote or it was kept for its days; a worktree goes after it was snapshotted; a job goes with its whole
@@ -10,6 +10,7 @@
 //! Fails: what cannot be handled is logged, told in the report, and left for the next pass; only the store's failure ends
 //! one. Tested: the decision about a snapshot by a table beside the code, passes on whole servers in `tests/it/gc.rs`.
 
+mod clones;
 mod history;
 mod report;
 mod snapshots;
@@ -47,6 +48,8 @@ pub struct UpkeepSettings {
 pub struct Order {
     /// Nothing is changed.
     pub dry_run: bool,
+    /// Room is needed at once: every idle clone is packed, however little there is to gain.
+    pub room: bool,
 }
 
 /// Carries out passes. Cheap to clone.
@@ -91,7 +94,7 @@ impl Upkeep {
             report.add(Kind::Trash, "worktrees", "a removal was interrupted", Some(trash));
         }
         for client in it.clients().await? {
-            it.prune_snapshots(&client, order, &mut report).await?;
+            it.tidy_clone(&client, order, &mut report).await?;
         }
         it.forget_history(order, &mut report).await?;
         if !report.removed.is_empty() {
@@ -112,7 +115,7 @@ impl Upkeep {
         match self.0.store.free_bytes().await? {
             Some(free) if free < mark => {
                 tracing::warn!(free, floor, "the disk is filling up: clearing up");
-                self.pass(Order { dry_run: false }).await.map(Some)
+                self.pass(Order { dry_run: false, room: true }).await.map(Some)
             }
             _ => Ok(None),
         }

@@ -9,6 +9,8 @@ pub enum Kind {
     Worktree,
     Trash,
     Snapshot,
+    /// Objects of a clone that nothing points at, and the room between others.
+    Objects,
     Output,
     Job,
     Events,
@@ -22,6 +24,7 @@ impl Kind {
             Self::Worktree => "worktree",
             Self::Trash => "trash",
             Self::Snapshot => "snapshot",
+            Self::Objects => "objects",
             Self::Output => "output",
             Self::Job => "job",
             Self::Events => "events",

@@ -9,7 +9,7 @@ use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
 use crate::domain::job::{Job, Outcome};
 use crate::domain::time::Timestamp;
-use crate::git::Snapshot;
+use crate::git::{Repository, Snapshot};
 use crate::store::StoreError;
 
 /// Below which all of them are.
@@ -24,20 +24,22 @@ struct Facts {
 }
 
 impl Inner {
+    /// True if any has gone, or would.
     pub(super) async fn prune_snapshots(
         &self,
         client: &Client,
+        repository: &Repository,
         order: Order,
         report: &mut Report,
-    ) -> Result<(), StoreError> {
-        let Ok(repository) = self.repository(client) else { return Ok(()) };
+    ) -> Result<bool, StoreError> {
         let found = match repository.find_snapshots(PREFIX).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, repository = %client.repository, "the snapshots could not be looked at");
-                return Ok(());
+                return Ok(false);
             }
         };
+        let mut pruned = false;
         let mut known: HashMap<String, Option<Facts>> = HashMap::new();
         for snapshot in found {
             let Some((job, name)) = snapshot.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'))
@@ -58,9 +60,10 @@ impl Inner {
                 tracing::warn!(%error, snapshot = %snapshot.name, "a snapshot could not be pruned yet");
                 continue;
             }
+            pruned = true;
             report.add(Kind::Snapshot, &format!("{}: {}", client.repository, snapshot.name), why, None);
         }
-        Ok(())
+        Ok(pruned)
     }
 
     async fn facts(&self, job: &str) -> Result<Option<Facts>, StoreError> {

@@ -16,7 +16,7 @@ use crate::domain::job::{Effects, Job, JobView, Outcome, Phase, Start};
 use crate::domain::options::{EffectiveOptions, Publish, RunOptions};
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
-use crate::git::CommitId;
+use crate::git::{CommitId, InUse};
 use crate::metrics;
 use crate::wire::callback::render_callback;
 
@@ -73,6 +73,9 @@ impl Worker {
             signals.cancel.cancel();
         }
         tracing::info!(adopted = assignment.adopted, "attempt started");
+        let Ok(_clone_used) = tools.enter_clone(&assignment.job).await else {
+            return tracing::error!("the store does not answer");
+        };
         let (lease, job_id) = (assignment.lease, assignment.job.id.clone());
         let mut sweeps = false;
         let end = match Line::begin(tools, &signals, assignment).await {
@@ -101,6 +104,16 @@ impl Worker {
 }
 
 impl Tools {
+    /// Keeps maintenance out of the clone for the whole attempt.
+    async fn enter_clone(&self, job: &Job) -> Step<Option<InUse>> {
+        let client = self.store.get_client(&job.client_id).await?;
+        match self.repository(&client) {
+            Ok(repository) => Ok(Some(repository.enter().await)),
+            // whoever wants to use it says so
+            Err(_) => Ok(None),
+        }
+    }
+
     async fn finish(&self, lease: Lease, end: AttemptEnd) {
         let clock = self.clock.clone();
         let render = move |view: &JobView| render(&clock, view);

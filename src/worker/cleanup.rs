@@ -11,7 +11,7 @@ use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
-use crate::git::{CommitId, GitError, Repository, SnapshotSpec, bytes_on_disk, sweep_clones, sweep_trash};
+use crate::git::{CommitId, GitError, Repository, SnapshotSpec, bytes_on_disk, sweep_trash};
 use crate::store::StoreError;
 
 /// Deleting even a worktree of a million files takes minutes.
@@ -109,7 +109,7 @@ impl Line<'_> {
 /// in the trash later belongs to a removal under way.
 pub async fn empty_trash(worker: &Worker) {
     sweep_trashes(&worker.0.settings.worktrees_dir).await;
-    if let Err(error) = sweep_clones(&worker.0.settings.repos_dir).await {
+    if let Err(error) = worker.0.git.sweep_clones(&worker.0.settings.repos_dir).await {
         tracing::warn!(%error, "the clones could not be swept");
     }
 }

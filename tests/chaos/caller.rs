@@ -11,6 +11,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::evidence::Accepted;
 use crate::fake_github::{Effect, Fault};
+use crate::git_fixture::litter;
 use crate::jobs::{self, Hook, Kind, Places};
 use crate::plan::{Dice, Need};
 use crate::stand::{Answer, SECRET, Stand};
@@ -334,6 +335,7 @@ impl Caller {
                     self.complain(format!("POST /webhooks/resume: {} {}", answered.status, answered.body));
                 }
             }
+            Need::IdleClone => self.idle_clone().await,
             Need::Backup => {
                 let key = format!("backup-{}", self.sent.fetch_add(1, Ordering::Relaxed));
                 self.post("/backups", json!({}), &key, 201).await;
@@ -366,6 +368,13 @@ impl Caller {
         if !matches!(deleted.status, 200 | 404) {
             self.complain(format!("DELETE {path}: {} {}", deleted.status, deleted.body));
         }
+    }
+
+    async fn idle_clone(&self) {
+        let repo = self.new_repository();
+        self.post("/clients", client_body(&repo), &format!("client-{repo}"), 201).await;
+        litter(&self.stand.path("repos").join(format!("{repo}.git")));
+        self.post_plain("/gc").await;
     }
 
     /// Known from a job that could not start yet, then registered.

@@ -119,6 +119,8 @@ pub(crate) enum Need {
     LostShim,
     /// A backup.
     Backup,
+    /// A clone that nobody uses, with many loose objects.
+    IdleClone,
     /// More agents than may run, for long enough to be counted.
     Crowd,
     /// SIGTERM.
@@ -150,6 +152,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::EndLostTree => Need::LostShim,
         Edge::Drain | Edge::StopOperations | Edge::StopLoops | Edge::NoteStop => Need::Term,
         Edge::BackUp => Need::Backup,
+        Edge::PackClone => Need::IdleClone,
         Edge::AskStop => Need::TermWithAgents,
         _ => Need::Jobs,
     }

@@ -178,6 +178,17 @@ pub(crate) fn add_commit(path: &Path, branch: &str, files: &[(&str, &str)]) -> C
     repository.commit(Some(&name), &who, &who, "seed", &tree, &parents).unwrap().to_string().parse().unwrap()
 }
 
+/// Makes a clone look as if it had thousands of loose objects: a branch with some of the kind that is counted.
+pub(crate) fn litter(clone: &Path) -> CommitId {
+    let counted = |text: &String| {
+        git2::Oid::hash_object(git2::ObjectType::Blob, text.as_bytes()).unwrap().as_bytes()[0] == 0x17
+    };
+    let texts: Vec<_> = (0..).map(|number| format!("text {number}")).filter(counted).take(12).collect();
+    let names: Vec<_> = (0..texts.len()).map(|number| format!("f{number}")).collect();
+    let files: Vec<_> = names.iter().map(String::as_str).zip(texts.iter().map(String::as_str)).collect();
+    add_commit(clone, "litter", &files)
+}
+
 /// Git as an agent has it: its own identity, whatever configuration it finds.
 pub(crate) fn run(dir: &Path, args: &[&str]) -> Output {
     let output = command(dir, args).output().unwrap();

@@ -1,0 +1,76 @@
+//! One clone: its snapshots, and its objects.
+
+use super::report::{Kind, Report};
+use super::{Inner, Order};
+use crate::domain::client::Client;
+use crate::domain::job::Status;
+use crate::git::{Gain, Maintained, Repository};
+use crate::metrics::CLONE_MAINTENANCE;
+use crate::store::{JobFilter, StoreError};
+
+impl Inner {
+    pub(super) async fn tidy_clone(
+        &self,
+        client: &Client,
+        order: Order,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
+        let Ok(repository) = self.repository(client) else { return Ok(()) };
+        let pruned = self.prune_snapshots(client, &repository, order, report).await?;
+        let gain = if order.room {
+            Gain::Room
+        } else if pruned {
+            Gain::Refs
+        } else {
+            Gain::Seen
+        };
+        self.pack(client, &repository, gain, order, report).await;
+        Ok(())
+    }
+
+    async fn pack(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        gain: Gain,
+        order: Order,
+        report: &mut Report,
+    ) {
+        let name = client.repository.to_string();
+        let result = match repository.maintain(gain, order.dry_run, self.has_no_attempt(client)).await {
+            Ok(Maintained::Packed { bytes_less }) => {
+                let why = match gain {
+                    Gain::Seen => "many packs or loose objects",
+                    Gain::Refs => "snapshots were removed",
+                    Gain::Room => "the disk fills up",
+                };
+                tracing::info!(repository = name, bytes_less, dry_run = order.dry_run, "clone packed");
+                if order.dry_run || bytes_less > 0 {
+                    report.add(Kind::Objects, &name, why, (!order.dry_run).then_some(bytes_less));
+                }
+                "packed"
+            }
+            Ok(Maintained::NotNeeded) => "not_needed",
+            Ok(Maintained::Busy) => "busy",
+            Err(error) => {
+                tracing::warn!(%error, repository = name, "the clone could not be packed: it stays as it is");
+                "failed"
+            }
+        };
+        if !order.dry_run {
+            CLONE_MAINTENANCE.increment([result]);
+        }
+    }
+
+    /// An attempt may have an agent that nobody here follows at the moment. One that begins later enters the clone and so ends
+    /// what is under way.
+    async fn has_no_attempt(&self, client: &Client) -> bool {
+        let running = JobFilter {
+            statuses: vec![Status::Running],
+            client: Some(client.id.clone()),
+            limit: 1,
+            ..JobFilter::default()
+        };
+        self.store.list_jobs(running).await.is_ok_and(|page| page.jobs.is_empty())
+    }
+}
