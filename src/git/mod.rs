@@ -17,8 +17,11 @@
 //! "wait" from "give up". Without a sandbox around agents the comparison of the clone is the boundary: a process of
 //! the same user that writes to the clone between comparison and use is not stopped.
 //!
-//! **Tested** in `tests/it/git.rs` (the ordinary flow), `tests/it/git_maintenance.rs` and `tests/it/git_hostile.rs` (what an agent can prepare),
-//! with the real program and local bare remotes; pure parts beside the code.
+//! **Idle clones.** Whoever uses a clone has it shared (`locks.rs`); packing has it alone, and is killed when somebody comes.
+//!
+//! **Tested** in `tests/it/git.rs` (the ordinary flow), `tests/it/git_maintenance.rs` (idle clones) and
+//! `tests/it/git_hostile.rs` (what an agent can prepare), with the real program and local bare remotes; pure parts
+//! beside the code.
 
 mod archive;
 mod attributes;
