@@ -110,6 +110,7 @@ edges! {
     RenameWorktree, "git.rename-worktree", "a worktree is renamed away";
     DeleteWorktree, "git.delete-worktree", "a worktree is deleted";
     DeleteRef, "git.delete-ref", "a local branch is deleted";
+    SweepLeftovers, "git.sweep-leftovers", "stale locks and dead registrations are removed from an idle clone";
     PackClone, "git.pack-clone", "an idle clone is packed";
 
     WritePrompt, "step.write-prompt", "the prompt is written to a file";

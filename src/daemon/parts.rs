@@ -166,6 +166,7 @@ pub(super) fn callback_schedule(config: &Config) -> Schedule {
 pub(super) fn upkeep_settings(config: &Config) -> UpkeepSettings {
     UpkeepSettings {
         repos_dir: config.paths.repos_dir.clone(),
+        worktrees_dir: config.paths.worktrees_dir.clone(),
         jobs: days(config.retention.job_days),
         logs: days(config.retention.log_days),
         events: days(config.retention.event_days),

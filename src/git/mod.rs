@@ -61,6 +61,7 @@ pub use commit_id::CommitId;
 pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};
 pub use error::{GitError, RemoteFailure};
 pub use fetch::Fetched;
+pub use leftovers::Leftover;
 pub use locks::{InUse, RepositoryLocks};
 pub use maintenance::{Gain, Maintained};
 pub use measure::{SizeCaps, WorktreeSize, measure_worktree};

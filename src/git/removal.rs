@@ -75,7 +75,7 @@ pub fn bytes_on_disk(path: &Path) -> u64 {
     disk::usage(path)
 }
 
-fn detach(place: &Place, unique: &str) -> io::Result<Vec<PathBuf>> {
+pub(super) fn detach(place: &Place, unique: &str) -> io::Result<Vec<PathBuf>> {
     let mut trash = Vec::new();
     trash.extend(rename_to_trash(&place.path, unique)?);
     // Small: HEAD, index, logs. Renamed first, so that no reader meets a half-deleted registration.

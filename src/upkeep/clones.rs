@@ -1,4 +1,4 @@
-//! One clone: its snapshots, and its objects.
+//! One clone: what interrupted steps have left in it, its snapshots, and its objects.
 
 use super::report::{Kind, Report};
 use super::{Inner, Order};
@@ -16,6 +16,8 @@ impl Inner {
         report: &mut Report,
     ) -> Result<(), StoreError> {
         let Ok(repository) = self.repository(client) else { return Ok(()) };
+        // a lock would stand in the way of what follows
+        self.sweep_leftovers(client, &repository, order, report).await;
         let pruned = self.prune_snapshots(client, &repository, order, report).await?;
         let gain = if order.room {
             Gain::Room
@@ -26,6 +28,25 @@ impl Inner {
         };
         self.pack(client, &repository, gain, order, report).await;
         Ok(())
+    }
+
+    async fn sweep_leftovers(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        order: Order,
+        report: &mut Report,
+    ) {
+        let (org, repo) = client.repository.key();
+        let worktrees = self.settings.worktrees_dir.join(org).join(repo);
+        match repository.sweep_leftovers(&worktrees, order.dry_run, self.has_no_attempt(client)).await {
+            Ok(swept) => swept.iter().for_each(|one| {
+                report.add(Kind::Leftover, &format!("{}: {}", client.repository, one.name), one.why, None);
+            }),
+            Err(error) => {
+                tracing::warn!(%error, repository = %client.repository, "what is left over in the clone stays for now");
+            }
+        }
     }
 
     async fn pack(

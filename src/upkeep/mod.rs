@@ -1,4 +1,5 @@
-//! What is past its time goes: snapshots, worktrees, trash, output, events, jobs. Clones are packed while idle.
+//! What is past its time goes: snapshots, worktrees, trash, output, events, jobs. Clones are
+//! packed while idle, and freed of what interrupted git steps have left in them.
 //!
 //! Promises: nothing goes that is the only copy of anybody's work before its time is over. A snapshot goes when the work is
 //! proven on the remote or it was kept for its days; a worktree goes after it was snapshotted; a job goes with its whole
@@ -32,6 +33,7 @@ pub use report::{Kind, Removed, Report};
 #[derive(Clone, Debug)]
 pub struct UpkeepSettings {
     pub repos_dir: std::path::PathBuf,
+    pub worktrees_dir: std::path::PathBuf,
     /// Finished jobs.
     pub jobs: Duration,
     /// The output of agents.

@@ -9,6 +9,8 @@ pub enum Kind {
     Worktree,
     Trash,
     Snapshot,
+    /// What an interrupted git step or a vanished worktree has left in a clone.
+    Leftover,
     /// Objects of a clone that nothing points at, and the room between others.
     Objects,
     Output,
@@ -24,6 +26,7 @@ impl Kind {
             Self::Worktree => "worktree",
             Self::Trash => "trash",
             Self::Snapshot => "snapshot",
+            Self::Leftover => "leftover",
             Self::Objects => "objects",
             Self::Output => "output",
             Self::Job => "job",

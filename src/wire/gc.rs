@@ -20,7 +20,7 @@ pub struct GcReport {
 /// One thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GcRemoved {
-    /// `worktree, trash, snapshot, objects, output, job` or `events`.
+    /// `worktree, trash, snapshot, leftover, objects, output, job` or `events`.
     pub kind: String,
     pub what: String,
     pub why: String,

@@ -152,7 +152,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::EndLostTree => Need::LostShim,
         Edge::Drain | Edge::StopOperations | Edge::StopLoops | Edge::NoteStop => Need::Term,
         Edge::BackUp => Need::Backup,
-        Edge::PackClone => Need::IdleClone,
+        Edge::PackClone | Edge::SweepLeftovers => Need::IdleClone,
         Edge::AskStop => Need::TermWithAgents,
         _ => Need::Jobs,
     }

@@ -75,16 +75,12 @@ async fn a_job_that_comes_meanwhile_does_not_wait() {
 async fn a_server_that_is_killed_while_it_packs_leaves_nothing() {
     let mut stand = hanging().await;
     let half = stand.clone_path().join("objects/pack/tmp_pack_half");
-    let packing = tokio::spawn(
-        reqwest::Client::new()
-            .post(format!("{}/gc", stand.base_url()))
-            .bearer_auth(SECRET)
-            .json(&json!({}))
-            .send(),
-    );
+    let request = reqwest::Client::new().post(format!("{}/gc", stand.base_url()));
+    let mut packing = tokio::task::JoinSet::new();
+    packing.spawn(request.bearer_auth(SECRET).json(&json!({})).send());
     let number = hangs(&stand.path("began")).await;
     stand.kill9().await;
-    packing.abort();
+    packing.abort_all();
     let runs = |stand: &Stand| stand.processes().iter().any(|seen| seen.pid == number.as_raw());
     assert!(runs(&stand) && half.exists(), "it goes on without its server");
     stand.start_again().await;

@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use offshoot::clock::Clock;
-use offshoot::git::{Gain, Git, GitError, Maintained, Repository};
+use offshoot::git::{BranchStart, Gain, Git, GitError, Maintained, Repository};
 
 use crate::git_fixture::{Rig, command, run, settings_at};
 use crate::stand::{PATIENCE, install_program, poll};
@@ -195,4 +195,52 @@ async fn a_run_that_is_ended_leaves_no_process_and_no_half() {
         slow.maintain(Gain::Refs, false, ready(true)).await.unwrap(),
         Maintained::Packed { .. }
     ));
+}
+
+/// The same clone, looked at so many hours later.
+async fn hours_later(rig: &Rig, hours: i64) -> Repository {
+    let clock = Clock::manual(Clock::system().now_ms() + hours * 3_600_000, 7);
+    let git = Git::probe(settings_at(rig.dir.path()), clock).await.unwrap();
+    Repository::new(git, rig.repository.path(), &rig.locks).unwrap()
+}
+
+#[tokio::test]
+async fn stale_locks_and_registrations_without_a_worktree_go() {
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    let other = path.with_file_name("job2");
+    rig.repository.ensure_worktree(&other, "other", &rig.base, BranchStart::Reuse).await.unwrap();
+    run(&other, &["commit", "-q", "--allow-empty", "-m", "own"]);
+    run(&other, &["checkout", "-q", "--detach"]);
+    run(&other, &["commit", "-q", "--allow-empty", "-m", "lost"]);
+    let lost = String::from_utf8(run(&other, &["rev-parse", "HEAD"]).stdout).unwrap().trim().to_owned();
+    std::fs::remove_dir_all(&other).unwrap();
+    let clone = rig.repository.path().to_owned();
+    let locks = ["packed-refs.lock", "refs/heads/feat.lock", "worktrees/job1/index.lock", "offshoot/x.y"];
+    locks.iter().for_each(|name| std::fs::write(clone.join(name), "").unwrap());
+    let worktrees = path.parent().unwrap();
+    let sweep = async |repository: &Repository, dry_run, worktrees: &Path| {
+        let swept = repository.sweep_leftovers(worktrees, dry_run, ready(true)).await.unwrap();
+        let mut names: Vec<_> = swept.into_iter().map(|one| one.name).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(sweep(&rig.repository, false, worktrees).await, [""; 0], "somebody may be at it");
+    let later = hours_later(&rig, 2).await;
+    let used = rig.repository.enter().await;
+    assert_eq!(sweep(&later, false, worktrees).await, [""; 0], "the clone is used");
+    drop(used);
+    let elsewhere = rig.dir.path().join("not-mounted");
+    let expected = ["offshoot/x.y", "packed-refs.lock", "refs/heads/feat.lock"];
+    assert_eq!(sweep(&later, true, &elsewhere).await, expected, "nobody knows where worktrees are");
+    let expected = ["offshoot/x.y", "packed-refs.lock", "refs/heads/feat.lock", "worktrees/job2"];
+    assert_eq!(sweep(&later, true, worktrees).await, expected);
+    assert_eq!(sweep(&later, false, worktrees).await, expected, "a dry run changed nothing");
+    assert!(!clone.join("offshoot/job2").exists() && rig.admin().join("index.lock").exists());
+    assert_eq!(sweep(&hours_later(&rig, 25).await, false, worktrees).await, ["worktrees/job1/index.lock"]);
+    let kept = rig.repository.find_ref("refs/offshoot/job2/0-found").await.unwrap().unwrap();
+    assert_eq!(kept.as_str(), lost, "no branch had it");
+    assert!(rig.admin().join("HEAD").exists(), "its worktree is there");
+    run(&path, &["add", "-A"]);
+    rig.fsck();
 }

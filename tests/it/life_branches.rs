@@ -176,3 +176,28 @@ async fn a_clone_that_the_agent_changed_stops_its_client() {
     assert_eq!(stand.git_clone(&["show", &format!("{kept}:x.txt")]), "x");
     stand.finish().await;
 }
+
+/// Nobody may unpause for days: once the clone is as it should be, each hour's pass looks again.
+#[tokio::test]
+async fn a_worktree_that_a_changed_clone_kept_goes_at_the_next_pass_after_that() {
+    let stand = Stand::new().await;
+    let config = stand.clone_path().join("config");
+    let script = format!("git config --file {} core.sshCommand evil; echo x > x.txt", config.display());
+    let id = submit(&stand, "t", &script, json!({"agent": "sh"})).await;
+    stand.failed(&id, "repo_tampered").await;
+    let of_worktrees = async || {
+        let removed = stand.post("/gc", &json!({})).await["removed"].clone();
+        removed.as_array().unwrap().iter().filter(|one| one["kind"] == "worktree").count()
+    };
+    assert_eq!(of_worktrees().await, 0, "no snapshot of it can be taken");
+    assert_eq!(stand.worktrees().len(), 1);
+    let changed = std::fs::read_to_string(&config).unwrap();
+    let (before, _) = changed.split_once("\tsshCommand").unwrap();
+    let rest = changed.split_once("evil\n").unwrap().1;
+    std::fs::write(&config, format!("{before}{rest}")).unwrap();
+    assert_eq!(of_worktrees().await, 1);
+    assert_eq!(stand.worktrees(), Vec::<std::path::PathBuf>::new());
+    let kept = stand.git_clone(&["for-each-ref", "--format=%(refname)", &format!("refs/offshoot/{id}")]);
+    assert_eq!(stand.git_clone(&["show", &format!("{kept}:x.txt")]), "x");
+    stand.finish().await;
+}

@@ -13,6 +13,7 @@ use offshoot::daemon::{Override, Server};
 use serde_json::{Value, json};
 
 use crate::bad_disk::Disk;
+use crate::git_fixture::add_commit;
 use crate::stand::{PATIENCE, Plan, SECRET, Stand, poll};
 
 /// A file system in memory. Taken away when dropped.
@@ -163,6 +164,33 @@ async fn no_room_for_a_worktree_or_a_clone_is_the_disks_fault() {
     fs::create_dir_all(stand.path("worktrees")).unwrap();
     let id = stand.submit_prompt("room", "Greet").await;
     stand.completed(&id).await;
+    stand.finish().await;
+}
+
+/// Nobody calls for it: the room that clearing up finds is enough for the job that waits.
+#[tokio::test]
+async fn a_disk_that_fills_up_is_cleared_and_the_job_that_waited_runs() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let Some(disk) = Mount::small(&stand.path("data"), "size=48m") else { return };
+    // clones on the same small disk
+    fs::create_dir(stand.path("data/repos")).unwrap();
+    std::os::unix::fs::symlink(stand.path("data/repos"), stand.path("repos")).unwrap();
+    stand.start().await;
+    let first = stand.submit_prompt("first", "Greet").await;
+    stand.completed(&first).await;
+    // a page each, and next to nothing once they are packed
+    let files: Vec<_> = (0..2_000).map(|number| (format!("f{number}"), format!("text {number}"))).collect();
+    let files: Vec<_> = files.iter().map(|(name, text)| (name.as_str(), text.as_str())).collect();
+    add_commit(&stand.clone_path(), "many", &files);
+    disk.fill(700 << 10);
+    let held = stand.submit_prompt("held", "Greet").await;
+    stand.wait_for(&held, "held", |job| job["waiting"]["for"] == "disk").await;
+    let packed = async || stand.log_text().contains("clone packed").then_some(());
+    stand.wait_until("the janitor makes room", packed).await;
+    assert!(stand.log_text().contains("the disk is filling up: clearing up"));
+    stand.completed(&held).await;
+    assert!(disk.free_bytes() > 4 << 20, "{}", disk.free_bytes());
+    disk.empty();
     stand.finish().await;
 }
 

@@ -111,3 +111,24 @@ async fn who_may_not_is_refused_and_a_wrong_body_too() {
     let bare = bench.post("/gc", &json!({})).await.json();
     assert_eq!((&bare["dryRun"], &bare["removed"], &bare["bytes"]), (&json!(false), &json!([]), &json!(0)));
 }
+
+#[tokio::test]
+async fn a_stale_lock_in_an_idle_clone_goes_when_it_is_old() {
+    let bench = Bench::new().await;
+    ended(&bench, "a", false).await;
+    let lock = bench.dir.path().join("repos/acme/widgets.git/packed-refs.lock");
+    std::fs::write(&lock, "").unwrap();
+    assert_eq!(gc(&bench, false).await, [], "somebody may hold it");
+    bench.clock.advance_ms(30 * DAY_MS);
+    let expected = [("leftover".to_owned(), "acme/widgets: packed-refs.lock".to_owned())];
+    assert_eq!(gc(&bench, true).await, expected);
+    assert!(lock.exists());
+    let job = json!({"githubOrg": "acme", "githubRepo": "widgets", "prompt": "x", "branchName": "b"});
+    bench.post("/jobs", &job).await;
+    let lease = bench.store.claim().await.unwrap().unwrap().lease;
+    assert_eq!(gc(&bench, false).await, [], "a job runs");
+    let end = AttemptEnd::Completed { outcome: Outcome::NoChanges };
+    bench.store.finish(lease, end, |_: &JobView| None).await.unwrap();
+    assert_eq!(gc(&bench, false).await, expected);
+    assert_eq!((lock.exists(), gc(&bench, false).await), (false, vec![]));
+}

@@ -206,6 +206,7 @@ fn upkeep_settings(dir: &Path) -> UpkeepSettings {
     let days = |days: u64| Duration::from_secs(days * 86_400);
     UpkeepSettings {
         repos_dir: dir.join("repos"),
+        worktrees_dir: dir.join("worktrees"),
         jobs: days(365),
         logs: days(90),
         events: days(60),
