@@ -21,9 +21,9 @@ long-soak minutes="10":
     OFFSHOOT_SOAK_MINUTES={{minutes}} cargo test --locked --test it -- --ignored --nocapture long_soak
 long-powercut cuts="20000":
     OFFSHOOT_POWERCUTS={{cuts}} cargo test --profile long --locked --test it -- --ignored --nocapture long_powercut
-# 10,000 random histories under simulated time, on all that two cores give: some hours
-long-sim:
-    cargo test --profile long --locked --test it -- --ignored --nocapture long_sim
+# 10,000 random histories under simulated time, half an hour of two cores; or those of some seeds
+long-sim from="0" to="10000":
+    OFFSHOOT_SIM_FROM={{from}} OFFSHOOT_SIM_TO={{to}} cargo test --profile long --locked --test it -- --ignored --nocapture long_sim
 # Takes half an hour; CHAOS_SEED=… plays a run again, CHAOS_WORLD=… one of its worlds.
 long-chaos:
     cargo test --locked --features failpoints --test chaos -- --ignored --nocapture long_chaos

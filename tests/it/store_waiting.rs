@@ -212,6 +212,55 @@ async fn a_flood_that_was_held_takes_turns_with_everybody_else() {
     assert_eq!(order, (1..=20).collect::<Vec<_>>(), "among themselves they keep their order");
 }
 
+/// What a client has besides, held or taken back, costs its one job that can go no round of another's flood.
+#[tokio::test]
+async fn neither_held_nor_cancelled_jobs_put_off_the_one_that_can_go() {
+    for held in [true, false] {
+        let bench = Bench::new(1);
+        let (flood, other) = (bench.client("flood").await, bench.client("other").await);
+        for n in 0..30 {
+            bench.submit(&flood, &format!("{n}")).await;
+        }
+        let mut besides = Vec::new();
+        for n in 0..20 {
+            let mut new = job(&other.id, &format!("later/{n}"));
+            new.request.run_at = held.then(|| bench.now() + Duration::from_secs(3_600));
+            besides.push(bench.try_submit(new).await.unwrap().job.number);
+        }
+        let single = bench.submit(&other, "single").await.job.number;
+        for number in besides.iter().filter(|_| !held) {
+            bench.cancel(*number).await.unwrap();
+        }
+        let mut order = Vec::new();
+        while order.len() < 4 {
+            let lease = bench.claim().await.lease;
+            order.push(lease.job.0);
+            bench.end(lease, done()).await;
+        }
+        assert_eq!(order, [1, single.0, 2, 3], "held {held}");
+        bench.clock.advance_ms(3_600_000);
+        let next = bench.claim().await.lease.job;
+        let expected = if held { besides[0] } else { JobNumber(4) };
+        assert_eq!(next, expected, "and its others have lost nothing by it");
+    }
+}
+
+#[tokio::test]
+async fn a_job_that_comes_back_goes_behind_the_older_ones_of_its_client() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    let mut older = job(&client.id, "older");
+    older.request.run_at = Some(bench.now() + Duration::from_secs(60));
+    let older = bench.try_submit(older).await.unwrap().job.number;
+    let younger = bench.submit(&client, "younger").await.job.number;
+    let lease = bench.claim().await.lease;
+    assert_eq!(lease.job, younger);
+    bench.clock.advance_ms(60_000);
+    let back = bench.end(lease, fault(ReasonCode::Stopped)).await;
+    assert_eq!(back.position, Some(2));
+    assert_eq!(bench.claim().await.lease.job, older);
+}
+
 #[tokio::test]
 async fn on_one_branch_jobs_line_up_only_behind_each_other() {
     let bench = Bench::new(5);

@@ -1,11 +1,11 @@
 //! Taking the next job, and taking back what an earlier server began.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
-use super::{attempts, deaths, disk, events, finish, jobs, queue};
+use super::{attempts, deaths, disk, events, finish, jobs, queue, turns};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -15,15 +15,9 @@ use crate::failpoint::Edge;
 use crate::metrics;
 use crate::wire::event::JobMoved;
 
-/// What holds a job `j` back apart from slots and its client; `?1` is the wall clock, `?2` the steady time.
-const STARTABLE: &str = "status = 'queued' AND blocked_by = 0 AND (not_before IS NULL OR not_before <= ?2)
-    AND (run_at IS NULL OR run_at <= ?1)
-    AND (start_head_sha IS NOT NULL OR head_sha IS NOT NULL OR login NOT IN
-         (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR (until > ?1 AND due_at > ?2)))";
-
 impl Store {
-    /// Takes the first queued job that may start, if a slot is free: by priority, then by turn (round-robin over
-    /// clients), then by number.
+    /// Takes the first queued job that may start, if a slot is free: by priority, then round-robin over clients, then by
+    /// number.
     ///
     /// # Errors
     /// What the database said.
@@ -105,29 +99,9 @@ fn claim(
     if running >= limits.running_max {
         return Ok(None);
     }
-    let next = connection
-        .prepare_cached(&format!(
-            "SELECT number, rank, turn, client FROM jobs j INDEXED BY jobs_queued
-             WHERE {STARTABLE}
-               AND client NOT IN (SELECT number FROM clients WHERE paused = 1)
-               AND (?3 IS NULL
-                    OR (SELECT count(*) FROM jobs r INDEXED BY jobs_running
-                        WHERE r.client = j.client AND r.status = 'running') < ?3)
-             ORDER BY rank, turn, number LIMIT 1"
-        ))?
-        .query_row(params![now.wall.as_ms(), now.steady_ms(), limits.running_per_client_max], |row| {
-            Ok((JobNumber(row.get(0)?), row.get::<_, i64>(1)?, row.get::<_, i64>(2)?, row.get::<_, i64>(3)?))
-        })
-        .optional()?;
-    let Some((number, rank, turn, client)) = next else { return Ok(None) };
-    let served: i64 = connection
-        .prepare_cached(
-            "INSERT INTO turns (rank, turn) VALUES (?1, ?2)
-             ON CONFLICT (rank) DO UPDATE SET turn = max(turn, excluded.turn) RETURNING turn",
-        )?
-        .query_row([rank, turn], |row| row.get(0))?;
+    let Some(number) = turns::first(connection, now, limits)? else { return Ok(None) };
+    turns::take(connection, number)?;
     let lease = begin_attempt(connection, now.wall, epoch, number)?;
-    deal_anew(connection, now, client, rank, served)?;
     let job = jobs::get(connection, number)?;
     if job.needs_agent() {
         connection
@@ -135,32 +109,6 @@ fn claim(
             .execute(params![job.login, number.0])?;
     }
     Ok(Some(Assignment { lease, job, adopted: false }))
-}
-
-/// Jobs that were held for a while have turns that are long served: all together they would go before everybody else. So
-/// the others of a client that has just been served take turns from here on, one each, in their order.
-fn deal_anew(
-    connection: &Connection,
-    now: Moment,
-    client: i64,
-    rank: i64,
-    served: i64,
-) -> Result<(), StoreError> {
-    const OF_CLIENT: &str = "FROM jobs j INDEXED BY jobs_queued_by_client WHERE client = ?3 AND rank = ?4";
-    let (wall, steady) = (now.wall.as_ms(), now.steady_ms());
-    let late: bool = connection
-        .prepare_cached(&format!("SELECT EXISTS (SELECT 1 {OF_CLIENT} AND turn <= ?5 AND {STARTABLE})"))?
-        .query_row([wall, steady, client, rank, served], |row| row.get(0))?;
-    if late {
-        connection
-            .prepare_cached(&format!(
-                "UPDATE jobs SET turn = dealt.turn FROM
-                     (SELECT number, ?5 + row_number() OVER (ORDER BY turn, number) AS turn {OF_CLIENT} AND {STARTABLE}) dealt
-                 WHERE jobs.number = dealt.number AND jobs.turn < dealt.turn"
-            ))?
-            .execute([wall, steady, client, rank, served])?;
-    }
-    Ok(())
 }
 
 fn begin_attempt(

@@ -9,7 +9,7 @@ use rusqlite::{Connection, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
-use super::{attempts, deaths, deliveries, events, jobs, waits};
+use super::{attempts, deaths, deliveries, events, jobs, turns, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::JobNumber;
@@ -160,6 +160,12 @@ fn apply_to_one(
     let before = jobs::get(connection, number)?;
     let decided = decide(connection, now.wall, number, cause)?;
     write_job(connection, now, number, before.status, &decided)?;
+    match (before.status, decided.status) {
+        (Status::Running, Status::Queued) => turns::give_back(connection, number)?,
+        (Status::Queued, Status::Queued | Status::Running) => {}
+        (Status::Queued, _) => turns::leave(connection, number)?,
+        _ => {}
+    }
     if ends_attempt {
         attempts::end(connection, now.wall, number, before.attempt, &decided)?;
         update_hold(connection, now, &before, &decided)?;

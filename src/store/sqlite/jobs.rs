@@ -8,7 +8,7 @@ use super::super::view::{CancelRequest, KeyedAnswer};
 use super::super::{Change, Limits, Store};
 use super::queue::QueueContext;
 use super::waits::Dependencies;
-use super::{answers, clients, events, finish, rows};
+use super::{answers, clients, events, finish, rows, turns};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
 use crate::domain::event::EventKind;
@@ -160,7 +160,7 @@ fn insert(
         return Err(StoreError::BranchBusy(conflict));
     }
     let rank = -i64::from(new.request.priority);
-    let place = (rank, next_turn(connection, client, rank)?);
+    let place = (rank, turns::next(connection, client, rank)?);
     let chain = new.chain.clone().unwrap_or(Chain { root: id.clone(), original: None, parent: None });
     let blocked_by = dependencies.count();
     write_row(connection, now, id, number, client, &branch, place, blocked_by, &new, &chain)?;
@@ -246,26 +246,6 @@ fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
         .query_row([], |row| row.get(0))
         .optional()?;
     Ok(JobNumber(last.unwrap_or(0) + 1))
-}
-
-/// Start-time fair queueing: a client's jobs take one turn each, and a client that comes anew joins at the turn that is
-/// being served, so a flood of another one costs it at most one slot's release. Its running jobs count too, else a
-/// client that sends the next job while one runs would go before everybody who waits.
-fn next_turn(connection: &Connection, client: i64, rank: i64) -> Result<i64, StoreError> {
-    let own: Option<i64> = connection
-        .prepare_cached(
-            "SELECT max(turn) FROM (
-                 SELECT max(turn) AS turn FROM jobs WHERE client = ?1 AND rank = ?2 AND status = 'queued'
-                 UNION ALL
-                 SELECT max(turn) FROM jobs INDEXED BY jobs_running
-                 WHERE client = ?1 AND rank = ?2 AND status = 'running')",
-        )?
-        .query_row([client, rank], |row| row.get(0))?;
-    let served: Option<i64> = connection
-        .prepare_cached("SELECT turn FROM turns WHERE rank = ?1")?
-        .query_row([rank], |row| row.get(0))
-        .optional()?;
-    Ok(own.map_or(0, |turn| turn + 1).max(served.unwrap_or(0)))
 }
 
 /// The live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its

@@ -35,6 +35,7 @@ mod readings;
 mod reconcile;
 mod retention;
 mod rows;
+mod turns;
 mod waits;
 mod wal;
 mod writer;

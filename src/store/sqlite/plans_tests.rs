@@ -151,9 +151,11 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
     store.finish(lease, AttemptEnd::Completed { outcome: Outcome::NoChanges }, |_| None).await.unwrap();
     store.forget_old_answers().await.unwrap();
     let look = |connection: &Connection| {
-        let claim = "SELECT number, rank, turn, client FROM jobs j";
-        assert!(uses(connection, claim, "jobs_queued"), "the claim follows the queue's own order");
-        assert!(uses(connection, claim, "jobs_running"), "and counts what runs by client");
+        let order = "SELECT rank, client FROM jobs INDEXED BY jobs_queued";
+        assert!(uses(connection, order, "jobs_queued"), "the claim follows the queue's own order");
+        let first = "SELECT number FROM jobs j";
+        assert!(uses(connection, first, "jobs_queued_by_client"), "and the client's own");
+        assert!(uses(connection, first, "jobs_running"), "and counts what runs by client");
         assert!(
             uses(connection, "(rank, turn, number) <", "INDEX jobs_queued"),
             "a position is counted there"

@@ -172,9 +172,13 @@ impl State {
         }
     }
 
-    /// Round robin: nobody is served twice while another one's only job waits.
+    /// Round robin: nobody is served twice while another one's only job waits. A job that is tried again goes on with the
+    /// turn that it had.
     fn judge_turn(&mut self, number: i64, other: i64, of: &Belief) {
         let job = self.jobs[&number].clone();
+        if job.attempt > 0 {
+            return;
+        }
         let alone = self
             .jobs
             .values()

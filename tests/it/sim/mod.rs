@@ -67,18 +67,19 @@ fn play(seed: u64) -> Result<(), String> {
     })
 }
 
+/// A number from the environment, for whoever runs the tests.
 #[expect(clippy::disallowed_methods, reason = "a switch for whoever runs the tests")]
-fn wanted_seed() -> Option<u64> {
-    std::env::var("OFFSHOOT_SIM_SEED").ok().map(|text| text.parse().expect("a number"))
+fn switch(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().expect("a number"))
 }
 
-/// Plays many histories, two at a time.
-fn play_all(count: u64) {
-    if let Some(seed) = wanted_seed() {
+/// Plays the histories of the seeds `from..count`, two at a time.
+fn play_all(from: u64, count: u64) {
+    if let Some(seed) = switch("OFFSHOOT_SIM_SEED") {
         play(seed).unwrap_or_else(|story| panic!("{story}"));
         return;
     }
-    let (next, failed) = (AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (next, failed) = (AtomicU64::new(from), Mutex::new(Vec::new()));
     std::thread::scope(|scope| {
         for _ in 0..2 {
             scope.spawn(|| {
@@ -103,11 +104,12 @@ fn play_all(count: u64) {
 
 #[test]
 fn sim_whatever_happens_nothing_is_lost_doubled_or_early() {
-    play_all(SEEDS);
+    play_all(0, SEEDS);
 }
 
 #[test]
-#[ignore = "takes hours: cargo test --test it -- --ignored long_sim"]
-fn long_sim_10_000() {
-    play_all(SEEDS_LONG);
+#[ignore = "takes half an hour: just long-sim"]
+fn long_sim() {
+    let from = switch("OFFSHOOT_SIM_FROM").unwrap_or(0);
+    play_all(from, switch("OFFSHOOT_SIM_TO").unwrap_or(SEEDS_LONG));
 }

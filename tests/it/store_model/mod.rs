@@ -222,7 +222,7 @@ impl Told {
         match job.status {
             Status::Queued => {
                 prop_assert!(answer.is_ok_and(|found| !found.was_running && !found.was_cancelled));
-                job.status = Status::Cancelled;
+                self.model.leave(which, Status::Cancelled);
                 self.model.events += 1;
                 self.model.over(which);
             }

@@ -148,7 +148,7 @@ impl Model {
             if !self.jobs[next].waits.remove(&at) || status == Status::Completed {
                 continue;
             }
-            self.jobs[next].status = Status::Failed;
+            self.leave(next, Status::Failed);
             self.events += 1;
             self.over(next);
         }
@@ -200,16 +200,17 @@ impl Model {
         if self.of(Status::Running).len() >= LIMITS.running_max as usize {
             return None;
         }
-        let next = self.queue().into_iter().find(|job| self.obstacle(*job).is_none())?;
+        // the first client that has one which may go, and of that client the first
+        let queue = self.queue();
+        let next = queue.iter().find_map(|job| {
+            self.beside(*job).into_iter().find(|of_client| self.obstacle(*of_client).is_none())
+        })?;
+        self.take_turn(next);
         let job = &mut self.jobs[next];
         job.status = Status::Running;
         job.attempts += 1;
         job.not_before = None;
         job.agent = false;
-        let served = self.served.entry(job.rank).or_insert(job.turn);
-        *served = job.turn.max(*served);
-        let (client, rank, served) = (job.client, job.rank, *served);
-        self.deal_anew(client, rank, served);
         if let Some(held) = self.holds.get_mut(&self.jobs[next].login) {
             held.probe = Some(next);
         }
@@ -217,22 +218,51 @@ impl Model {
         Some(next)
     }
 
-    /// After a job of the client has started, no other of its jobs has a turn that is served already.
-    fn deal_anew(&mut self, client: usize, rank: i64, served: i64) {
-        let is_held = |job: &usize| {
-            let for_ = self.obstacle(*job).map(|waiting| waiting.for_);
-            // the client itself and its slots count for nothing here
-            !matches!(for_, None | Some(WaitingFor::ClientLimit | WaitingFor::Paused))
-        };
-        let mut others = self.queue();
-        others
-            .retain(|job| self.jobs[*job].client == client && self.jobs[*job].rank == rank && !is_held(job));
-        if others.iter().all(|job| self.jobs[*job].turn > served) {
-            return;
+    /// The queued jobs of its client and priority, in the order of their numbers.
+    fn beside(&self, at: usize) -> Vec<usize> {
+        let mut beside = self.of(Status::Queued);
+        beside.retain(|job| self.jobs[*job].client == self.jobs[at].client);
+        beside.retain(|job| self.jobs[*job].rank == self.jobs[at].rank);
+        beside
+    }
+
+    /// What turns these jobs have together, lowest first.
+    fn turns(&self, of: &[usize]) -> Vec<i64> {
+        let mut turns: Vec<_> = of.iter().map(|job| self.jobs[*job].turn).collect();
+        turns.sort_unstable();
+        turns
+    }
+
+    /// The job pays with the first turn of its client; no other of its jobs has a turn that is served already.
+    fn take_turn(&mut self, at: usize) {
+        let mut others = self.beside(at);
+        let turns = self.turns(&others);
+        others.retain(|job| *job != at);
+        self.jobs[at].turn = turns[0];
+        let served = self.served.entry(self.jobs[at].rank).or_insert(turns[0]);
+        *served = turns[0].max(*served);
+        for ((job, turn), at_least) in others.into_iter().zip(&turns[1..]).zip(*served + 1..) {
+            self.jobs[job].turn = at_least.max(*turn);
         }
-        for (turn, job) in (served + 1..).zip(others) {
-            self.jobs[job].turn = self.jobs[job].turn.max(turn);
+    }
+
+    /// Queued again, a job goes where its number says.
+    fn give_turn_back(&mut self, at: usize) {
+        let beside = self.beside(at);
+        for (job, turn) in beside.iter().zip(self.turns(&beside)) {
+            self.jobs[*job].turn = turn;
         }
+    }
+
+    /// A queued job that goes for good leaves its turn to the next one.
+    pub(super) fn leave(&mut self, at: usize, status: Status) {
+        let mut others = self.beside(at);
+        let turns = self.turns(&others);
+        others.retain(|job| *job != at);
+        for (job, turn) in others.into_iter().zip(turns) {
+            self.jobs[job].turn = turn;
+        }
+        self.jobs[at].status = status;
     }
 
     pub(super) fn finish(&mut self, at: usize, end: End) {
@@ -282,8 +312,9 @@ impl Model {
                 held.probe = None;
             }
         }
-        if !self.jobs[at].status.is_live() {
-            self.over(at);
+        match self.jobs[at].status {
+            Status::Queued => self.give_turn_back(at),
+            _ => self.over(at),
         }
     }
 
