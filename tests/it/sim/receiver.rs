@@ -12,7 +12,7 @@ use super::dice::Dice;
 use super::settled::Settled;
 use super::world::{State, World};
 
-/// Tries under way at once.
+/// Tries under way at once: four to each of the four receivers.
 const TRIES_MAX: usize = 16;
 
 /// How a receiver answers.
