@@ -7,6 +7,7 @@ use super::{
     Stream, StreamParser,
 };
 use crate::domain::agent_kind::AgentKind;
+use std::path::Path;
 
 /// The adapter of kind `command`. Model, tools, limits and session mean nothing to it and are not passed on.
 #[derive(Clone, Copy, Debug)]
@@ -30,7 +31,7 @@ impl Agent for Command {
         })
     }
 
-    fn parser(&self) -> Box<dyn StreamParser> {
+    fn parser(&self, _working_dir: &Path) -> Box<dyn StreamParser> {
         Box::<PlainParser>::default()
     }
 
@@ -86,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_exit_code_decides() {
-        let mut parser = Command.parser();
+        let mut parser = Command.parser(Path::new("/w"));
         let events = parser.line(Stream::Stdout, b"{\"type\":\"result\",\"is_error\":false}");
         assert!(matches!(&events[..], [AgentEvent::Output { stream: Stream::Stdout, .. }]));
         parser.line(Stream::Stderr, b"no such file\xff");

@@ -160,9 +160,9 @@ impl AgentEvent {
             }
             Self::Retrying { attempt, attempts_max, delay_ms, status } => {
                 let status = status.map_or(String::new(), |status| format!(" with status {status}"));
-                format!(
-                    "the model's API failed{status}, trying again in {delay_ms} ms ({attempt} of {attempts_max})"
-                )
+                // 0: the agent does not say
+                let delay = if *delay_ms == 0 { String::new() } else { format!(" in {delay_ms} ms") };
+                format!("the model's API failed{status}, trying again{delay} ({attempt} of {attempts_max})")
             }
             Self::Denied { tool, message } => {
                 format!("not allowed to use {}: {}", one_line(tool, 100), visible(message, limit - 500))

@@ -44,6 +44,17 @@ impl Session {
             Self::New { id } | Self::Resume { id } => id,
         }
     }
+
+    /// For agents that take nothing but a UUID in its text form.
+    pub(super) fn check_uuid(&self) -> Result<(), AgentError> {
+        let id = self.id();
+        let is_uuid = id.len() == 36
+            && id.bytes().enumerate().all(|(at, byte)| match at {
+                8 | 13 | 18 | 23 => byte == b'-',
+                _ => byte.is_ascii_hexdigit(),
+            });
+        if is_uuid { Ok(()) } else { Err(AgentError::SessionId(id.to_owned())) }
+    }
 }
 
 /// What to start. The working directory is the invocation's.
@@ -65,7 +76,7 @@ pub enum AgentError {
     EmptyProgram,
     #[error("the prompt holds nothing but blanks")]
     EmptyPrompt,
-    #[error("the session id {0:?} is not a UUID, which this agent demands")]
+    #[error("the session id {0:?} is none that this agent takes")]
     SessionId(String),
     #[error("the agent refuses the permission mode bypassPermissions as root outside a sandbox")]
     BypassAsRoot,

@@ -14,27 +14,37 @@
 //! Tested: beside the code by tables and properties; in `tests/it/agent_transcripts.rs` against recorded output
 //! of the real programs; in `tests/it/agent.rs` against the scripted agent as a real process.
 
+mod capabilities;
 mod claude;
+mod codex;
 mod command;
 mod event;
 mod invocation;
+mod last_words;
+mod lenient;
 mod lines;
 mod probe;
 mod reader;
 pub mod registry;
+mod status;
 mod text;
 mod verdict;
 
+pub use capabilities::{AGENT_OPTIONS, Capabilities};
 pub use claude::{ALWAYS_DISALLOWED_TOOLS, Claude, DEFAULT_ALLOWED_TOOLS};
+pub use codex::Codex;
 pub use command::Command;
 pub use event::{AgentEvent, Channel, EVENT_TEXT_BYTES_MAX};
 pub use invocation::{AgentCommand, AgentError, Invocation, Session};
 pub use lines::{LINE_BYTES_MAX, Line, LineSplitter};
-pub use probe::{AuthState, ProbeSpec, Version};
+pub use probe::{AuthProbe, AuthState, ProbeSpec, Version};
+
 pub use reader::AgentReader;
 pub use verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, Usage};
 
 use crate::domain::agent_kind::AgentKind;
+use probe::with_arguments;
+use std::path::{Path, PathBuf};
 
 /// One kind of coding agent. Implementations hold no state: one value serves all attempts at once.
 pub trait Agent: Send + Sync {
@@ -54,24 +64,17 @@ pub trait Agent: Send + Sync {
         BASE_ENVIRONMENT_NAMES
     }
 
-    /// A fresh reader for one step's output.
-    fn parser(&self) -> Box<dyn StreamParser>;
+    /// Where the program itself may stand when `program`, a file without symbolic links, is only a script that starts
+    /// it: a script that is killed can leave it running. Where none of these exists, the script is started.
+    fn native_programs(&self, _program: &Path) -> Vec<PathBuf> {
+        Vec::new()
+    }
+
+    /// A fresh reader for one step's output; paths below `working_dir` are shown without it.
+    fn parser(&self, working_dir: &Path) -> Box<dyn StreamParser>;
 
     /// How to ask the installed program for its version and login, or `None` where there is nothing to ask.
     fn probe(&self, program: &[String]) -> Option<ProbeSpec>;
-}
-
-/// What a kind of agent can do; callers branch on these, never on the kind.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities {
-    /// A later step can continue the conversation by its session id.
-    pub resume: bool,
-    /// The final event says what the run cost.
-    pub cost: bool,
-    /// The running process takes further messages on standard input.
-    pub live_messages: bool,
-    /// Output is a sequence of typed events, so that silence and progress can be told apart.
-    pub structured_events: bool,
 }
 
 /// Which of the two output streams a line came from.
@@ -114,3 +117,18 @@ pub const BASE_ENVIRONMENT_NAMES: &[&str] = &[
     "SSL_CERT_DIR",
     "NODE_EXTRA_CA_CERTS",
 ];
+
+/// [`BASE_ENVIRONMENT_NAMES`] and `more`; `N` is the length of both together.
+const fn base_names_and<const N: usize>(more: &[&'static str]) -> [&'static str; N] {
+    let mut names = [""; N];
+    let mut at = 0;
+    while at < N {
+        names[at] = if at < BASE_ENVIRONMENT_NAMES.len() {
+            BASE_ENVIRONMENT_NAMES[at]
+        } else {
+            more[at - BASE_ENVIRONMENT_NAMES.len()]
+        };
+        at += 1;
+    }
+    names
+}

@@ -1,17 +1,29 @@
 //! How to ask an installed agent whether it is there, new enough and logged in. Only the questions and the reading
 //! of the answers; the asking is done elsewhere, seldom, and cached.
 
-/// Two short commands and how to read what they print.
+/// Short commands and how to read what they print.
 #[derive(Clone, Debug)]
 pub struct ProbeSpec {
     pub version_argv: Vec<String>,
-    pub auth_argv: Vec<String>,
     /// Versions below this one lack something that the adapter relies on.
     pub version_min: Version,
     /// Reads the standard output of `version_argv`.
     pub parse_version: fn(stdout: &str) -> Option<Version>,
-    /// Reads exit code and standard output of `auth_argv`.
-    pub parse_auth: fn(exit_code: Option<i32>, stdout: &str) -> AuthState,
+    /// `None`: the program cannot be asked about its login without spending.
+    pub auth: Option<AuthProbe>,
+}
+
+/// How to ask about the login.
+#[derive(Clone, Debug)]
+pub struct AuthProbe {
+    pub argv: Vec<String>,
+    /// Reads exit code and standard output of `argv`.
+    pub parse: fn(exit_code: Option<i32>, stdout: &str) -> AuthState,
+}
+
+/// `program` and what is to follow it.
+pub(super) fn with_arguments(program: &[String], arguments: &[&str]) -> Vec<String> {
+    program.iter().cloned().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()
 }
 
 /// Three numbers; what follows them (`-beta.1`) is ignored.

@@ -1,6 +1,6 @@
 //! Which kinds of agent this version can run: an adapter of a further kind is entered here.
 
-use super::{Agent, Claude, Command};
+use super::{Agent, Claude, Codex, Command};
 use crate::domain::agent_kind::AgentKind;
 
 /// The adapter of a kind, or `None` where this version knows the name but cannot run it.
@@ -8,8 +8,9 @@ use crate::domain::agent_kind::AgentKind;
 pub fn find_agent(kind: AgentKind) -> Option<&'static dyn Agent> {
     match kind {
         AgentKind::Claude => Some(&Claude),
+        AgentKind::Codex => Some(&Codex),
         AgentKind::Command => Some(&Command),
-        AgentKind::Codex | AgentKind::Opencode | AgentKind::Gemini => None,
+        AgentKind::Opencode | AgentKind::Gemini => None,
     }
 }
 
@@ -26,6 +27,6 @@ mod tests {
             }
         }
         assert_eq!(AgentKind::parse("Claude"), None);
-        assert!(find_agent(AgentKind::Codex).is_none());
+        assert!(find_agent(AgentKind::Opencode).is_none());
     }
 }

@@ -1,6 +1,7 @@
 //! Text of unknown origin made fit for people: bounded, and with nothing that acts on a terminal.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 /// Gives `text` with control characters written out (`\x1b`) and cut to about `bytes_max` bytes with a mark that
 /// says how much is missing. Newlines and tabs stay. Direction overrides are written out too: they can make a
@@ -65,6 +66,13 @@ pub(super) fn one_line(text: &str, bytes_max: usize) -> String {
     visible(&line, bytes_max * 4)
 }
 
+/// A path without the checkout in front of it; what does not lie below it is given as it is.
+pub(super) fn below<'t>(path: &'t str, working_dir: &Path) -> &'t str {
+    let Some(dir) = working_dir.to_str().filter(|dir| !dir.is_empty()) else { return path };
+    let rest = path.strip_prefix(dir).and_then(|rest| rest.strip_prefix('/'));
+    rest.filter(|rest| !rest.is_empty()).unwrap_or(path)
+}
+
 fn push_visible(shown: &mut String, character: char) {
     match character {
         '\n' | '\t' => shown.push(character),
@@ -94,6 +102,20 @@ mod tests {
         for (given, shown) in rows {
             assert_eq!(visible(given, 100), shown);
         }
+    }
+
+    #[test]
+    fn a_path_is_shown_from_the_checkout_on() {
+        let rows = [
+            ("/w/tree/src/a.rs", "src/a.rs"),
+            ("/w/treetop/a.rs", "/w/treetop/a.rs"),
+            ("/w/tree/", "/w/tree/"),
+            ("a.rs", "a.rs"),
+        ];
+        for (path, shown) in rows {
+            assert_eq!(below(path, Path::new("/w/tree")), shown);
+        }
+        assert_eq!(below("/a", Path::new("")), "/a");
     }
 
     #[test]

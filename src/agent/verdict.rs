@@ -2,6 +2,15 @@
 
 use super::text::one_line;
 
+/// A failure's message goes into the job's answer; the whole of it is in the log.
+pub(super) const MESSAGE_BYTES_MAX: usize = 1_000;
+
+/// The closing words go into the pull request.
+pub(super) const SUMMARY_BYTES_MAX: usize = 16 * 1024;
+
+/// Enough to name what was not permitted, over all turns of a process.
+pub(super) const DENIALS_MAX: usize = 1_000;
+
 /// How the process ended. Exactly one is set for an ended process; neither means that nobody saw the end.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepExit {

@@ -2,18 +2,25 @@
 
 use super::error::AppError;
 use super::{App, backups};
+use crate::agent::Capabilities;
+use crate::agent::registry::find_agent;
+use crate::domain::agent_kind::AgentKind;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
-use crate::wire::health::{AgentHealth, CallbackHealth, ClaudeHealth, Disk, Health, QueueHealth};
+use crate::wire::health::{
+    AgentAbilities, AgentHealth, CallbackHealth, ClaudeHealth, Disk, Health, QueueHealth,
+};
 
 /// What the last look at one agent found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentProbe {
     /// The `[agents.<name>]` entry.
     pub name: String,
-    pub kind: String,
+    pub kind: AgentKind,
     pub installed: bool,
     pub version: Option<String>,
+    /// The oldest version that is known to work.
+    pub version_min: Option<String>,
     /// `None` when it cannot be known without spending.
     pub authenticated: Option<bool>,
     pub checked_at: Option<Timestamp>,
@@ -84,10 +91,25 @@ fn known<T: Default>(answer: Result<T, StoreError>, read_only: bool) -> Result<T
 fn shown(probe: AgentProbe) -> AgentHealth {
     AgentHealth {
         name: probe.name,
-        kind: probe.kind,
+        kind: probe.kind.as_str().to_owned(),
         installed: probe.installed,
         version: probe.version,
+        version_min: probe.version_min,
         authenticated: probe.authenticated,
         checked_at: probe.checked_at.map(Into::into),
+        can: find_agent(probe.kind).map(|agent| abilities(agent.capabilities())).unwrap_or_default(),
+    }
+}
+
+fn abilities(can: Capabilities) -> AgentAbilities {
+    AgentAbilities {
+        resume: can.resume,
+        cost: can.cost,
+        live_messages: can.live_messages,
+        structured_events: can.structured_events,
+        tells_denials: can.tells_denials,
+        options: can.options.iter().map(|name| name.camel_case().to_owned()).collect(),
+        permission_modes: can.permission_modes.iter().map(|mode| mode.as_str().to_owned()).collect(),
+        efforts: can.efforts.iter().map(|effort| effort.as_str().to_owned()).collect(),
     }
 }

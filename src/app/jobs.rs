@@ -97,6 +97,13 @@ impl App {
         }
         let none = RunOptions::default();
         let merged = RunOptions::merge(&[options, client.unwrap_or(&none), &settings.defaults]);
+        rules::carried_out(
+            &self.login(options, client.unwrap_or(&none)),
+            options,
+            &merged,
+            settings,
+            reading,
+        );
         let publish = merged.publish.unwrap_or(Publish::PullRequest);
         if publish == Publish::PullRequest && !settings.opens_pull_requests {
             reading.fault(

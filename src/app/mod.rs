@@ -44,7 +44,7 @@ pub use caller::{Caller, Scope};
 pub use error::AppError;
 pub use health::AgentProbe;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
-pub use settings::{AgentFacts, Settings};
+pub use settings::Settings;
 pub use webhooks::DeliveryQuery;
 
 use crate::clock::Clock;

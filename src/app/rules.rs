@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::settings::Settings;
+use crate::agent::registry::find_agent;
 use crate::domain::branch::BranchName;
 use crate::domain::client::{CLIENT_NAME_BYTES_MAX, InvalidRepository, RepositoryName};
 use crate::domain::job::{METADATA_BYTES_MAX, PRIORITY_MAX, PROMPT_BYTES_MAX, TITLE_CHARS_MAX};
@@ -247,11 +248,31 @@ fn agent_entry(agent: &str, settings: &Settings, reading: &mut Reading) {
             let names: Vec<_> = settings.agents.keys().map(String::as_str).collect();
             reading.fault(pointer, format!("must be a configured agent: {}", names.join(", ")));
         }
-        Some(facts) if !facts.is_built => {
-            let detail = format!("is of the kind {}, which this version does not support", facts.kind);
+        Some(kind) if find_agent(*kind).is_none() => {
+            let detail = format!("is of the kind {kind}, which this version does not support");
             reading.not_supported.push(Fault::new(pointer, detail));
         }
         Some(_) => {}
+    }
+}
+
+/// What the agent that is to work cannot carry out of all that is asked of it: by the job, whose own options are
+/// `options`, or by the layers below it in `merged`. Nothing of it is dropped in silence.
+pub(super) fn carried_out(
+    login: &str,
+    options: &RunOptions,
+    merged: &RunOptions,
+    settings: &Settings,
+    reading: &mut Reading,
+) {
+    let Some(kind) = settings.agents.get(login) else { return };
+    let Some(agent) = find_agent(*kind) else { return };
+    for (name, rule) in agent.capabilities().refusals(merged) {
+        let mut detail = format!("{rule}: the agent \"{login}\" is of the kind {kind}");
+        if !options.set_names().contains(&name) {
+            detail.push_str("; the option is set for the client or in [defaults]");
+        }
+        reading.not_supported.push(Fault::new(format!("/options/{}", name.camel_case()), detail));
     }
 }
 

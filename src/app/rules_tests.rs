@@ -4,18 +4,18 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::super::settings::AgentFacts;
 use super::*;
+use crate::domain::agent_kind::AgentKind;
 use crate::webhook::Policy;
 
 pub(in crate::app) fn settings() -> Settings {
-    let agent = |kind, is_built| AgentFacts { kind, is_built };
     Settings {
         defaults: RunOptions::default(),
         agents: [
-            ("claude".to_owned(), agent("claude", true)),
-            ("codex".to_owned(), agent("codex", false)),
-            ("mine".to_owned(), agent("command", true)),
+            ("claude".to_owned(), AgentKind::Claude),
+            ("codex".to_owned(), AgentKind::Codex),
+            ("gemini".to_owned(), AgentKind::Gemini),
+            ("mine".to_owned(), AgentKind::Command),
         ]
         .into(),
         allowed_orgs: Vec::new(),
@@ -212,7 +212,7 @@ fn what_is_not_built_is_said() {
         (json!({"artifacts": ["out/*"]}), "/options/artifacts"),
         (json!({"maxBudgetUsdPerDay": 5}), "/options/maxBudgetUsdPerDay"),
         (json!({"isolation": "sandbox"}), "/options/isolation"),
-        (json!({"agent": "codex"}), "/options/agent"),
+        (json!({"agent": "gemini"}), "/options/agent"),
     ];
     for (value, pointer) in table {
         assert_eq!(unbuilt(value), [pointer]);
@@ -224,4 +224,26 @@ fn what_is_not_built_is_said() {
 fn an_unknown_agent_is_a_fault() {
     let wish = RunOptions { agent: Some("nobody".to_owned()), ..RunOptions::default() };
     assert_eq!(places(|r| options(&wish, Layer::Job, &settings(), r)), ["/options/agent"]);
+}
+
+#[test]
+fn what_the_agent_cannot_carry_out_is_refused_by_its_name_wherever_it_is_set() {
+    let refused = |login: &str, options: &RunOptions, below: &RunOptions| {
+        let mut reading = Reading::default();
+        let merged = RunOptions::merge(&[options, below]);
+        carried_out(login, options, &merged, &settings(), &mut reading);
+        reading.not_supported
+    };
+    let none = RunOptions::default();
+    let turns = RunOptions { max_turns: Some(3), model: Some("m".to_owned()), ..RunOptions::default() };
+    assert_eq!(refused("claude", &turns, &none), []);
+    assert_eq!(refused("unheard-of", &turns, &none), [], "that is told elsewhere");
+    let faults = refused("codex", &turns, &none);
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    assert_eq!(faults[0].pointer, "/options/maxTurns");
+    assert_eq!(faults[0].detail, "cannot be carried out: the agent \"codex\" is of the kind codex");
+    let faults = refused("codex", &none, &turns);
+    assert!(faults[0].detail.ends_with("; the option is set for the client or in [defaults]"), "{faults:?}");
+    let pointers: Vec<_> = refused("mine", &turns, &none).into_iter().map(|fault| fault.pointer).collect();
+    assert_eq!(pointers, ["/options/model", "/options/maxTurns"]);
 }

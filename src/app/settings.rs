@@ -5,22 +5,16 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::{Config, SignatureStyle};
+use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::RunOptions;
 use crate::webhook::{Policy, SigningSecrets, Style};
-
-/// One `[agents.<name>]` entry.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct AgentFacts {
-    pub kind: &'static str,
-    /// This version has an adapter for the kind.
-    pub is_built: bool,
-}
 
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// `[defaults]`.
     pub defaults: RunOptions,
-    pub agents: BTreeMap<String, AgentFacts>,
+    /// The `[agents.<name>]` entries.
+    pub agents: BTreeMap<String, AgentKind>,
     /// Empty: every organisation.
     pub allowed_orgs: Vec<String>,
     /// Globs; `*` stands for any run of characters.
@@ -47,9 +41,7 @@ impl Settings {
     /// `callbacks.allow` that nobody can read were refused when the configuration was loaded; here they allow nothing.
     #[must_use]
     pub fn from_config(config: &Config, opens_pull_requests: bool, listeners: Vec<SocketAddr>) -> Self {
-        let agents = config.agents.iter().map(|(name, entry)| {
-            (name.clone(), AgentFacts { kind: entry.kind.as_str(), is_built: entry.is_built() })
-        });
+        let agents = config.agents.iter().map(|(name, entry)| (name.clone(), entry.kind));
         Self {
             defaults: config.defaults.clone(),
             agents: agents.collect(),

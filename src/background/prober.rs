@@ -3,7 +3,6 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
@@ -19,13 +18,14 @@ use crate::domain::agent_kind::AgentKind;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
+use crate::worker::{find_program, native_command};
 
 /// A login seldom changes while nothing waits for it; each look starts two processes of 100 MB.
 const PERIOD: Duration = Duration::from_secs(600);
 /// While a login is held somebody is probably mending it.
 const PERIOD_HELD: Duration = Duration::from_secs(60);
-/// `claude auth status` takes 0.4 s at most; ten times that and more is a hang.
-const PROBE_MAX: Duration = Duration::from_secs(10);
+/// `claude auth status` takes 0.4 s, `gemini --version` 7 s on a busy machine; several times that is a hang.
+const PROBE_MAX: Duration = Duration::from_secs(30);
 
 /// How to ask one `[agents.<name>]` entry.
 #[derive(Clone, Debug)]
@@ -84,6 +84,14 @@ impl Prober {
         let mut found = Vec::with_capacity(self.programs.len());
         for program in &self.programs {
             found.push(self.probe(program).await);
+            // some take seconds to start, and what is known of the others need not wait for them
+            self.found.send_if_modified(|known| {
+                let is_first_look = known.len() < found.len();
+                if is_first_look {
+                    known.clone_from(&found);
+                }
+                is_first_look
+            });
         }
         let Ok(accounts) = self.store.accounts().await else {
             self.found.send_replace(found);
@@ -120,25 +128,30 @@ impl Prober {
     async fn probe(&self, program: &AgentProgram) -> AgentProbe {
         let mut probe = AgentProbe {
             name: program.name.clone(),
-            kind: program.kind.as_str().to_owned(),
+            kind: program.kind,
             installed: false,
             version: None,
+            version_min: None,
             authenticated: None,
             checked_at: Some(Timestamp::from_ms(self.clock.now_ms())),
         };
         let Some(agent) = registry::find_agent(program.kind) else { return probe };
-        let Some(spec) = agent.probe(&program.command) else {
-            probe.installed = is_there(program);
+        let path = program.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let Some(spec) = agent.probe(&native_command(agent, &program.command, &path)) else {
+            // what has no version to ask for is there or not
+            probe.installed = program.command.first().is_some_and(|name| find_program(name, &path).is_some());
             return probe;
         };
+        probe.version_min = Some(spec.version_min.to_string());
         let Some(version) = run(&spec.version_argv, &program.environment).await else { return probe };
         let found = (spec.parse_version)(&String::from_utf8_lossy(&version.stdout));
         probe.version = found.map(|found| found.to_string());
         probe.installed = found.is_some_and(|found| found >= spec.version_min);
         if probe.installed
-            && let Some(auth) = run(&spec.auth_argv, &program.environment).await
+            && let Some(ask) = &spec.auth
+            && let Some(auth) = run(&ask.argv, &program.environment).await
         {
-            let state = (spec.parse_auth)(auth.status.code(), &String::from_utf8_lossy(&auth.stdout));
+            let state = (ask.parse)(auth.status.code(), &String::from_utf8_lossy(&auth.stdout));
             probe.authenticated = match state {
                 AuthState::LoggedIn { .. } => Some(true),
                 AuthState::NotLoggedIn => Some(false),
@@ -147,20 +160,6 @@ impl Prober {
         }
         probe
     }
-}
-
-/// Whether the program could be run, as the system looks for it; for what has no version to ask for.
-fn is_there(program: &AgentProgram) -> bool {
-    use std::os::unix::fs::PermissionsExt as _;
-    let Some(name) = program.command.first() else { return false };
-    let is_program = |path: &Path| {
-        path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
-    };
-    if name.contains('/') {
-        return is_program(Path::new(name));
-    }
-    let path = program.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-    std::env::split_paths(&path).any(|dir| is_program(&dir.join(name)))
 }
 
 async fn run(argv: &[String], environment: &BTreeMap<OsString, OsString>) -> Option<Output> {
@@ -174,24 +173,4 @@ async fn run(argv: &[String], environment: &BTreeMap<OsString, OsString>) -> Opt
         .kill_on_drop(true)
         .process_group(0);
     timeout(PROBE_MAX, command.output()).await.ok()?.ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_command_is_there_when_the_system_would_find_it() {
-        let program = |name: &str| AgentProgram {
-            name: "x".to_owned(),
-            kind: AgentKind::Command,
-            command: vec![name.to_owned()],
-            environment: BTreeMap::from([("PATH".into(), "/nowhere:/bin".into())]),
-        };
-        for (name, there) in
-            [("/bin/sh", true), ("sh", true), ("/bin/none", false), ("none", false), ("/bin", false)]
-        {
-            assert_eq!(is_there(&program(name)), there, "{name}");
-        }
-    }
 }

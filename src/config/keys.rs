@@ -194,7 +194,7 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
 ];
 
 /// Agent kinds that can be run.
-pub(super) const BUILT_AGENT_KINDS: &[&str] = &["claude", "command"];
+pub(super) const BUILT_AGENT_KINDS: &[&str] = &["claude", "codex", "command"];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unbuilt {

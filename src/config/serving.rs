@@ -3,7 +3,6 @@
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Host;
 
-use super::AgentEntry;
 use super::error::{Problem, Warning};
 use super::keys::{BUILT_AGENT_KINDS, NOT_BUILT, Unbuilt};
 use super::sections::{Callbacks, Github, Server};
@@ -131,13 +130,5 @@ fn matches(pattern: &str, path: &str) -> bool {
     match pattern.strip_suffix('*') {
         Some(start) => path.starts_with(start),
         None => pattern == path,
-    }
-}
-
-impl AgentEntry {
-    /// Whether this version can run agents of its kind.
-    #[must_use]
-    pub fn is_built(&self) -> bool {
-        BUILT_AGENT_KINDS.contains(&self.kind.as_str())
     }
 }

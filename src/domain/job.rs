@@ -183,6 +183,18 @@ impl Usage {
             duration_ms: self.duration_ms + other.duration_ms,
         }
     }
+
+    /// The tokens that `self`, the total of a conversation, has more than `before`; the rest is left as it is.
+    #[must_use]
+    pub fn without_tokens_of(self, before: Self) -> Self {
+        Self {
+            input_tokens: self.input_tokens.saturating_sub(before.input_tokens),
+            output_tokens: self.output_tokens.saturating_sub(before.output_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_sub(before.cache_read_tokens),
+            cache_write_tokens: self.cache_write_tokens.saturating_sub(before.cache_write_tokens),
+            ..self
+        }
+    }
 }
 
 /// What the job has brought about so far. Each field is stored when it is true and never taken back.

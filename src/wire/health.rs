@@ -54,12 +54,41 @@ pub struct ClaudeHealth {
 pub struct AgentHealth {
     pub name: String,
     pub kind: String,
+    /// The program is there and not older than `versionMin`.
     pub installed: bool,
     pub version: Option<String>,
+    /// The oldest version that is known to work; `null` for programs that have no version to ask for.
+    #[serde(default)]
+    pub version_min: Option<String>,
     /// `null` when it cannot be known without spending.
     pub authenticated: Option<bool>,
     /// `null` before the first look.
     pub checked_at: Option<UtcTime>,
+    /// What agents of its kind can do.
+    #[serde(default)]
+    pub can: AgentAbilities,
+}
+
+/// What a kind of agent can do; what it cannot is refused when a job asks for it.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct AgentAbilities {
+    /// Go on with a conversation.
+    pub resume: bool,
+    /// Say what a run cost.
+    pub cost: bool,
+    /// Take messages while it runs.
+    pub live_messages: bool,
+    /// Tell what it does as it does it.
+    pub structured_events: bool,
+    /// Say which tool uses were not permitted.
+    pub tells_denials: bool,
+    /// The run options that it carries out, of those that are the agent's to carry out.
+    pub options: Vec<String>,
+    /// The values of `permissionMode` that it takes.
+    pub permission_modes: Vec<String>,
+    /// The values of `effort` that it takes.
+    pub efforts: Vec<String>,
 }
 
 /// Why all work of one login waits.

@@ -1,6 +1,7 @@
 //! Phase 2: the agent's step is found where an earlier server left it, or started.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +11,13 @@ use tokio::time::timeout;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::supervise::StepEnd;
-use super::{AgentEntry, Tools};
+use super::{AgentEntry, Tools, native_command};
 use crate::agent::registry::find_agent;
-use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, AgentVerdict, Fault, Invocation, Session};
+use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, Fault, Invocation, Session};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::id::JobNumber;
-use crate::domain::job::{Effects, Usage};
+use crate::domain::job::Effects;
+use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
@@ -79,11 +81,12 @@ impl Line<'_> {
     /// Starts the agent in the prepared worktree and watches it to its end.
     pub(super) async fn run_agent(&mut self, worktree: PathBuf) -> Step<AgentWork> {
         let (entry, agent) = self.agent()?;
+        self.refuse_unsupported(agent)?;
         self.settle_session(agent.capabilities()).await?;
         let session = self.session();
         let prompt = self.prompt().await?;
         let command = agent
-            .command(&self.invocation(&entry, &worktree, session.clone(), prompt))
+            .command(&self.invocation(&entry, agent, &worktree, session.clone(), prompt))
             .map_err(refused_start)?;
         let step = self.step_dir(self.lease.attempt)?;
         let spec = self.command_spec(&entry, agent, &command, &step, &worktree);
@@ -93,7 +96,10 @@ impl Line<'_> {
         let identity = identity_text(launched.identity());
         let pid = i64::from(launched.identity().pid);
         self.tools.store.record_shim(self.lease, STEP, identity, pid).await?;
-        self.effects(Effects { session_id: Some(session.id().to_owned()), ..Effects::default() }).await?;
+        // who makes up the id of a new conversation tells it later
+        if agent.capabilities().names_session || matches!(session, Session::Resume { .. }) {
+            self.effects(Effects { session_id: Some(session.id().to_owned()), ..Effects::default() }).await?;
+        }
         self.check_signals()?;
         launched.release().await?;
         tracing::info!(pid, agent = agent.kind().as_str(), "agent started");
@@ -109,12 +115,14 @@ impl Line<'_> {
         let followed = self.supervise(step, worktree, agent, STEP).await;
         let (record, verdict, limit) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
             StepEnd::NotReleased => return Ok(None),
-            StepEnd::Lost { members, out_of_memory } => {
-                return Err(self.lost(step, &members, out_of_memory).await);
+            StepEnd::Lost { members, out_of_memory, session_id } => {
+                let halt = self.lost(step, &members, out_of_memory).await;
+                self.effects(Effects { session_id, ..Effects::default() }).await?;
+                return Err(halt);
             }
             StepEnd::Exited { record, verdict, limit } => {
                 self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
-                self.account(&verdict).await?;
+                self.account(agent.capabilities(), &verdict).await?;
                 (record, verdict, limit)
             }
         };
@@ -169,25 +177,6 @@ impl Line<'_> {
             metrics::LIMITS.increment([limit.metric().as_str()]);
         }
         Halt::fault(limit.reason(), &format!("The limit is {number} ({}).", limit.set_by()))
-    }
-
-    async fn account(&mut self, verdict: &AgentVerdict) -> Step<()> {
-        let used = &verdict.usage;
-        let usage = Usage {
-            input_tokens: used.input_tokens,
-            output_tokens: used.output_tokens,
-            cache_read_tokens: used.cache_read_tokens,
-            cache_write_tokens: used.cache_write_tokens,
-            cost_micro_usd: used.cost_usd_micros,
-            turns: u64::from(used.turns),
-            duration_ms: used.duration_ms,
-        };
-        self.tools.store.record_usage(self.lease, usage).await?;
-        self.job.usage = usage;
-        if let Some(session) = &verdict.session_id {
-            self.effects(Effects { session_id: Some(session.clone()), ..Effects::default() }).await?;
-        }
-        Ok(())
     }
 
     /// What the agent's own verdict means for the job.
@@ -279,13 +268,15 @@ impl Line<'_> {
     fn invocation(
         &self,
         entry: &AgentEntry,
+        agent: &dyn Agent,
         worktree: &Path,
         session: Session,
         prompt: String,
     ) -> Invocation {
         let options = &self.options;
+        let path = self.tools.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         Invocation {
-            program: entry.command.clone(),
+            program: native_command(agent, &entry.command, &path),
             prompt,
             working_dir: worktree.to_owned(),
             model: options.model.clone(),
@@ -300,6 +291,19 @@ impl Line<'_> {
             sandboxed: false,
             as_root: self.tools.settings.as_root,
         }
+    }
+
+    /// What the job, its client or the configuration asks for by now; a job that asks for the impossible was refused.
+    fn refuse_unsupported(&self, agent: &dyn Agent) -> Step<()> {
+        let layers = [&self.job.request.options, &self.client.options, &self.tools.settings.defaults];
+        let refusals = agent.capabilities().refusals(&RunOptions::merge(&layers));
+        let Some((option, rule)) = refusals.first() else { return Ok(()) };
+        let (name, kind) = (&self.options.agent, agent.kind());
+        let option = option.camel_case();
+        let detail = format!(
+            "options.{option} {rule}: the agent \"{name}\" is of the kind {kind}. It was set after the job was accepted."
+        );
+        Err(Halt::fault(ReasonCode::Internal, &detail))
     }
 
     fn command_spec(

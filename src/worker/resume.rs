@@ -29,8 +29,8 @@ impl Line<'_> {
     pub(super) async fn settle_session(&mut self, capabilities: Capabilities) -> Step<()> {
         let Start::Resume { session_id } = &self.job.start else { return Ok(()) };
         let why = match session_id {
-            Some(_) if capabilities.resume => return Ok(()),
-            Some(_) => "this kind of agent cannot continue a conversation",
+            _ if !capabilities.resume => "this kind of agent cannot continue a conversation",
+            Some(_) => return Ok(()),
             None => "there is none, or the agent does not know it any more",
         };
         self.warn(&format!("The agent's conversation is not continued ({why}): it starts afresh.")).await?;

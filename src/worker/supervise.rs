@@ -40,6 +40,8 @@ pub(super) enum StepEnd {
         members: Vec<Survivor>,
         /// The kernel killed for want of memory at that time.
         out_of_memory: bool,
+        /// The conversation that it told of.
+        session_id: Option<String>,
     },
     Exited {
         record: ExitRecord,
@@ -87,7 +89,7 @@ impl Line<'_> {
         let _followed = metrics::SHIMS.hold();
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
-        let mut reading = Reading::new(agent, stored);
+        let mut reading = Reading::new(agent, worktree, stored);
         let mut tail = Tail::open(step, Default::default());
         let mut asked = Asked::default();
         let mut limits = LimitWatch::new(step, worktree, self.tools.settings.step_limits);
@@ -177,7 +179,8 @@ impl Line<'_> {
                 // before anything else: the count is only telling for some seconds
                 let out_of_memory = limits.memory_ran_out();
                 self.flush(name, &mut reading).await?;
-                return Ok(StepEnd::Lost { members: limits.members().to_vec(), out_of_memory });
+                let members = limits.members().to_vec();
+                return Ok(StepEnd::Lost { members, out_of_memory, session_id: reading.session_id() });
             }
         };
         let verdict = Box::new(reading.finish(&record));
@@ -215,9 +218,9 @@ fn limit_of(record: &ExitRecord, asked: &Asked) -> Option<StepLimit> {
 }
 
 impl Reading {
-    fn new(agent: &dyn Agent, stored: u64) -> Self {
+    fn new(agent: &dyn Agent, worktree: &Path, stored: u64) -> Self {
         Self {
-            reader: Some(AgentReader::new(agent.parser())),
+            reader: Some(AgentReader::new(agent.parser(worktree))),
             joins_lines: !agent.capabilities().structured_events,
             stored,
             records: 0,
@@ -321,6 +324,12 @@ impl Reading {
         self.pending_since.get_or_insert_with(Instant::now);
     }
 
+    /// The conversation, of a step whose end nobody saw.
+    fn session_id(&mut self) -> Option<String> {
+        let (_, verdict) = self.reader.take()?.finish(StepExit::default());
+        verdict.session_id
+    }
+
     /// The judgement, and the messages that were still in the making.
     fn finish(&mut self, record: &ExitRecord) -> AgentVerdict {
         let exit = StepExit { code: record.code, signal: record.signal };
@@ -347,7 +356,7 @@ mod tests {
 
     /// As if nothing had been heard for ten minutes.
     fn silent_reading() -> Reading {
-        let mut reading = Reading::new(find_agent(AgentKind::Command).unwrap(), 0);
+        let mut reading = Reading::new(find_agent(AgentKind::Command).unwrap(), Path::new("/w"), 0);
         reading.last_sign = Instant::now() - Duration::from_secs(600);
         reading
     }

@@ -68,7 +68,7 @@ fn start(dir: &Path, prompt: &str) -> Child {
 }
 
 fn read_to_end(mut child: Child) -> (Vec<AgentEvent>, AgentVerdict) {
-    let mut reader = AgentReader::new(claude().parser());
+    let mut reader = AgentReader::new(claude().parser(Path::new("/w")));
     let mut events = Vec::new();
     let mut stdout = child.stdout.take().unwrap();
     let mut buffer = vec![0; 64 * 1024];
@@ -279,6 +279,7 @@ fn it_answers_the_probe() {
     };
     let version = (probe.parse_version)(&ask(&probe.version_argv).1).unwrap();
     assert!(version >= probe.version_min, "{version}");
-    let (exit, printed) = ask(&probe.auth_argv);
-    assert!(matches!((probe.parse_auth)(exit, &printed), AuthState::LoggedIn { .. }), "{printed}");
+    let auth = probe.auth.unwrap();
+    let (exit, printed) = ask(&auth.argv);
+    assert!(matches!((auth.parse)(exit, &printed), AuthState::LoggedIn { .. }), "{printed}");
 }

@@ -14,7 +14,7 @@ fn transcript(name: &str) -> Vec<u8> {
 }
 
 fn reader() -> AgentReader {
-    AgentReader::new(find_agent(AgentKind::Claude).unwrap().parser())
+    AgentReader::new(find_agent(AgentKind::Claude).unwrap().parser(std::path::Path::new("/w")))
 }
 
 fn read(stdout: &[u8], stderr: &[u8], exit: StepExit) -> (Vec<AgentEvent>, AgentVerdict) {
@@ -101,7 +101,11 @@ fn every_transcript_is_in_the_table_and_holds_no_unknown_line() {
     let folder = format!("{}/tests/fixtures/transcripts", env!("CARGO_MANIFEST_DIR"));
     let mut seen = 0;
     for entry in std::fs::read_dir(folder).unwrap() {
-        let (events, _) = read(&std::fs::read(entry.unwrap().path()).unwrap(), b"", code(0));
+        let entry = entry.unwrap();
+        if !entry.file_name().to_str().unwrap().starts_with("claude-") {
+            continue;
+        }
+        let (events, _) = read(&std::fs::read(entry.path()).unwrap(), b"", code(0));
         let unknown: Vec<_> =
             events.iter().filter(|event| matches!(event, AgentEvent::Output { .. })).collect();
         assert!(unknown.is_empty(), "{unknown:?}");
@@ -327,7 +331,7 @@ proptest! {
     fn no_output_makes_the_parser_panic_or_lie_about_success(
         lines in proptest::collection::vec(hostile_line(), 0..12),
     ) {
-        let mut parser = find_agent(AgentKind::Claude).unwrap().parser();
+        let mut parser = find_agent(AgentKind::Claude).unwrap().parser(std::path::Path::new("/w"));
         for line in &lines {
             for event in parser.line(Stream::Stdout, line) {
                 let text = event.text();

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod agent;
+mod agent_codex;
 mod agent_transcripts;
 mod api_calls;
 mod api_stop;
@@ -28,6 +29,7 @@ mod git_maintenance;
 mod git_remote;
 mod git_replay;
 mod git_vectors;
+mod life_agents;
 mod life_branches;
 mod life_callback_tries;
 mod life_callbacks;
@@ -80,6 +82,7 @@ mod store_upgrades;
 mod store_waiting;
 mod tidy;
 mod tidy_source;
+mod transcripts;
 mod webhook_address;
 mod webhook_calls;
 mod webhook_send;

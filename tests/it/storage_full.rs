@@ -42,7 +42,7 @@ impl Door {
         let store = Store::open_through(Some(&disk.name), dir.path(), clock.clone(), LIMITS).unwrap();
         let settings = app::Settings {
             defaults: RunOptions::default(),
-            agents: [("claude".to_owned(), app::AgentFacts { kind: "claude", is_built: true })].into(),
+            agents: [("claude".to_owned(), offshoot::domain::agent_kind::AgentKind::Claude)].into(),
             allowed_orgs: Vec::new(),
             protected_branches: Vec::new(),
             opens_pull_requests: true,

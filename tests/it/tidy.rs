@@ -30,12 +30,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("store", &["clock", "domain", "failpoint", "wire"]),
     ("worker", &["agent", "clock", "domain", "failpoint", "forge", "git", "process", "store", "wire"]),
     ("upkeep", &["clock", "domain", "git", "store", "worker"]),
-    // `process` for reading the raw log of a step alone
+    // `process` for reading the raw log of a step alone, `agent` for what a kind can carry out
     (
         "app",
         &[
-            "clock", "config", "domain", "forge", "git", "process", "store", "upkeep", "webhook", "wire",
-            "worker",
+            "agent", "clock", "config", "domain", "forge", "git", "process", "store", "upkeep", "webhook",
+            "wire", "worker",
         ],
     ),
     // `store` for the key of a repeated request alone, which it carries through to the use case

@@ -4,18 +4,19 @@
 //! observed with 2.1.329. Must not know: how the process is run. Fails: only where Claude itself is known to refuse.
 //! Tested: the argument table here, shapes and verdicts against recorded transcripts in `tests/it`.
 
-mod lenient;
 mod shapes;
 mod stream;
 mod tool;
 mod verdict;
 
+use super::capabilities::{ALL_EFFORTS, ALL_MODES};
 use super::{
-    Agent, AgentCommand, AgentError, AuthState, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation, ProbeSpec,
-    Session, StreamParser, Version,
+    AGENT_OPTIONS, Agent, AgentCommand, AgentError, AuthProbe, AuthState, BASE_ENVIRONMENT_NAMES,
+    Capabilities, Invocation, ProbeSpec, Session, StreamParser, Version, base_names_and, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use serde::Deserialize as _;
+use std::path::Path;
 
 /// The adapter of kind `claude`.
 #[derive(Clone, Copy, Debug)]
@@ -51,15 +52,7 @@ const VERSION_MIN: Version = Version::new(2, 1, 0);
 const ACCEPT_EDITS: &str = "acceptEdits";
 const BYPASS_PERMISSIONS: &str = "bypassPermissions";
 
-const ENVIRONMENT_NAMES: [&str; BASE_ENVIRONMENT_NAMES.len() + 1] = {
-    let mut names = ["CLAUDE_CONFIG_DIR"; BASE_ENVIRONMENT_NAMES.len() + 1];
-    let mut at = 0;
-    while at < BASE_ENVIRONMENT_NAMES.len() {
-        names[at] = BASE_ENVIRONMENT_NAMES[at];
-        at += 1;
-    }
-    names
-};
+const ENVIRONMENT_NAMES: [&str; BASE_ENVIRONMENT_NAMES.len() + 1] = base_names_and(&["CLAUDE_CONFIG_DIR"]);
 
 impl Agent for Claude {
     fn kind(&self) -> AgentKind {
@@ -67,12 +60,23 @@ impl Agent for Claude {
     }
 
     fn capabilities(&self) -> Capabilities {
-        Capabilities { resume: true, cost: true, live_messages: false, structured_events: true }
+        Capabilities {
+            resume: true,
+            names_session: true,
+            cost: true,
+            counts_whole_session: false,
+            live_messages: false,
+            structured_events: true,
+            tells_denials: true,
+            options: AGENT_OPTIONS,
+            permission_modes: ALL_MODES,
+            efforts: ALL_EFFORTS,
+        }
     }
 
     fn command(&self, invocation: &Invocation) -> Result<AgentCommand, AgentError> {
         invocation.check()?;
-        check_session_id(invocation.session.id())?;
+        invocation.session.check_uuid()?;
         let mode = permission_mode(invocation);
         if mode == BYPASS_PERMISSIONS && invocation.as_root && !invocation.sandboxed {
             return Err(AgentError::BypassAsRoot);
@@ -98,20 +102,18 @@ impl Agent for Claude {
         &ENVIRONMENT_NAMES
     }
 
-    fn parser(&self) -> Box<dyn StreamParser> {
+    /// It says itself where it works.
+    fn parser(&self, _working_dir: &Path) -> Box<dyn StreamParser> {
         Box::<stream::ClaudeParser>::default()
     }
 
     fn probe(&self, program: &[String]) -> Option<ProbeSpec> {
-        let with = |arguments: &[&str]| {
-            program.iter().cloned().chain(arguments.iter().map(|argument| (*argument).to_owned())).collect()
-        };
+        let with = |arguments: &[&str]| with_arguments(program, arguments);
         Some(ProbeSpec {
             version_argv: with(&["--version"]),
-            auth_argv: with(&["auth", "status"]),
             version_min: VERSION_MIN,
             parse_version: Version::find_in,
-            parse_auth,
+            auth: Some(AuthProbe { argv: with(&["auth", "status"]), parse: parse_auth }),
         })
     }
 }
@@ -158,16 +160,6 @@ fn options(invocation: &Invocation, mode: &str) -> Vec<String> {
 /// Millionths as a decimal number without rounding.
 fn dollars(micros: u64) -> String {
     format!("{}.{:06}", micros / 1_000_000, micros % 1_000_000)
-}
-
-/// Claude takes nothing but a UUID in its text form as session id.
-fn check_session_id(id: &str) -> Result<(), AgentError> {
-    let is_uuid = id.len() == 36
-        && id.bytes().enumerate().all(|(at, byte)| match at {
-            8 | 13 | 18 | 23 => byte == b'-',
-            _ => byte.is_ascii_hexdigit(),
-        });
-    if is_uuid { Ok(()) } else { Err(AgentError::SessionId(id.to_owned())) }
 }
 
 /// Reads `claude auth status`: a JSON object with `loggedIn`, exit code 0 exactly when that is true.

@@ -1,7 +1,7 @@
 //! The parts of Claude's stream-json that are read, as observed with 2.1.329. Every field is optional and of any
 //! kind; every other field is skipped.
 
-use super::lenient::{Content, List, Object, Scalar, TextOr};
+use crate::agent::lenient::{Content, List, Object, Scalar, TextOr};
 use serde::Deserialize;
 
 /// One line, whatever its type; fields of all types side by side.

@@ -1,9 +1,9 @@
 //! Claude's lines to events, and what has to be remembered of them for the verdict.
 
-use super::lenient::{Content, TextOr};
 use super::shapes::{Block, Line, Message};
 use super::tool;
 use super::verdict::{Ending, Run, judge};
+use crate::agent::lenient::{Content, TextOr};
 use crate::agent::text::visible_bytes;
 use crate::agent::{AgentEvent, AgentVerdict, EVENT_TEXT_BYTES_MAX, StepExit, Stream, StreamParser};
 
@@ -31,7 +31,7 @@ impl StreamParser for ClaudeParser {
         }
         let text = visible_bytes(line, EVENT_TEXT_BYTES_MAX);
         if stream == Stream::Stderr {
-            self.run.last_words(&text);
+            self.run.last_words.push(&text);
         }
         vec![AgentEvent::Output { stream, text }]
     }

@@ -176,8 +176,8 @@ fn the_login_is_read_from_the_status_and_the_exit_together() {
     ];
     let probe = Claude.probe(&["/opt/claude".to_owned(), "-x".to_owned()]).unwrap();
     assert_eq!(probe.version_argv, ["/opt/claude", "-x", "--version"]);
-    assert_eq!(probe.auth_argv, ["/opt/claude", "-x", "auth", "status"]);
+    assert_eq!(probe.auth.as_ref().unwrap().argv, ["/opt/claude", "-x", "auth", "status"]);
     for (exit, printed, state) in rows {
-        assert_eq!((probe.parse_auth)(exit, printed), state, "{printed}");
+        assert_eq!((probe.auth.as_ref().unwrap().parse)(exit, printed), state, "{printed}");
     }
 }

@@ -1,7 +1,7 @@
 //! What a tool was used for and what came of it, in a line or two.
 
-use super::lenient::{Content, Object, Scalar};
 use super::shapes::{TextElement, ToolInput};
+use crate::agent::lenient::{Content, Object, Scalar};
 use crate::agent::text::one_line;
 
 /// A command or path on one line; longer ones are cut, the whole stays in the log.

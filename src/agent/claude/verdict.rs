@@ -2,27 +2,19 @@
 //! API error has `subtype: "success"` and exit 1, an interrupt exits 0, a run in which every tool was denied exits 0
 //! with a success, and a killed one has no result at all.
 
-use super::lenient::{Content, Scalar};
 use super::shapes::Line;
 use super::tool;
+use crate::agent::last_words::LastWords;
+use crate::agent::lenient::{Content, Scalar};
 use crate::agent::text::{one_line, visible};
-use crate::agent::verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, Usage};
-
-/// A failure's message goes into the job's answer; the whole of it is in the log.
-const MESSAGE_BYTES_MAX: usize = 1_000;
-
-/// The closing words go into the pull request.
-const SUMMARY_BYTES_MAX: usize = 16 * 1024;
-
-/// What the end of stderr may contribute to a message.
-const LAST_WORDS_BYTES_MAX: usize = 2_000;
+use crate::agent::verdict::{
+    AgentOutcome, AgentVerdict, DENIALS_MAX, Denial, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit,
+    Usage,
+};
 
 /// How the answer to `--resume` with an unknown id begins. It comes as a result event and again on stderr; with
 /// other output formats on stderr alone.
 const SESSION_UNKNOWN: &str = "No conversation found with session ID";
-
-/// Enough to name what was not permitted, over all turns of a process.
-const DENIALS_MAX: usize = 1_000;
 
 /// Everything read so far that the verdict needs.
 #[derive(Debug, Default)]
@@ -37,7 +29,7 @@ pub(super) struct Run {
     pub(super) limit_reached: Option<Option<i64>>,
     /// The tool that the agent asked permission for and got no answer.
     pub(super) waits_for: Option<String>,
-    last_words: String,
+    pub(super) last_words: LastWords,
     ending: Option<Ending>,
     usage: Usage,
     denials: Vec<Denial>,
@@ -84,15 +76,6 @@ impl Run {
         self.session_id = ending.session_id.clone().or(self.session_id.take());
         self.waits_for = None;
         self.ending = Some(ending);
-    }
-
-    /// Keeps the end of what was printed outside of events.
-    pub(super) fn last_words(&mut self, line: &str) {
-        if self.last_words.len() + line.len() > LAST_WORDS_BYTES_MAX {
-            self.last_words.clear();
-        }
-        self.last_words.push_str(&one_line(line, LAST_WORDS_BYTES_MAX));
-        self.last_words.push('\n');
     }
 }
 
@@ -142,7 +125,7 @@ fn outcome(run: &Run, exit: StepExit) -> AgentOutcome {
         if exit.succeeded() {
             return AgentOutcome::Succeeded { summary: visible(&ending.text, SUMMARY_BYTES_MAX) };
         }
-        let (fault, message) = exit.fault(&run.last_words);
+        let (fault, message) = exit.fault(run.last_words.as_str());
         return AgentOutcome::Failed { fault, message };
     }
     let fault = fault(run, ending);
@@ -166,8 +149,8 @@ fn cut_off(run: &Run, exit: StepExit) -> (Fault, String) {
             format!("the agent asked for permission to use {tool} and got no answer"),
         );
     }
-    let (fault, message) = exit.fault(&run.last_words);
-    if fault == Fault::Crashed && run.last_words.contains(SESSION_UNKNOWN) {
+    let (fault, message) = exit.fault(run.last_words.as_str());
+    if fault == Fault::Crashed && run.last_words.as_str().contains(SESSION_UNKNOWN) {
         return (Fault::SessionUnknown, message);
     }
     (fault, message)

@@ -162,7 +162,7 @@ fn git(dir: &Path, args: &[&str]) -> String {
 fn settings(dir: &Path) -> app::Settings {
     app::Settings {
         defaults: RunOptions::default(),
-        agents: [("claude".to_owned(), app::AgentFacts { kind: "claude", is_built: true })].into(),
+        agents: [("claude".to_owned(), crate::domain::agent_kind::AgentKind::Claude)].into(),
         allowed_orgs: Vec::new(),
         protected_branches: vec!["release/*".to_owned()],
         opens_pull_requests: true,

@@ -1,0 +1,80 @@
+//! Which file an agent's command really starts.
+
+use std::ffi::OsStr;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use crate::agent::Agent;
+
+/// The file that the system would run for `name`, a path or a name to be looked for in `path`, the value of PATH.
+#[must_use]
+pub fn find_program(name: &str, path: &OsStr) -> Option<PathBuf> {
+    if name.contains('/') {
+        return is_program(Path::new(name)).then(|| PathBuf::from(name));
+    }
+    std::env::split_paths(path).map(|dir| dir.join(name)).find(|file| is_program(file))
+}
+
+/// `command` with the program itself in the place of a script that only starts it, where the agent knows of such
+/// scripts and the program is there: a killed script would leave it running.
+#[must_use]
+pub fn native_command(agent: &dyn Agent, command: &[String], path: &OsStr) -> Vec<String> {
+    let mut command = command.to_vec();
+    let Some(name) = command.first_mut() else { return command };
+    let file = find_program(name, path).and_then(|file| file.canonicalize().ok());
+    let programs = file.map(|file| agent.native_programs(&file)).unwrap_or_default();
+    if let Some(native) =
+        programs.iter().find(|program| is_program(program)).and_then(|program| program.to_str())
+    {
+        native.clone_into(name);
+    }
+    command
+}
+
+fn is_program(path: &Path) -> bool {
+    path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::agent::registry::find_agent;
+    use crate::domain::agent_kind::AgentKind;
+
+    #[test]
+    fn a_program_is_there_when_the_system_would_find_it() {
+        let path = OsStr::new("/nowhere:/bin");
+        for (name, there) in
+            [("/bin/sh", true), ("sh", true), ("/bin/none", false), ("none", false), ("/bin", false)]
+        {
+            assert_eq!(find_program(name, path).is_some(), there, "{name}");
+        }
+    }
+
+    #[test]
+    fn the_program_behind_a_script_is_started_where_it_is_and_else_the_script() {
+        let codex = find_agent(AgentKind::Codex).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        let make = |path: &str| {
+            let file = root.join(path);
+            std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+            std::fs::write(&file, "").unwrap();
+            std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o755)).unwrap();
+            file.to_str().unwrap().to_owned()
+        };
+        let script = make("node_modules/@openai/codex/bin/codex.js");
+        std::fs::create_dir(root.join("bin")).unwrap();
+        std::os::unix::fs::symlink(&script, root.join("bin/codex")).unwrap();
+        let path = root.join("bin");
+        let command = ["codex".to_owned(), "--strict-config".to_owned()];
+        assert_eq!(native_command(codex, &command, path.as_os_str()), command, "there is none");
+        let native = make("node_modules/@openai/codex-linux-x64/vendor/x86_64-unknown-linux-musl/bin/codex");
+        let found = native_command(codex, &command, path.as_os_str());
+        assert_eq!(found, [native, "--strict-config".to_owned()]);
+        assert_eq!(native_command(codex, &[script], OsStr::new("")).len(), 1);
+        let claude = find_agent(AgentKind::Claude).unwrap();
+        assert_eq!(native_command(claude, &command, path.as_os_str()), command);
+        assert_eq!(native_command(codex, &[], OsStr::new("")), Vec::<String>::new());
+    }
+}
