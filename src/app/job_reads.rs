@@ -213,13 +213,13 @@ fn filter(query: &JobQuery) -> Result<JobFilter, AppError> {
         }
     }
     let client = query.client_id.as_deref().map(ClientId::parse).transpose().unwrap_or_else(|rule| {
-        faults.push(Fault::new("?clientId", rule.to_string()));
+        faults.push(Fault::new("?clientId", format!("is not one: {rule}")));
         None
     });
     let mut time = |pointer: &str, text: &Option<String>| {
         let time = text.as_deref().map(UtcTime::parse)?;
         if time.is_none() {
-            faults.push(Fault::new(pointer, "must be an RFC 3339 time"));
+            faults.push(Fault::new(pointer, "must be an RFC 3339 time, a + in it written %2B"));
         }
         time.map(|time| time.0)
     };

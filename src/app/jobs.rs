@@ -260,6 +260,8 @@ fn refuse_base_as_work(
     let Some(branch) = branch else { return };
     if base == Some(branch) {
         reading.fault("/branchName", "must not be the base branch");
+    } else if let Some(base) = base.filter(|base| !branch.coexists_with(base)) {
+        reading.fault("/branchName", format!("cannot exist beside the base branch {base}"));
     }
     let default = client.and_then(|client| client.default_branch.as_deref());
     let Some(default) = default.and_then(|default| BranchName::parse(default).ok()) else { return };

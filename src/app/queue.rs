@@ -5,11 +5,10 @@ use serde_json::Value;
 use super::App;
 use super::caller::{Caller, Scope};
 use super::error::AppError;
-use crate::domain::time::Timestamp;
-use crate::store;
+use crate::store::{self, QueuePlace};
 use crate::wire::fields::Reading;
 use crate::wire::queue::{Queue, QueuedJob, RunningJob, running_for};
-use crate::wire::request::read_only_text;
+use crate::wire::request::{read_nothing, read_only_text};
 
 /// A reason is read on one screen line or two.
 const REASON_BYTES_MAX: usize = 500;
@@ -20,15 +19,11 @@ impl App {
     /// # Errors
     /// [`AppError::Invalid`] for another cursor.
     pub async fn queue(&self, after: Option<&str>) -> Result<Queue, AppError> {
-        let after = match after {
-            Some(text) => text
-                .parse::<i64>()
-                .ok()
-                .filter(|after| *after >= 0)
-                .ok_or_else(|| AppError::invalid("?after", "must be a nextCursor of an earlier page"))?,
-            None => 0,
+        let place = |text| {
+            QueuePlace::parse(text)
+                .ok_or_else(|| AppError::invalid("?after", "must be a nextCursor of an earlier page"))
         };
-        self.queue_page(after, Vec::new()).await
+        self.queue_page(after.map(place).transpose()?, Vec::new()).await
     }
 
     /// Starts nothing new until it is resumed; survives a restart.
@@ -46,16 +41,19 @@ impl App {
         AppError::of_reading(&reading)?;
         self.0.store.pause_queue(reason.as_deref()).await?;
         tracing::info!(by = caller.name, "queue paused");
-        self.queue_page(0, reading.warnings).await
+        self.queue_page(None, reading.warnings).await
     }
 
     /// # Errors
-    /// What the store said.
-    pub async fn resume_queue(&self, caller: &Caller) -> Result<Queue, AppError> {
+    /// [`AppError::Invalid`] for a body that is no object.
+    pub async fn resume_queue(&self, caller: &Caller, body: &Value) -> Result<Queue, AppError> {
         caller.needs(Scope::Operate)?;
+        let mut reading = Reading::default();
+        read_nothing(body, &mut reading);
+        AppError::of_reading(&reading)?;
         self.0.store.resume_queue().await?;
         tracing::info!(by = caller.name, "queue resumed");
-        self.queue_page(0, Vec::new()).await
+        self.queue_page(None, reading.warnings).await
     }
 
     /// Lets one job of each held login go out as a probe, or of the one that the body names.
@@ -72,14 +70,13 @@ impl App {
         AppError::of_reading(&reading)?;
         let logins = self.0.store.try_now(login.as_deref()).await?;
         tracing::info!(by = caller.name, ?logins, "holds lifted");
-        self.queue_page(0, reading.warnings).await
+        self.queue_page(None, reading.warnings).await
     }
 
-    async fn queue_page(&self, after: i64, warnings: Vec<String>) -> Result<Queue, AppError> {
+    async fn queue_page(&self, after: Option<QueuePlace>, warnings: Vec<String>) -> Result<Queue, AppError> {
         let page = self.0.store.queue_page(after).await?;
-        let now = self.now();
         Ok(Queue {
-            running: page.running.into_iter().map(|job| running(job, now)).collect(),
+            running: page.running.into_iter().map(running).collect(),
             queued: page.queued.into_iter().map(queued).collect(),
             max_concurrent: self.0.settings.max_concurrent_jobs,
             paused: page.state.paused,
@@ -90,8 +87,8 @@ impl App {
     }
 }
 
-fn running(job: store::RunningJob, now: Timestamp) -> RunningJob {
-    let seconds = job.started_at.map_or(0, |at| now.since(at).as_secs());
+fn running(job: store::RunningJob) -> RunningJob {
+    let seconds = job.running_for.as_secs();
     RunningJob {
         id: job.id.to_string(),
         number: job.number.0,

@@ -26,8 +26,8 @@ pub(super) fn run_at(text: Option<&str>, now: Timestamp, reading: &mut Reading) 
 }
 
 impl App {
-    /// The jobs that are named by id or number. Jobs are never deleted, so what is found here is still there when the
-    /// submission is stored.
+    /// The jobs that are named by id or number. One that is cleared up before the submission is stored is `job not found`
+    /// then.
     pub(super) async fn dependencies(
         &self,
         names: &[String],

@@ -32,6 +32,8 @@ pub(super) async fn cancel_job(
     State(app): State<App>,
     Token(caller): Token,
     Path(id): Path<String>,
+    // nothing is read from it, but what is no JSON was meant otherwise
+    _body: JsonBody,
 ) -> Result<Json<Cancelled>, ApiError> {
     Ok(Json(app.cancel_job(&caller, &id).await?))
 }

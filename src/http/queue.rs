@@ -34,8 +34,9 @@ pub(super) async fn pause_queue(
 pub(super) async fn resume_queue(
     State(app): State<App>,
     Token(caller): Token,
+    JsonBody(body): JsonBody,
 ) -> Result<Json<Queue>, ApiError> {
-    Ok(Json(app.resume_queue(&caller).await?))
+    Ok(Json(app.resume_queue(&caller, &body).await?))
 }
 
 /// Sends one job of each held login out as a probe, without waiting for the hold's end.

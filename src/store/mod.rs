@@ -39,7 +39,8 @@ pub use sqlite::{SCHEMA_VERSION, Verified};
 pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
     Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied, OwnedDelivery,
-    QueuePage, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob, StepRecord, StoredAnswer,
+    QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob, StepRecord,
+    StoredAnswer,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.

@@ -1,5 +1,5 @@
 //! The time that passes evenly, for the waits that we choose ourselves: a backoff of 15 s, a callback's next try, the
-//! 24 h of a repeated request.
+//! 24 h of a repeated request; and for how long a job has been running.
 //!
 //! What others name (a job's `runAt`, the end of a usage limit) is an instant of the wall clock, whoever sets that. What
 //! we choose is a length, and somebody who sets the wall clock back by a day must not make it a day longer. So such an

@@ -1,5 +1,8 @@
 //! What the store takes and gives beside plain domain values: filters, pages, records.
 
+use std::fmt;
+use std::time::Duration;
+
 use crate::domain::client::RepositoryName;
 use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry};
 use crate::domain::event::{Message, MessageKind};
@@ -77,6 +80,8 @@ pub struct RunningJob {
     pub client_name: String,
     pub branch: String,
     pub started_at: Option<Timestamp>,
+    /// Since its first start, whatever became of the wall clock.
+    pub running_for: Duration,
     pub phase: Phase,
     pub last_output_at: Option<Timestamp>,
 }
@@ -103,11 +108,36 @@ pub struct QueueState {
 #[derive(Clone, Debug)]
 pub struct QueuePage {
     pub running: Vec<RunningJob>,
-    /// At most 200, beginning behind the position asked for.
+    /// At most 200, beginning behind the place asked for.
     pub queued: Vec<QueuedJob>,
     pub state: QueueState,
-    /// The position to ask for next.
-    pub next: Option<i64>,
+    /// The place to ask for next; `None` on the last page.
+    pub next: Option<QueuePlace>,
+}
+
+/// A place in the order of the queue. Unlike a position it stays where it is when jobs before it start, so pages that begin
+/// there leave nobody out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueuePlace {
+    pub(super) rank: i64,
+    pub(super) turn: i64,
+    pub(super) number: i64,
+}
+
+impl QueuePlace {
+    /// What [`Display`](fmt::Display) writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.split('.').map(|part| part.parse().ok());
+        let place = Self { rank: parts.next()??, turn: parts.next()??, number: parts.next()?? };
+        parts.next().is_none().then_some(place)
+    }
+}
+
+impl fmt::Display for QueuePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.rank, self.turn, self.number)
+    }
 }
 
 /// Counts for `/health`.

@@ -295,6 +295,13 @@ pub fn read_only_text(value: &Value, name: &'static str, reading: &mut Reading) 
     text
 }
 
+/// Reads a body of which nothing is wanted.
+pub fn read_nothing(value: &Value, reading: &mut Reading) {
+    if let Some(f) = Fields::of(value, "", reading) {
+        f.finish();
+    }
+}
+
 fn read_options(f: &mut Fields<'_>) -> RunOptions {
     let pointer = f.at("options");
     match f.value("options") {

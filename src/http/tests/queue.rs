@@ -86,3 +86,89 @@ async fn a_running_job_is_not_retried() {
     assert_eq!(bench.post("/jobs/1/retry", &json!({})).await.status, 201);
     assert_eq!(bench.get("/jobs").await.json()["total"], 2);
 }
+
+#[tokio::test]
+async fn a_full_or_leaving_server_takes_no_retry_either() {
+    let bench = Bench::new().await;
+    bench.post("/jobs", &job("a")).await;
+    bench.post("/jobs/1/cancel", &json!({})).await;
+    for number in 0..ROOM {
+        assert_eq!(bench.post("/jobs", &job(&format!("b-{number}"))).await.status, 201);
+    }
+    let full = bench.post("/jobs/1/retry", &json!({})).await;
+    full.problem(429, "queue_full");
+    assert!(full.header("retry-after").is_some());
+    bench.store.claim().await.unwrap().unwrap();
+    bench.app.start_draining();
+    let leaving = bench.post("/jobs/1/retry", &json!({})).await;
+    leaving.problem(503, "draining");
+    assert!(leaving.header("retry-after").is_some());
+    assert_eq!(bench.get("/jobs").await.json()["total"], ROOM + 1);
+}
+
+#[tokio::test]
+async fn a_branch_that_cannot_exist_beside_its_base_is_refused() {
+    let bench = Bench::new().await;
+    for (branch, base) in [("dev", "dev"), ("dev", "dev/x"), ("dev/x", "dev"), ("Dev", "dev")] {
+        let mut body = job(branch);
+        body["baseBranch"] = json!(base);
+        assert_eq!(
+            bench.post("/jobs", &body).await.pointers(422, "invalid"),
+            ["/branchName"],
+            "{branch} {base}"
+        );
+    }
+    let mut body = job("dev-x");
+    body["baseBranch"] = json!("dev");
+    assert_eq!(bench.post("/jobs", &body).await.status, 201);
+}
+
+/// Nothing is read from these bodies; but what is no JSON was meant otherwise, and what nobody knows is said.
+#[tokio::test]
+async fn a_body_of_which_nothing_is_wanted_is_read_all_the_same() {
+    let bench = Bench::new().await;
+    bench.post("/jobs", &job("a")).await;
+    bench.post("/queue/pause", &json!({})).await;
+    let send = |path: &'static str, body: &'static str| {
+        let kind = [("content-type", "application/json")];
+        bench.send(super::request(axum::http::Method::POST, path, &kind, body.into()))
+    };
+    for path in ["/queue/resume", "/jobs/1/cancel"] {
+        send(path, "{\"a\":").await.problem(400, "malformed");
+    }
+    assert_eq!(bench.get("/queue").await.json()["paused"], true);
+    assert_eq!(bench.get("/jobs/1").await.json()["status"], "queued");
+    let resumed = send("/queue/resume", "{\"x\": 1}").await.json();
+    assert_eq!(resumed["warnings"], json!(["unknown member /x was ignored"]));
+    assert_eq!(resumed["paused"], false);
+    assert_eq!(send("/queue/resume", "").await.status, 200);
+    assert_eq!(send("/jobs/1/cancel", "").await.status, 200);
+}
+
+/// Per method and path, for a day, and only for what succeeded.
+#[tokio::test]
+async fn a_key_stands_for_one_call_for_a_day() {
+    let bench = Bench::new().await;
+    let key = [("idempotency-key", "k")];
+    let mut body = job("a");
+    body.as_object_mut().unwrap().remove("branchName");
+    let post = async |path: &str, body: &Value| {
+        let answer = bench.call(axum::http::Method::POST, path, &key, body).await;
+        (answer.status.as_u16(), answer.header("idempotency-replayed").is_some(), answer.json())
+    };
+    let (status, replayed, first) = post("/jobs", &body).await;
+    assert_eq!((status, replayed), (201, false));
+    assert!(matches!(post("/queue/pause", &json!({})).await, (200, false, _)), "another path, another call");
+    assert!(matches!(post("/jobs/1/cancel", &json!({})).await, (200, false, _)));
+    bench.clock.advance_ms(24 * 3_600_000 - 1);
+    assert_eq!(
+        post("/jobs", &body).await,
+        (201, true, first.clone()),
+        "as it was answered, though it is cancelled by now"
+    );
+    bench.clock.advance_ms(1);
+    let (status, replayed, second) = post("/jobs", &body).await;
+    assert_eq!((status, replayed), (201, false));
+    assert_ne!(second["id"], first["id"]);
+    assert_eq!(bench.get("/jobs").await.json()["total"], 2);
+}

@@ -10,7 +10,6 @@ use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
 use crate::domain::lifecycle::Cause;
-use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 use crate::metrics;
 use crate::wire::event::JobMoved;
@@ -101,7 +100,7 @@ fn claim(
     }
     let Some(number) = turns::first(connection, now, limits)? else { return Ok(None) };
     turns::take(connection, number)?;
-    let lease = begin_attempt(connection, now.wall, epoch, number)?;
+    let lease = begin_attempt(connection, now, epoch, number)?;
     let job = jobs::get(connection, number)?;
     if job.needs_agent() {
         connection
@@ -113,19 +112,21 @@ fn claim(
 
 fn begin_attempt(
     connection: &Connection,
-    now: Timestamp,
+    now: Moment,
     epoch: i64,
     number: JobNumber,
 ) -> Result<Lease, StoreError> {
+    let (steady_ms, now) = (now.steady_ms(), now.wall);
     let transition = finish::decide(connection, now, number, Cause::Claimed)?;
     let attempt: u32 = connection
         .prepare_cached(
             "UPDATE jobs SET status = ?2, phase = ?3, attempt = attempt + 1, lease_epoch = ?4, not_before = NULL,
-                 reason_code = NULL, reason_message = NULL, pid = NULL, started_at = coalesce(started_at, ?5), updated_at = ?5
+                 reason_code = NULL, reason_message = NULL, pid = NULL, started_at = coalesce(started_at, ?5),
+                 started_steady = coalesce(started_steady, ?6), updated_at = ?5
              WHERE number = ?1 AND status = 'queued' RETURNING attempt",
         )?
         .query_row(
-            params![number.0, transition.status.as_str(), transition.phase.as_str(), epoch, now.as_ms()],
+            params![number.0, transition.status.as_str(), transition.phase.as_str(), epoch, now.as_ms(), steady_ms],
             |row| row.get(0),
         )?;
     connection

@@ -7,7 +7,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::error::StoreError;
 use super::super::steady::Moment;
-use super::super::view::{Accounts, QueuePage, QueueState, QueuedJob, RunningJob};
+use super::super::view::{Accounts, QueuePage, QueuePlace, QueueState, QueuedJob, RunningJob};
 use super::super::{Change, Limits, Store};
 use super::jobs::queued_view;
 use super::{clear_meta, disk, meta, rows, set_meta};
@@ -18,14 +18,14 @@ use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 
 /// Queued jobs on one page.
-const PAGE: i64 = 200;
+const PAGE: usize = 200;
 
 impl Store {
-    /// Who runs and who waits, from behind `after` (a position, 0 for the beginning).
+    /// Who runs and who waits, from behind `after` or from the beginning.
     ///
     /// # Errors
     /// What the database said.
-    pub async fn queue_page(&self, after: i64) -> Result<QueuePage, StoreError> {
+    pub async fn queue_page(&self, after: Option<QueuePlace>) -> Result<QueuePage, StoreError> {
         let (now, limits) = (self.moment(), self.limits);
         self.database.read(move |connection| page(connection, now, limits, after)).await
     }
@@ -206,7 +206,7 @@ impl QueueContext {
 
 /// 1 + the queued jobs before the one of `row`.
 pub(super) fn position(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<i64> {
-    let (rank, turn, number): (i64, i64, i64) = (row.get("rank")?, row.get("turn")?, row.get("number")?);
+    let QueuePlace { rank, turn, number } = place(row)?;
     connection
         .prepare_cached(
             "SELECT 1 + count(*) FROM jobs INDEXED BY jobs_queued
@@ -230,40 +230,60 @@ pub(super) fn page(
     connection: &Connection,
     now: Moment,
     limits: Limits,
-    after: i64,
+    after: Option<QueuePlace>,
 ) -> Result<QueuePage, StoreError> {
     let context = QueueContext::load(connection, now, limits)?;
     let mut statement = connection.prepare_cached(
-        "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.phase, j.last_output_at
+        "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.started_steady, j.phase, j.last_output_at
          FROM jobs j JOIN clients c ON c.number = j.client WHERE j.status = 'running' ORDER BY j.number",
     )?;
-    let running = statement.query_map([], running_job)?.collect::<Result<Vec<_>, _>>()?;
-    let after = after.max(0);
+    let running = statement.query_map([], |row| running_job(now, row))?.collect::<Result<Vec<_>, _>>()?;
+    let QueuePlace { rank, turn, number } =
+        after.unwrap_or(QueuePlace { rank: i64::MIN, turn: i64::MIN, number: i64::MIN });
+    let mut position: i64 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM jobs INDEXED BY jobs_queued
+             WHERE status = 'queued' AND (rank, turn, number) <= (?1, ?2, ?3)",
+        )?
+        .query_row([rank, turn, number], |row| row.get(0))?;
     let mut statement = connection.prepare_cached(&format!(
-        "{} WHERE j.status = 'queued' ORDER BY j.rank, j.turn, j.number LIMIT ?1 OFFSET ?2",
+        "{} WHERE j.status = 'queued' AND (j.rank, j.turn, j.number) > (?1, ?2, ?3)
+         ORDER BY j.rank, j.turn, j.number LIMIT ?4",
         queued_view()
     ))?;
-    let mut position = after;
-    let queued = statement
-        .query_map([PAGE, after], |row| {
+    // one more than a page tells whether there is a next one
+    let mut queued = statement
+        .query_map([rank, turn, number, PAGE as i64 + 1], |row| {
             position += 1;
-            queued_job(&context, position, row)
+            Ok((queued_job(&context, position, row)?, place(row)?))
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    let full = i64::try_from(queued.len()).is_ok_and(|length| length == PAGE);
-    Ok(QueuePage { running, queued, state: state(connection)?, next: full.then_some(after + PAGE) })
+    let more = queued.len() > PAGE;
+    queued.truncate(PAGE);
+    let next = queued.last().filter(|_| more).map(|(_, place)| *place);
+    let queued = queued.into_iter().map(|(job, _)| job).collect();
+    Ok(QueuePage { running, queued, state: state(connection)?, next })
 }
 
-fn running_job(row: &Row<'_>) -> rusqlite::Result<RunningJob> {
-    let (id, phase): (String, String) = (row.get(0)?, row.get(5)?);
+fn place(row: &Row<'_>) -> rusqlite::Result<QueuePlace> {
+    Ok(QueuePlace { rank: row.get("rank")?, turn: row.get("turn")?, number: row.get("number")? })
+}
+
+fn running_job(now: Moment, row: &Row<'_>) -> rusqlite::Result<RunningJob> {
+    let (id, phase): (String, String) = (row.get(0)?, row.get(6)?);
+    let started_at = row.get::<_, Option<i64>>(4)?.map(Timestamp::from_ms);
+    let started_steady: Option<i64> = row.get(5)?;
+    // a job that was started by an older version knows only what the wall clock showed then
+    let since = started_steady.map(|ms| now.to_wall(ms)).or(started_at);
     Ok(RunningJob {
         id: crate::domain::id::JobId::parse(&id).map_err(|_| rusqlite::Error::InvalidQuery)?,
         number: crate::domain::id::JobNumber(row.get(1)?),
         client_name: row.get(2)?,
         branch: row.get(3)?,
-        started_at: row.get::<_, Option<i64>>(4)?.map(Timestamp::from_ms),
+        started_at,
+        running_for: since.map_or(Duration::ZERO, |since| now.wall.since(since)),
         phase: Phase::parse(&phase).unwrap_or(Phase::Preparing),
-        last_output_at: row.get::<_, Option<i64>>(6)?.map(Timestamp::from_ms),
+        last_output_at: row.get::<_, Option<i64>>(7)?.map(Timestamp::from_ms),
     })
 }
 

@@ -252,7 +252,7 @@ impl Told {
 
     async fn compare(&self) -> Result<(), TestCaseError> {
         let (store, model) = (&self.bench.store, &self.model);
-        let page = store.queue_page(0).await.unwrap();
+        let page = store.queue_page(None).await.unwrap();
         let listed: Vec<_> =
             page.queued.iter().map(|job| (job.number.0 - 1, job.position, job.waiting)).collect();
         let slot = Waiting { for_: WaitingFor::Slot, until: None };
