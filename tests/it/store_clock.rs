@@ -7,7 +7,7 @@ use offshoot::domain::delivery::{DeliveryState, TryRecord};
 use offshoot::domain::id::JobNumber;
 use offshoot::domain::reason::ReasonCode;
 use offshoot::domain::time::Timestamp;
-use offshoot::store::{AnswerKey, KeyedAnswer, Occupied, Store};
+use offshoot::store::{AnswerKey, JobFilter, KeyedAnswer, Occupied, Store};
 
 use crate::store_fixture::{Bench, callback, done, fault, fault_until, job};
 
@@ -39,6 +39,8 @@ async fn a_backoff_takes_as_long_as_it_takes() {
         let bench = Bench::new(1);
         let client = bench.client("a").await;
         bench.submit(&client, "1").await;
+        // once before as well: else both clocks show the same when the wait is stored
+        bench.clock.set_by_ms(jump);
         let lease = bench.claim().await.lease;
         bench.end(lease, fault(ReasonCode::RemoteUnavailable)).await;
         bench.clock.advance_ms(5_000);
@@ -50,6 +52,32 @@ async fn a_backoff_takes_as_long_as_it_takes() {
         assert_eq!(bench.claimed_number().await, None, "{jump}");
         bench.clock.advance_ms(1);
         assert_eq!(bench.claimed_number().await, Some(1), "{jump}");
+    }
+}
+
+#[tokio::test]
+async fn a_job_has_been_running_as_long_as_it_has() {
+    for jump in JUMPS {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        bench.submit(&client, "1").await;
+        bench.clock.set_by_ms(jump);
+        let lease = bench.claim().await.lease;
+        bench.store.note_time().await.unwrap();
+        bench.clock.advance_ms(5_000);
+        bench.clock.set_by_ms(jump);
+        let running = async |store: &Store| store.queue_page(None).await.unwrap().running[0].running_for;
+        assert_eq!(running(&bench.store).await, Duration::from_secs(5), "{jump}");
+        bench.clock.advance_ms(2_500);
+        assert_eq!(running(&bench.reopen()).await, Duration::from_millis(7_500), "{jump}");
+        // from its first start on, as `startedAt`
+        let later = bench.reopen();
+        let adopted = later.adopt_running("boot").await.unwrap().remove(0).lease;
+        assert_eq!(adopted.job, lease.job);
+        later.finish(adopted, fault(ReasonCode::Stopped), |_| None).await.unwrap();
+        bench.clock.advance_ms(1_000);
+        later.claim().await.unwrap().unwrap();
+        assert_eq!(running(&later).await, Duration::from_millis(8_500), "{jump}");
     }
 }
 
@@ -74,6 +102,7 @@ async fn a_usage_limit_ends_at_its_time_or_after_its_length() {
         let bench = Bench::new(1);
         let client = bench.client("a").await;
         bench.submit(&client, "1").await;
+        bench.clock.set_by_ms(-DAY_MS);
         let lease = bench.claim().await.lease;
         let until = bench.now() + Duration::from_secs(3_600);
         bench.end(lease, fault_until(ReasonCode::UsageLimit, Some(until))).await;
@@ -151,6 +180,7 @@ async fn a_callback_is_tried_again_after_its_wait_whatever_the_clock_shows() {
 async fn a_repeated_request_is_known_for_a_day_of_true_time() {
     for jump in JUMPS {
         let bench = Bench::new(1);
+        bench.clock.set_by_ms(jump);
         keep(&bench.store).await;
         bench.store.note_time().await.unwrap();
         bench.clock.set_by_ms(jump);
@@ -208,8 +238,10 @@ async fn lists_are_in_the_order_of_numbers_whatever_the_clock_showed() {
         bench.claim().await;
     }
     let running: Vec<_> =
-        bench.store.queue_page(0).await.unwrap().running.iter().map(|job| job.number.0).collect();
+        bench.store.queue_page(None).await.unwrap().running.iter().map(|job| job.number.0).collect();
     assert_eq!(running, [1, 2, 3]);
+    let newest = bench.store.list_jobs(JobFilter { limit: 50, ..JobFilter::default() }).await.unwrap();
+    assert_eq!(newest.jobs.iter().map(|view| view.job.number.0).collect::<Vec<_>>(), [3, 2, 1]);
     let events = bench.store.list_events(None, 0, 100).await.unwrap();
     assert!(events.windows(2).all(|pair| pair[0].seq < pair[1].seq));
     assert!(events.windows(2).any(|pair| pair[0].at > pair[1].at), "the clock did go back");

@@ -196,8 +196,11 @@ async fn a_flood_that_was_held_takes_turns_with_everybody_else() {
         new.request.run_at = Some(bench.now() + Duration::from_secs(3_600));
         bench.try_submit(new).await.unwrap();
     }
+    // together, so that they take thirty turns
     for n in 0..30 {
         bench.submit(&other, &format!("{n}")).await;
+    }
+    for _ in 0..30 {
         bench.end(bench.claim().await.lease, done()).await;
     }
     bench.clock.advance_ms(3_600_000);

@@ -1,0 +1,139 @@
+//! The loops over a real store, with stand-ins for whoever works and whoever is called back.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use offshoot::background::{Deliverer, DelivererSettings, Dispatcher};
+use offshoot::domain::attempt::{Assignment, AttemptEnd, Lease};
+use offshoot::domain::id::{JobNumber, JobRef};
+use offshoot::domain::job::Status;
+use offshoot::store::{Store, StoreError};
+use offshoot::webhook::{Carrier, SendRequest, SendResult};
+use offshoot::worker::{Runner, Signals};
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::stand::{PATIENCE, poll};
+use crate::store_fixture::{Bench, callback};
+
+/// Works until it is told to stop.
+#[derive(Clone)]
+struct Patient(Store);
+
+impl Runner for Patient {
+    async fn run(&self, assignment: Assignment, signals: Signals) {
+        tokio::select! {
+            () = signals.cancel.cancelled() => {
+                self.0.finish(assignment.lease, AttemptEnd::Cancelled, |_| None).await.unwrap();
+            }
+            () = signals.shutdown.cancelled() => {}
+        }
+    }
+
+    async fn give_up(&self, _: Lease) {}
+
+    async fn sweep(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn sweep_of(&self, _: JobNumber) -> Result<(), StoreError> {
+        Ok(())
+    }
+}
+
+/// The row is the truth: whoever asks through another store on the same file gives no hint that the loop could hear.
+#[tokio::test(start_paused = true)]
+async fn a_cancel_of_which_no_hint_came_is_found() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let stop = CancellationToken::new();
+    let runner = Patient(bench.store.clone());
+    let dispatcher = Dispatcher::new(bench.store.clone(), runner, stop.clone(), CancellationToken::new());
+    let mut running = JoinSet::new();
+    running.spawn(dispatcher.run(Duration::from_secs(5)));
+    let status = async |number| bench.view(JobNumber(number)).await.job.status;
+    // an hour of a clock that jumps to whatever is awaited next
+    let hour = Duration::from_secs(3_600);
+    let began =
+        async || (status(1).await == Status::Running && status(2).await == Status::Running).then_some(());
+    poll(hour, began).await.expect("both are started");
+    let other = bench.reopen();
+    other.request_cancel(&JobRef::Number(JobNumber(1)), |_| None).await.unwrap();
+    let over = async || (status(1).await == Status::Cancelled).then_some(());
+    poll(hour, over).await.expect("the request is found in the row");
+    assert_eq!(status(2).await, Status::Running, "and nobody else's");
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap();
+}
+
+#[derive(Default)]
+struct Counted {
+    under_way: BTreeMap<String, usize>,
+    most: usize,
+    most_of_one: BTreeMap<String, usize>,
+}
+
+impl Counted {
+    fn begins(&mut self, url: &str) {
+        let of_one = self.under_way.entry(url.to_owned()).or_default();
+        *of_one += 1;
+        let most = self.most_of_one.entry(url.to_owned()).or_default();
+        *most = (*most).max(*of_one);
+        self.most = self.most.max(self.under_way.values().sum());
+    }
+}
+
+/// Receivers that hang until they are let go on.
+struct Hanging {
+    counted: Arc<Mutex<Counted>>,
+    go_on: Arc<Semaphore>,
+}
+
+impl Carrier for Hanging {
+    fn send(&self, request: &SendRequest<'_>) -> impl Future<Output = SendResult> + Send {
+        let (counted, go_on, url) = (self.counted.clone(), self.go_on.clone(), request.url.to_owned());
+        async move {
+            counted.lock().unwrap().begins(&url);
+            go_on.acquire().await.unwrap().forget();
+            *counted.lock().unwrap().under_way.get_mut(&url).unwrap() -= 1;
+            SendResult::Accepted { status: 204 }
+        }
+    }
+}
+
+/// As after a night in which the machine slept: everything is due at the same time.
+#[tokio::test]
+async fn callbacks_that_are_due_together_go_out_a_few_at_a_time() {
+    const ALL: usize = 100;
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    for number in 0..ALL {
+        let view = bench.submit(&client, &format!("{number}")).await;
+        // the first twenty to one receiver, then four to each
+        let receiver = if number < 20 { 0 } else { number / 4 };
+        let told = callback(&format!("job{number}"), &format!("https://r{receiver}.example.org"));
+        let job = JobRef::Number(view.job.number);
+        bench.store.request_cancel(&job, move |_| Some(told.clone())).await.unwrap();
+    }
+    let (counted, go_on, stop) = (Arc::default(), Arc::new(Semaphore::new(0)), CancellationToken::new());
+    let sender = Hanging { counted: Arc::clone(&counted), go_on: go_on.clone() };
+    let settings = DelivererSettings { sender, secrets: None };
+    let deliverer = Deliverer::new(bench.store.clone(), bench.clock.clone(), settings, stop.clone());
+    let mut running = JoinSet::new();
+    running.spawn(deliverer.run());
+    let full = async || (counted.lock().unwrap().most >= 32).then_some(());
+    poll(PATIENCE, full).await.expect("as many as may be under way are");
+    go_on.add_permits(ALL);
+    let delivered = async || (bench.store.accounts().await.unwrap().deliveries_pending == 0).then_some(());
+    poll(PATIENCE, delivered).await.expect("all are delivered");
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap();
+    let counted = counted.lock().unwrap();
+    assert_eq!(counted.most, 32);
+    assert_eq!(counted.most_of_one.values().max(), Some(&4), "{:?}", counted.most_of_one);
+    assert_eq!(counted.most_of_one.len(), 21);
+}
