@@ -13,6 +13,9 @@ rig:
     cargo build --locked && python3 tests/rig/run.py
 long-load:
     cargo test --locked --test it -- --ignored long_load
+# 10,000 submits at once with a kill among them, against a usual queue and against a large one: three to five minutes
+long-burst:
+    cargo test --locked --test it -- --ignored --nocapture --test-threads=1 long_burst
 long-callbacks:
     cargo test --locked --test it -- --ignored --nocapture long_callbacks
 long-process:

@@ -116,7 +116,7 @@ pub struct QueuePage {
 }
 
 /// A place in the order of the queue. Unlike a position it stays where it is when jobs before it start, so pages that begin
-/// there leave nobody out.
+/// there leave nobody out because of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueuePlace {
     pub(super) rank: i64,
