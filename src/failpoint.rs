@@ -213,6 +213,7 @@ mod order {
     use std::io::Write as _;
     use std::sync::OnceLock;
     use std::sync::atomic::{AtomicU32, Ordering};
+    use std::time::Duration;
 
     use nix::sys::signal::{Signal, kill};
     use nix::unistd::getpid;
@@ -220,6 +221,10 @@ mod order {
     use super::{Edge, Side, VARIABLE};
 
     static ORDER: OnceLock<Order> = OnceLock::new();
+
+    /// Before an effect its own thread stops and the others go on for so long: whoever did not wait for the effect, such as an
+    /// answer that is given before its commit, gets out and is found. After it nobody may have heard of it, so nobody goes on.
+    const OTHERS_GO_ON: Duration = Duration::from_millis(20);
 
     struct Order {
         edge: Edge,
@@ -271,6 +276,9 @@ mod order {
         };
         if !order.is_due() {
             return;
+        }
+        if side == Side::Before {
+            std::thread::park_timeout(OTHERS_GO_ON);
         }
         if let Some(report) = &order.report
             && let Ok(mut file) = OpenOptions::new().create(true).append(true).open(report)
