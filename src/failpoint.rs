@@ -56,6 +56,7 @@ edges! {
     PauseClient, "store.pause-client", "commit: a client that may start nothing";
     RecordFetch, "store.record-fetch", "commit: what a fetch has shown";
     DeleteClient, "store.delete-client", "commit: a client is gone";
+    ForgetClone, "store.forget-clone", "commit: the clone of a deleted client is gone";
     KeepAnswer, "store.keep-answer", "commit: the answer to a repeated request";
     ForgetAnswers, "store.forget-answers", "commit: old answers are forgotten";
     Submit, "store.submit", "commit: a new job";
@@ -82,6 +83,7 @@ edges! {
     ForgetWorktree, "store.forget-worktree", "commit: the job's worktree is gone";
     ForgetWorktrees, "store.forget-worktrees", "commit: ended jobs of the chain have no worktree";
     ForgetOutput, "store.forget-output", "commit: what an agent said is past its time";
+    DeleteOutput, "upkeep.delete-output", "what an agent said is deleted";
     ForgetMessages, "store.forget-messages", "commit: messages of a job that is forgotten";
     ForgetJobs, "store.forget-jobs", "commit: jobs are past their time";
     ForgetEvents, "store.forget-events", "commit: events are past their time";

@@ -51,9 +51,10 @@ impl App {
         if remove_repo {
             self.save_unpublished(&client, &repository, force).await?;
         }
-        self.0.store.delete_client(&client.id).await?;
+        self.0.store.delete_client(&client.id, remove_repo).await?;
         if remove_repo {
             repository.remove().await.map_err(AppError::git)?;
+            self.0.store.forget_clone(&client.id).await?;
         }
         tracing::info!(client.id = %client.id, repo_removed = remove_repo, "client deleted");
         Ok(ClientDeleted { deleted: true, repo_removed: remove_repo })
@@ -69,27 +70,22 @@ impl App {
         Ok(())
     }
 
-    /// Snapshots of work that no remote has: refused, or with `force` bundled first.
+    /// Work that no remote has, in snapshots and in worktrees that were kept: refused, or with `force` bundled first.
     async fn save_unpublished(
         &self,
         client: &Client,
         repository: &Repository,
         force: bool,
     ) -> Result<(), AppError> {
-        let snapshots = repository.find_snapshots("refs/offshoot/").await.map_err(AppError::git)?;
-        let mut names = Vec::new();
-        let mut jobs = BTreeSet::new();
-        for snapshot in snapshots {
-            let job = snapshot.name.split('/').nth(2).unwrap_or_default().to_owned();
-            if !self.is_published(&job).await? {
-                names.push(snapshot.name);
-                jobs.insert(job);
+        let upkeep = self.0.upkeep.get();
+        let mut jobs: BTreeSet<_> =
+            self.unpublished(repository).await?.into_iter().map(|(job, _)| job).collect();
+        for root in upkeep.map(|upkeep| upkeep.chains_with_worktree(client)).unwrap_or_default() {
+            if !self.is_published(root.as_str()).await? {
+                jobs.insert(root.as_str().to_owned());
             }
         }
-        if names.is_empty() {
-            return Ok(());
-        }
-        if !force {
+        if !jobs.is_empty() && !force {
             let jobs: Vec<_> = jobs.into_iter().take(20).collect();
             let detail = format!(
                 "the clone keeps unpublished work of {}; with force=true it is written to a bundle in the data directory first",
@@ -97,10 +93,35 @@ impl App {
             );
             return Err(AppError::conflict("unpublished_work", detail));
         }
+        if let Some(upkeep) = upkeep
+            && let Some(root) = upkeep.release_worktrees(client).await?.first()
+        {
+            let detail = format!(
+                "no snapshot of the worktree of {root} could be taken; the log says why. Without removeRepo=true it stays"
+            );
+            return Err(AppError::conflict("unpublished_work", detail));
+        }
+        let names: Vec<_> = self.unpublished(repository).await?.into_iter().map(|(_, name)| name).collect();
+        if names.is_empty() {
+            return Ok(());
+        }
         let dir = self.0.settings.data_dir.join("bundles");
         tokio::fs::create_dir_all(&dir).await.map_err(|error| AppError::Internal(error.to_string()))?;
         let file = dir.join(format!("{}-{}.bundle", client.id, self.now().as_ms()));
         repository.bundle(&names, &file).await.map_err(AppError::git)
+    }
+
+    /// Snapshots of work that no remote has, each with its job.
+    async fn unpublished(&self, repository: &Repository) -> Result<Vec<(String, String)>, AppError> {
+        let snapshots = repository.find_snapshots("refs/offshoot/").await.map_err(AppError::git)?;
+        let mut found = Vec::new();
+        for snapshot in snapshots {
+            let job = snapshot.name.split('/').nth(2).unwrap_or_default().to_owned();
+            if !self.is_published(&job).await? {
+                found.push((job, snapshot.name));
+            }
+        }
+        Ok(found)
     }
 
     /// Unknown jobs count as unpublished.

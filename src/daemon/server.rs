@@ -26,7 +26,7 @@ use crate::metrics;
 use crate::process::{Launcher, ShimProgram, machine_start};
 use crate::store::{Store, StoreError};
 use crate::upkeep::Upkeep;
-use crate::worker::{Remotes, Worker, empty_trash, stop_strangers, sweep_worktrees};
+use crate::worker::{Remotes, Worker, empty_trash, finish_clone_removals, stop_strangers, sweep_worktrees};
 
 /// The rest of the server is given this long after the drain; only answers under way are left then.
 const END_MAX: Duration = Duration::from_secs(5);
@@ -278,6 +278,7 @@ async fn begin_work(
     let mut dispatcher =
         Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
     failpoint::around(Edge::SweepTrash, empty_trash(worker)).await;
+    finish_clone_removals(worker).await?;
     stop_strangers(worker).await?;
     // where the machine does not say, no start is told from another
     let boot = machine_start().unwrap_or_default();

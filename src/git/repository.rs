@@ -111,11 +111,16 @@ impl Repository {
         let call =
             Call { step, git_dir: Some(&self.path), work_tree: None, args, config: Vec::new(), deadline };
         let output = failpoint::around(Edge::Bundle, self.git.run(call)).await?;
-        if output.success {
-            Ok(())
-        } else {
-            Err(GitError::Program { step, text: super::error::last_lines(&output.stderr) })
+        if !output.success {
+            return Err(GitError::Program { step, text: super::error::last_lines(&output.stderr) });
         }
+        // git leaves it to the kernel when it reaches the disk, and the clone is deleted next
+        let file = file.to_owned();
+        blocking(move || {
+            let synced = std::fs::File::open(&file).and_then(|bundle| bundle.sync_all());
+            synced.and_then(|()| disk::sync_parent(&file)).map_err(GitError::io("sync the bundle"))
+        })
+        .await
     }
 
     /// The commit that a branch of the remote had at the last fetch.

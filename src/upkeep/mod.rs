@@ -22,10 +22,11 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 
 use crate::domain::client::Client;
+use crate::domain::id::JobId;
 use crate::domain::time::Timestamp;
 use crate::git::{Git, GitError, Repository, RepositoryLocks};
 use crate::store::{Store, StoreError};
-use crate::worker::{Worker, old_trash, sweep_worktrees};
+use crate::worker::{Worker, chains_with_worktree, old_trash, release_worktrees, sweep_worktrees};
 
 pub use report::{Kind, Removed, Report};
 
@@ -104,6 +105,20 @@ impl Upkeep {
             tracing::info!(count, bytes, dry_run = order.dry_run, "cleared up");
         }
         Ok(report)
+    }
+
+    /// Chains whose worktrees hang on the clone of this client.
+    #[must_use]
+    pub fn chains_with_worktree(&self, client: &Client) -> Vec<JobId> {
+        chains_with_worktree(&self.0.worker, client)
+    }
+
+    /// Takes the worktrees of a client away, whose clone is about to go; gives the chains of those that stay.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn release_worktrees(&self, client: &Client) -> Result<Vec<JobId>, StoreError> {
+        release_worktrees(&self.0.worker, client).await
     }
 
     /// Makes room when the disk is about to be too full for jobs, before they are held: a quarter above that mark.

@@ -228,7 +228,7 @@ async fn sweep_trashes(worktrees_dir: &Path) {
     }
 }
 
-async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitError> {
+pub(super) async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitError> {
     let tools = &*worker.0;
     let Ok(client) = tools.store.get_client(&last.client_id).await else { return Ok(()) };
     let repository = tools.repository(&client)?;
@@ -257,7 +257,7 @@ fn ran_away(job: &Job) -> bool {
 }
 
 /// `<dir>/<org>/<repo>/<root job id>`, nothing else.
-fn worktrees_below(dir: &Path) -> Vec<(PathBuf, JobId)> {
+pub(super) fn worktrees_below(dir: &Path) -> Vec<(PathBuf, JobId)> {
     repositories_below(dir)
         .flat_map(|repo| children(&repo))
         .filter_map(|path| {

@@ -15,6 +15,7 @@ mod agent_step;
 mod attempt;
 mod chains;
 mod cleanup;
+mod clone_removals;
 mod commit;
 mod halt;
 mod limits;
@@ -52,6 +53,7 @@ use crate::store::Store;
 use chains::Chains;
 
 pub use cleanup::{Swept, empty_trash, old_trash, sweep_worktree_of, sweep_worktrees};
+pub use clone_removals::{chains_with_worktree, finish_clone_removals, release_worktrees};
 pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
 pub use program::{find_program, native_command};

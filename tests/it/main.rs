@@ -35,6 +35,7 @@ mod life_burst;
 mod life_callback_tries;
 mod life_callbacks;
 mod life_callbacks_fire;
+mod life_clients;
 mod life_ends;
 mod life_holds;
 mod life_limits;

@@ -74,6 +74,8 @@ async fn data_of_every_schema_is_carried_over() {
             let timed = store.get_job(&by_number(5)).await.unwrap();
             assert_eq!(timed.job.request.run_at.unwrap().as_ms(), NOW_MS + 60_000);
         }
+        let goes = store.clones_to_remove().await.unwrap();
+        assert_eq!(goes.len(), usize::from(version >= 8), "schema {version}");
         let deaths = store.server_deaths_in_a_row(adopted[0].lease).await.unwrap();
         assert_eq!(deaths, u32::from(version >= 5), "schema {version}");
     }

@@ -29,7 +29,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // the server, from below
     ("store", &["clock", "domain", "failpoint", "wire"]),
     ("worker", &["agent", "clock", "domain", "failpoint", "forge", "git", "process", "store", "wire"]),
-    ("upkeep", &["clock", "domain", "git", "store", "worker"]),
+    ("upkeep", &["clock", "domain", "failpoint", "git", "store", "worker"]),
     // `process` for reading the raw log of a step alone, `agent` for what a kind can carry out
     (
         "app",

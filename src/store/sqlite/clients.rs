@@ -130,30 +130,6 @@ impl Store {
             .await
     }
 
-    /// Marks a client deleted; its history stays.
-    ///
-    /// # Errors
-    /// [`StoreError::NotFound`] (also for one that is deleted already), [`StoreError::ClientBusy`] with live jobs.
-    pub async fn delete_client(&self, id: &ClientId) -> Result<Client, StoreError> {
-        let (id, now) = (id.clone(), self.now());
-        self.database
-            .write(Edge::DeleteClient, move |connection| {
-                let client = get(connection, &id)?;
-                if client.deleted_at.is_some() {
-                    return Err(StoreError::NotFound("client"));
-                }
-                let jobs = live_jobs(connection, &id)?;
-                if !jobs.is_empty() {
-                    return Err(StoreError::ClientBusy { jobs });
-                }
-                connection
-                    .prepare_cached("UPDATE clients SET deleted_at = ?2, updated_at = ?2 WHERE id = ?1")?
-                    .execute(params![id.as_str(), now.as_ms()])?;
-                get(connection, &id)
-            })
-            .await
-    }
-
     /// Numbers of the client's live jobs.
     ///
     /// # Errors
@@ -290,7 +266,7 @@ fn update(
     get(connection, id)
 }
 
-fn live_jobs(connection: &Connection, id: &ClientId) -> Result<Vec<JobNumber>, StoreError> {
+pub(super) fn live_jobs(connection: &Connection, id: &ClientId) -> Result<Vec<JobNumber>, StoreError> {
     let number = rows::client_number(connection, id)?;
     let mut statement = connection.prepare_cached(
         "SELECT number FROM jobs INDEXED BY jobs_live_branch

@@ -16,6 +16,7 @@ mod attempts;
 mod backup;
 mod checkpoint;
 mod claim;
+mod client_removal;
 mod clients;
 mod deaths;
 mod deliveries;

@@ -42,6 +42,8 @@ pub(crate) struct Plan {
     pub(crate) server: String,
     /// Lines of `[limits]`.
     pub(crate) limits: String,
+    /// Lines of `[callbacks]`.
+    pub(crate) callbacks: String,
     /// `max_concurrent_jobs`; 2 when 0.
     pub(crate) workers: u32,
     /// Variables of the server.
@@ -170,13 +172,14 @@ impl Stand {
             "[server]\nport = 0\nmax_concurrent_jobs = {workers}\n{server}\n\
              [paths]\ndata_dir = \"{dir}/data\"\nrepos_dir = \"{dir}/repos\"\nworktrees_dir = \"{dir}/worktrees\"\n\
              [github]\napi_url = \"{api}\"\nclone_url = \"{host}{dir}/remotes/{{org}}/{{repo}}.git\"\n\
-             [callbacks]\nallow = [\"127.0.0.1\"]\n\
+             [callbacks]\nallow = [\"127.0.0.1\"]\n{callbacks}\n\
              [limits]\ndisk_free_bytes_min = 1048576\n{limits}\n\
              [log]\nformat = \"json\"\nlevel = \"debug\"\n\
              [agents.claude]\ncommand = \"{dir}/agents/claude\"\n\
              [agents.sh]\nkind = \"command\"\ncommand = \"/bin/sh\"\n{config}\n",
             server = plan.server,
             limits = plan.limits,
+            callbacks = plan.callbacks,
             host = if plan.over_ssh { "ssh://forge.invalid" } else { "" },
             api = self.github.api_url,
             config = plan.config,
