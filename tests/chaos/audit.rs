@@ -3,11 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
-use crate::evidence::{Accepted, Evidence};
+use crate::evidence::{Accepted, Age, Evidence};
 use crate::jobs::Hook;
 use crate::stand::Callback;
+use crate::world::CALLBACK_WAITS;
 
 /// From the last start of the server.
 pub(crate) const SETTLED_MAX: Duration = Duration::from_secs(5);
@@ -21,7 +22,9 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("each ended as it had to", ended_as_it_had_to),
     ("one pull request per chain", one_pull_request),
     ("the remote has the recorded commit", remote_has_what_is_recorded),
-    ("every callback was accepted, or stopped with a reason", callbacks_arrived),
+    ("every callback was accepted, or given up with a reason", callbacks_arrived),
+    ("what is old is forgotten, and nothing else", only_the_old_is_forgotten),
+    ("a removed client is gone whole, its work kept", removals_are_whole),
     ("never more running than may", not_too_many),
     ("one live attempt", one_live_attempt),
     ("an agent runs once per attempt", agents_run_once),
@@ -55,6 +58,7 @@ fn every_job_ended(evidence: &Evidence) -> Vec<String> {
 
 fn none_lost_none_twice(evidence: &Evidence) -> Vec<String> {
     let accepted: BTreeSet<_> = evidence.accepted.iter().map(|job| &job.id).collect();
+    let accepted: BTreeSet<_> = accepted.into_iter().filter(|id| !evidence.forgotten.contains(*id)).collect();
     let mut faults = Vec::new();
     let mut listed = BTreeSet::new();
     for id in &evidence.listed {
@@ -177,7 +181,11 @@ fn callbacks_arrived(evidence: &Evidence) -> Vec<String> {
         }
         let accepted = sent.iter().any(|one| (200..300).contains(&one.status));
         let delivered = accepted && state == "delivered";
-        if !stopped && !delivered {
+        let given_up = job.hook == Hook::Broken && state == "dead";
+        if given_up {
+            faults.extend(without_reason(evidence, job, &sent));
+        }
+        if !stopped && !delivered && !given_up {
             let statuses: Vec<_> = sent.iter().map(|one| one.status).collect();
             faults.push(format!("{} was answered {statuses:?}; its callback is {state}", job.id));
         }
@@ -191,6 +199,65 @@ fn callbacks_arrived(evidence: &Evidence) -> Vec<String> {
         }
     }
     faults.extend(evidence.unwanted.iter().map(|request| format!("an unsigned or stray request: {request}")));
+    faults
+}
+
+/// A callback that was given up is listed, with each of its tries and why it failed.
+fn without_reason(evidence: &Evidence, job: &Accepted, sent: &[&Callback]) -> Option<String> {
+    let delivery = &evidence.deliveries.get(&job.id).unwrap_or(&Value::Null)["deliveries"][0];
+    let history = delivery["history"].as_array().cloned().unwrap_or_default();
+    let explained = |one: &Value| one["error"].as_str().is_some_and(|error| !error.is_empty());
+    let is_told = delivery["state"] == "dead"
+        && explained(&json!({"error": delivery["lastError"]}))
+        && history.len() == CALLBACK_WAITS.len() + 1
+        && history.iter().all(explained)
+        // one that was cut off by a kill is made again
+        && sent.len() >= history.len()
+        && evidence.dead.contains(&job.id);
+    (!is_told).then(|| format!("{} was given up after {} requests: {delivery}", job.id, sent.len()))
+}
+
+fn only_the_old_is_forgotten(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    for job in &evidence.accepted {
+        let is_known = !evidence.forgotten.contains(&job.id);
+        if is_known == (job.age == Some(Age::PastListing)) {
+            faults.push(format!("{} is of age {:?} and known: {is_known}", job.id, job.age));
+        }
+        let ran = evidence
+            .runs
+            .iter()
+            .any(|run| Evidence::marker(run).is_some_and(|(job_run, _)| job_run == job.number));
+        let has_output = evidence.outputs.contains(&job.number);
+        if has_output && job.age.is_some() || !has_output && job.age.is_none() && ran {
+            faults.push(format!("{} is of age {:?} and has its output: {has_output}", job.id, job.age));
+        }
+    }
+    if evidence.old_events > 0 {
+        faults.push(format!("{} old events are there", evidence.old_events));
+    }
+    faults
+}
+
+fn removals_are_whole(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    for client in &evidence.removed {
+        if !client.is_deleted || client.clone_is_there {
+            faults.push(format!(
+                "{} is half removed: deleted {}, its clone is there: {}",
+                client.id, client.is_deleted, client.clone_is_there
+            ));
+        }
+        for job in evidence.accepted.iter().filter(|job| job.repo == client.repo) {
+            let told = evidence.job_told(&job.id);
+            let is_published = matches!(told["outcome"].as_str(), Some("branch_pushed" | "pull_request"));
+            if let (Some(head), false) = (told["headSha"].as_str(), is_published)
+                && !client.kept.contains(head)
+            {
+                faults.push(format!("{head} of {} was kept nowhere when {} was removed", job.id, client.id));
+            }
+        }
+    }
     faults
 }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::evidence::Removed;
 use crate::fake_github::FakePull;
 use crate::jobs::Kind;
 
@@ -20,6 +21,8 @@ fn accepted(id: &str, number: i64, kind: Kind) -> Accepted {
         publishes: false,
         hook: Hook::Fine,
         cancelled: false,
+        over: None,
+        age: None,
     }
 }
 
@@ -55,17 +58,25 @@ fn pull(number: u64, head: &str, job: &str) -> FakePull {
     }
 }
 
-/// A pull request, a branch, a job without changes, and one whose receiver wants no more.
+/// A pull request, a branch, jobs without changes, whose receiver wants no more, or never works, or that are old, and the
+/// unpublished work of a client that was removed.
 fn sound() -> Evidence {
     let mut with_pull = told("c/1", "pull_request", Some("aa11"));
     with_pull["prNumber"] = 1.into();
     let mut suspended = told("c/4", "no_changes", None);
     suspended["callback"]["state"] = "suspended".into();
+    let mut given_up = told("c/5", "no_changes", None);
+    given_up["callback"]["state"] = "dead".into();
+    let unpublished = told("c/6", "dry_run", Some("ff66"));
+    let old = told("c/7", "no_changes", None);
     let all = [
         (accepted("job-a", 1, Kind::PullRequest), with_pull, 204),
         (accepted("job-b", 2, Kind::Edit), told("c/2", "branch_pushed", Some("bb22")), 204),
         (accepted("job-c", 3, Kind::NoChange), told("c/3", "no_changes", None), 204),
         (Accepted { hook: Hook::Gone, ..accepted("job-d", 4, Kind::NoChange) }, suspended, 410),
+        (Accepted { hook: Hook::Broken, ..accepted("job-e", 5, Kind::NoChange) }, given_up, 500),
+        (Accepted { repo: "acme/gone".to_owned(), ..accepted("job-f", 6, Kind::DryRun) }, unpublished, 204),
+        (Accepted { age: Some(Age::PastListing), ..accepted("job-g", 7, Kind::NoChange) }, old, 204),
     ];
     let mut evidence = Evidence { allowed: 3, integrity: "ok".to_owned(), ..Evidence::default() };
     for (job, told, status) in all {
@@ -75,6 +86,22 @@ fn sound() -> Evidence {
         evidence.told.insert(job.id.clone(), told);
         evidence.accepted.push(job);
     }
+    let broken: Vec<_> = evidence.callbacks.iter().filter(|one| one.status == 500).cloned().collect();
+    evidence.callbacks.extend(std::iter::repeat_n(broken, CALLBACK_WAITS.len()).flatten());
+    let history = vec![json!({"status": 500, "error": "answered 500"}); CALLBACK_WAITS.len() + 1];
+    let listed = json!({"state": "dead", "lastError": "answered 500", "history": history});
+    evidence.deliveries.insert("job-e".to_owned(), json!({"deliveries": [listed]}));
+    evidence.dead.insert("job-e".to_owned());
+    evidence.outputs.extend(1..=6);
+    evidence.forgotten.insert("job-g".to_owned());
+    evidence.listed.retain(|id| id != "job-g");
+    evidence.removed.push(Removed {
+        id: "cli-gone".to_owned(),
+        repo: "acme/gone".to_owned(),
+        is_deleted: true,
+        clone_is_there: false,
+        kept: BTreeSet::from(["ff66".to_owned()]),
+    });
     evidence.pulls.push(pull(1, "c/1", "job-a"));
     for (branch, commit) in [("main", "0000"), ("c/1", "aa11"), ("c/2", "bb22")] {
         evidence.tips.insert((REPO.to_owned(), branch.to_owned()), commit.to_owned());
@@ -85,6 +112,10 @@ fn sound() -> Evidence {
 
 fn tell<'a>(evidence: &'a mut Evidence, id: &str) -> &'a mut Value {
     evidence.told.get_mut(id).unwrap()
+}
+
+fn given_up(evidence: &mut Evidence) -> &mut Value {
+    &mut evidence.deliveries.get_mut("job-e").unwrap()["deliveries"][0]
 }
 
 type Break = fn(&mut Evidence);
@@ -112,27 +143,51 @@ const BROKEN: &[(&str, Break)] = &[
     ("the remote has the recorded commit", |e| {
         e.tips.insert((REPO.to_owned(), "c/3".to_owned()), "dd44".to_owned());
     }),
-    ("every callback was accepted, or stopped with a reason", |e| {
+    ("every callback was accepted, or given up with a reason", |e| {
         e.callbacks.retain(|one| one.body["jobId"] != "job-b");
     }),
-    ("every callback was accepted, or stopped with a reason", |e| e.callbacks[0].status = 500),
-    ("every callback was accepted, or stopped with a reason", |e| {
+    ("every callback was accepted, or given up with a reason", |e| e.callbacks[0].status = 500),
+    ("every callback was accepted, or given up with a reason", |e| {
         tell(e, "job-a")["callback"]["state"] = "dead".into();
     }),
-    ("every callback was accepted, or stopped with a reason", |e| {
+    ("every callback was accepted, or given up with a reason", |e| {
         let mut twin = e.callbacks[0].clone();
         twin.bytes.push(b' ');
         e.callbacks.push(twin);
     }),
-    ("every callback was accepted, or stopped with a reason", |e| {
+    ("every callback was accepted, or given up with a reason", |e| {
         let twin = Callback { id: "evt-other".to_owned(), ..e.callbacks[0].clone() };
         e.callbacks.push(twin);
     }),
-    ("every callback was accepted, or stopped with a reason", |e| {
+    ("every callback was accepted, or given up with a reason", |e| {
         e.callbacks[1].body["headSha"] = "0".into();
     }),
-    ("every callback was accepted, or stopped with a reason", |e| e.callbacks[3].status = 204),
-    ("every callback was accepted, or stopped with a reason", |e| e.unwanted.push("unsigned".to_owned())),
+    ("every callback was accepted, or given up with a reason", |e| e.callbacks[3].status = 204),
+    ("every callback was accepted, or given up with a reason", |e| drop(e.callbacks.remove(7))),
+    ("every callback was accepted, or given up with a reason", |e| e.dead.clear()),
+    ("every callback was accepted, or given up with a reason", |e| {
+        given_up(e)["lastError"] = Value::Null;
+    }),
+    ("every callback was accepted, or given up with a reason", |e| {
+        given_up(e)["history"][1]["error"] = Value::Null;
+    }),
+    ("every callback was accepted, or given up with a reason", |e| {
+        given_up(e)["history"].as_array_mut().unwrap().truncate(2);
+    }),
+    ("every callback was accepted, or given up with a reason", |e| {
+        tell(e, "job-a")["callback"]["state"] = "dead".into();
+        e.dead.insert("job-a".to_owned());
+    }),
+    ("what is old is forgotten, and nothing else", |e| e.forgotten.extend(["job-b".to_owned()])),
+    ("what is old is forgotten, and nothing else", |e| e.forgotten.clear()),
+    ("what is old is forgotten, and nothing else", |e| e.outputs.extend([7])),
+    ("what is old is forgotten, and nothing else", |e| e.outputs.retain(|job| *job != 2)),
+    ("what is old is forgotten, and nothing else", |e| e.accepted[1].age = Some(Age::PastOutput)),
+    ("what is old is forgotten, and nothing else", |e| e.old_events = 1),
+    ("a removed client is gone whole, its work kept", |e| e.removed[0].is_deleted = false),
+    ("a removed client is gone whole, its work kept", |e| e.removed[0].clone_is_there = true),
+    ("a removed client is gone whole, its work kept", |e| e.removed[0].kept.clear()),
+    ("every callback was accepted, or given up with a reason", |e| e.unwanted.push("unsigned".to_owned())),
     ("never more running than may", |e| e.watched.most = 4),
     ("one live attempt", |e| e.watched.twins.extend(["job 1: {1, 2}".to_owned()])),
     ("an agent runs once per attempt", |e| e.runs.push("x1-2-1-agent-1".to_owned())),

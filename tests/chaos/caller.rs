@@ -9,9 +9,9 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout};
 
-use crate::evidence::Accepted;
+use crate::clients::Until;
+use crate::evidence::{Accepted, Removed};
 use crate::fake_github::{Effect, Fault};
-use crate::git_fixture::litter;
 use crate::jobs::{self, Hook, Kind, Places};
 use crate::plan::{Dice, Need};
 use crate::stand::{Answer, SECRET, Stand};
@@ -34,6 +34,7 @@ pub(crate) struct Caller {
     dice: Mutex<Dice>,
     sent: AtomicU64,
     accepted: Mutex<Vec<Accepted>>,
+    removed: Mutex<Vec<Removed>>,
     complaints: Mutex<Vec<String>>,
 }
 
@@ -53,6 +54,7 @@ impl Caller {
             dice: Mutex::new(dice),
             sent: AtomicU64::new(0),
             accepted: Mutex::default(),
+            removed: Mutex::default(),
             complaints: Mutex::default(),
         };
         REPOS.iter().for_each(|repo| caller.hook_remote(repo));
@@ -63,11 +65,24 @@ impl Caller {
         self.accepted.lock().unwrap().clone()
     }
 
+    /// Writes something more down about a job.
+    pub(crate) fn note(&self, id: &str, mark: impl Fn(&mut Accepted)) {
+        self.accepted.lock().unwrap().iter_mut().filter(|one| one.id == id).for_each(mark);
+    }
+
+    pub(crate) fn write_down_removal(&self, removed: Removed) {
+        self.removed.lock().unwrap().push(removed);
+    }
+
+    pub(crate) fn removals(&self) -> Vec<Removed> {
+        self.removed.lock().unwrap().clone()
+    }
+
     pub(crate) fn complaints(&self) -> Vec<String> {
         self.complaints.lock().unwrap().clone()
     }
 
-    fn complain(&self, what: String) {
+    pub(crate) fn complain(&self, what: String) {
         self.complaints.lock().unwrap().push(what);
     }
 
@@ -125,7 +140,7 @@ impl Caller {
     }
 
     /// A POST that has to be answered with `expected`.
-    async fn post(&self, path: &str, body: Value, key: &str, expected: u16) -> Option<Value> {
+    pub(crate) async fn post(&self, path: &str, body: Value, key: &str, expected: u16) -> Option<Value> {
         let answered = self.ask("POST", path, Some(&body), Some(key)).await;
         if answered.status == expected {
             return Some(answered.body);
@@ -134,11 +149,11 @@ impl Caller {
         None
     }
 
-    async fn job(&self, id: &str) -> Value {
+    pub(crate) async fn job(&self, id: &str) -> Value {
         self.ask("GET", &format!("/jobs/{id}"), None, None).await.body
     }
 
-    async fn wait_until_over(&self, id: &str) -> Value {
+    pub(crate) async fn wait_until_over(&self, id: &str) -> Value {
         let until = Instant::now() + ANSWERED_MAX;
         loop {
             let job = self.job(id).await;
@@ -156,7 +171,7 @@ impl Caller {
         let _ = timeout(Duration::from_millis(ms), never).await;
     }
 
-    fn new_repository(&self) -> String {
+    pub(crate) fn new_repository(&self) -> String {
         let name = format!("acme/new-{}", self.sent.fetch_add(1, Ordering::Relaxed));
         self.stand.make_remote(&name);
         self.hook_remote(&name);
@@ -169,9 +184,11 @@ impl Caller {
     }
 
     /// Sends a job of the kind and writes it down.
-    async fn send(&self, kind: Kind, repo: &str, urgent: bool) -> Option<Accepted> {
+    pub(crate) async fn send(&self, kind: Kind, repo: &str, urgent: bool) -> Option<Accepted> {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
-        let (hook, wait_ms, fault) = self.roll(|dice| (any_hook(dice), dice.below(400), any_failure(dice)));
+        let (hook, wait_ms) = self.roll(|dice| (any_hook(dice), dice.below(400)));
+        let hook = if kind == Kind::Old { Hook::Fine } else { hook };
+        let fault = self.roll(|dice| any_failure(dice, hook));
         let mut body = self.places().body(kind, number, wait_ms, &self.stand.remote_of(repo));
         let (org, name) = repo.split_once('/').unwrap();
         body["priority"] = if urgent { 10.into() } else { 0.into() };
@@ -185,9 +202,15 @@ impl Caller {
                 let gone = std::iter::repeat_n(Answer::Status(410), 64);
                 self.stand.receiver.url_with(&format!("gone-{number}"), gone).into()
             }
+            Hook::Broken => {
+                let broken = std::iter::repeat_n(fault, 64);
+                self.stand.receiver.url_with(&format!("broken-{number}"), broken).into()
+            }
         };
         if kind == Kind::After {
-            let earlier: Vec<_> = self.accepted().into_iter().map(|job| job.id).collect();
+            // one that is forgotten by now would be refused
+            let earlier = self.accepted().into_iter().filter(|job| job.kind != Kind::Old);
+            let earlier: Vec<_> = earlier.map(|job| job.id).collect();
             if !earlier.is_empty() {
                 body["dependsOn"] = json!([self.roll(|dice| dice.pick(&earlier))]);
             }
@@ -221,6 +244,8 @@ impl Caller {
             publishes,
             hook,
             cancelled: false,
+            over: None,
+            age: None,
         };
         self.accepted.lock().unwrap().push(job.clone());
         job
@@ -247,11 +272,12 @@ impl Caller {
             Kind::RejectedOnce | Kind::DryRun | Kind::Moved | Kind::Torn => self.publish(&job).await,
             Kind::CutOff | Kind::Forgotten => self.go_on(&job).await,
             Kind::Tampers => self.lift_tampering(&job).await,
+            Kind::Old => self.wait_until_it_may_grow_old(&job).await,
             _ => {}
         }
     }
 
-    async fn wait_until_it_runs(&self, job: &Accepted) {
+    pub(crate) async fn wait_until_it_runs(&self, job: &Accepted) {
         let until = Instant::now() + ANSWERED_MAX;
         let marked = format!("-{}-", job.number);
         while Instant::now() < until {
@@ -266,8 +292,7 @@ impl Caller {
     }
 
     async fn cancel(&self, job: &Accepted) {
-        let mark = |job: &mut Accepted| job.cancelled = true;
-        self.accepted.lock().unwrap().iter_mut().filter(|one| one.id == job.id).for_each(mark);
+        self.note(&job.id, |job| job.cancelled = true);
         let answered = self.ask("POST", &format!("/jobs/{}/cancel", job.id), Some(&json!({})), None).await;
         let (status, told) = (answered.status, answered.body["status"].as_str().unwrap_or_default());
         if !(status == 400 || (status == 200 && told == "cancelled")) {
@@ -284,7 +309,10 @@ impl Caller {
         }
         let path = format!("/jobs/{}/retry", job.id);
         let key = format!("retry-{}", job.number);
-        if let Some(answer) = self.post(&path, json!({"mode": "auto"}), &key, 201).await {
+        // the work of one that is torn has to be done anew, which only `auto` allows
+        let modes: &[&str] = if job.kind == Kind::Torn { &["auto"] } else { &["auto", "publish"] };
+        let mode = self.roll(|dice| dice.pick(modes));
+        if let Some(answer) = self.post(&path, json!({"mode": mode}), &key, 201).await {
             // it inherits the address, and with it what the receiver still has to say there
             self.write_down(&answer, job.kind, &job.repo, job.hook, job.kind != Kind::Torn);
         }
@@ -307,6 +335,18 @@ impl Caller {
         }
     }
 
+    /// Nothing is done to it any more.
+    async fn wait_until_it_may_grow_old(&self, job: &Accepted) {
+        let until = Instant::now() + ANSWERED_MAX;
+        while Instant::now() < until {
+            let told = self.job(&job.id).await;
+            if told["callback"]["state"] == "delivered" {
+                return self.note(&job.id, |job| job.over = Some(told.clone()));
+            }
+            self.pause(100).await;
+        }
+    }
+
     async fn lift_tampering(&self, job: &Accepted) {
         let over = self.wait_until_over(&job.id).await;
         let path = format!("/clients/{}", over["clientId"].as_str().unwrap_or_default());
@@ -319,7 +359,11 @@ impl Caller {
     /// What is needed besides jobs.
     pub(crate) async fn call(self: Arc<Self>, need: Need) {
         match need {
-            Need::ClientOfAnHour => self.client_of_an_hour().await,
+            Need::ClientOfAnHour => {
+                let until = self.roll(|dice| dice.pick(&Until::ALL));
+                self.client_of_an_hour(until).await;
+            }
+            Need::UnpublishedWork => self.client_of_an_hour(Until::Unpublished).await,
             Need::KnownClient => self.known_client().await,
             Need::Switches => {
                 for verb in ["pause", "try-now", "resume"] {
@@ -344,7 +388,14 @@ impl Caller {
         }
     }
 
-    async fn post_plain(&self, path: &str) -> Value {
+    /// Clears up at some moment.
+    pub(crate) async fn clear_up(self: Arc<Self>) {
+        let after = self.roll(|dice| dice.below(1_500));
+        self.pause(after).await;
+        self.post_plain("/gc").await;
+    }
+
+    pub(crate) async fn post_plain(&self, path: &str) -> Value {
         let answered = self.ask("POST", path, Some(&json!({})), None).await;
         if answered.status != 200 {
             self.complain(format!("POST {path}: {} {}", answered.status, answered.body));
@@ -352,44 +403,11 @@ impl Caller {
         answered.body
     }
 
-    async fn client_of_an_hour(&self) {
-        let repo = self.new_repository();
-        let body = client_body(&repo);
-        let Some(client) = self.post("/clients", body, &format!("client-{repo}"), 201).await else { return };
-        let path = format!("/clients/{}", client["id"].as_str().unwrap_or_default());
-        let patched = self.ask("PATCH", &path, Some(&json!({"name": "another name"})), None).await;
-        if patched.status != 200 {
-            self.complain(format!("PATCH {path}: {} {}", patched.status, patched.body));
-        }
-        let Some(job) = self.send(Kind::DryRun, &repo, true).await else { return };
-        self.wait_until_over(&job.id).await;
-        let deleted = self.ask("DELETE", &format!("{path}?force=true&removeRepo=true"), None, None).await;
-        // 404: it was deleted, and the answer was lost
-        if !matches!(deleted.status, 200 | 404) {
-            self.complain(format!("DELETE {path}: {} {}", deleted.status, deleted.body));
-        }
-    }
-
-    async fn idle_clone(&self) {
-        let repo = self.new_repository();
-        self.post("/clients", client_body(&repo), &format!("client-{repo}"), 201).await;
-        litter(&self.stand.path("repos").join(format!("{repo}.git")));
-        self.post_plain("/gc").await;
-    }
-
-    /// Known from a job that could not start yet, then registered.
-    async fn known_client(&self) {
-        let repo = self.new_repository();
-        self.post_plain("/queue/pause").await;
-        self.send(Kind::Edit, &repo, true).await;
-        self.post("/clients", client_body(&repo), &format!("client-{repo}"), 201).await;
-        self.post_plain("/queue/resume").await;
-    }
-
     async fn redeliver(&self) {
         let until = Instant::now() + ANSWERED_MAX;
         while Instant::now() < until {
-            for job in self.accepted().iter().filter(|job| job.hook == Hook::Fine) {
+            let may = |job: &&Accepted| job.hook == Hook::Fine && job.kind != Kind::Old;
+            for job in self.accepted().iter().filter(may) {
                 if self.job(&job.id).await["callback"]["state"] == "delivered" {
                     return self.redeliver_of(&job.id).await;
                 }
@@ -412,25 +430,24 @@ impl Caller {
     }
 }
 
-fn client_body(repo: &str) -> Value {
-    let (org, name) = repo.split_once('/').unwrap();
-    json!({"name": repo, "githubOrg": org, "githubRepo": name})
-}
-
 fn any_hook(dice: &mut Dice) -> Hook {
     match dice.below(20) {
         0..=3 => Hook::FailsOnce,
         4 => Hook::Gone,
+        5 | 6 => Hook::Broken,
         _ => Hook::Fine,
     }
 }
 
-fn any_failure(dice: &mut Dice) -> Answer {
-    dice.pick(&[
+fn any_failure(dice: &mut Dice, hook: Hook) -> Answer {
+    let failures = [
         Answer::Status(500),
         Answer::Status(429),
         Answer::Redirect("http://127.0.0.1:1/".to_owned()),
-        Answer::Late(Duration::from_millis(700)),
         Answer::Reset,
-    ])
+        // accepted in the end
+        Answer::Late(Duration::from_millis(700)),
+    ];
+    let never = failures.len() - 1;
+    dice.pick(if hook == Hook::Broken { &failures[..never] } else { &failures[..] })
 }

@@ -22,6 +22,32 @@ pub(crate) struct Accepted {
     pub(crate) hook: Hook,
     /// The caller has asked for its end.
     pub(crate) cancelled: bool,
+    /// What the API said of it when it was over and called back, of one that may grow old.
+    pub(crate) over: Option<Value>,
+    /// It was made as old as this.
+    pub(crate) age: Option<Age>,
+}
+
+/// How long ago a job ended, beside what is kept for how long (the defaults of `[retention]`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Age {
+    /// Its output goes, the job stays.
+    PastOutput,
+    /// The job goes.
+    PastListing,
+}
+
+/// A client that was deleted together with its clone, as the caller remembers it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Removed {
+    pub(crate) id: String,
+    pub(crate) repo: String,
+    /// The API says that it is deleted.
+    pub(crate) is_deleted: bool,
+    /// Its clone is still there.
+    pub(crate) clone_is_there: bool,
+    /// Commits that its bundles have.
+    pub(crate) kept: BTreeSet<String>,
 }
 
 /// What the process table has shown while a world was under fire.
@@ -45,6 +71,17 @@ pub(crate) struct Evidence {
     pub(crate) accepted: Vec<Accepted>,
     /// What the API says of each of them in the end.
     pub(crate) told: BTreeMap<String, Value>,
+    /// Jobs that the API does not know any more.
+    pub(crate) forgotten: BTreeSet<String>,
+    /// Numbers of jobs whose output is on disk.
+    pub(crate) outputs: BTreeSet<i64>,
+    /// Events that are older than any may be.
+    pub(crate) old_events: u64,
+    pub(crate) removed: Vec<Removed>,
+    /// The callbacks of jobs whose receiver never works, as the API tells them, by job.
+    pub(crate) deliveries: BTreeMap<String, Value>,
+    /// Jobs whose callback the API lists as dead.
+    pub(crate) dead: BTreeSet<String>,
     /// The ids that the API lists.
     pub(crate) listed: Vec<String>,
     pub(crate) pulls: Vec<FakePull>,

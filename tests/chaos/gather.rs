@@ -8,8 +8,11 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::caller::Caller;
+use crate::clients::half_bundles;
 use crate::evidence::Evidence;
 use crate::git_fixture::command;
+use crate::jobs::Hook;
+use crate::old::old_events;
 use crate::stand::audit::files_below;
 use crate::stand::{Running, Stand, poll};
 use crate::watch::look;
@@ -37,12 +40,26 @@ pub(crate) async fn gather(
     let quiet = poll(Duration::from_secs(20), async || foreign(stand).is_empty().then_some(()));
     quiet.await;
     evidence.processes = foreign(stand).into_iter().map(|one| format!("while nothing runs: {one}")).collect();
+    caller.post_plain("/gc").await;
     evidence.listed = list(caller).await;
     evidence.accepted = caller.accepted();
+    evidence.removed = caller.removed().await;
+    evidence.dead = dead(caller).await;
     for job in &evidence.accepted {
         let told = caller.ask("GET", &format!("/jobs/{}", job.id), None, None).await;
-        let told = if told.status == 200 { told.body } else { Value::Null };
+        let told = match (told.status, &job.over) {
+            (200, _) => told.body,
+            (404, Some(over)) => {
+                evidence.forgotten.insert(job.id.clone());
+                over.clone()
+            }
+            _ => Value::Null,
+        };
         evidence.told.insert(job.id.clone(), told);
+        if job.hook == Hook::Broken {
+            let path = format!("/jobs/{}/deliveries", job.id);
+            evidence.deliveries.insert(job.id.clone(), caller.ask("GET", &path, None, None).await.body);
+        }
     }
     if server.try_ended().is_none() {
         server.signal(Signal::SIGTERM);
@@ -96,6 +113,22 @@ async fn list(caller: &Caller) -> Vec<String> {
     }
 }
 
+/// The jobs whose callback is listed as dead.
+async fn dead(caller: &Caller) -> BTreeSet<String> {
+    let mut jobs = BTreeSet::new();
+    let mut after = String::new();
+    loop {
+        let page =
+            caller.ask("GET", &format!("/deliveries?state=dead&limit=200{after}"), None, None).await.body;
+        let listed = page["deliveries"].as_array().cloned().unwrap_or_default();
+        jobs.extend(listed.iter().filter_map(|one| one["jobId"].as_str()).map(str::to_owned));
+        match page["nextCursor"].as_str() {
+            Some(cursor) => after = format!("&after={cursor}"),
+            None => return jobs,
+        }
+    }
+}
+
 /// Forge, remotes, receiver, disk.
 fn outside(stand: &Stand, evidence: &mut Evidence) {
     evidence.pulls = stand.github.pulls();
@@ -123,7 +156,12 @@ fn outside(stand: &Stand, evidence: &mut Evidence) {
         stand.worktrees().iter().chain(&halves(stand)).map(|path| path.display().to_string()).collect();
     evidence.leftovers.extend(locks(stand));
     evidence.leftovers.extend(registrations(stand));
-    evidence.integrity = integrity(&stand.path("data/offshoot.db"));
+    evidence.leftovers.extend(half_bundles(stand));
+    let database = stand.path("data/offshoot.db");
+    evidence.integrity = integrity(&database);
+    evidence.old_events = old_events(&database, offshoot::clock::Clock::system().now_ms());
+    let outputs = std::fs::read_dir(stand.path("data/attempts")).into_iter().flatten().filter_map(Result::ok);
+    evidence.outputs = outputs.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     evidence.secrets = secrets_in(stand, evidence);
     evidence.complaints.extend(complaints(&stand.log_text()));
 }
@@ -179,9 +217,11 @@ fn registrations(stand: &Stand) -> Vec<String> {
     entries.map(|entry| entry.path().display().to_string()).collect()
 }
 
-fn integrity(file: &Path) -> String {
+/// What SQLite says of its file, as a killed server left it; nothing is folded in.
+pub(crate) fn integrity(file: &Path) -> String {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_WRITE;
     let said = rusqlite::Connection::open_with_flags(file, flags).and_then(|database| {
+        database.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
         database.query_row(
             "SELECT group_concat(integrity_check, '; ') FROM pragma_integrity_check",
             [],

@@ -57,6 +57,8 @@ pub(crate) enum Kind {
     After,
     /// Starts a second later.
     Later,
+    /// Edits, and is left alone then until it is so old that it is forgotten.
+    Old,
 }
 
 /// How the receiver of a job's callback behaves.
@@ -67,10 +69,14 @@ pub(crate) enum Hook {
     FailsOnce,
     /// Wants no more.
     Gone,
+    /// Never works: it is given up.
+    Broken,
 }
 
 const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::Edit, 22),
+    // long enough that a second attempt would meet the first
+    (Kind::Slow, 4),
     (Kind::PullRequest, 8),
     (Kind::Decorated, 3),
     (Kind::LostAnswer, 3),
@@ -92,6 +98,7 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::Tampers, 1),
     (Kind::After, 8),
     (Kind::Later, 3),
+    (Kind::Old, 6),
 ];
 
 impl Kind {
@@ -122,6 +129,7 @@ impl Kind {
             Need::Decoration => Some(Self::Decorated),
             Need::PullRequest => Some(Self::PullRequest),
             Need::Cancel | Need::LostShim => Some(Self::Hang),
+            Need::OldJob => Some(Self::Old),
             _ => None,
         }
     }
@@ -159,7 +167,8 @@ impl Kind {
             | Self::LostPush
             | Self::Resumed
             | Self::TakenBranch
-            | Self::Later => &["branch_pushed"],
+            | Self::Later
+            | Self::Old => &["branch_pushed"],
         }
     }
 

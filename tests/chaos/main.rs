@@ -10,6 +10,7 @@
 
 mod audit;
 mod caller;
+mod clients;
 mod evidence;
 #[path = "../it/fake_github/mod.rs"]
 mod fake_github;
@@ -17,6 +18,7 @@ mod gather;
 #[path = "../it/git_fixture.rs"]
 mod git_fixture;
 mod jobs;
+mod old;
 mod plan;
 mod run;
 #[path = "../it/stand/mod.rs"]

@@ -52,12 +52,8 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    /// Those that a run can reach: nothing becomes old enough for the others in its time.
     pub(crate) fn all() -> Vec<Self> {
-        let old = [Edge::ForgetOutput, Edge::ForgetMessages, Edge::ForgetJobs, Edge::ForgetEvents];
-        let both = |edge: &Edge| Side::ALL.map(|side| Self { edge: *edge, side });
-        let reached = Edge::ALL.iter().filter(|edge| !old.contains(edge));
-        reached.flat_map(both).collect()
+        Edge::ALL.iter().flat_map(|edge| Side::ALL.map(|side| Self { edge: *edge, side })).collect()
     }
 
     pub(crate) fn name(self) -> String {
@@ -87,8 +83,10 @@ pub(crate) enum Need {
     Jobs,
     /// A repository that has no clone yet.
     NewRepository,
-    /// A client that is registered, changed and deleted again, with work that nobody published.
+    /// A client that is registered, changed and deleted again.
     ClientOfAnHour,
+    /// The same, with work that nobody published.
+    UnpublishedWork,
     /// A client that is registered twice before it has a clone.
     KnownClient,
     /// The switches of the queue.
@@ -121,6 +119,8 @@ pub(crate) enum Need {
     Backup,
     /// A clone that nobody uses, with many loose objects.
     IdleClone,
+    /// A job that ended so long ago that it is forgotten, and events of that time.
+    OldJob,
     /// More agents than may run, for long enough to be counted.
     Crowd,
     /// SIGTERM.
@@ -133,9 +133,12 @@ pub(crate) enum Need {
 pub(crate) fn need(edge: Edge) -> Need {
     match edge {
         Edge::LayOutClone | Edge::SettleClone | Edge::CreateClient => Need::NewRepository,
-        Edge::UpdateClient | Edge::DeleteClient | Edge::RemoveClone | Edge::DeleteClone | Edge::Bundle => {
-            Need::ClientOfAnHour
-        }
+        Edge::UpdateClient
+        | Edge::DeleteClient
+        | Edge::RemoveClone
+        | Edge::DeleteClone
+        | Edge::ForgetClone => Need::ClientOfAnHour,
+        Edge::Bundle => Need::UnpublishedWork,
         Edge::KeepAnswer => Need::KnownClient,
         Edge::PauseQueue | Edge::ResumeQueue | Edge::TryNow => Need::Switches,
         Edge::PauseClient | Edge::RepairClone => Need::Tampering,
@@ -153,6 +156,11 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::Drain | Edge::StopOperations | Edge::StopLoops | Edge::NoteStop => Need::Term,
         Edge::BackUp => Need::Backup,
         Edge::PackClone | Edge::SweepLeftovers => Need::IdleClone,
+        Edge::ForgetOutput
+        | Edge::DeleteOutput
+        | Edge::ForgetMessages
+        | Edge::ForgetJobs
+        | Edge::ForgetEvents => Need::OldJob,
         Edge::AskStop => Need::TermWithAgents,
         _ => Need::Jobs,
     }

@@ -33,8 +33,9 @@ const STORIES: usize = 8;
 const PASSED_MAX: Duration = Duration::from_secs(6);
 /// How often a failpoint that was not passed is tried again.
 const AGAIN_MAX: usize = 4;
-/// After the last start: backoff of a forge or remote that failed is 15 s, a second try of a callback 5 s, one pull
-/// request a second.
+/// Seconds before each further try of a callback: a receiver that never works is given up within a run.
+pub(crate) const CALLBACK_WAITS: [u64; 3] = [1, 1, 2];
+/// After the last start: backoff of a forge or remote that failed is 15 s, one pull request a second.
 const OVER_MAX: Duration = Duration::from_secs(150);
 
 /// What a world came to.
@@ -66,7 +67,14 @@ pub(crate) struct World {
     stories: JoinSet<()>,
     hurt: BTreeMap<i64, u32>,
     complaints: Vec<String>,
+    /// What SQLite said of its file when it was not whole for the first time.
+    damage: Option<String>,
     burned: Burned,
+}
+
+/// Needs a job that is old, which takes a life or two.
+fn waits_for_age(strike: Strike) -> bool {
+    matches!(strike, Strike::At { point, .. } if need(point.edge) == Need::OldJob)
 }
 
 /// One life of a server.
@@ -86,6 +94,7 @@ impl World {
     pub(crate) async fn new(dice: Dice, keep: bool) -> Self {
         let plan = Plan {
             workers: u32::try_from(ALLOWED).unwrap(),
+            callbacks: format!("retry_seconds = {CALLBACK_WAITS:?}"),
             env: vec![("LOG_LEVEL".to_owned(), "info".to_owned())],
             keep,
             ..Plan::default()
@@ -114,6 +123,7 @@ impl World {
             stories: JoinSet::new(),
             hurt: BTreeMap::new(),
             complaints: Vec::new(),
+            damage: None,
             burned: Burned::default(),
         }
     }
@@ -125,8 +135,16 @@ impl World {
         let mut watching = JoinSet::new();
         let dir = self.stand.dir().to_owned();
         watching.spawn(watch_processes(dir, secrets(), watched.clone(), stop.clone()));
+        self.stories.spawn(self.caller.clone().play(Kind::Old, Need::Jobs));
         let mut left: Vec<(Strike, usize)> = strikes.into_iter().rev().map(|strike| (strike, 0)).collect();
         while let Some((strike, tries)) = left.pop() {
+            if waits_for_age(strike)
+                && !self.caller.let_jobs_grow_old()
+                && left.iter().any(|one| !waits_for_age(one.0))
+            {
+                left.insert(0, (strike, tries));
+                continue;
+            }
             let struck = self.live(strike, tries).await;
             match strike {
                 Strike::At { point, .. } if !struck && tries < AGAIN_MAX => {
@@ -142,6 +160,9 @@ impl World {
         while watching.join_next().await.is_some() {}
         let mut evidence = gather(&self.stand, &self.caller, server, OVER_MAX).await;
         evidence.settled = settled;
+        if let Some(damage) = self.damage {
+            evidence.integrity = damage;
+        }
         evidence.unfinished.extend(unfinished);
         evidence.allowed = ALLOWED;
         evidence.hurt = self.hurt;
@@ -183,10 +204,21 @@ impl World {
             None => life.server.kill().await,
         }
         self.burned.kills += 1;
+        self.look_at_database();
         if let (Strike::At { point, .. }, true) = (strike, struck) {
             *self.burned.struck.entry(point.name()).or_default() += 1;
         }
         struck
+    }
+
+    /// After every death: a later server may cover up what this one has done.
+    fn look_at_database(&mut self) {
+        let file = self.stand.path("data/offshoot.db");
+        // killed before it was made
+        let is_there = file.metadata().is_ok_and(|meta| meta.len() > 0);
+        if is_there && self.damage.is_none() {
+            self.damage = Some(crate::gather::integrity(&file)).filter(|said| said != "ok");
+        }
     }
 
     fn begin(&mut self, strike: Strike, tries: usize) -> Life {
@@ -249,6 +281,9 @@ impl World {
             self.stories.spawn(self.caller.clone().play(kind, need));
         }
         self.stories.spawn(self.caller.clone().call(need));
+        if self.dice.below(6) == 0 {
+            self.stories.spawn(self.caller.clone().clear_up());
+        }
         let mut more = 0;
         while self.stories.len() < STORIES && more < 3 {
             more += 1;
