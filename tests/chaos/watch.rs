@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::evidence::{Evidence, Watched};
+use crate::stand::SETPRIV;
 
 /// Short beside an agent's life, long beside a look.
 const LOOK: Duration = Duration::from_millis(40);
@@ -31,10 +32,11 @@ impl Seen {
         self.command.get(1).is_some_and(|verb| verb == "serve")
     }
 
-    /// Just becoming a server: its arguments are not all there yet.
+    /// Just becoming a server: the program that starts it, or its arguments are not all there yet.
     fn is_beginning(&self) -> bool {
         let whole = format!("{} serve", env!("CARGO_BIN_EXE_offshoot"));
-        whole.starts_with(&self.command.join(" "))
+        let command = self.command.join(" ");
+        whole.starts_with(&command) || (command.starts_with(SETPRIV) && command.contains(&whole))
     }
 
     /// The step that it supervises.
