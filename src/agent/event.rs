@@ -2,10 +2,15 @@
 
 use super::Stream;
 use super::text::{one_line, visible};
+use crate::domain::event::EventKind;
 
 /// The longest text that [`AgentEvent::text`] gives, apart from a short mark. A screen of 100 long lines; the whole
 /// of it stays in the step's log.
 pub const EVENT_TEXT_BYTES_MAX: usize = 8 * 1024;
+
+/// The longest name of a tool, and the longest id of its use, before what acts on a terminal is written out. Those
+/// of real agents have 30 bytes.
+const NAME_BYTES_MAX: usize = 100;
 
 /// One thing that happened inside an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +45,8 @@ pub enum AgentEvent {
         turns: u32,
         /// Tokens that the model was given in this turn, cached ones included.
         context_tokens: u64,
+        /// Files that its editing tools were to write so far, each counted once; `None` when the agent does not tell.
+        files: Option<u32>,
     },
     RateLimit {
         rejected: bool,
@@ -80,6 +87,12 @@ pub enum AgentEvent {
     },
 }
 
+/// A tool's name as it is shown and stored: on one line of about [`NAME_BYTES_MAX`] bytes.
+#[must_use]
+pub fn tool_name(name: &str) -> String {
+    one_line(name, NAME_BYTES_MAX)
+}
+
 /// Under which heading an event's text is listed for people.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Channel {
@@ -89,15 +102,15 @@ pub enum Channel {
 }
 
 impl AgentEvent {
-    /// The event's name in the history.
+    /// What it is in the history.
     #[must_use]
-    pub fn name(&self) -> &'static str {
+    pub fn kind(&self) -> EventKind {
         match self {
-            Self::Message { .. } => "agent.message",
-            Self::Thinking { .. } => "agent.thinking",
-            Self::ToolUse { .. } => "agent.tool_use",
-            Self::ToolResult { .. } => "agent.tool_result",
-            Self::Output { .. } => "agent.output",
+            Self::Message { .. } => EventKind::AgentMessage,
+            Self::Thinking { .. } => EventKind::AgentThinking,
+            Self::ToolUse { .. } => EventKind::AgentToolUse,
+            Self::ToolResult { .. } => EventKind::AgentToolResult,
+            Self::Output { .. } => EventKind::AgentOutput,
             Self::Started { .. }
             | Self::Progress { .. }
             | Self::RateLimit { .. }
@@ -105,7 +118,7 @@ impl AgentEvent {
             | Self::Denied { .. }
             | Self::NeedsInput { .. }
             | Self::Notice { .. }
-            | Self::Ended { .. } => "agent.progress",
+            | Self::Ended { .. } => EventKind::AgentProgress,
         }
     }
 
@@ -126,6 +139,15 @@ impl AgentEvent {
     /// control characters written out.
     #[must_use]
     pub fn text(&self) -> String {
+        match self {
+            Self::ToolUse { name, summary, .. } if summary.is_empty() => tool_name(name),
+            Self::ToolUse { name, .. } => format!("{}: {}", tool_name(name), self.words()),
+            Self::ToolResult { ok: false, .. } => format!("failed: {}", self.words()),
+            _ => self.words(),
+        }
+    }
+
+    fn words(&self) -> String {
         let limit = EVENT_TEXT_BYTES_MAX;
         match self {
             Self::Started { model, version, .. } => {
@@ -139,15 +161,9 @@ impl AgentEvent {
             Self::Message { text } | Self::Thinking { text } | Self::Output { text, .. } => {
                 visible(text, limit)
             }
-            Self::ToolUse { name, summary, .. } if summary.is_empty() => one_line(name, 100),
-            Self::ToolUse { name, summary, .. } => {
-                format!("{}: {}", one_line(name, 100), visible(summary, limit - 500))
-            }
-            Self::ToolResult { ok: true, summary, .. } => visible(summary, limit),
-            Self::ToolResult { ok: false, summary, .. } => {
-                format!("failed: {}", visible(summary, limit - 10))
-            }
-            Self::Progress { turns, context_tokens } => {
+            Self::ToolUse { summary, .. } => visible(summary, limit - 500),
+            Self::ToolResult { summary, .. } => visible(summary, limit - 10),
+            Self::Progress { turns, context_tokens, .. } => {
                 format!("turn {turns}, {context_tokens} tokens of context")
             }
             Self::RateLimit { rejected, resets_at, window } => {

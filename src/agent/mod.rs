@@ -34,7 +34,7 @@ pub use capabilities::{AGENT_OPTIONS, Capabilities};
 pub use claude::{ALWAYS_DISALLOWED_TOOLS, Claude, DEFAULT_ALLOWED_TOOLS};
 pub use codex::Codex;
 pub use command::Command;
-pub use event::{AgentEvent, Channel, EVENT_TEXT_BYTES_MAX};
+pub use event::{AgentEvent, Channel, EVENT_TEXT_BYTES_MAX, tool_name};
 pub use invocation::{AgentCommand, AgentError, Invocation, Session};
 pub use lines::{LINE_BYTES_MAX, Line, LineSplitter};
 pub use probe::{AuthProbe, AuthState, ProbeSpec, Version};

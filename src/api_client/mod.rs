@@ -12,12 +12,14 @@
 
 mod clients;
 mod error;
+mod events;
 mod jobs;
 mod queue;
 mod transport;
 mod webhooks;
 
 pub use error::ApiError;
+pub use events::{EventStream, Heard, Since};
 pub use jobs::{Download, JobQuery, Tagged};
 
 use std::time::Duration;

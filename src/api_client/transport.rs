@@ -134,6 +134,22 @@ impl Call<'_> {
         Err(refusal(client, response, limit).await)
     }
 
+    /// The answer while it comes in for as long as it likes: only its head has a limit.
+    pub(super) async fn open(self) -> Result<Response, ApiError> {
+        let Self { client, builder, limit, fault } = self;
+        if let Some(fault) = fault {
+            return Err(fault);
+        }
+        let sent = tokio::time::timeout(limit, builder.send()).await;
+        let timed_out = |_| ApiError::TimedOut { url: client.base_url().to_owned(), limit };
+        let response = sent.map_err(timed_out)?.map_err(|error| client.failure(&error, limit))?;
+        if response.status().is_success() {
+            Ok(response)
+        } else {
+            Err(refusal(client, response, limit).await)
+        }
+    }
+
     fn with(mut self, add: impl FnOnce(reqwest::RequestBuilder) -> reqwest::RequestBuilder) -> Self {
         self.builder = add(self.builder);
         self

@@ -6,8 +6,58 @@ use futures_util::Stream;
 
 use super::App;
 use super::error::AppError;
+use super::streams::Ear;
 use crate::domain::id::JobNumber;
+use crate::store::{Store, StoreError};
 use crate::worker::{AgentStep, agent_output};
+
+/// Output in one piece, bytes: what a reader is behind by costs no more memory than this.
+const PIECE_BYTES_MAX: u64 = 64 * 1_024;
+
+/// Reads the output of a job on, piece by piece.
+pub struct LogFollower {
+    store: Store,
+    job: JobNumber,
+    attempt: u32,
+    is_only_one: bool,
+    offset: u64,
+    ear: Ear,
+}
+
+impl LogFollower {
+    /// The next piece; `None` at the end. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// What the store or the file system said.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, AppError> {
+        loop {
+            if self.ear.closing.is_cancelled() {
+                return Ok(None);
+            }
+            let state = match self.store.transcript_state(self.job, self.attempt).await {
+                // past its time and forgotten meanwhile
+                Err(StoreError::NotFound(_)) => return Ok(None),
+                state => state?,
+            };
+            if self.offset < state.bytes {
+                let bytes = PIECE_BYTES_MAX.min(state.bytes - self.offset);
+                let piece = self.store.logs().read_transcript(self.job, self.attempt, self.offset, bytes);
+                let piece = piece.await.map_err(|error| AppError::Internal(error.to_string()))?;
+                // what a power failure took, or retention, does not come any more
+                self.offset = if piece.is_empty() { state.bytes } else { self.offset + piece.len() as u64 };
+                if !piece.is_empty() {
+                    return Ok(Some(piece));
+                }
+            } else if self.attempt < state.newest && !self.is_only_one {
+                (self.attempt, self.offset) = (self.attempt + 1, 0);
+            } else if !state.is_live || self.attempt < state.newest {
+                return Ok(None);
+            } else {
+                self.ear.hears().await;
+            }
+        }
+    }
+}
 
 impl App {
     /// The file with the readable output of an attempt; of the newest when none is named.
@@ -39,6 +89,24 @@ impl App {
         let step =
             AgentStep { store: &self.0.store, run_dir: &self.0.settings.run_dir, job, attempt, name: &step };
         agent_output(&step).map_err(|error| AppError::Internal(error.to_string()))
+    }
+
+    /// What an attempt said and says, until it is over; of the newest and of those after it when none is named, until the
+    /// job is over.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] for the job or the attempt; [`AppError::TooManyStreams`].
+    pub async fn follow_job_log(&self, job: &str, attempt: Option<i64>) -> Result<LogFollower, AppError> {
+        let (job, first) = match attempt {
+            Some(_) => self.attempt(job, attempt).await?,
+            None => {
+                let job = self.view(job).await?.job;
+                (job.number, job.attempt.max(1))
+            }
+        };
+        let store = self.0.store.clone();
+        let ear = self.0.streams.enter(&store, Some(job))?;
+        Ok(LogFollower { store, job, attempt: first, is_only_one: attempt.is_some(), offset: 0, ear })
     }
 
     async fn attempt(&self, job: &str, attempt: Option<i64>) -> Result<(JobNumber, u32), AppError> {

@@ -17,11 +17,13 @@ mod client_removal;
 mod clients;
 mod deliveries;
 mod error;
+mod events;
 mod gc;
 mod health;
 mod job_log;
 mod job_reads;
 mod jobs;
+mod live;
 mod metrics;
 mod operations;
 mod queue;
@@ -30,6 +32,7 @@ mod retry;
 mod rules;
 mod scheduling;
 mod settings;
+mod streams;
 mod sync;
 mod webhooks;
 
@@ -42,7 +45,9 @@ use tokio::sync::watch;
 
 pub use caller::{Caller, Scope};
 pub use error::AppError;
+pub use events::{After, Follower};
 pub use health::AgentProbe;
+pub use job_log::LogFollower;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
 pub use settings::Settings;
 pub use webhooks::DeliveryQuery;
@@ -55,6 +60,7 @@ use crate::store::Store;
 use crate::upkeep::Upkeep;
 use crate::worker::Remotes;
 use operations::Operations;
+use streams::Streams;
 
 /// A body for the caller, and where the thing it speaks of is found.
 #[derive(Clone, Debug, PartialEq)]
@@ -77,6 +83,7 @@ struct Inner {
     probes: watch::Receiver<Vec<AgentProbe>>,
     upkeep: OnceLock<Upkeep>,
     operations: Operations,
+    streams: Streams,
     draining: AtomicBool,
     started_at: Timestamp,
 }
@@ -104,6 +111,7 @@ impl App {
             probes,
             upkeep: OnceLock::new(),
             operations: Operations::default(),
+            streams: Streams::default(),
             draining: AtomicBool::new(false),
             started_at,
         }))

@@ -60,6 +60,8 @@ pub(super) enum Verb {
     Show(ShowFlags),
     /// Print what the agent of a job says.
     Logs(LogsFlags),
+    /// Wait until jobs have ended.
+    Wait(WaitFlags),
     /// Stop jobs and wait until nothing of them runs any more.
     Cancel(CancelFlags),
     /// Try a failed or cancelled job again.
@@ -245,6 +247,19 @@ pub(super) struct LogsFlags {
     /// Exit with 10 when the job failed and 11 when it was cancelled.
     #[arg(long)]
     pub(super) exit_status: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Exits with 10 when one of them failed, else 11 when one was cancelled, and 7 after the timeout."
+)]
+pub(super) struct WaitFlags {
+    /// Numbers, ids, or beginnings of ids of jobs.
+    #[arg(value_name = "JOB", required = true, value_parser = job_name)]
+    pub(super) jobs: Vec<String>,
+    /// Wait no longer than this, for example 30m or 2h; the jobs go on.
+    #[arg(long, value_name = "DURATION", value_parser = human::parse_duration)]
+    pub(super) timeout: Option<std::time::Duration>,
 }
 
 #[derive(Debug, Args)]

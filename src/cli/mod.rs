@@ -127,6 +127,7 @@ impl Verb {
             Self::Ls(_) => "ls",
             Self::Show(_) => "show",
             Self::Logs(_) => "logs",
+            Self::Wait(_) => "wait",
             Self::Cancel(_) => "cancel",
             Self::Retry(_) => "retry",
             Self::Rescue(_) => "rescue",

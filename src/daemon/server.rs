@@ -247,6 +247,7 @@ impl Server {
             }
             let left = drained_at.saturating_duration_since(tokio::time::Instant::now());
             failpoint::around(Edge::StopOperations, app.stop_operations(left)).await;
+            app.end_streams();
             stages.stop.cancel();
             let all = async { while loops.join_next().await.is_some() {} };
             failpoint::around(Edge::StopLoops, all).await;

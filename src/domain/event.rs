@@ -10,12 +10,63 @@ named_enum! {
         JobQueued = "job.queued",
         AttemptStarted = "attempt.started",
         JobPhase = "job.phase",
+        JobNote = "job.note",
+        AgentMessage = "agent.message",
+        AgentThinking = "agent.thinking",
+        AgentToolUse = "agent.tool_use",
+        AgentToolResult = "agent.tool_result",
+        AgentProgress = "agent.progress",
+        AgentOutput = "agent.output",
         JobHeld = "job.held",
         JobCompleted = "job.completed",
         JobFailed = "job.failed",
         JobCancelled = "job.cancelled",
         DeliveryDelivered = "delivery.delivered",
         DeliveryDead = "delivery.dead",
+    }
+}
+
+impl EventKind {
+    /// What the event tells, in one sentence.
+    #[must_use]
+    pub const fn sentence(self) -> &'static str {
+        match self {
+            Self::JobQueued => "The job was accepted.",
+            Self::AttemptStarted => "A worker has taken the job up.",
+            Self::JobPhase => "The job has come to another phase.",
+            Self::JobNote => "The server says what it does or what it met.",
+            Self::AgentMessage => "The agent says something.",
+            Self::AgentThinking => "The agent thinks aloud.",
+            Self::AgentToolUse => "The agent begins to use a tool.",
+            Self::AgentToolResult => "What came of the use of a tool.",
+            Self::AgentProgress => {
+                "How the agent gets on: what there is to know besides its words and tools."
+            }
+            Self::AgentOutput => {
+                "Output that is no event of the agent's own protocol: plain lines, many in one event."
+            }
+            Self::JobHeld => "The attempt is over and the job waits again.",
+            Self::JobCompleted => "The job is over: it did what it could.",
+            Self::JobFailed => "The job is over: it failed.",
+            Self::JobCancelled => "The job is over: it was cancelled.",
+            Self::DeliveryDelivered => "The callback was accepted.",
+            Self::DeliveryDead => "The callback is given up.",
+        }
+    }
+
+    /// Whether it is one of the words, lines and signs of an attempt rather than a step of a job's life.
+    #[must_use]
+    pub const fn is_told(self) -> bool {
+        matches!(
+            self,
+            Self::JobNote
+                | Self::AgentMessage
+                | Self::AgentThinking
+                | Self::AgentToolUse
+                | Self::AgentToolResult
+                | Self::AgentProgress
+                | Self::AgentOutput
+        )
     }
 }
 
@@ -29,6 +80,8 @@ pub struct Event {
     pub kind: EventKind,
     /// A JSON object as text; its shape belongs to `wire`.
     pub payload: String,
+    /// The message of the job that holds its words, if it has any.
+    pub message: Option<i64>,
     pub at: Timestamp,
 }
 

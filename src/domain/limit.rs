@@ -8,6 +8,8 @@ named_enum! {
     Limit {
         QueueFull = "queue_max",
         Connections = "connections",
+        Streams = "streams",
+        SlowReader = "slow_reader",
         Hints = "hints",
         WritesWaiting = "writes_waiting",
         Readers = "readers",
@@ -32,6 +34,8 @@ impl Limit {
         match self {
             Self::QueueFull => "A job was refused because `server.queue_max` jobs wait.",
             Self::Connections => "A connection waited because as many as allowed are open.",
+            Self::Streams => "A stream was refused because 128 are open.",
+            Self::SlowReader => "A connection was closed because its reader took nothing for half a minute.",
             Self::Hints => "A loop was behind with hints about changes and looked at all rows instead.",
             Self::WritesWaiting => "A write waited before it could queue for the writer.",
             Self::Readers => "A read found every connection to the database in use.",

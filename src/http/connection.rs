@@ -28,6 +28,9 @@ const CONNECTIONS_MAX: usize = 512;
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than the pauses of a client that asks every minute.
 const IDLE_MAX: Duration = Duration::from_secs(75);
+/// A reader that takes nothing for so long is gone, or holds what others could use. Whoever was only slow comes again with
+/// the number of its last event.
+const TAKES_NOTHING_MAX: Duration = Duration::from_secs(30);
 /// After a failed accept: the kernel is out of something, which does not change at once.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 
@@ -39,11 +42,13 @@ pub(super) struct ConnectionLimits {
     pub(super) head: Duration,
     /// How long an idle connection is kept for a further request.
     pub(super) idle: Duration,
+    /// How long a peer may take nothing of what it is sent.
+    pub(super) blocked: Duration,
 }
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { connections: CONNECTIONS_MAX, head: HEAD_WITHIN, idle: IDLE_MAX }
+        Self { connections: CONNECTIONS_MAX, head: HEAD_WITHIN, idle: IDLE_MAX, blocked: TAKES_NOTHING_MAX }
     }
 }
 
@@ -165,6 +170,9 @@ pub(super) struct Stream {
     stream: TcpStream,
     connection: Connection,
     timer: Pin<Box<Sleep>>,
+    /// Runs while a write waits for the peer.
+    blocked: Option<Pin<Box<Sleep>>>,
+    blocked_max: Duration,
     _permit: OwnedSemaphorePermit,
     _counted: metrics::Held,
 }
@@ -177,6 +185,8 @@ impl Stream {
             stream,
             connection,
             timer: Box::pin(sleep_until(deadline)),
+            blocked: None,
+            blocked_max: limits.blocked,
             _permit: permit,
             _counted: metrics::HTTP_CONNECTIONS.hold(),
         }
@@ -196,6 +206,28 @@ impl Stream {
             self.timer.as_mut().reset(look_at);
             ready!(self.timer.as_mut().poll(context));
         }
+    }
+}
+
+impl Stream {
+    /// Passes on what a write came to; one that has waited too long fails.
+    fn written(
+        &mut self,
+        context: &mut Context<'_>,
+        result: Poll<io::Result<usize>>,
+    ) -> Poll<io::Result<usize>> {
+        if result.is_ready() {
+            self.blocked = None;
+            if matches!(result, Poll::Ready(Ok(_))) {
+                self.connection.has_written();
+            }
+            return result;
+        }
+        let limit = self.blocked_max;
+        let timer = self.blocked.get_or_insert_with(|| Box::pin(sleep_until(Instant::now() + limit)));
+        ready!(timer.as_mut().poll(context));
+        metrics::LIMITS.increment([Limit::SlowReader.as_str()]);
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
     }
 }
 
@@ -225,10 +257,7 @@ impl AsyncWrite for Stream {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write(context, bytes);
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.connection.has_written();
-        }
-        result
+        self.written(context, result)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -245,10 +274,7 @@ impl AsyncWrite for Stream {
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let result = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
-        if matches!(result, Poll::Ready(Ok(_))) {
-            self.connection.has_written();
-        }
-        result
+        self.written(context, result)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -4,15 +4,18 @@ use std::fmt::Write as _;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{Extension, Path, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
+use futures_util::{Stream, stream};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use super::connection::{Busy, Connection};
+use super::events::busy;
 use super::problem::{self, ApiError};
 use super::query::Query;
-use crate::app::{App, AppError, DiffFormat, DiffQuery, JobQuery};
+use crate::app::{App, AppError, DiffFormat, DiffQuery, JobQuery, LogFollower};
 use crate::wire::diff::Diff;
 use crate::wire::job::{Job, JobPage, JobSummary};
 use crate::wire::message::MessagePage;
@@ -86,19 +89,27 @@ pub(super) async fn list_messages(
 /// The agent's output as text.
 #[utoipa::path(get, path = "/jobs/{id}/log", tag = "jobs",
     params(("id" = String, Path), ("attempt" = Option<i64>, Query, description = "The newest when absent"),
-        ("raw" = Option<bool>, Query, description = "The agent's standard output, byte for byte")),
+        ("raw" = Option<bool>, Query, description = "The agent's standard output, byte for byte"),
+        ("follow" = Option<bool>, Query, description = "Go on until the job is over")),
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn get_log(
     State(app): State<App>,
     Path(id): Path<String>,
     query: Query,
+    connection: Option<Extension<Connection>>,
 ) -> Result<Response, ApiError> {
-    if query.flag("follow")? {
-        let detail = "is not supported by this version: read the messages page by page";
+    let attempt = query.integer("attempt")?;
+    let (follow, raw) = (query.flag("follow")?, query.flag("raw")?);
+    if follow && raw {
+        let detail =
+            "is not supported together with raw: follow the readable output, or read the raw one so far";
         return Err(AppError::not_supported("?follow", detail).into());
     }
-    let attempt = query.integer("attempt")?;
-    if query.flag("raw")? {
+    if follow {
+        let follower = app.follow_job_log(&id, attempt).await?;
+        return Ok(text(Body::from_stream(followed(follower, busy(connection.as_ref())))));
+    }
+    if raw {
         return Ok(text(Body::from_stream(app.raw_job_log(&id, attempt).await?)));
     }
     let path = app.job_log(&id, attempt).await?;
@@ -110,6 +121,24 @@ pub(super) async fn get_log(
     // what is written from now on is for the next request
     let length = file.metadata().await.map_err(unreadable)?.len();
     Ok(text(Body::from_stream(ReaderStream::new(file.take(length)))))
+}
+
+/// The pieces as they come; one that cannot be read breaks the answer off, so that nobody takes it for whole.
+fn followed(
+    follower: LogFollower,
+    busy: Option<Busy>,
+) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> {
+    stream::unfold(Some((follower, busy)), |state| async move {
+        let (mut follower, busy) = state?;
+        match follower.next().await {
+            Ok(Some(piece)) => Some((Ok(piece), Some((follower, busy)))),
+            Ok(None) => None,
+            Err(error) => {
+                tracing::warn!(%error, "following an output broke off");
+                Some((Err(std::io::Error::other("broke off")), None))
+            }
+        }
+    })
 }
 
 /// What the job changed.

@@ -13,12 +13,9 @@ const CHANGED: MethodFilter = ANY.or(MethodFilter::PATCH).or(MethodFilter::DELET
 /// Path, methods, what is missing.
 const LATER: &[(&str, MethodFilter, &str)] = &[
     ("/jobs/{id}/follow-up", MethodFilter::POST, "follow-ups are"),
-    ("/jobs/{id}/events", MethodFilter::GET, "the event stream of a job is"),
     ("/jobs/{id}/artifacts/{*path}", MethodFilter::GET, "kept files are"),
-    ("/ws/jobs/{id}", MethodFilter::GET, "the WebSocket of a job is"),
     ("/sessions", MethodFilter::GET, "sessions are"),
     ("/sessions/{id}", CHANGED, "sessions are"),
-    ("/events", MethodFilter::GET, "the event stream is"),
     ("/usage", MethodFilter::GET, "usage reports are"),
     ("/tokens", ANY, "named tokens are"),
     ("/tokens/{id}", CHANGED, "named tokens are"),

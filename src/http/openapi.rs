@@ -10,13 +10,13 @@ use utoipa::{Modify, OpenApi as OpenApiDerive};
 
 use super::table;
 use crate::wire::callback::CallbackBody;
-use crate::wire::event::Event;
+use crate::wire::event::{Event, StreamDone, StreamFrame, StreamReset};
 use crate::wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
 #[derive(OpenApiDerive)]
 #[openapi(
     info(title = "offshoot", description = "A job queue for coding agents on your own machine."),
-    components(schemas(Problem, CallbackBody, Event)),
+    components(schemas(Problem, CallbackBody, Event, StreamDone, StreamReset, StreamFrame)),
     modifiers(&Bearer),
     security(("token" = [])),
 )]
@@ -58,7 +58,10 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ),
     ("get_job", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
     ("list_messages", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
-    ("get_log", &[(404, "No such job, attempt or output"), AMBIGUOUS, (422, "Not supported")]),
+    ("get_log", &[(404, "No such job, attempt or output"), AMBIGUOUS, STREAMS]),
+    ("job_events", &[(404, "No such job"), AMBIGUOUS, STREAMS]),
+    ("all_events", &[STREAMS]),
+    ("job_socket", &[(404, "No such job"), AMBIGUOUS, (426, "No WebSocket was asked for"), STREAMS]),
     ("get_diff", &[(404, "No such job, or no result yet"), AMBIGUOUS, (422, "Out of range")]),
     ("cancel_job", &[(404, "No such job"), (503, "The job still has processes; the request stands")]),
     (
@@ -81,6 +84,8 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
 ];
 
 const AMBIGUOUS: (u16, &str) = (409, "The beginning of the id is not unique");
+
+const STREAMS: (u16, &str) = (429, "128 streams are open, which is the most at once");
 
 /// Calls that change something.
 const CHANGES: &[(u16, &str)] = &[(503, "Draining or read-only"), (507, "The disk is full")];
@@ -181,6 +186,7 @@ mod tests {
             }
             let wanted: &[&str] = match method.as_str() {
                 "get" if matches!(path.as_str(), "/livez" | "/readyz") => &["200"],
+                "get" if path.starts_with("/ws/") => &["101", "400", "401", "403", "421", "426", "500"],
                 "get" => &["200", "400", "401", "403", "421", "500"],
                 "delete" => &["200", "401", "503", "507"],
                 _ => &["401", "408", "413", "415", "422", "503", "507"],

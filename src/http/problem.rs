@@ -99,6 +99,10 @@ impl From<&AppError> for ApiError {
                 metrics::LIMITS.increment([Limit::QueueFull.as_str()]);
                 plain(StatusCode::TOO_MANY_REQUESTS, "queue_full").retry_after(RETRY_AFTER_SECONDS)
             }
+            AppError::TooManyStreams { .. } => {
+                metrics::LIMITS.increment([Limit::Streams.as_str()]);
+                plain(StatusCode::TOO_MANY_REQUESTS, "too_many_streams").retry_after(RETRY_AFTER_SECONDS)
+            }
             AppError::Remote(_) => plain(StatusCode::BAD_GATEWAY, "remote_refused"),
             AppError::TakesLonger(_) => {
                 plain(StatusCode::SERVICE_UNAVAILABLE, "takes_longer").retry_after(RETRY_AFTER_SECONDS)

@@ -2,17 +2,23 @@
 
 use std::future::Future;
 use std::io;
+use std::time::Duration;
 
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
 use axum::middleware::{Next, from_fn};
 use tokio::net::TcpListener;
+use tokio::sync::oneshot;
 
 use super::connection::{Bounded, Connection, ConnectionLimits};
 
+/// What answers under way may still take once the server stops: less than the server itself waits, so that a reader that
+/// takes nothing does not make an orderly end look like a crash.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(3);
+
 /// Serves `router` on `listener`. When `shutdown` resolves no further connection is accepted, and this resolves when
-/// the requests under way are answered; the caller sets the limit of that wait.
+/// the requests under way are answered, or three seconds later.
 ///
 /// # Errors
 /// What the listener said.
@@ -37,22 +43,38 @@ async fn serve_within(
         }
         next.run(request).await
     }));
-    axum::serve(Bounded::new(listener, limits), router.into_make_service_with_connect_info::<Connection>())
-        .with_graceful_shutdown(shutdown)
-        .await
+    let (stopping, stops) = oneshot::channel::<()>();
+    let service = router.into_make_service_with_connect_info::<Connection>();
+    let serving = axum::serve(Bounded::new(listener, limits), service).with_graceful_shutdown(async move {
+        shutdown.await;
+        // gone: nobody waits any more
+        let _ = stopping.send(());
+    });
+    tokio::select! {
+        result = serving => result,
+        () = async {
+            // an error: it has been served to its end, which is the other branch
+            if stops.await.is_err() {
+                std::future::pending::<()>().await;
+            }
+            tokio::time::sleep(ANSWERS_WITHIN).await;
+        } => {
+            tracing::debug!("connections were closed before their answers were taken");
+            Ok(())
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::SocketAddr;
     use std::sync::Arc;
-    use std::time::Duration;
 
     use axum::extract::Extension;
     use axum::routing::get;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::TcpStream;
-    use tokio::sync::{Notify, oneshot};
+    use tokio::sync::Notify;
     use tokio::task::JoinSet;
     use tokio::time::{sleep, timeout};
 
@@ -62,6 +84,7 @@ mod tests {
         connections: 2,
         head: Duration::from_millis(200),
         idle: Duration::from_millis(300),
+        blocked: Duration::from_millis(300),
     };
     const LONG: Duration = Duration::from_secs(10);
 
@@ -77,7 +100,16 @@ mod tests {
             sleep(Duration::from_millis(600)).await;
             "slow"
         };
-        let router = Router::new().route("/", get(async || "quick")).route("/slow", get(slow));
+        let flood = async |Extension(connection): Extension<Connection>| {
+            let pieces = futures_util::stream::unfold(connection.enter(), |busy| async move {
+                Some((Ok::<_, io::Error>(vec![b'x'; 65_536]), busy))
+            });
+            axum::body::Body::from_stream(pieces)
+        };
+        let router = Router::new()
+            .route("/", get(async || "quick"))
+            .route("/slow", get(slow))
+            .route("/flood", get(flood));
         set.spawn(async move {
             let shutdown = async move { stopped.await.unwrap_or(()) };
             serve_within(LIMITS, listener, router, shutdown).await.unwrap();
@@ -116,6 +148,33 @@ mod tests {
         let mut stream = TcpStream::connect(address).await.unwrap();
         stream.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
         assert!(answer(&mut stream).await.ends_with("slow"));
+    }
+
+    /// An answer without an end, of which the reader takes nothing: the connection is closed under it.
+    #[tokio::test]
+    async fn a_reader_that_takes_nothing_is_cut_off() {
+        let mut set = JoinSet::new();
+        let (address, _stop) = server(&mut set, Arc::default()).await;
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        stream.write_all(b"GET /flood HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+        let room = async {
+            // both connections that may be: the second one is answered only when the first is gone
+            let mut others = Vec::new();
+            for _ in 0..2 {
+                let mut other = TcpStream::connect(address).await.unwrap();
+                other
+                    .write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: keep-alive\r\n\r\n")
+                    .await
+                    .unwrap();
+                others.push(other);
+            }
+            for mut other in others {
+                let mut head = [0; 12];
+                other.read_exact(&mut head).await.unwrap();
+                assert_eq!(&head, b"HTTP/1.1 200");
+            }
+        };
+        timeout(LONG, room).await.expect("the one that takes nothing makes room");
     }
 
     #[tokio::test]

@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::openapi::Api;
-use super::{backups, clients, deliveries, job_reads, jobs, queue, snapshots, system};
+use super::{backups, clients, deliveries, events, job_reads, jobs, live, queue, snapshots, system};
 use crate::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -23,6 +23,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(snapshots::get_snapshot))
         .routes(routes!(jobs::cancel_job))
         .routes(routes!(jobs::retry_job))
+        // events
+        .routes(routes!(events::job_events))
+        .routes(routes!(events::all_events))
+        .routes(routes!(live::job_socket))
         // webhooks
         .routes(routes!(deliveries::list_deliveries))
         .routes(routes!(deliveries::redeliver))

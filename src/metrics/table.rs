@@ -96,6 +96,8 @@ metrics! {
     Histogram HTTP_SECONDS = "offshoot_http_request_seconds" [ROUTE] ANSWER;
     /// Open connections to the API.
     Gauge HTTP_CONNECTIONS = "offshoot_http_connections" [];
+    /// Open streams of events and of output.
+    Gauge STREAMS = "offshoot_streams_open" [];
 
     /// How long a commit took until it was on the disk.
     Histogram COMMIT_SECONDS = "offshoot_db_commit_seconds" [] SHORT;

@@ -89,6 +89,39 @@ impl Logs {
         self.job_dir(job).join(attempt.to_string())
     }
 
+    /// Bytes of a transcript from `offset` on, at most so many; fewer where the file ends, none where there is no file.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub async fn read_transcript(
+        &self,
+        job: JobNumber,
+        attempt: u32,
+        offset: u64,
+        bytes: u64,
+    ) -> io::Result<Vec<u8>> {
+        let path = transcript_path(&self.attempt_dir(job, attempt));
+        let read = tokio::task::spawn_blocking(move || {
+            let mut piece = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
+            let file = match File::open(path) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+                file => file?,
+            };
+            let mut filled = 0;
+            while filled < piece.len() {
+                match file.read_at(&mut piece[filled..], offset + filled as u64) {
+                    Ok(0) => break,
+                    Ok(count) => filled += count,
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                    Err(error) => return Err(error),
+                }
+            }
+            piece.truncate(filled);
+            Ok(piece)
+        });
+        read.await.map_err(io::Error::other)?
+    }
+
     /// A reader of the transcripts of one job; it keeps files open between reads.
     pub(super) fn transcripts(&self, job: JobNumber) -> Transcripts {
         Transcripts { dir: self.job_dir(job), open: HashMap::new() }
@@ -108,9 +141,10 @@ impl Logs {
             OpenOptions::new().create(true).truncate(false).write(true).open(transcript_path(&dir))?;
         file.set_len(offset)?;
         io::Seek::seek(&mut file, io::SeekFrom::Start(offset))?;
-        let size = messages.iter().map(|message| message.text.len() + 1).sum();
+        let listed = || messages.iter().filter(|message| message.is_listed);
+        let size = listed().map(|message| message.text.len() + 1).sum();
         let mut text = Vec::with_capacity(size);
-        for message in messages {
+        for message in listed() {
             text.extend_from_slice(message.text.as_bytes());
             text.extend_from_slice(separator(&message.text).as_bytes());
         }
@@ -172,7 +206,7 @@ mod tests {
     use crate::domain::time::Timestamp;
 
     fn message(text: &str) -> IngestedMessage {
-        IngestedMessage { kind: MessageKind::Stdout, text: text.to_owned(), at: Timestamp::from_ms(0) }
+        IngestedMessage::output(MessageKind::Stdout, text.to_owned(), Timestamp::from_ms(0))
     }
 
     #[test]

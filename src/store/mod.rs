@@ -38,9 +38,9 @@ pub use restore::{Restored, restore};
 pub use sqlite::{SCHEMA_VERSION, Verified};
 pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
-    Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied, OwnedDelivery,
-    QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob, StepRecord,
-    StoredAnswer,
+    EventPage, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied,
+    OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob,
+    StepRecord, StoredAnswer, ToldEvent, TranscriptState,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.
@@ -65,6 +65,18 @@ pub enum Change {
     Messages(JobNumber),
     /// A delivery is due, or its state changed.
     Deliveries,
+}
+
+impl Change {
+    /// Whether there may be events or output of this job since; `None` asks about any job.
+    #[must_use]
+    pub fn tells_of(self, job: Option<JobNumber>) -> bool {
+        match self {
+            Self::JobMoved(moved) | Self::Messages(moved) => job.is_none_or(|job| job == moved),
+            Self::Deliveries => true,
+            Self::Queue | Self::CancelRequested(_) | Self::Abandoned(_) | Self::Unpaused => false,
+        }
+    }
 }
 
 /// Numbers the store needs to decide who may start.

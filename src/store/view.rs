@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use crate::domain::client::RepositoryName;
 use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry};
-use crate::domain::event::{Message, MessageKind};
+use crate::domain::event::{Event, EventKind, Message, MessageKind};
 use crate::domain::hold::Hold;
 use crate::domain::id::{ClientId, DeliveryId, JobId, JobNumber};
-use crate::domain::job::{JobView, Phase, Status, Waiting};
+use crate::domain::job::{JobView, Outcome, Phase, Status, Waiting};
 use crate::domain::time::Timestamp;
+use crate::wire::told::Facts;
 
 /// Which request an idempotency key belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -229,13 +230,79 @@ pub struct DeliveryDetail {
     pub tries: Vec<DeliveryTry>,
 }
 
-/// A message on its way into the store.
+/// A message on its way into the store, and the event that it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IngestedMessage {
     pub kind: MessageKind,
     /// Goes to the transcript file; the row keeps its place.
     pub text: String,
     pub at: Timestamp,
+    pub event: EventKind,
+    /// What the text does not tell programs.
+    pub facts: Facts,
+    /// False: there is nothing to read for people, only an event.
+    pub is_listed: bool,
+}
+
+impl IngestedMessage {
+    /// A line that is no more than that.
+    #[must_use]
+    pub fn output(kind: MessageKind, text: String, at: Timestamp) -> Self {
+        let stderr = (kind == MessageKind::Stderr).then_some(true);
+        let facts = Facts { stderr, ..Facts::default() };
+        Self { kind, text, at, event: EventKind::AgentOutput, facts, is_listed: true }
+    }
+
+    /// A word of the server.
+    #[must_use]
+    pub fn note(text: String, at: Timestamp) -> Self {
+        let (kind, event) = (MessageKind::System, EventKind::JobNote);
+        Self { kind, text, at, event, facts: Facts::default(), is_listed: true }
+    }
+}
+
+/// An event with what is kept elsewhere of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ToldEvent {
+    pub event: Event,
+    /// `None`: the job is forgotten.
+    pub job_id: Option<String>,
+    /// The text of its message; `None` also when that is forgotten.
+    pub text: Option<String>,
+}
+
+/// A piece of the history, read in one snapshot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventPage {
+    /// In the order of `seq`.
+    pub events: Vec<ToldEvent>,
+    /// Everything up to this number was looked at: where to go on.
+    pub upto: i64,
+    /// Nothing more was there.
+    pub is_whole: bool,
+    /// Events behind the asked place, up to this number, are forgotten.
+    pub lost_to: Option<i64>,
+    /// How the job ended, if it has, and if it is the history of one.
+    pub over: Option<Over>,
+}
+
+/// How a job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Over {
+    /// `None`: the job is forgotten.
+    pub status: Option<Status>,
+    pub outcome: Option<Outcome>,
+}
+
+/// What there is to read of an attempt's transcript, and whether more may come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TranscriptState {
+    /// Bytes that the database vouches for.
+    pub bytes: u64,
+    /// The newest attempt of the job; 0 before the first.
+    pub newest: u32,
+    /// The job is not over.
+    pub is_live: bool,
 }
 
 /// What one look at a step's log brought.

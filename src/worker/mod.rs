@@ -30,6 +30,7 @@ mod runner;
 mod strangers;
 mod supervise;
 mod text;
+mod told;
 mod usage;
 
 use std::collections::{BTreeMap, BTreeSet};

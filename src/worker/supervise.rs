@@ -8,8 +8,9 @@ use tokio::time::{Instant, timeout};
 use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::limits::LimitWatch;
-use crate::agent::{self, Agent, AgentEvent, AgentReader, AgentVerdict, Channel, StepExit};
-use crate::domain::event::MessageKind;
+use super::told::told;
+use crate::agent::{self, Agent, AgentEvent, AgentReader, AgentVerdict, StepExit};
+use crate::domain::event::EventKind;
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::metrics;
@@ -25,6 +26,8 @@ const FLUSH_AFTER: Duration = Duration::from_millis(100);
 const FLUSH_BYTES: usize = 256 * 1024;
 /// Plain lines in one message, in bytes: one screen's scroll, and few enough rows for a million lines.
 const MESSAGE_BYTES: usize = 32 * 1024;
+/// What an event without text counts for: its row and its place in memory.
+const EVENT_BYTES: usize = 128;
 /// How often the outside is looked at while the step is silent.
 const LOOK: Duration = Duration::from_secs(1);
 /// A tool may work this long without a word: builds and test suites do.
@@ -55,8 +58,8 @@ pub(super) enum StepEnd {
 struct Reading {
     /// Taken when the step is judged.
     reader: Option<AgentReader>,
-    /// The agent speaks in plain lines rather than in events.
-    joins_lines: bool,
+    /// When the last record was written, or the following began.
+    at: Timestamp,
     /// Records whose messages are in the store already: they are read again for the reader's sake only.
     stored: u64,
     records: u64,
@@ -89,7 +92,7 @@ impl Line<'_> {
         let _followed = metrics::SHIMS.hold();
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
-        let mut reading = Reading::new(agent, worktree, stored);
+        let mut reading = Reading::new(agent, worktree, stored, self.now());
         let mut tail = Tail::open(step, Default::default());
         let mut asked = Asked::default();
         let mut limits = LimitWatch::new(step, worktree, self.tools.settings.step_limits);
@@ -218,10 +221,10 @@ fn limit_of(record: &ExitRecord, asked: &Asked) -> Option<StepLimit> {
 }
 
 impl Reading {
-    fn new(agent: &dyn Agent, worktree: &Path, stored: u64) -> Self {
+    fn new(agent: &dyn Agent, worktree: &Path, stored: u64, at: Timestamp) -> Self {
         Self {
             reader: Some(AgentReader::new(agent.parser(worktree))),
-            joins_lines: !agent.capabilities().structured_events,
+            at,
             stored,
             records: 0,
             pending: Vec::new(),
@@ -247,30 +250,27 @@ impl Reading {
             Tailed::Record(record) => self.take_record(&record),
             Tailed::Skipped { records } => {
                 self.records += records;
-                self.note(
-                    &format!("{records} blocks of output were dropped: the output limit was reached"),
-                    None,
-                );
+                self.note(&format!("{records} blocks of output were dropped: the output limit was reached"));
             }
-            Tailed::Torn => self.note("the last words of the step were lost", None),
+            Tailed::Torn => self.note("the last words of the step were lost"),
             Tailed::Ended(_) => {}
         }
     }
 
     fn take_record(&mut self, record: &Record) {
         self.records = record.sequence + 1;
-        let at = Some(Timestamp::from_ms(record.wall_ms));
+        self.at = Timestamp::from_ms(record.wall_ms);
         match record.stream {
             Stream::Stdout => self.feed(agent::Stream::Stdout, record),
             Stream::Stderr => self.feed(agent::Stream::Stderr, record),
-            Stream::Gap => self.note("some output was lost: the disk was full", at),
-            Stream::Cut => self.note("the output limit was reached: the middle of the output is dropped", at),
+            Stream::Gap => self.note("some output was lost: the disk was full"),
+            Stream::Cut => self.note("the output limit was reached: the middle of the output is dropped"),
             Stream::Slept => {
                 // whoever it waits for has to be reached again first
                 self.last_sign = Instant::now();
-                self.note("the machine slept meanwhile", at);
+                self.note("the machine slept meanwhile");
             }
-            Stream::Note => self.note(&String::from_utf8_lossy(&record.payload), at),
+            Stream::Note => self.note(&String::from_utf8_lossy(&record.payload)),
             Stream::In | Stream::Released => {}
         }
     }
@@ -290,38 +290,31 @@ impl Reading {
             AgentEvent::ToolResult { .. } => self.tools_open = self.tools_open.saturating_sub(1),
             _ => {}
         }
-        let kind = match event.channel() {
-            Channel::Stdout => MessageKind::Stdout,
-            Channel::Stderr => MessageKind::Stderr,
-            Channel::System => MessageKind::System,
-        };
-        self.push(kind, event.text(), at);
+        self.push(told(event, at));
     }
 
-    fn note(&mut self, text: &str, at: Option<Timestamp>) {
-        let at = at.or_else(|| self.pending.last().map(|last| last.at)).unwrap_or(Timestamp::from_ms(0));
-        self.push(MessageKind::System, text.to_owned(), at);
+    fn note(&mut self, text: &str) {
+        self.push(IngestedMessage::note(text.to_owned(), self.at));
     }
 
-    fn push(&mut self, kind: MessageKind, text: String, at: Timestamp) {
+    fn push(&mut self, said: IngestedMessage) {
         // read a second time after a restart: it has its message already
-        if self.records <= self.stored || text.is_empty() {
+        if self.records <= self.stored {
             return;
         }
+        self.pending_bytes += said.text.len() + EVENT_BYTES;
+        self.pending_since.get_or_insert_with(Instant::now);
         // plain lines of one stream share a message, so that a million of them are not a million rows
         if let Some(last) = self.pending.last_mut()
-            && last.kind == kind
-            && kind != MessageKind::System
-            && last.text.len() + text.len() < MESSAGE_BYTES
-            && self.joins_lines
+            && said.event == EventKind::AgentOutput
+            && (last.event, last.kind) == (said.event, said.kind)
+            && last.text.len() + said.text.len() < MESSAGE_BYTES
         {
             last.text.push('\n');
-            last.text.push_str(&text);
+            last.text.push_str(&said.text);
         } else {
-            self.pending.push(IngestedMessage { kind, text: text.clone(), at });
+            self.pending.push(said);
         }
-        self.pending_bytes += text.len() + 1;
-        self.pending_since.get_or_insert_with(Instant::now);
     }
 
     /// The conversation, of a step whose end nobody saw.
@@ -356,7 +349,8 @@ mod tests {
 
     /// As if nothing had been heard for ten minutes.
     fn silent_reading() -> Reading {
-        let mut reading = Reading::new(find_agent(AgentKind::Command).unwrap(), Path::new("/w"), 0);
+        let agent = find_agent(AgentKind::Command).unwrap();
+        let mut reading = Reading::new(agent, Path::new("/w"), 0, Timestamp::from_ms(0));
         reading.last_sign = Instant::now() - Duration::from_secs(600);
         reading
     }

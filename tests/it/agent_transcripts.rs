@@ -216,7 +216,7 @@ fn tokens_and_money_are_those_of_the_run_alone() {
 fn told(name: &str) -> String {
     let (events, _) = read(&transcript(name), b"", code(0));
     let lines: Vec<String> =
-        events.iter().map(|event| format!("{} | {}", event.name(), event.text())).collect();
+        events.iter().map(|event| format!("{} | {}", event.kind(), event.text())).collect();
     lines.join("\n")
 }
 

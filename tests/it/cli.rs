@@ -10,13 +10,13 @@ use tokio::process::Command;
 use crate::cli_fake::{Answer, Fake, job, queued};
 
 /// Longer than any command here takes on a loaded machine.
-const DEADLINE: Duration = Duration::from_secs(60);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(60);
 
 #[derive(Debug)]
-struct Ran {
-    code: i32,
-    out: String,
-    err: String,
+pub(crate) struct Ran {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
 }
 
 impl Ran {
@@ -25,7 +25,7 @@ impl Ran {
     }
 }
 
-fn command(url: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command(url: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
     command.env_clear().env("HOME", "/nonexistent").env("TZ", "UTC").env("OFFSHOOT_TOKEN", "a-token");
     command.env("OFFSHOOT_URL", url).args(arguments).kill_on_drop(true);
@@ -33,7 +33,7 @@ fn command(url: &str, arguments: &[&str]) -> Command {
     command
 }
 
-async fn finish(mut command: Command, input: &str) -> Ran {
+pub(crate) async fn finish(mut command: Command, input: &str) -> Ran {
     let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let mut stdin = child.stdin.take().unwrap();
     // A command that does not read its input has closed it.
@@ -45,11 +45,11 @@ async fn finish(mut command: Command, input: &str) -> Ran {
     Ran { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
 }
 
-async fn run(fake: &Fake, arguments: &[&str]) -> Ran {
+pub(crate) async fn run(fake: &Fake, arguments: &[&str]) -> Ran {
     finish(command(&fake.url, arguments), "").await
 }
 
-fn page(messages: &[(i64, &str)]) -> Answer {
+pub(crate) fn page(messages: &[(i64, &str)]) -> Answer {
     let messages: Vec<Value> = messages
         .iter()
         .map(|(seq, text)| json!({ "seq": seq, "type": "stdout", "content": text, "createdAt": "2026-11-21T12:00:02.000Z" }))
@@ -162,66 +162,6 @@ async fn waiting_ends_with_the_jobs_own_code() {
         let ran = run(&fake, &["submit", "-r", "acme/widg", "Fix it", "--wait", "--json"]).await;
         assert_eq!((ran.code, ran.json()["status"].as_str()), (code, Some(status)));
     }
-}
-
-#[tokio::test]
-async fn following_prints_everything_once_and_stops_at_the_end() {
-    let fake = Fake::start(|seen, before| match seen.line.as_str() {
-        "GET /jobs/142" => {
-            let running = job(&json!({ "status": "running", "phase": "agent", "completedAt": null }));
-            Answer::json(200, &running).header("etag", "\"1\"")
-        }
-        "GET /jobs/job-7fk2qdabcd234567/messages?after=0&limit=500" => page(&[(1, "one"), (2, "two")]),
-        // The last words are there only after the job is over.
-        "GET /jobs/job-7fk2qdabcd234567/messages?after=2&limit=500" if before > 0 => page(&[(3, "three")]),
-        line if line.contains("/messages?") => page(&[]),
-        _ => Answer::json(200, &job(&json!({ "status": "failed" }))).header("etag", "\"2\""),
-    })
-    .await;
-    let ran = run(&fake, &["logs", "142", "-f", "--exit-status"]).await;
-    assert_eq!(ran.code, 10, "{ran:?}");
-    let lines: Vec<_> = ran.out.lines().collect();
-    let expected = ["12:00:02  stdout  one", "12:00:02  stdout  two", "12:00:02  stdout  three"];
-    assert_eq!(lines, expected, "{:?}", fake.lines());
-}
-
-#[tokio::test]
-async fn following_outlives_a_restart_of_the_server() {
-    let fake = Fake::start(|seen, before| match (seen.line.contains("/messages?"), before) {
-        (true, 0) => Answer::problem(503, "draining", "the server is stopping", json!({})),
-        (true, _) if seen.line.contains("after=0") => page(&[(1, "one")]),
-        (true, _) => page(&[]),
-        (false, _) => Answer::json(200, &job(&json!({}))).header("etag", "\"1\""),
-    })
-    .await;
-    let ran = run(&fake, &["logs", "142", "-f", "--json"]).await;
-    assert_eq!((ran.code, ran.json()["content"].as_str()), (0, Some("one")), "{ran:?}");
-    assert!(ran.err.contains("trying again"), "{ran:?}");
-}
-
-#[tokio::test]
-async fn an_interrupted_watcher_says_that_the_job_goes_on() {
-    let (asked, mut was_asked) = tokio::sync::mpsc::unbounded_channel();
-    let fake = Fake::start(move |seen, _| {
-        if seen.line.contains("/messages?") {
-            let _ = asked.send(());
-            return page(&[]);
-        }
-        Answer::json(200, &job(&json!({ "status": "running", "phase": "agent", "completedAt": null })))
-    })
-    .await;
-    let child = command(&fake.url, &["logs", "142", "-f"]).spawn().unwrap();
-    // The second look comes after a wait in which the signal's receiver is in place.
-    for _ in 0..2 {
-        tokio::time::timeout(DEADLINE, was_asked.recv()).await.expect("it follows").unwrap();
-    }
-    let pid = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).unwrap();
-    let output =
-        tokio::time::timeout(DEADLINE, child.wait_with_output()).await.expect("ends in time").unwrap();
-    assert_eq!(output.status.code(), Some(130));
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(said.contains("job #142 goes on") && said.contains("offshoot cancel 142"), "{said}");
 }
 
 #[tokio::test]

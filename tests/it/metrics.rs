@@ -132,6 +132,7 @@ async fn a_scrape_shows_the_table_and_nothing_else() {
     let (status, _) = stand.call("BREW", "/nowhere/secret-path", None).await;
     assert_eq!(status, 404);
 
+    stand.get_text(&format!("/jobs/{done}/events")).await;
     let text = stand.get_text("/metrics").await;
     let scrape = Scrape::read(&text);
     let mut shown = BTreeSet::new();

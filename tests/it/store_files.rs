@@ -77,11 +77,8 @@ async fn an_empty_or_missing_file_beside_attempts_is_a_loss() {
     let client = bench.client("widgets").await;
     bench.submit(&client, "b").await;
     let lease = bench.claim().await.lease;
-    let message = offshoot::store::IngestedMessage {
-        kind: offshoot::domain::event::MessageKind::Stdout,
-        text: "hello".to_owned(),
-        at: bench.now(),
-    };
+    let stdout = offshoot::domain::event::MessageKind::Stdout;
+    let message = offshoot::store::IngestedMessage::output(stdout, "hello".to_owned(), bench.now());
     bench.store.begin_step(lease, "agent-1").await.unwrap();
     let ingest = Ingest { messages: vec![message], log_records: 1 };
     bench.store.ingest(lease, "agent-1", ingest).await.unwrap();

@@ -19,10 +19,8 @@ async fn running(bench: &Bench) -> Lease {
 }
 
 async fn ingest(bench: &Bench, lease: Lease, texts: &[&str], log_records: u64) {
-    let messages = texts
-        .iter()
-        .map(|text| IngestedMessage { kind: Stdout, text: (*text).to_owned(), at: bench.now() })
-        .collect();
+    let messages =
+        texts.iter().map(|text| IngestedMessage::output(Stdout, (*text).to_owned(), bench.now())).collect();
     bench.store.ingest(lease, "agent-1", Ingest { messages, log_records }).await.unwrap();
 }
 
@@ -45,7 +43,7 @@ async fn messages_of_all_kinds_and_attempts_stand_in_one_order() {
     bench.end(lease, fault(ReasonCode::Stopped)).await;
     let second = bench.claim().await.lease;
     bench.store.begin_step(second, "agent-1").await.unwrap();
-    let message = IngestedMessage { kind: Stderr, text: "again".to_owned(), at: bench.now() };
+    let message = IngestedMessage::output(Stderr, "again".to_owned(), bench.now());
     let more = Ingest { messages: vec![message], log_records: 1 };
     bench.store.ingest(second, "agent-1", more).await.unwrap();
     bench.store.add_system_message(second, "pushed").await.unwrap();
@@ -72,6 +70,10 @@ async fn an_interrupted_append_is_taken_again_without_a_double() {
     fs::write(&transcript, text).unwrap();
     ingest(&bench, lease, &["two", "three"], 3).await;
     assert_eq!(contents(&bench.store).await, numbered(&["one", "two", "three"]));
+    let page = bench.store.event_page(Some(lease.job), 0).await.unwrap();
+    let told = page.events.into_iter().filter(|told| told.event.kind.is_told());
+    let told: Vec<_> = told.map(|told| (told.event.message.unwrap(), told.text.unwrap())).collect();
+    assert_eq!(told, contents(&bench.store).await, "each message is one event");
     assert_eq!(fs::read_to_string(&transcript).unwrap(), "one\ntwo\nthree\n");
 }
 

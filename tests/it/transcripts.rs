@@ -72,7 +72,7 @@ pub(crate) fn message(verdict: &AgentVerdict) -> &str {
 pub(crate) fn told(kind: AgentKind, name: &str) -> String {
     let (events, _) = read(kind, &transcript(kind, name), b"", code(0));
     let lines: Vec<String> =
-        events.iter().map(|event| format!("{} | {}", event.name(), event.text())).collect();
+        events.iter().map(|event| format!("{} | {}", event.kind(), event.text())).collect();
     lines.join("\n")
 }
 

@@ -1,5 +1,8 @@
 //! Claude's lines to events, and what has to be remembered of them for the verdict.
 
+use std::collections::BTreeSet;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
 use super::shapes::{Block, Line, Message};
 use super::tool;
 use super::verdict::{Ending, Run, judge};
@@ -15,7 +18,12 @@ pub(super) struct ClaudeParser {
     /// The model's answer that is being printed: one answer comes as several lines with the same id.
     message_id: Option<String>,
     turns: u32,
+    /// Hashes of the paths that editing tools were to write.
+    files: BTreeSet<u64>,
 }
+
+/// Paths that are told apart. A job that writes more of them is not reviewed by their number.
+const FILES_MAX: usize = 10_000;
 
 impl StreamParser for ClaudeParser {
     fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent> {
@@ -139,18 +147,33 @@ impl ClaudeParser {
             return None;
         }
         self.turns = self.turns.saturating_add(1);
-        Some(AgentEvent::Progress { turns: self.turns, context_tokens })
+        let files = u32::try_from(self.files.len()).ok();
+        Some(AgentEvent::Progress { turns: self.turns, context_tokens, files })
     }
 
-    fn said(&self, block: Block) -> Option<AgentEvent> {
+    fn note_file(&mut self, block: &Block) {
+        let name = block.name.as_str().unwrap_or_default();
+        if let Some(path) = tool::written_file(name, &block.input.0)
+            && self.files.len() < FILES_MAX
+        {
+            let mut hasher = DefaultHasher::new();
+            path.hash(&mut hasher);
+            self.files.insert(hasher.finish());
+        }
+    }
+
+    fn said(&mut self, block: Block) -> Option<AgentEvent> {
         match block.r#type.as_str()? {
             "text" => Some(AgentEvent::Message { text: block.text.into_text()? }),
             "thinking" => Some(AgentEvent::Thinking { text: block.thinking.into_text()? }),
-            "tool_use" | "server_tool_use" => Some(AgentEvent::ToolUse {
-                id: block.id.text(),
-                name: block.name.text(),
-                summary: tool::summary(&block.input.0, self.cwd.as_deref()),
-            }),
+            "tool_use" | "server_tool_use" => {
+                self.note_file(&block);
+                Some(AgentEvent::ToolUse {
+                    id: block.id.text(),
+                    name: block.name.text(),
+                    summary: tool::summary(&block.input.0, self.cwd.as_deref()),
+                })
+            }
             _ => None,
         }
     }

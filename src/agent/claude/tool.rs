@@ -27,6 +27,13 @@ pub(super) fn summary(input: &ToolInput, cwd: Option<&str>) -> String {
     one_line(below(told, cwd), SUMMARY_BYTES_MAX)
 }
 
+/// The file that a tool is to write, if it is one that does.
+pub(super) fn written_file<'i>(tool: &str, input: &'i ToolInput) -> Option<&'i str> {
+    const EDITORS: [&str; 4] = ["Edit", "MultiEdit", "NotebookEdit", "Write"];
+    let paths = [&input.file_path, &input.notebook_path];
+    EDITORS.contains(&tool).then(|| paths.into_iter().find_map(Scalar::as_str)).flatten()
+}
+
 /// The text of a tool result.
 pub(super) fn result_text(content: &Content<Object<TextElement>>) -> String {
     let joined;

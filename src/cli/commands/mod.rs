@@ -9,6 +9,7 @@ mod backup;
 mod cancel;
 mod client;
 pub(super) mod config;
+mod follow;
 mod gc;
 mod logs;
 mod ls;
@@ -20,6 +21,7 @@ pub(super) mod serve;
 mod show;
 mod submit;
 pub(super) mod version;
+mod wait;
 mod watch;
 mod webhook;
 
@@ -55,6 +57,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Ls(flags) => ls::run(flags, context).await,
         Verb::Show(flags) => show::run(&flags, context).await,
         Verb::Logs(flags) => Box::pin(logs::run(&flags, context)).await,
+        Verb::Wait(flags) => Box::pin(wait::run(&flags, context)).await,
         Verb::Cancel(flags) => cancel::run(&flags, context).await,
         Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,

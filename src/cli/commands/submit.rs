@@ -3,7 +3,8 @@
 use std::io::{IsTerminal as _, Read as _};
 use std::time::Duration;
 
-use super::{Context, client, logs, watch};
+use super::follow::follow;
+use super::{Context, client, watch};
 use crate::api_client::ApiError;
 use crate::cli::args::SubmitFlags;
 use crate::cli::error::{CliError, Ended};
@@ -57,7 +58,7 @@ pub(super) async fn accepted(job: &Job, then: Then, context: &mut Context<'_>) -
     let id = job.summary.id.clone();
     let over = if then.follow {
         let tagged = context.api.get_job(&id).await?;
-        watch::interruptible(number, logs::tell(tagged, None, true, context)).await?
+        watch::interruptible(number, Box::pin(follow(tagged, None, context))).await?
     } else {
         watch::interruptible(number, watch::until_over(context, &id)).await?
     };

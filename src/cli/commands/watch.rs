@@ -70,6 +70,17 @@ pub(super) async fn until_over(context: &mut Context<'_>, job: &str) -> Result<J
     Ok(known.value)
 }
 
+/// The job as it is now, from a server that may just be starting.
+pub(super) async fn insist(context: &mut Context<'_>, job: &str) -> Result<Job, CliError> {
+    let mut away_since = None;
+    loop {
+        match context.api.get_job(job).await {
+            Ok(job) => return Ok(job.value),
+            Err(error) => outlast(context, error, &mut away_since).await?,
+        }
+    }
+}
+
 /// Outlives a server that is being restarted: waits a little, unless it has been away for too long or said no.
 pub(super) async fn outlast(
     context: &mut Context<'_>,
@@ -78,7 +89,7 @@ pub(super) async fn outlast(
 ) -> Result<(), CliError> {
     let passing = match &error {
         ApiError::Unreachable { .. } | ApiError::TimedOut { .. } => true,
-        ApiError::Busy { problem, .. } => problem.status == 503,
+        ApiError::Busy { problem, .. } => matches!(problem.status, 429 | 503),
         _ => false,
     };
     if !passing || away_since.is_some_and(|since| since.elapsed() > AWAY_MAX) {
@@ -95,6 +106,14 @@ pub(super) async fn outlast(
 /// Runs `watching`; on Ctrl-C says that the job goes on.
 pub(super) async fn interruptible<T>(
     number: i64,
+    watching: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    leavable(&number.to_string(), watching).await
+}
+
+/// As [`interruptible`], with the job's name as it was typed.
+pub(super) async fn leavable<T>(
+    number: &str,
     watching: impl Future<Output = Result<T, CliError>>,
 ) -> Result<T, CliError> {
     tokio::select! {

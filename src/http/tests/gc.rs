@@ -21,7 +21,7 @@ async fn ended(bench: &Bench, branch: &str, hook: bool) -> i64 {
     let body = json!({"githubOrg": "acme", "githubRepo": "widgets", "prompt": "x", "branchName": branch});
     let job = bench.post("/jobs", &body).await.json();
     let lease = bench.store.claim().await.unwrap().unwrap().lease;
-    let said = |kind| IngestedMessage { kind, text: "word".to_owned(), at: Timestamp::from_ms(0) };
+    let said = |kind| IngestedMessage::output(kind, "word".to_owned(), Timestamp::from_ms(0));
     let messages = vec![said(MessageKind::Stdout), said(MessageKind::System)];
     bench.store.add_system_message(lease, "our own").await.unwrap();
     bench.store.begin_step(lease, "agent-1").await.unwrap();

@@ -2,6 +2,7 @@
 
 mod clients;
 mod doors;
+mod events;
 mod gc;
 mod jobs;
 mod lists;

@@ -72,11 +72,8 @@ async fn the_log_of_an_attempt() {
     let lease = working(&bench, json!({})).await;
     bench.get("/jobs/1/log").await.problem(404, "not_found");
     bench.store.begin_step(lease, "agent-1").await.unwrap();
-    let message = IngestedMessage {
-        kind: MessageKind::Stdout,
-        text: "I looked around.\n".to_owned(),
-        at: Timestamp::from_ms(1_795_254_420_000),
-    };
+    let at = Timestamp::from_ms(1_795_254_420_000);
+    let message = IngestedMessage::output(MessageKind::Stdout, "I looked around.\n".to_owned(), at);
     let ingest = Ingest { messages: vec![message], ..Ingest::default() };
     bench.store.ingest(lease, "agent-1", ingest).await.unwrap();
     let log = bench.get("/jobs/1/log").await;

@@ -6,9 +6,9 @@ use super::super::error::StoreError;
 use super::super::logs::{Logs, separator};
 use super::super::view::{Ingest, MessagePage};
 use super::super::{Change, Store};
-use super::{attempts, deaths};
+use super::{attempts, deaths, events};
 use crate::domain::attempt::Lease;
-use crate::domain::event::{Message, MessageKind};
+use crate::domain::event::{EventKind, Message, MessageKind};
 use crate::domain::id::JobNumber;
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
@@ -30,7 +30,8 @@ impl Store {
                 attempts::check(connection, lease)?;
                 let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
                 let place = (None, Some(text.as_str()), bytes);
-                insert(connection, lease, MessageKind::System, place, now)
+                let message = insert(connection, lease, MessageKind::System, place, now)?;
+                events::append_told(connection, now, lease, EventKind::JobNote, "{}", Some(message))
             })
             .await?;
         self.tell(Change::Messages(lease.job));
@@ -173,9 +174,15 @@ fn write_ingest(
     if !ingest.messages.is_empty() {
         logs.append_transcript(lease.job, lease.attempt, stored, &ingest.messages)?;
         for message in &ingest.messages {
-            let bytes = u64::try_from(message.text.len()).unwrap_or(u64::MAX);
-            insert(connection, lease, message.kind, (Some(offset), None, bytes), message.at)?;
-            offset += bytes + separator(&message.text).len() as u64;
+            let mut number = None;
+            if message.is_listed {
+                let bytes = u64::try_from(message.text.len()).unwrap_or(u64::MAX);
+                let place = (Some(offset), None, bytes);
+                number = Some(insert(connection, lease, message.kind, place, message.at)?);
+                offset += bytes + separator(&message.text).len() as u64;
+            }
+            let facts = message.facts.to_text();
+            events::append_told(connection, message.at, lease, message.event, &facts, number)?;
         }
         connection
             .prepare_cached("UPDATE jobs SET last_output_at = ?2 WHERE number = ?1")?
@@ -196,7 +203,7 @@ fn insert(
     kind: MessageKind,
     (offset, content, bytes): (Option<u64>, Option<&str>, u64),
     at: Timestamp,
-) -> Result<(), StoreError> {
+) -> Result<i64, StoreError> {
     let seq: i64 = connection
         .prepare_cached(
             "UPDATE jobs SET messages_last = messages_last + 1 WHERE number = ?1 RETURNING messages_last",
@@ -217,5 +224,5 @@ fn insert(
             bytes,
             at.as_ms()
         ])?;
-    Ok(())
+    Ok(seq)
 }

@@ -225,12 +225,12 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn events_forgotten_to(&self) -> Result<i64, StoreError> {
-        self.database
-            .read(|connection| {
-                Ok(meta(connection, EVENTS_FORGOTTEN)?.and_then(|text| text.parse().ok()).unwrap_or(0))
-            })
-            .await
+        self.database.read(events_forgotten_to).await
     }
+}
+
+pub(super) fn events_forgotten_to(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(meta(connection, EVENTS_FORGOTTEN)?.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
 /// Parameters: before, at most so many, and a JSON array of numbers to which it is limited, empty for all.

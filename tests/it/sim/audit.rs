@@ -93,6 +93,7 @@ impl State {
                 (EventKind::DeliveryDelivered | EventKind::DeliveryDead, Some(life)) if !life.0.is_live() => {
                     Some(life)
                 }
+                (kind, Some(life)) if kind.is_told() && life.0 == Status::Running => Some(life),
                 _ => None,
             };
             match next {
