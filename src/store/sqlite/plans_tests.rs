@@ -48,10 +48,12 @@ fn plan(connection: &Connection, sql: &str) -> Vec<String> {
 
 /// Lines of plans that read a table which grows from one end to the other, or sort what an index should have sorted.
 fn faults(connection: &Connection) -> Vec<String> {
-    const GROWING: [&str; 11] = [
+    const GROWING: [&str; 13] = [
         "jobs",
         "j",
         "r",
+        "e",
+        "m",
         "waits",
         "w",
         "attempts",
@@ -175,7 +177,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
 async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
     let (_dir, store, client) = store().await;
     let number = store.submit_job(new_job(&client, "a"), None, |_| None).await.unwrap().job.number;
-    let now = store.moment();
+    let (now, logs) = (store.moment(), store.logs().clone());
     let look = move |connection: &Connection| {
         let plain = || JobFilter { limit: 50, ..JobFilter::default() };
         let filters = [
@@ -191,9 +193,13 @@ async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
         super::deliveries::due(connection, now, 64, &super::super::view::Occupied::default())?;
         super::events::list(connection, Some(number), 0, 10)?;
         super::events::list(connection, None, 0, 10)?;
+        super::events::page(connection, &logs, Some(number), 0)?;
+        super::events::page(connection, &logs, None, 0)?;
         assert!(uses(connection, "ORDER BY j.rank, j.turn, j.number", "INDEX jobs_queued"));
         assert!(uses(connection, "SELECT * FROM deliveries", "INDEX deliveries_due"));
-        assert!(uses(connection, "FROM events WHERE job", "INDEX events_by_job"));
+        for joined in ["FROM events e WHERE e.job", "m.seq = e.message WHERE e.job"] {
+            assert!(uses(connection, joined, "INDEX events_by_job"), "{joined}");
+        }
         Ok(faults(connection))
     };
     let found = store.database.read(look).await.unwrap();
