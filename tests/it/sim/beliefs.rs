@@ -128,7 +128,9 @@ impl State {
         if !adopted {
             self.judge_claim(number);
         }
-        self.served.insert((job.client, job.priority), Instant::now());
+        let served = (job.client, job.priority);
+        let before = self.served.get(&served).map(|(last, _)| *last);
+        self.served.insert(served, (Instant::now(), before));
         if let Some(held) = self.logins[job.login].hold.as_mut().filter(|_| !job.committed) {
             held.probe = Some(number);
         }
@@ -172,8 +174,8 @@ impl State {
         }
     }
 
-    /// Round robin: nobody is served twice while another one's only job waits. A job that is tried again goes on with the
-    /// turn that it had.
+    /// Round robin: nobody is served a third time while another one's only job waits; twice it can be, at the end of one
+    /// round and at the beginning of the next. A job that is tried again goes on with the turn that it had.
     fn judge_turn(&mut self, number: i64, other: i64, of: &Belief) {
         let job = self.jobs[&number].clone();
         if job.attempt > 0 {
@@ -183,13 +185,14 @@ impl State {
             .jobs
             .values()
             .filter(|job| job.status.is_live() && job.client == of.client && job.priority == of.priority);
-        let waits = of.ready_since.zip(self.served.get(&(job.client, job.priority)));
+        let served = self.served.get(&(job.client, job.priority)).and_then(|(_, before)| *before);
+        let waits = of.ready_since.zip(served);
         if of.client != job.client
             && of.priority == job.priority
             && alone.count() == 1
             && waits.is_some_and(|(since, served)| {
-                let own = self.served.get(&(of.client, of.priority));
-                since < *served && of.changed_at < *served && own.is_none_or(|own| own < served)
+                let own = self.served.get(&(of.client, of.priority)).map(|(last, _)| *last);
+                since < served && of.changed_at < served && own.is_none_or(|own| own < served)
             })
         {
             self.fault(format!("job {number} goes before {other}, whose client waits longer"));

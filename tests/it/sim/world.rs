@@ -55,8 +55,8 @@ pub(super) struct State {
     pub(super) processes: BTreeMap<(i64, u32), Process>,
     /// Ends that a worker has asked the store to write.
     pub(super) endings: BTreeMap<(i64, u32), Ending>,
-    /// The number of the start in which a client was last served, by client and priority.
-    pub(super) served: BTreeMap<(usize, i8), Instant>,
+    /// When a client was served, the last time and the time before, by client and priority.
+    pub(super) served: BTreeMap<(usize, i8), (Instant, Option<Instant>)>,
     pub(super) free_since: Option<Instant>,
     pub(super) receiver: Receiver,
     /// No faults any more.
