@@ -130,10 +130,11 @@ async fn a_damaged_database_that_gets_worse_is_told_at_once() {
     let store = Store::open_damaged(dir.path(), Clock::manual(NOW_MS, 9), LIMITS, &found);
     assert_eq!(store.accounts().await.unwrap().queued, 40, "what can be read is read");
     garble(&file);
-    let (answers, took) = read_at_once(&store).await;
-    let is_told = |answer: &Result<_, _>| matches!(answer, Ok(_) | Err(StoreError::ReadOnly(_)));
-    assert!(answers.iter().all(is_told) && answers.iter().any(Result::is_err), "{answers:?}");
-    assert!(took < DAMAGE_TOLD_WITHIN, "{took:?}");
+    // other pages than those that a connection has in its memory by now
+    let began = tokio::time::Instant::now();
+    let answer = store.list_events(None, 0, 10).await;
+    assert!(matches!(answer, Err(StoreError::ReadOnly(_))), "{answer:?}");
+    assert!(began.elapsed() < DAMAGE_TOLD_WITHIN, "{:?}", began.elapsed());
 }
 
 #[tokio::test]
