@@ -250,7 +250,7 @@ async fn neither_held_nor_cancelled_jobs_put_off_the_one_that_can_go() {
 
 #[tokio::test]
 async fn a_job_that_comes_back_goes_behind_the_older_ones_of_its_client() {
-    let bench = Bench::new(1);
+    let bench = Bench::new(2);
     let client = bench.client("a").await;
     let mut older = job(&client.id, "older");
     older.request.run_at = Some(bench.now() + Duration::from_secs(60));
@@ -261,7 +261,14 @@ async fn a_job_that_comes_back_goes_behind_the_older_ones_of_its_client() {
     bench.clock.advance_ms(60_000);
     let back = bench.end(lease, fault(ReasonCode::Stopped)).await;
     assert_eq!(back.position, Some(2));
-    assert_eq!(bench.claim().await.lease.job, older);
+    let lease = bench.claim().await.lease;
+    assert_eq!(lease.job, older);
+    // both have run by now, the younger one first
+    let other = bench.claim().await.lease;
+    assert_eq!(other.job, younger);
+    bench.end(other, fault(ReasonCode::Stopped)).await;
+    let back = bench.end(lease, fault(ReasonCode::Stopped)).await;
+    assert_eq!(back.position, Some(1));
 }
 
 #[tokio::test]

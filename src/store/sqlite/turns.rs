@@ -144,24 +144,29 @@ pub(super) fn take(connection: &Connection, number: JobNumber) -> Result<(), Sto
     Ok(())
 }
 
-/// A running job is queued again, with the turn that it had; older ones of its client, which were held when it started,
-/// go before it as ever.
+/// A running job is queued again, with the turn that it had. Where one of its client's had started out of its order, because
+/// an older one was held, their turns are put in the order of their numbers again.
 pub(super) fn give_back(connection: &Connection, number: JobNumber) -> Result<(), StoreError> {
     let Seat { client, rank, turn } = seat(connection, number)?;
-    let last_before: Option<i64> = connection
-        .prepare_cached(&format!("SELECT max(turn) {OF_CLIENT} AND turn > ?3 AND number < ?4"))?
-        .query_row([client, rank, turn, number.0], |row| row.get(0))?;
-    let Some(last_before) = last_before else { return Ok(()) };
-    connection
+    let crossed: (Option<i64>, Option<i64>) = connection
         .prepare_cached(&format!(
-            "UPDATE jobs SET turn = moved.turn FROM
-                 (SELECT number, lag(turn, 1, ?3) OVER (ORDER BY turn) AS turn {OF_CLIENT} AND turn > ?3 AND number < ?4) moved
-             WHERE jobs.number = moved.number"
+            "SELECT min(turn), max(turn) {OF_CLIENT} AND ((number < ?4 AND turn > ?3) OR (number > ?4 AND turn < ?3))"
         ))?
-        .execute([client, rank, turn, number.0])?;
-    connection
-        .prepare_cached("UPDATE jobs SET turn = ?2 WHERE number = ?1")?
-        .execute([number.0, last_before])?;
+        .query_row([client, rank, turn, number.0], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let (Some(lowest), Some(highest)) = crossed else { return Ok(()) };
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT number, turn {OF_CLIENT} AND turn BETWEEN ?3 AND ?4"))?;
+    let found = statement
+        .query_map([client, rank, lowest.min(turn), highest.max(turn)], |row| {
+            Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))
+        })?
+        .collect::<Result<Vec<_>, _>>()?;
+    let (mut numbers, mut turns): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    numbers.sort_unstable();
+    turns.sort_unstable();
+    for (number, turn) in numbers.into_iter().zip(turns) {
+        connection.prepare_cached("UPDATE jobs SET turn = ?2 WHERE number = ?1")?.execute([number, turn])?;
+    }
     Ok(())
 }
 

@@ -296,7 +296,7 @@ impl Told {
 
 proptest! {
     // each case is a file, some 60 commits and as many comparisons: half a minute would be too much of a test run
-    #![proptest_config(ProptestConfig { cases: 40, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 400, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_and_its_model_agree(steps in steps()) {
