@@ -217,7 +217,7 @@ async fn so_many_streams_and_no_more() {
         assert!(answer.header("retry-after").is_some());
     };
     for path in ["/events", "/jobs/1/events", "/jobs/1/log?follow=true"] {
-        refused(bench.get(path).await);
+        refused(tokio::time::timeout(LONG, bench.get(path)).await.expect("it is refused"));
     }
     open.pop();
     Open::new(&bench, "/jobs/1/events").await.until("job.queued").await;
