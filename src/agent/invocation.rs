@@ -99,6 +99,14 @@ impl Invocation {
         Ok(())
     }
 
+    /// The prompt behind what would be added to the system prompt, for agents that have no place for that.
+    pub(super) fn prompt_behind_instructions(&self) -> String {
+        match self.append_system_prompt.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
+            Some(instructions) => format!("{instructions}\n\n{}", self.prompt),
+            None => self.prompt.clone(),
+        }
+    }
+
     /// `PWD`, because some agents take their directory from it and not from the real one.
     pub(super) fn base_env(&self) -> Vec<(String, String)> {
         self.working_dir.to_str().map(|dir| ("PWD".to_owned(), dir.to_owned())).into_iter().collect()

@@ -1,16 +1,17 @@
-//! Which kinds of agent this version can run: an adapter of a further kind is entered here.
+//! The adapter of each kind: one of a further kind is entered here.
 
-use super::{Agent, Claude, Codex, Command};
+use super::{Agent, Claude, Codex, Command, Gemini, Opencode};
 use crate::domain::agent_kind::AgentKind;
 
-/// The adapter of a kind, or `None` where this version knows the name but cannot run it.
+/// The adapter of a kind.
 #[must_use]
-pub fn find_agent(kind: AgentKind) -> Option<&'static dyn Agent> {
+pub fn find_agent(kind: AgentKind) -> &'static dyn Agent {
     match kind {
-        AgentKind::Claude => Some(&Claude),
-        AgentKind::Codex => Some(&Codex),
-        AgentKind::Command => Some(&Command),
-        AgentKind::Opencode | AgentKind::Gemini => None,
+        AgentKind::Claude => &Claude,
+        AgentKind::Codex => &Codex,
+        AgentKind::Opencode => &Opencode,
+        AgentKind::Gemini => &Gemini,
+        AgentKind::Command => &Command,
     }
 }
 
@@ -22,11 +23,8 @@ mod tests {
     fn every_name_is_read_back_and_every_adapter_knows_its_kind() {
         for kind in AgentKind::ALL {
             assert_eq!(AgentKind::parse(kind.as_str()), Some(*kind));
-            if let Some(agent) = find_agent(*kind) {
-                assert_eq!(agent.kind(), *kind);
-            }
+            assert_eq!(find_agent(*kind).kind(), *kind);
         }
         assert_eq!(AgentKind::parse("Claude"), None);
-        assert!(find_agent(AgentKind::Opencode).is_none());
     }
 }

@@ -73,6 +73,16 @@ pub(super) fn below<'t>(path: &'t str, working_dir: &Path) -> &'t str {
     rest.filter(|rest| !rest.is_empty()).unwrap_or(path)
 }
 
+/// The beginning of `text`, at most `bytes_max` bytes and a mark.
+pub(super) fn head(text: &str, bytes_max: usize) -> String {
+    let mut end = text.len().min(bytes_max);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    let mark = if end < text.len() { "…" } else { "" };
+    format!("{}{mark}", &text[..end])
+}
+
 fn push_visible(shown: &mut String, character: char) {
     match character {
         '\n' | '\t' => shown.push(character),

@@ -97,7 +97,7 @@ fn shown(probe: AgentProbe) -> AgentHealth {
         version_min: probe.version_min,
         authenticated: probe.authenticated,
         checked_at: probe.checked_at.map(Into::into),
-        can: find_agent(probe.kind).map(|agent| abilities(agent.capabilities())).unwrap_or_default(),
+        can: abilities(find_agent(probe.kind).capabilities()),
     }
 }
 

@@ -243,16 +243,9 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
 
 fn agent_entry(agent: &str, settings: &Settings, reading: &mut Reading) {
     let pointer = "/options/agent";
-    match settings.agents.get(agent) {
-        None => {
-            let names: Vec<_> = settings.agents.keys().map(String::as_str).collect();
-            reading.fault(pointer, format!("must be a configured agent: {}", names.join(", ")));
-        }
-        Some(kind) if find_agent(*kind).is_none() => {
-            let detail = format!("is of the kind {kind}, which this version does not support");
-            reading.not_supported.push(Fault::new(pointer, detail));
-        }
-        Some(_) => {}
+    if !settings.agents.contains_key(agent) {
+        let names: Vec<_> = settings.agents.keys().map(String::as_str).collect();
+        reading.fault(pointer, format!("must be a configured agent: {}", names.join(", ")));
     }
 }
 
@@ -266,8 +259,7 @@ pub(super) fn carried_out(
     reading: &mut Reading,
 ) {
     let Some(kind) = settings.agents.get(login) else { return };
-    let Some(agent) = find_agent(*kind) else { return };
-    for (name, rule) in agent.capabilities().refusals(merged) {
+    for (name, rule) in find_agent(*kind).capabilities().refusals(merged) {
         let mut detail = format!("{rule}: the agent \"{login}\" is of the kind {kind}");
         if !options.set_names().contains(&name) {
             detail.push_str("; the option is set for the client or in [defaults]");

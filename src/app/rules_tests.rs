@@ -14,7 +14,6 @@ pub(in crate::app) fn settings() -> Settings {
         agents: [
             ("claude".to_owned(), AgentKind::Claude),
             ("codex".to_owned(), AgentKind::Codex),
-            ("gemini".to_owned(), AgentKind::Gemini),
             ("mine".to_owned(), AgentKind::Command),
         ]
         .into(),
@@ -212,7 +211,6 @@ fn what_is_not_built_is_said() {
         (json!({"artifacts": ["out/*"]}), "/options/artifacts"),
         (json!({"maxBudgetUsdPerDay": 5}), "/options/maxBudgetUsdPerDay"),
         (json!({"isolation": "sandbox"}), "/options/isolation"),
-        (json!({"agent": "gemini"}), "/options/agent"),
     ];
     for (value, pointer) in table {
         assert_eq!(unbuilt(value), [pointer]);

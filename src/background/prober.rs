@@ -135,7 +135,7 @@ impl Prober {
             authenticated: None,
             checked_at: Some(Timestamp::from_ms(self.clock.now_ms())),
         };
-        let Some(agent) = registry::find_agent(program.kind) else { return probe };
+        let agent = registry::find_agent(program.kind);
         let path = program.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let Some(spec) = agent.probe(&native_command(agent, &program.command, &path)) else {
             // what has no version to ask for is there or not

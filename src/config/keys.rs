@@ -193,9 +193,6 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
     ("profiles.*", Unbuilt::Warned),
 ];
 
-/// Agent kinds that can be run.
-pub(super) const BUILT_AGENT_KINDS: &[&str] = &["claude", "codex", "command"];
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unbuilt {
     Refused,

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Host;
 
 use super::error::{Problem, Warning};
-use super::keys::{BUILT_AGENT_KINDS, NOT_BUILT, Unbuilt};
+use super::keys::{NOT_BUILT, Unbuilt};
 use super::sections::{Callbacks, Github, Server};
 use super::values::{Origin, Values};
 
@@ -110,13 +110,6 @@ pub(super) fn check_not_built(values: &mut Values, warnings: &mut Vec<Warning>) 
                 warnings.push(Warning { code: "not_supported", text });
             }
             _ => {}
-        }
-        let unbuilt_kind = entry.key.name == "kind"
-            && entry.key.section == "agents.*"
-            && entry.value.as_str().is_some_and(|kind| !BUILT_AGENT_KINDS.contains(&kind));
-        if unbuilt_kind {
-            let text = format!("{path} ({}): agents of this kind are not supported yet", entry.origin);
-            warnings.push(Warning { code: "not_supported", text });
         }
     }
     for (path, origin) in refused {

@@ -256,13 +256,8 @@ impl Line<'_> {
         let Some(entry) = self.tools.settings.agents.get(name).cloned() else {
             return Err(Halt::unspent(ReasonCode::AgentMissing, &format!("There is no agent \"{name}\".")));
         };
-        match find_agent(entry.kind) {
-            Some(agent) => Ok((entry, agent)),
-            None => {
-                let text = format!("Agents of the kind \"{}\" are not supported yet.", entry.kind.as_str());
-                Err(Halt::unspent(ReasonCode::AgentMissing, &text))
-            }
-        }
+        let agent = find_agent(entry.kind);
+        Ok((entry, agent))
     }
 
     fn invocation(

@@ -53,7 +53,7 @@ mod tests {
 
     #[test]
     fn the_program_behind_a_script_is_started_where_it_is_and_else_the_script() {
-        let codex = find_agent(AgentKind::Codex).unwrap();
+        let codex = find_agent(AgentKind::Codex);
         let dir = tempfile::tempdir().unwrap();
         let root = dir.path().canonicalize().unwrap();
         let make = |path: &str| {
@@ -73,7 +73,7 @@ mod tests {
         let found = native_command(codex, &command, path.as_os_str());
         assert_eq!(found, [native, "--strict-config".to_owned()]);
         assert_eq!(native_command(codex, &[script], OsStr::new("")).len(), 1);
-        let claude = find_agent(AgentKind::Claude).unwrap();
+        let claude = find_agent(AgentKind::Claude);
         assert_eq!(native_command(claude, &command, path.as_os_str()), command);
         assert_eq!(native_command(codex, &[], OsStr::new("")), Vec::<String>::new());
     }

@@ -349,7 +349,7 @@ mod tests {
 
     /// As if nothing had been heard for ten minutes.
     fn silent_reading() -> Reading {
-        let agent = find_agent(AgentKind::Command).unwrap();
+        let agent = find_agent(AgentKind::Command);
         let mut reading = Reading::new(agent, Path::new("/w"), 0, Timestamp::from_ms(0));
         reading.last_sign = Instant::now() - Duration::from_secs(600);
         reading

@@ -18,7 +18,7 @@ use tempfile::TempDir;
 const SESSION: &str = "0bd3fb1e-6a5c-4b8f-9f4e-0d6c9c8f2a11";
 
 fn claude() -> &'static dyn Agent {
-    find_agent(AgentKind::Claude).unwrap()
+    find_agent(AgentKind::Claude)
 }
 
 fn program() -> Vec<String> {

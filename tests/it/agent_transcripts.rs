@@ -1,7 +1,5 @@
 //! Recorded output of the real `claude` 2.1.329, and what is made of it.
 
-#![expect(clippy::unwrap_used, reason = "a step that fails is a test that fails")]
-
 use offshoot::agent::{
     AgentEvent, AgentOutcome, AgentReader, AgentVerdict, Fault, StepExit, Stream, registry::find_agent,
 };
@@ -14,7 +12,7 @@ fn transcript(name: &str) -> Vec<u8> {
 }
 
 fn reader() -> AgentReader {
-    AgentReader::new(find_agent(AgentKind::Claude).unwrap().parser(std::path::Path::new("/w")))
+    AgentReader::new(find_agent(AgentKind::Claude).parser(std::path::Path::new("/w")))
 }
 
 fn read(stdout: &[u8], stderr: &[u8], exit: StepExit) -> (Vec<AgentEvent>, AgentVerdict) {
@@ -331,7 +329,7 @@ proptest! {
     fn no_output_makes_the_parser_panic_or_lie_about_success(
         lines in proptest::collection::vec(hostile_line(), 0..12),
     ) {
-        let mut parser = find_agent(AgentKind::Claude).unwrap().parser(std::path::Path::new("/w"));
+        let mut parser = find_agent(AgentKind::Claude).parser(std::path::Path::new("/w"));
         for line in &lines {
             for event in parser.line(Stream::Stdout, line) {
                 let text = event.text();

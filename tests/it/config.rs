@@ -261,13 +261,12 @@ fn a_data_directory_too_deep_for_sockets_is_refused() {
 
 #[test]
 fn what_is_not_built_is_said_at_start() {
-    let text = "[retention]\nlog_days = 5\n[notify.x]\nkind = \"desktop\"\n[agents.other]\nkind = \"gemini\"\n[policy]\nsecrets = \"allow\"";
+    let text = "[retention]\nlog_days = 5\n[notify.x]\nkind = \"desktop\"\n[policy]\nsecrets = \"allow\"";
     let config = load(&[("OFFSHOOT_RIG", "/rig"), ("OFFSHOOT_SECRET", "x")], text).unwrap();
     let told: Vec<_> =
         config.warnings().iter().map(|warning| (warning.code, warning.text.as_str())).collect();
     let expected = [
         ("unknown_variable", "the variable OFFSHOOT_SECRET means nothing to offshoot and is ignored"),
-        ("not_supported", "agents.other.kind (file, line 6): agents of this kind are not supported yet"),
         ("not_supported", "notify.x.kind (file, line 4) is not supported yet and has no effect"),
     ];
     assert_eq!(told, expected);

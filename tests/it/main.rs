@@ -4,7 +4,11 @@
 
 mod agent;
 mod agent_codex;
+mod agent_gemini;
+mod agent_opencode;
+mod agent_reasons;
 mod agent_transcripts;
+mod agents_page;
 mod api_calls;
 mod api_stop;
 mod bad_disk;

@@ -36,7 +36,7 @@ pub(crate) fn read(
     stderr: &[u8],
     exit: StepExit,
 ) -> (Vec<AgentEvent>, AgentVerdict) {
-    let parser = find_agent(kind).unwrap().parser(Path::new("$WORKTREE"));
+    let parser = find_agent(kind).parser(Path::new("$WORKTREE"));
     let mut reader = AgentReader::new(parser);
     let mut events = reader.feed(Stream::Stdout, stdout);
     events.extend(reader.feed(Stream::Stderr, stderr));
@@ -120,7 +120,7 @@ pub(crate) fn survives_hostile_output(kind: AgentKind, success_mark: &str) {
     let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig::with_cases(192));
     let lines = proptest::collection::vec(hostile_line(kind), 0..10);
     let checked = runner.run(&lines, |lines| {
-        let mut parser = find_agent(kind).unwrap().parser(Path::new("$WORKTREE"));
+        let mut parser = find_agent(kind).parser(Path::new("$WORKTREE"));
         for line in &lines {
             for event in parser.line(Stream::Stdout, line) {
                 let text = event.text();

@@ -66,18 +66,3 @@ pub(super) struct TokenUsage {
     pub(super) cache_write_input_tokens: Scalar,
     pub(super) output_tokens: Scalar,
 }
-
-/// What the model's API says about a login whose allowance is used up, where it is passed on as it came.
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ApiAnswer {
-    pub(super) error: Object<ApiFailure>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-pub(super) struct ApiFailure {
-    pub(super) r#type: Scalar,
-    /// Unix seconds.
-    pub(super) resets_at: Scalar,
-}

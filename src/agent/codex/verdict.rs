@@ -1,8 +1,8 @@
 //! How a run of codex ended: its last turn says so, and the exit has to agree. Without the end of a turn it was cut off.
 
-use super::shapes::{ApiAnswer, TokenUsage};
+use super::shapes::TokenUsage;
 use crate::agent::last_words::LastWords;
-use crate::agent::status::{fault_of, status_behind};
+use crate::agent::status::{fault_of, limit_passed_on, status_behind};
 use crate::agent::text::visible;
 use crate::agent::verdict::{
     AgentOutcome, AgentVerdict, DENIALS_MAX, Denial, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit,
@@ -145,13 +145,4 @@ fn fault_told(message: &str) -> Fault {
         return Fault::NotLoggedIn;
     }
     fault_of(status)
-}
-
-/// The API's own answer about a limit, which is passed on where codex makes no sentence of it.
-#[expect(clippy::option_option, reason = "a limit, and whether its end is known")]
-fn limit_passed_on(message: &str) -> Option<Option<i64>> {
-    let answer: ApiAnswer = serde_json::from_str(message).ok()?;
-    let failure = answer.error.0;
-    (failure.r#type.as_str() == Some("usage_limit_reached"))
-        .then(|| failure.resets_at.as_count().and_then(|at| i64::try_from(at).ok()).filter(|at| *at > 0))
 }

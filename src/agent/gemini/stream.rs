@@ -1,0 +1,154 @@
+//! Gemini CLI's lines to events, and what has to be remembered of them for the verdict.
+
+use super::shapes::{Line, Parameters};
+use super::verdict::{Run, judge};
+use crate::agent::lenient::Scalar;
+use crate::agent::text::{below, head, one_line, visible_bytes};
+use crate::agent::{AgentEvent, AgentVerdict, EVENT_TEXT_BYTES_MAX, StepExit, Stream, StreamParser};
+use std::path::{Path, PathBuf};
+
+/// A command or path on one line; longer ones are cut, the whole stays in the log.
+const SUMMARY_BYTES_MAX: usize = 300;
+
+/// A result is often a whole file; its beginning says whether it worked.
+const RESULT_BYTES_MAX: usize = 2 * 1024;
+
+/// A message comes in pieces of a few letters; told is the whole, or as much as an event shows.
+const PIECES_BYTES_MAX: usize = 64 * 1024;
+
+/// Reads one process.
+#[derive(Debug)]
+pub(super) struct GeminiParser {
+    run: Run,
+    working_dir: PathBuf,
+    /// The pieces of the message that is being printed.
+    pieces: String,
+}
+
+impl StreamParser for GeminiParser {
+    fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent> {
+        if line.trim_ascii().is_empty() {
+            return Vec::new();
+        }
+        let parsed = match stream {
+            Stream::Stdout => parse(line),
+            Stream::Stderr => None,
+        };
+        if let Some(events) = parsed.and_then(|event| self.event(*event)) {
+            return events;
+        }
+        let text = visible_bytes(line, EVENT_TEXT_BYTES_MAX);
+        if stream == Stream::Stderr {
+            self.run.last_words.push(&text);
+        }
+        vec![AgentEvent::Output { stream, text }]
+    }
+
+    fn finish(&self, exit: StepExit) -> AgentVerdict {
+        judge(&self.run, exit)
+    }
+}
+
+/// An event is a JSON object; a list or a bare value is somebody else's output.
+fn parse(line: &[u8]) -> Option<Box<Line>> {
+    line.trim_ascii_start()
+        .starts_with(b"{")
+        .then(|| serde_json::from_slice(line).ok().map(Box::new))
+        .flatten()
+}
+
+impl GeminiParser {
+    pub(super) fn new(working_dir: &Path) -> Self {
+        Self { run: Run::default(), working_dir: working_dir.to_owned(), pieces: String::new() }
+    }
+
+    /// `None` when the type is not known.
+    fn event(&mut self, line: Line) -> Option<Vec<AgentEvent>> {
+        let kind = line.r#type.as_str()?;
+        if kind == "message" {
+            return Some(self.message(line));
+        }
+        let event = match kind {
+            "init" => {
+                self.run.begin();
+                self.run.session_id = line.session_id.into_text();
+                self.run.model = line.model.into_text();
+                AgentEvent::Started {
+                    session_id: self.run.session_id.clone(),
+                    model: self.run.model.clone(),
+                    version: None,
+                    auth: None,
+                }
+            }
+            "tool_use" => AgentEvent::ToolUse {
+                id: line.tool_id.text(),
+                name: line.tool_name.text(),
+                summary: self.summary(&line.parameters.0),
+            },
+            "tool_result" => {
+                let told = line.output.as_str().or(line.error.0.message.as_str()).unwrap_or_default();
+                AgentEvent::ToolResult {
+                    id: line.tool_id.text(),
+                    ok: line.status.as_str() == Some("success"),
+                    summary: head(told, RESULT_BYTES_MAX),
+                }
+            }
+            "error" => AgentEvent::Notice { text: line.message.into_text()? },
+            "result" => {
+                let events = self.whole_message();
+                let ok = line.status.as_str() == Some("success");
+                self.run.end(ok, &line.error.0, &line.stats.0);
+                let text = if ok { self.run.said.clone() } else { line.error.0.message.text() };
+                return Some(events.into_iter().chain([AgentEvent::Ended { ok, text }]).collect());
+            }
+            _ => return None,
+        };
+        Some(self.whole_message().into_iter().chain([event]).collect())
+    }
+
+    fn message(&mut self, line: Line) -> Vec<AgentEvent> {
+        // what was asked comes back first
+        if line.role.as_str() != Some("assistant") {
+            return Vec::new();
+        }
+        let text = line.content.text();
+        if line.delta.as_bool() != Some(true) {
+            let mut events = self.whole_message();
+            self.run.said.clone_from(&text);
+            events.push(AgentEvent::Message { text });
+            return events;
+        }
+        let room = PIECES_BYTES_MAX.saturating_sub(self.pieces.len());
+        if text.len() <= room {
+            self.pieces.push_str(&text);
+            return Vec::new();
+        }
+        let events = self.whole_message();
+        self.pieces.push_str(&head(&text, PIECES_BYTES_MAX));
+        events
+    }
+
+    /// The message whose pieces were read, once something else follows.
+    fn whole_message(&mut self) -> Vec<AgentEvent> {
+        if self.pieces.is_empty() {
+            return Vec::new();
+        }
+        let text = std::mem::take(&mut self.pieces);
+        self.run.said.clone_from(&text);
+        vec![AgentEvent::Message { text }]
+    }
+
+    fn summary(&self, parameters: &Parameters) -> String {
+        let fields = [
+            &parameters.file_path,
+            &parameters.command,
+            &parameters.pattern,
+            &parameters.dir_path,
+            &parameters.query,
+            &parameters.prompt,
+            &parameters.description,
+        ];
+        let told = fields.into_iter().find_map(Scalar::as_str).unwrap_or_default();
+        one_line(below(told, &self.working_dir), SUMMARY_BYTES_MAX)
+    }
+}

@@ -1,0 +1,111 @@
+//! Recorded output of the real `gemini` 0.61.0, and what is made of it.
+
+use offshoot::agent::{AgentEvent, Fault};
+use offshoot::domain::agent_kind::AgentKind;
+use serde_json::json;
+
+use crate::transcripts::{code, fault, judges, read, signal, survives_hostile_output, told, transcript};
+
+const GEMINI: AgentKind = AgentKind::Gemini;
+
+#[test]
+fn every_recorded_run_is_judged_by_its_result_and_the_exit_together() {
+    judges(
+        GEMINI,
+        &[
+            ("commit", code(0), None),
+            ("write-file", code(0), None),
+            ("crash-tool", code(0), None),
+            // it neither says that the model refused, nor that it was not offered a tool
+            ("refusal", code(0), None),
+            ("write-file-denied", code(0), None),
+            ("write-file", code(1), Some(Fault::Crashed)),
+            ("write-file", signal(9), Some(Fault::Interrupted)),
+            // it exits with the status in eight bits, which is no signal
+            ("auth-error", code(145), Some(Fault::NotLoggedIn)),
+            ("bad-request", code(144), Some(Fault::ApiError { status: Some(400) })),
+            ("unknown-model", code(1), Some(Fault::ApiError { status: None })),
+            // even if the exit code said otherwise
+            ("auth-error", code(0), Some(Fault::NotLoggedIn)),
+            ("hang", signal(15), Some(Fault::Interrupted)),
+            ("hang", code(130), Some(Fault::Interrupted)),
+            ("hang", code(0), Some(Fault::Crashed)),
+            ("hang", code(1), Some(Fault::Crashed)),
+            ("hang", signal(11), Some(Fault::Crashed)),
+        ],
+    );
+}
+
+#[test]
+fn tokens_are_those_of_the_run_and_money_is_not_told() {
+    let (_, verdict) = read(GEMINI, &transcript(GEMINI, "commit"), b"", code(0));
+    let usage = verdict.usage;
+    assert_eq!((usage.input_tokens, usage.output_tokens, usage.duration_ms), (37_145, 64, 427));
+    assert_eq!((usage.cost_usd_micros, usage.turns), (None, 0));
+    assert_eq!(verdict.session_id.as_deref(), Some("4ccb22af-0390-4e6b-95b5-ea5b280b76c3"));
+    assert_eq!(verdict.model.as_deref(), Some("auto"));
+}
+
+#[test]
+fn endings_that_were_not_recorded() {
+    let rows = [
+        (
+            "[API Error: You have exhausted your daily quota on this model.]",
+            Fault::UsageLimit { resets_at: None },
+        ),
+        ("You have exhausted your daily quota on this model.", Fault::UsageLimit { resets_at: None }),
+        ("[API Error: {\"error\":{\"code\":429,\"status\":\"RESOURCE_EXHAUSTED\"}}]", Fault::Overloaded),
+        ("[API Error: {\"error\":{\"code\": 503}}]", Fault::Overloaded),
+        // what only speaks of a limit is none
+        ("[API Error: the quota of the proxy is exhausted]", Fault::ApiError { status: None }),
+        ("", Fault::ApiError { status: None }),
+    ];
+    for (text, expected) in rows {
+        let line =
+            json!({"type": "result", "status": "error", "error": {"type": "unknown", "message": text}});
+        let (_, verdict) = read(GEMINI, line.to_string().as_bytes(), b"", code(1));
+        assert_eq!(fault(&verdict), Some(expected), "{text}");
+    }
+    let rows: [(&[u8], i32, Fault); 5] = [
+        (b"Invalid auth method selected.\n", 41, Fault::NotLoggedIn),
+        (b"Reached max session turns for this session.\n", 53, Fault::MaxTurns),
+        (b"Error resuming session: Invalid session identifier \"x\".\n", 42, Fault::SessionUnknown),
+        (
+            b"Error resuming session: No previous sessions found for this project.\n",
+            42,
+            Fault::SessionUnknown,
+        ),
+        (b"Unknown argument: frobnicate\n", 1, Fault::Crashed),
+    ];
+    for (stderr, exit, expected) in rows {
+        let (_, verdict) = read(GEMINI, b"", stderr, code(exit));
+        assert_eq!(fault(&verdict), Some(expected), "{exit}");
+    }
+}
+
+#[test]
+fn what_people_read_of_a_commit() {
+    insta::assert_snapshot!(told(GEMINI, "commit"), @r"
+    agent.progress | agent started, model auto
+    agent.tool_use | write_file: g2.txt
+    agent.tool_result | 
+    agent.tool_use | run_shell_command: git add -- g2.txt && git commit -q -m 'Add g2.txt'
+    agent.tool_result | 
+    agent.message | Committed g2.txt.
+    agent.progress | agent finished: Committed g2.txt.
+    ");
+}
+
+#[test]
+fn a_message_without_an_end_is_told_in_bounded_pieces() {
+    let piece = json!({"type": "message", "role": "assistant", "delta": true, "content": "x".repeat(30_000)});
+    let stdout = format!("{piece}\n").repeat(9);
+    let (events, _) = read(GEMINI, stdout.as_bytes(), b"", code(0));
+    assert_eq!(events.len(), 4, "two pieces each");
+    assert!(events.iter().all(|event| matches!(event, AgentEvent::Message { text } if text.len() == 60_000)));
+}
+
+#[test]
+fn no_output_makes_the_parser_panic_or_lie_about_success() {
+    survives_hostile_output(GEMINI, "success");
+}
