@@ -112,6 +112,8 @@ edges! {
     RenameWorktree, "git.rename-worktree", "a worktree is renamed away";
     DeleteWorktree, "git.delete-worktree", "a worktree is deleted";
     DeleteRef, "git.delete-ref", "a local branch is deleted";
+    SetCloneAside, "git.set-clone-aside", "a damaged clone is renamed aside";
+    CarryOver, "git.carry-over", "what is whole of a damaged clone is brought into the new one";
     SweepLeftovers, "git.sweep-leftovers", "stale locks and dead registrations are removed from an idle clone";
     PackClone, "git.pack-clone", "an idle clone is packed";
 

@@ -93,6 +93,10 @@ impl AppError {
         match error {
             GitError::Remote(failure) => Self::Remote(failure.to_string()),
             GitError::Deadline { .. } => Self::Remote(error.to_string()),
+            GitError::Damaged { .. } => {
+                let text = format!("{error}; the next job of this repository mends it");
+                Self::conflict("clone_damaged", text)
+            }
             GitError::Tampered { .. } => Self::conflict("repo_tampered", error.to_string()),
             other => Self::Internal(other.to_string()),
         }

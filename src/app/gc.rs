@@ -7,7 +7,7 @@ use super::caller::{Caller, Scope};
 use super::error::AppError;
 use crate::upkeep::Order;
 use crate::wire::fields::Reading;
-use crate::wire::gc::{GcRemoved, GcReport};
+use crate::wire::gc::{GcRemoved, GcReport, GcSetAside};
 use crate::wire::request::Gc;
 
 impl App {
@@ -36,6 +36,15 @@ impl App {
             why: one.why,
             bytes: one.bytes,
         });
-        Ok(GcReport { dry_run: report.dry_run, removed: removed.collect(), more: report.more, bytes })
+        let asides = report.set_aside.into_iter();
+        let set_aside =
+            asides.map(|one| GcSetAside { what: one.what, lost: one.lost, bytes: one.bytes }).collect();
+        Ok(GcReport {
+            dry_run: report.dry_run,
+            removed: removed.collect(),
+            more: report.more,
+            bytes,
+            set_aside,
+        })
     }
 }

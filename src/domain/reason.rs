@@ -100,6 +100,9 @@ reason_codes! {
     RemoteUnavailable, "remote_unavailable", Backoff,
         "The git remote could not be reached.",
         "check the network and the clone URL, then: offshoot retry JOB";
+    CloneDamaged, "clone_damaged", Backoff,
+        "The local clone is damaged; it is set aside and made anew.",
+        "nothing to do; what could not be brought over is named in the server's log and by: offshoot gc";
     Stopped, "stopped", Requeue,
         "The agent was stopped together with the server; the job goes on in a new attempt.",
         "nothing to do";
@@ -325,7 +328,16 @@ mod tests {
         use Disposition::{Backoff, Count, Fail, HoldLogin, Requeue};
         let table = [
             (HoldLogin, vec!["usage_limit", "not_logged_in", "agent_missing"]),
-            (Backoff, vec!["overloaded", "forge_rate_limited", "forge_unavailable", "remote_unavailable"]),
+            (
+                Backoff,
+                vec![
+                    "overloaded",
+                    "forge_rate_limited",
+                    "forge_unavailable",
+                    "remote_unavailable",
+                    "clone_damaged",
+                ],
+            ),
             (Requeue, vec!["stopped"]),
             (Count, vec!["interrupted", "out_of_memory", "crashed"]),
         ];

@@ -14,6 +14,12 @@ pub enum GitError {
         /// The name inside the clone, such as `hooks` or `config`.
         what: String,
     },
+    /// Files of the clone are missing or empty; nobody has put others in their place.
+    #[error("the clone is damaged: {what} is missing or empty")]
+    Damaged {
+        /// The name inside the clone, such as `HEAD`.
+        what: String,
+    },
     /// The result does not descend from the commit that the work began at.
     #[error("the history was rewritten: {head} does not descend from {base}")]
     HistoryRewritten {

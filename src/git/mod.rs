@@ -19,6 +19,9 @@
 //!
 //! **Idle clones.** Whoever uses a clone has it shared (`locks.rs`); packing has it alone, and is killed when somebody comes.
 //!
+//! **Damage.** A clone that cannot be read is told from one that somebody changed, set aside by a rename, and made anew;
+//! objects whose hash is right are brought over (`damage.rs`). No program ever runs in it.
+//!
 //! **Tested** in `tests/it/git.rs` (the ordinary flow), `tests/it/git_maintenance.rs` (idle clones) and
 //! `tests/it/git_hostile.rs` (what an agent can prepare), with the real program and local bare remotes; pure parts
 //! beside the code.
@@ -28,6 +31,7 @@ mod attributes;
 mod clone;
 mod collect;
 mod commit_id;
+mod damage;
 mod diff;
 mod disk;
 mod error;
@@ -41,6 +45,7 @@ mod measure;
 mod network;
 mod program;
 mod push;
+mod ref_files;
 mod refs;
 mod remote;
 mod removal;
@@ -58,6 +63,7 @@ mod worktree;
 
 pub use collect::{Author, Collected, CommitSpec};
 pub use commit_id::CommitId;
+pub use damage::SetAside;
 pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};
 pub use error::{GitError, RemoteFailure};
 pub use fetch::Fetched;

@@ -46,17 +46,26 @@ const OURS: &[&str] = &["worktrees", "offshoot"];
 /// Compares everything that could make git or libgit2 run a program, read elsewhere, or see other history.
 ///
 /// # Errors
-/// [`GitError::Tampered`] naming the first difference; [`GitError::Io`] when it cannot be read.
+/// [`GitError::Tampered`] naming the first difference; [`GitError::Damaged`] if something is only missing; [`GitError::Io`] when it cannot be read.
 pub(super) fn verify(clone: &Path) -> Result<(), GitError> {
     let tampered = |what: &str| Err(GitError::Tampered { what: what.to_owned() });
+    // told only when nothing was changed: whoever changes a clone may have removed something too
+    let mut damaged = None;
     for name in ["", "objects", "refs"] {
-        if !disk::is_real_dir(&clone.join(name)) {
-            return tampered(if name.is_empty() { "the clone" } else { name });
+        let path = clone.join(name);
+        let shown = if name.is_empty() { "the clone" } else { name };
+        if is_absent(&path) {
+            damaged.get_or_insert(shown);
+        } else if !disk::is_real_dir(&path) {
+            return tampered(shown);
         }
     }
     for (name, expected) in [("config", CONFIG), ("HEAD", HEAD)] {
         match disk::read_small(&clone.join(name)) {
             Ok(Some(bytes)) if bytes == expected.as_bytes() => {}
+            // as after a power cut
+            Ok(Some(bytes)) if bytes.iter().all(|byte| *byte == 0) => drop(damaged.get_or_insert(name)),
+            Ok(None) if is_absent(&clone.join(name)) => drop(damaged.get_or_insert(name)),
             Ok(_) => return tampered(name),
             Err(error) => return Err(GitError::io("compare the clone")(error)),
         }
@@ -79,7 +88,11 @@ pub(super) fn verify(clone: &Path) -> Result<(), GitError> {
     if clone.join("packed-refs").symlink_metadata().is_ok_and(|meta| !meta.is_file()) {
         return tampered("packed-refs");
     }
-    Ok(())
+    damaged.map_or(Ok(()), |what| Err(GitError::Damaged { what: what.to_owned() }))
+}
+
+fn is_absent(path: &Path) -> bool {
+    path.symlink_metadata().is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// Writes the administration anew and drops what must not be there. Objects, refs and worktrees stay.

@@ -1,10 +1,10 @@
 //! One clone: what interrupted steps have left in it, its snapshots, and its objects.
 
-use super::report::{Kind, Report};
+use super::report::{Aside, Kind, Report};
 use super::{Inner, Order};
 use crate::domain::client::Client;
 use crate::domain::job::Status;
-use crate::git::{Gain, Maintained, Repository};
+use crate::git::{Gain, Maintained, Repository, bytes_on_disk};
 use crate::metrics::CLONE_MAINTENANCE;
 use crate::store::{JobFilter, StoreError};
 
@@ -16,9 +16,23 @@ impl Inner {
         report: &mut Report,
     ) -> Result<(), StoreError> {
         let Ok(repository) = self.repository(client) else { return Ok(()) };
+        if repository.exists() {
+            self.tidy_existing(client, &repository, order, report).await?;
+        }
+        self.look_beside(client, &repository, order, report).await;
+        Ok(())
+    }
+
+    async fn tidy_existing(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        order: Order,
+        report: &mut Report,
+    ) -> Result<(), StoreError> {
         // a lock would stand in the way of what follows
-        self.sweep_leftovers(client, &repository, order, report).await;
-        let pruned = self.prune_snapshots(client, &repository, order, report).await?;
+        self.sweep_leftovers(client, repository, order, report).await;
+        let pruned = self.prune_snapshots(client, repository, order, report).await?;
         let gain = if order.room {
             Gain::Room
         } else if pruned {
@@ -26,8 +40,31 @@ impl Inner {
         } else {
             Gain::Seen
         };
-        self.pack(client, &repository, gain, order, report).await;
+        self.pack(client, repository, gain, order, report).await;
         Ok(())
+    }
+
+    /// Damaged clones that were set aside; what a killed server has not brought over from them is brought over.
+    async fn look_beside(&self, client: &Client, repository: &Repository, order: Order, report: &mut Report) {
+        let found = repository.set_aside_clones().await.unwrap_or_default();
+        for mut aside in found {
+            if aside.lost.is_none() && !order.dry_run && repository.exists() {
+                match repository.carry_over(&aside).await {
+                    Ok(carried) => aside = carried,
+                    Err(error) => {
+                        tracing::warn!(%error, "nothing could be brought over from a damaged clone yet");
+                    }
+                }
+            }
+            let name = aside.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+            let path = aside.path;
+            let bytes = tokio::task::spawn_blocking(move || bytes_on_disk(&path)).await.unwrap_or_default();
+            report.set_aside.push(Aside {
+                what: format!("{}: {name}", client.repository),
+                lost: aside.lost,
+                bytes,
+            });
+        }
     }
 
     async fn sweep_leftovers(

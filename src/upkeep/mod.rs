@@ -28,7 +28,7 @@ use crate::git::{Git, GitError, Repository, RepositoryLocks};
 use crate::store::{Store, StoreError};
 use crate::worker::{Worker, chains_with_worktree, old_trash, release_worktrees, sweep_worktrees};
 
-pub use report::{Kind, Removed, Report};
+pub use report::{Aside, Kind, Removed, Report};
 
 /// How long things are kept.
 #[derive(Clone, Debug)]
@@ -144,12 +144,12 @@ impl Inner {
         self.store.cautious_now()
     }
 
-    /// One client per clone that is there, the newest where one was deleted and registered again.
+    /// One client per repository, the newest where one was deleted and registered again.
     async fn clients(&self) -> Result<Vec<Client>, StoreError> {
         let mut clients: Vec<Client> = Vec::new();
         for client in self.store.list_clients_ever().await?.into_iter().rev() {
             let is_new = clients.iter().all(|known| known.repository.key() != client.repository.key());
-            if is_new && self.repository(&client).is_ok_and(|repository| repository.exists()) {
+            if is_new {
                 clients.push(client);
             }
         }

@@ -46,6 +46,16 @@ pub struct Removed {
     pub bytes: Option<u64>,
 }
 
+/// A damaged clone that lies beside the one that has taken its place. It is never removed by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Aside {
+    /// The repository, and the name of the directory.
+    pub what: String,
+    /// Refs that could not be brought over; `None`: not looked at yet.
+    pub lost: Option<Vec<String>>,
+    pub bytes: u64,
+}
+
 /// All of a pass.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
@@ -53,12 +63,13 @@ pub struct Report {
     pub removed: Vec<Removed>,
     /// Further things that are not named.
     pub more: u64,
+    pub set_aside: Vec<Aside>,
     bytes: u64,
 }
 
 impl Report {
     pub(super) fn new(dry_run: bool) -> Self {
-        Self { dry_run, removed: Vec::new(), more: 0, bytes: 0 }
+        Self { dry_run, removed: Vec::new(), more: 0, set_aside: Vec::new(), bytes: 0 }
     }
 
     pub(super) fn add(&mut self, kind: Kind, what: &str, why: &str, bytes: Option<u64>) {

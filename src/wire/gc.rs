@@ -15,6 +15,22 @@ pub struct GcReport {
     pub more: u64,
     /// Of all things of which the size is known.
     pub bytes: u64,
+    /// Damaged clones, each beside the one that has taken its place. They are never removed by themselves, for they may
+    /// hold work that nobody else has: when nothing in one is needed any more, remove its directory below
+    /// `paths.repos_dir`.
+    #[serde(default)]
+    pub set_aside: Vec<GcSetAside>,
+}
+
+/// A damaged clone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GcSetAside {
+    /// The repository, and the name of the directory.
+    pub what: String,
+    /// What could not be brought over into the new clone; `null`: not looked at yet.
+    pub lost: Option<Vec<String>>,
+    pub bytes: u64,
 }
 
 /// One thing.

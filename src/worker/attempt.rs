@@ -32,6 +32,8 @@ pub(super) struct Line<'a> {
     pub(super) adopted: bool,
     /// Its agent was ended for taking too much of the machine: not all of that is kept.
     pub(super) ran_away: bool,
+    /// Keeps maintenance out of the clone for the whole attempt.
+    pub(super) clone_used: Option<InUse>,
     /// Of the phase that this walk has come to by itself.
     pub(super) phase_time: Option<PhaseTime>,
 }
@@ -73,9 +75,6 @@ impl Worker {
             signals.cancel.cancel();
         }
         tracing::info!(adopted = assignment.adopted, "attempt started");
-        let Ok(_clone_used) = tools.enter_clone(&assignment.job).await else {
-            return tracing::error!("the store does not answer");
-        };
         let (lease, job_id) = (assignment.lease, assignment.job.id.clone());
         let mut sweeps = false;
         let end = match Line::begin(tools, &signals, assignment).await {
@@ -104,16 +103,6 @@ impl Worker {
 }
 
 impl Tools {
-    /// Keeps maintenance out of the clone for the whole attempt.
-    async fn enter_clone(&self, job: &Job) -> Step<Option<InUse>> {
-        let client = self.store.get_client(&job.client_id).await?;
-        match self.repository(&client) {
-            Ok(repository) => Ok(Some(repository.enter().await)),
-            // whoever wants to use it says so
-            Err(_) => Ok(None),
-        }
-    }
-
     async fn finish(&self, lease: Lease, end: AttemptEnd) {
         let clock = self.clock.clone();
         let render = move |view: &JobView| render(&clock, view);
@@ -145,6 +134,11 @@ pub(super) struct AgentWork {
 impl<'a> Line<'a> {
     async fn begin(tools: &'a Tools, signals: &'a Signals, assignment: Assignment) -> Step<Self> {
         let client = tools.store.get_client(&assignment.job.client_id).await?;
+        let clone_used = match tools.repository(&client) {
+            Ok(repository) => Some(repository.enter().await),
+            // whoever wants to use it says so
+            Err(_) => None,
+        };
         let layers = [&assignment.job.request.options, &client.options, &tools.settings.defaults];
         let options = EffectiveOptions::resolve(RunOptions::merge(&layers), false);
         tools.store.record_options(assignment.lease, &RunOptions::from(options.clone()), "none").await?;
@@ -157,6 +151,7 @@ impl<'a> Line<'a> {
             options,
             adopted: assignment.adopted,
             ran_away: false,
+            clone_used,
             phase_time: None,
         })
     }
@@ -225,6 +220,7 @@ impl<'a> Line<'a> {
                 Ok(AttemptEnd::Completed { outcome })
             }
             Err(Halt::Ended(end)) => {
+                let end = self.mend_clone(end).await?;
                 self.pause_tampered(&end).await?;
                 self.ran_away = matches!(&end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::ResourceLimit);
                 if !self.is_judged_by_worktree() && self.ends_the_job(&end).await? {

@@ -78,6 +78,7 @@ impl From<GitError> for Halt {
                 return Self::fault(ReasonCode::CloneFailed, text);
             }
             GitError::Deadline { .. } => ReasonCode::RemoteUnavailable,
+            GitError::Damaged { .. } => ReasonCode::CloneDamaged,
             GitError::Tampered { .. } => ReasonCode::RepoTampered,
             GitError::HistoryRewritten { .. } => ReasonCode::HistoryRewritten,
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,

@@ -19,6 +19,7 @@ mod clone_removals;
 mod commit;
 mod halt;
 mod limits;
+mod mend;
 mod output;
 mod prepare;
 mod program;

@@ -36,6 +36,7 @@ impl Line<'_> {
         let repository = tools.repository(&self.client)?;
         let remote = self.remote().await?;
         self.ensure_clone(&repository, &remote).await?;
+        self.carry_over(&repository).await?;
         let base = self.base_branch(&remote).await?;
         self.refuse_protected(&self.job.request.branch.clone(), &base)?;
         repository.fetch(&remote, FETCH_AGE_MAX).await?;
@@ -86,7 +87,7 @@ impl Line<'_> {
         self.tools.remotes.of_client(&self.client).await.map_err(|error| forge_halt(&error, now))
     }
 
-    async fn ensure_clone(&self, repository: &Repository, remote: &Remote) -> Step<()> {
+    pub(super) async fn ensure_clone(&self, repository: &Repository, remote: &Remote) -> Step<()> {
         if repository.exists() {
             return Ok(());
         }

@@ -42,6 +42,7 @@ impl Line<'_> {
 
     async fn push(&mut self, remote: &Remote, head: &CommitId, base_sha: &str) -> Step<()> {
         let repository = self.tools.repository(&self.client)?;
+        self.restore_clone(&repository, remote).await?;
         let branch = self.job.request.branch.as_str().to_owned();
         let pin = self.pin(&repository, remote, head, base_sha).await?;
         let outcome = repository.push(remote, head, &branch, pin.expected.as_ref(), pin.mode).await?;

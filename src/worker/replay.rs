@@ -27,6 +27,7 @@ impl Line<'_> {
         self.phase(Phase::Preparing).await?;
         let repository = self.tools.repository(&self.client)?;
         let remote = self.remote().await?;
+        self.restore_clone(&repository, &remote).await?;
         let (base, head) = (Self::commit_id(base)?, Self::commit_id(head)?);
         let settled = match self.settle(&repository, &remote, base, head).await? {
             Ok(ready) => ready,

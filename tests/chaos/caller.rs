@@ -379,6 +379,7 @@ impl Caller {
                     self.complain(format!("POST /webhooks/resume: {} {}", answered.status, answered.body));
                 }
             }
+            Need::Damage => self.damaged_clone().await,
             Need::IdleClone => self.idle_clone().await,
             Need::Backup => {
                 let key = format!("backup-{}", self.sent.fetch_add(1, Ordering::Relaxed));

@@ -99,6 +99,18 @@ impl Caller {
         self.post_plain("/gc").await;
     }
 
+    /// Registered, damaged as by a power cut, and mended by its first job.
+    pub(crate) async fn damaged_clone(&self) {
+        let repo = self.new_repository();
+        self.post("/clients", client_body(&repo), &format!("client-{repo}"), 201).await;
+        let head = self.stand.path("repos").join(format!("{repo}.git/HEAD"));
+        if let Err(error) = std::fs::write(head, "") {
+            self.complain(format!("{repo} has no clone: {error}"));
+        }
+        let Some(job) = self.send(Kind::Edit, &repo, true).await else { return };
+        self.wait_until_over(&job.id).await;
+    }
+
     /// What is left of the clients that were deleted: asked of the API, and looked for on disk.
     pub(crate) async fn removed(&self) -> Vec<Removed> {
         let mut all = self.removals();

@@ -117,6 +117,8 @@ pub(crate) enum Need {
     LostShim,
     /// A backup.
     Backup,
+    /// A clone that is damaged when the next job comes.
+    Damage,
     /// A clone that nobody uses, with many loose objects.
     IdleClone,
     /// A job that ended so long ago that it is forgotten, and events of that time.
@@ -155,6 +157,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::EndLostTree => Need::LostShim,
         Edge::Drain | Edge::StopOperations | Edge::StopLoops | Edge::NoteStop => Need::Term,
         Edge::BackUp => Need::Backup,
+        Edge::SetCloneAside | Edge::CarryOver => Need::Damage,
         Edge::PackClone | Edge::SweepLeftovers => Need::IdleClone,
         Edge::ForgetOutput
         | Edge::DeleteOutput

@@ -10,6 +10,18 @@ pub(super) async fn run(dry_run: bool, context: &mut Context<'_>) -> Result<Ende
         context.out.json(&report)?;
         return Ok(Ended::Done);
     }
+    for one in &report.set_aside {
+        let lost = match one.lost.as_deref() {
+            None => "not looked at yet".to_owned(),
+            Some([]) => "all of it is in the new one".to_owned(),
+            Some(lost) => format!("only there: {}", lost.join(", ")),
+        };
+        let size = human::size(one.bytes);
+        context.out.say(&format!(
+            "A damaged clone, {size}: {}\n  {lost}\n  not needed any more:  rm -rf it, below paths.repos_dir",
+            one.what
+        ));
+    }
     if report.removed.is_empty() {
         context.out.say("Nothing is past its time.");
         return Ok(Ended::Done);

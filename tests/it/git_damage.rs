@@ -1,0 +1,107 @@
+//! Clones that are damaged: what counts as that, and what is saved of them.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use offshoot::git::{BranchStart, GitError};
+
+use crate::git_fixture::{Rig, run};
+
+fn object(rig: &Rig, name: &str) -> PathBuf {
+    let id = String::from_utf8(run(rig.repository.path(), &["rev-parse", name]).stdout).unwrap();
+    let (dir, rest) = id.trim().split_at(2);
+    rig.repository.path().join("objects").join(dir).join(rest)
+}
+
+/// Objects of the remote one by one, so that each can be damaged alone.
+fn unpack(rig: &Rig) {
+    let packs = rig.repository.path().join("objects/pack");
+    let away = rig.dir.path().join("packs");
+    if fs::rename(&packs, &away).is_err() {
+        return;
+    }
+    fs::create_dir(&packs).unwrap();
+    for pack in fs::read_dir(&away).unwrap().flatten().map(|entry| entry.path()) {
+        if pack.extension().is_some_and(|end| end == "pack") {
+            let mut unpack = crate::git_fixture::command(rig.repository.path(), &["unpack-objects", "-q"]);
+            assert!(unpack.stdin(fs::File::open(pack).unwrap()).status().unwrap().success());
+        }
+    }
+}
+
+fn overwrite(file: &Path, text: &[u8]) {
+    fs::remove_file(file).unwrap();
+    fs::write(file, text).unwrap();
+}
+
+#[tokio::test]
+async fn what_is_missing_empty_or_garbled_is_damage_and_what_was_changed_is_not() {
+    type Damage = fn(&Rig);
+    let table: [(&str, Damage); 8] = [
+        ("HEAD", |rig| fs::remove_file(rig.repository.path().join("HEAD")).unwrap()),
+        ("HEAD", |rig| fs::write(rig.repository.path().join("HEAD"), [0; 32]).unwrap()),
+        ("config", |rig| fs::write(rig.repository.path().join("config"), "").unwrap()),
+        ("objects", |rig| fs::remove_dir_all(rig.repository.path().join("objects")).unwrap()),
+        ("1 refs", |rig| {
+            fs::write(rig.repository.path().join("packed-refs"), "# pack-refs\nnonsense\n").unwrap();
+        }),
+        ("1 refs", |rig| fs::write(rig.repository.path().join("refs/remotes/origin/main"), "").unwrap()),
+        ("object", |rig| fs::remove_file(object(rig, "refs/remotes/origin/main:dir")).unwrap()),
+        ("object", |rig| overwrite(&object(rig, "refs/remotes/origin/main:a.txt"), b"\0\0\0")),
+    ];
+    for (at, (expected, damage)) in table.into_iter().enumerate() {
+        let rig = Rig::new().await;
+        unpack(&rig);
+        assert_eq!(rig.repository.find_damage().await.unwrap(), None, "{at}");
+        damage(&rig);
+        let found = rig.repository.find_damage().await.unwrap().unwrap_or_default();
+        assert!(found.starts_with(expected), "{at}: {found}");
+        fs::create_dir_all(rig.repository.path().join("hooks")).unwrap();
+        fs::write(rig.repository.path().join("hooks/x"), "").unwrap();
+        let changed = rig.repository.find_damage().await;
+        assert!(matches!(changed, Err(GitError::Tampered { .. })), "{at}: {changed:?}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_whole_is_brought_over_and_what_is_not_is_named() {
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    fs::write(path.join("kept.txt"), "kept").unwrap();
+    let kept = rig.snapshot().await.unwrap();
+    run(rig.repository.path(), &["update-ref", "refs/offshoot/job1/0", kept.commit.as_str()]);
+    fs::write(path.join("broken.txt"), "broken").unwrap();
+    let broken = rig.snapshot().await.unwrap();
+    run(&path, &["add", "kept.txt"]);
+    run(&path, &["commit", "-q", "-m", "own"]);
+    overwrite(&object(&rig, &format!("{}:broken.txt", broken.commit)), b"");
+    fs::remove_file(rig.repository.path().join("HEAD")).unwrap();
+
+    let used = rig.repository.enter().await;
+    assert_eq!(rig.repository.set_aside(async { true }).await.unwrap(), None, "somebody uses it");
+    drop(used);
+    assert!(!rig.repository.was_set_aside_lately().await.unwrap());
+    let aside = rig.repository.set_aside(async { true }).await.unwrap().unwrap();
+    assert!(aside.path.exists() && !rig.repository.exists());
+    assert!(rig.repository.was_set_aside_lately().await.unwrap(), "a second one would not help");
+    assert!(rig.repository.ensure_clone(&rig.remote).await.unwrap());
+    assert_eq!(rig.repository.set_aside_clones().await.unwrap(), std::slice::from_ref(&aside));
+    let carried = rig.repository.carry_over(&aside).await.unwrap();
+    assert_eq!(carried.lost, Some(vec!["refs/offshoot/job1/1".to_owned()]));
+    assert_eq!(rig.repository.set_aside_clones().await.unwrap(), std::slice::from_ref(&carried));
+    assert!(aside.path.exists(), "it is never removed by itself");
+
+    assert_eq!(rig.content(&kept.commit, "kept.txt"), b"kept");
+    assert_eq!(rig.repository.find_ref("refs/offshoot/job1/1").await.unwrap(), None);
+    rig.fsck();
+    // the worktree is as it was: its branch with the commit of the agent, and what is not committed
+    let status = String::from_utf8(run(&path, &["status", "--porcelain", "--branch"]).stdout).unwrap();
+    assert_eq!(status, "## feat\n?? broken.txt\n");
+    assert!(String::from_utf8(run(&path, &["log", "--format=%s"]).stdout).unwrap().starts_with("own\n"));
+    let again = rig.snapshot().await.unwrap();
+    assert_eq!(rig.content(&again.commit, "broken.txt"), b"broken");
+    // what was lost is in the new one by now: repeated, nothing is missing any more
+    assert_eq!(rig.repository.carry_over(&aside).await.unwrap().lost, Some(Vec::new()));
+    let reused = rig.repository.ensure_worktree(&path, "feat", &rig.base, BranchStart::Reuse).await;
+    assert!(reused.is_ok(), "{reused:?}");
+}
