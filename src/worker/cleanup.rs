@@ -34,9 +34,8 @@ impl Line<'_> {
         let is_there = tokio::fs::symlink_metadata(&path).await.is_ok();
         if is_there
             && keep
-            && let Some(base) = self.job.effects.base_sha.clone()
+            && let Some(base) = base_of(&self.tools.store.chain_of(&self.job.chain.root).await?)
         {
-            let base = Self::commit_id(&base)?;
             if let Err(error) = self.snapshot(&repository, &path, &base, "end").await {
                 tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
                 return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
@@ -192,7 +191,7 @@ async fn sweep_chain(
     if dry_run {
         return Ok(Some(swept));
     }
-    match sweep_one(worker, path, last).await {
+    match sweep_one(worker, path, &chain).await {
         Ok(()) => {
             tools.store.forget_worktrees_of(root).await?;
             Ok(Some(swept))
@@ -228,18 +227,26 @@ async fn sweep_trashes(worktrees_dir: &Path) {
     }
 }
 
-pub(super) async fn sweep_one(worker: &Worker, path: &Path, last: &Job) -> Result<(), GitError> {
+/// What the files in a chain's worktree are compared with: the newest base of any of its jobs, for a retry that ended before
+/// it had one may lie behind the job whose files they are. `None`: no agent of the chain was ever started.
+pub(super) fn base_of(chain: &[Job]) -> Option<CommitId> {
+    chain.iter().rev().find_map(|job| job.effects.base_sha.as_deref()?.parse().ok())
+}
+
+/// Snapshots the worktree of a chain without a live job, and takes it away.
+pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Result<(), GitError> {
     let tools = &*worker.0;
+    let Some(last) = chain.last() else { return Ok(()) };
     let Ok(client) = tools.store.get_client(&last.client_id).await else { return Ok(()) };
     let repository = tools.repository(&client)?;
     let limits = &tools.settings.step_limits;
-    if let Some(base) = last.effects.base_sha.as_deref().and_then(|base| base.parse().ok()) {
+    if let Some(base) = base_of(chain) {
         let spec = SnapshotSpec {
             name: format!("refs/offshoot/{}/{}-swept", last.id, last.attempt),
             taken_at: tools.clock.now_ms() / 1_000,
             exclude: Vec::new(),
             file_bytes_max: tools.settings.file_bytes_max,
-            new: if ran_away(last) { limits.runaway_kept() } else { limits.worktree },
+            new: if chain.iter().any(ran_away) { limits.runaway_kept() } else { limits.worktree },
         };
         match repository.snapshot(path, &base, spec).await {
             Ok(_) | Err(GitError::WorktreeBroken(_)) => {}

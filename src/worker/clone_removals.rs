@@ -49,7 +49,7 @@ pub async fn release_worktrees(worker: &Worker, client: &Client) -> Result<Vec<J
             staying.push(root);
             continue;
         }
-        match sweep_one(worker, &path, last).await {
+        match sweep_one(worker, &path, &chain).await {
             Ok(()) => tools.store.forget_worktrees_of(&root).await?,
             Err(error) => {
                 tracing::warn!(%error, job.id = %last.id, "a worktree could not be released: it stays");

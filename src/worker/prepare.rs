@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::attempt::Line;
+use super::cleanup::base_of;
 use super::halt::{Halt, Step, forge_halt};
 use super::remotes::forge_name;
 use crate::domain::branch::BranchName;
@@ -198,10 +199,7 @@ impl Line<'_> {
             return Ok(());
         }
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        let Some(base) = chain.iter().rev().find_map(|job| job.effects.base_sha.clone()) else {
-            return Ok(());
-        };
-        let base = Self::commit_id(&base)?;
+        let Some(base) = base_of(&chain) else { return Ok(()) };
         let taken = self.snapshot(repository, path, &base, "before").await;
         match taken {
             Ok(()) | Err(GitError::WorktreeBroken(_)) => Ok(()),

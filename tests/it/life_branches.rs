@@ -201,3 +201,44 @@ async fn a_worktree_that_a_changed_clone_kept_goes_at_the_next_pass_after_that()
     assert_eq!(stand.git_clone(&["show", &format!("{kept}:x.txt")]), "x");
     stand.finish().await;
 }
+
+/// A retry that is over before it began has no base of its own; the files are those of the job before it.
+#[tokio::test]
+async fn a_kept_worktree_outlives_retries_that_came_to_nothing() {
+    for cancelled in [true, false] {
+        let stand = Stand::new().await;
+        let away = stand.remote().with_extension("away");
+        stand.post("/queue/pause", &json!({})).await;
+        let id =
+            submit(&stand, "t", "echo precious > x.txt; exit 3", json!({"agent": "sh", "maxAttempts": 1}))
+                .await;
+        let client = format!("/clients/{}", stand.job(&id).await["clientId"].as_str().unwrap());
+        let keep = async |keep: Value| {
+            let body = json!({"options": {"keepWorktree": keep}});
+            assert_eq!(stand.call("PATCH", &client, Some(&body)).await.0, 200);
+        };
+        keep(json!(true)).await;
+        stand.post("/queue/resume", &json!({})).await;
+        stand.failed(&id, "crashed").await;
+        assert_eq!(stand.worktrees().len(), 1);
+        keep(Value::Null).await;
+        stand.post("/queue/pause", &json!({})).await;
+        let retry = stand.retry(&id, json!({"mode": "fresh"})).await;
+        if cancelled {
+            stand.cancel(&retry).await;
+        } else {
+            std::fs::rename(stand.remote(), &away).unwrap();
+        }
+        stand.post("/queue/resume", &json!({})).await;
+        stand.wait_for(&retry, "its end", |job| job["completedAt"].is_string()).await;
+        stand.wait_until("the worktree is gone", async || stand.worktrees().is_empty().then_some(())).await;
+        let refs = stand.git_clone(&["for-each-ref", "--format=%(refname)", "refs/offshoot"]);
+        let kept: Vec<_> =
+            refs.lines().map(|name| stand.git_clone(&["show", &format!("{name}:x.txt")])).collect();
+        assert_eq!(kept, ["precious"], "cancelled {cancelled}: {refs}");
+        if !cancelled {
+            std::fs::rename(&away, stand.remote()).unwrap();
+        }
+        stand.finish().await;
+    }
+}
