@@ -35,11 +35,10 @@ impl Line<'_> {
         if is_there
             && keep
             && let Some(base) = base_of(&self.tools.store.chain_of(&self.job.chain.root).await?)
+            && let Err(error) = self.snapshot(&repository, &path, &base, "end").await
         {
-            if let Err(error) = self.snapshot(&repository, &path, &base, "end").await {
-                tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
-                return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
-            }
+            tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
+            return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
         }
         if let Err(error) = repository.remove_worktree(&path).await {
             tracing::warn!(%error, "the worktree could not be removed; it is swept later");
