@@ -7,9 +7,11 @@ use super::caller::{Caller, Scope};
 use super::error::AppError;
 use crate::domain::client::Client;
 use crate::domain::id::{JobNumber, JobRef};
-use crate::git::Repository;
+use crate::domain::job::Job;
+use crate::git::{Repository, Snapshot};
 use crate::store::StoreError;
 use crate::wire::client::ClientDeleted;
+use crate::worker::{RemovalError, bundle_unpublished, unpublished_snapshots};
 
 impl App {
     /// Deletes a client; its history stays. `force` cancels its live jobs, and allows `remove_repo` to take snapshots
@@ -48,16 +50,34 @@ impl App {
         self.end_jobs(&live).await?;
         let repository = self.repository(&client.repository)?;
         let remove_repo = remove_repo && repository.exists();
-        if remove_repo {
-            self.save_unpublished(&client, &repository, force).await?;
-        }
+        let bundled =
+            if remove_repo { self.save_unpublished(&client, &repository, force).await? } else { Vec::new() };
         self.0.store.delete_client(&client.id, remove_repo).await?;
-        if remove_repo {
-            repository.remove().await.map_err(AppError::git)?;
-            self.0.store.forget_clone(&client.id).await?;
+        let removed = remove_repo && self.remove_clone(&client, &repository, &bundled).await?;
+        tracing::info!(client.id = %client.id, repo_removed = removed, "client deleted");
+        Ok(ClientDeleted { deleted: true, repo_removed: removed })
+    }
+
+    /// Of a deleted client. A job that was accepted behind the first look may have left more work: no other can come any
+    /// more. False if the repository is registered again, whose clone it is then. What fails is tried again at start.
+    async fn remove_clone(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        bundled: &[Snapshot],
+    ) -> Result<bool, AppError> {
+        if let Some(upkeep) = self.0.upkeep.get() {
+            upkeep.release_worktrees(client).await.map_err(stays)?;
         }
-        tracing::info!(client.id = %client.id, repo_removed = remove_repo, "client deleted");
-        Ok(ClientDeleted { deleted: true, repo_removed: remove_repo })
+        let store = &self.0.store;
+        let data_dir = &self.0.settings.data_dir;
+        bundle_unpublished(store, client, repository, data_dir, bundled).await.map_err(stays)?;
+        if store.clones_to_remove().await?.iter().all(|going| going.id != client.id) {
+            return Ok(false);
+        }
+        repository.remove().await.map_err(AppError::git)?;
+        store.forget_clone(&client.id).await?;
+        Ok(true)
     }
 
     async fn end_jobs(&self, jobs: &[JobNumber]) -> Result<(), AppError> {
@@ -70,18 +90,21 @@ impl App {
         Ok(())
     }
 
-    /// Work that no remote has, in snapshots and in worktrees that were kept: refused, or with `force` bundled first.
+    /// Work that no remote has, in snapshots and in worktrees that were kept: refused, or with `force` bundled first. Gives
+    /// what is in the bundle.
     async fn save_unpublished(
         &self,
         client: &Client,
         repository: &Repository,
         force: bool,
-    ) -> Result<(), AppError> {
-        let upkeep = self.0.upkeep.get();
-        let mut jobs: BTreeSet<_> =
-            self.unpublished(repository).await?.into_iter().map(|(job, _)| job).collect();
+    ) -> Result<Vec<Snapshot>, AppError> {
+        let (store, upkeep) = (&self.0.store, self.0.upkeep.get());
+        let snapshots = unpublished_snapshots(store, repository).await.map_err(stays)?;
+        let mut jobs: BTreeSet<_> = snapshots.into_iter().map(|(job, _)| job).collect();
         for root in upkeep.map(|upkeep| upkeep.chains_with_worktree(client)).unwrap_or_default() {
-            if !self.is_published(root.as_str()).await? {
+            let chain = store.chain_of(&root).await?;
+            // each of them worked in it; one that is not listed any more counts as unpublished
+            if chain.is_empty() || !chain.iter().all(Job::is_published) {
                 jobs.insert(root.as_str().to_owned());
             }
         }
@@ -93,44 +116,19 @@ impl App {
             );
             return Err(AppError::conflict("unpublished_work", detail));
         }
-        if let Some(upkeep) = upkeep
-            && let Some(root) = upkeep.release_worktrees(client).await?.first()
-        {
-            let detail = format!(
-                "no snapshot of the worktree of {root} could be taken; the log says why. Without removeRepo=true it stays"
-            );
-            return Err(AppError::conflict("unpublished_work", detail));
+        if let Some(upkeep) = upkeep {
+            upkeep.release_worktrees(client).await.map_err(stays)?;
         }
-        let names: Vec<_> = self.unpublished(repository).await?.into_iter().map(|(_, name)| name).collect();
-        if names.is_empty() {
-            return Ok(());
-        }
-        let dir = self.0.settings.data_dir.join("bundles");
-        tokio::fs::create_dir_all(&dir).await.map_err(|error| AppError::Internal(error.to_string()))?;
-        let file = dir.join(format!("{}-{}.bundle", client.id, self.now().as_ms()));
-        repository.bundle(&names, &file).await.map_err(AppError::git)
+        bundle_unpublished(store, client, repository, &self.0.settings.data_dir, &[]).await.map_err(stays)
     }
+}
 
-    /// Snapshots of work that no remote has, each with its job.
-    async fn unpublished(&self, repository: &Repository) -> Result<Vec<(String, String)>, AppError> {
-        let snapshots = repository.find_snapshots("refs/offshoot/").await.map_err(AppError::git)?;
-        let mut found = Vec::new();
-        for snapshot in snapshots {
-            let job = snapshot.name.split('/').nth(2).unwrap_or_default().to_owned();
-            if !self.is_published(&job).await? {
-                found.push((job, snapshot.name));
-            }
-        }
-        Ok(found)
-    }
-
-    /// Unknown jobs count as unpublished.
-    async fn is_published(&self, job: &str) -> Result<bool, AppError> {
-        let Some(job) = JobRef::parse(job) else { return Ok(false) };
-        match self.0.store.get_job(&job).await {
-            Ok(view) => Ok(view.job.effects.pushed_sha.is_some()),
-            Err(StoreError::NotFound(_) | StoreError::Ambiguous) => Ok(false),
-            Err(error) => Err(error.into()),
+fn stays(error: RemovalError) -> AppError {
+    match error {
+        RemovalError::Store(error) => error.into(),
+        RemovalError::Git(error) => AppError::git(error),
+        RemovalError::Worktree(_) => {
+            AppError::conflict("unpublished_work", format!("{error}. Without removeRepo=true it stays"))
         }
     }
 }

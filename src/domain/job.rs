@@ -256,6 +256,14 @@ impl Job {
     pub fn needs_agent(&self) -> bool {
         !matches!(self.start, Start::Publish { .. }) && self.effects.head_sha.is_none()
     }
+
+    /// Whether its work is proven on the remote. A push alone proves nothing of a job that failed after it: what the agent
+    /// did beside the result may be in a snapshot only.
+    #[must_use]
+    pub fn is_published(&self) -> bool {
+        matches!(self.outcome, Some(Outcome::PullRequest | Outcome::BranchPushed))
+            && self.effects.pushed_sha.is_some()
+    }
 }
 
 /// A job with what only the rest of the store can tell about it.

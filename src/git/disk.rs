@@ -51,6 +51,16 @@ pub(super) fn replace_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     sync_parent(path)
 }
 
+/// Makes a directory in one that is there, durably; success when it is there.
+pub(super) fn make_dir(dir: &Path) -> io::Result<()> {
+    match fs::create_dir(dir) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        // also one that is there already: whoever made it may have been killed before the sync
+        _ => {}
+    }
+    sync_parent(dir)
+}
+
 /// Makes a rename into the parent directory durable.
 pub(super) fn sync_parent(path: &Path) -> io::Result<()> {
     path.parent().map_or(Ok(()), |parent| File::open(parent)?.sync_all())

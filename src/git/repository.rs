@@ -93,16 +93,21 @@ impl Repository {
         failpoint::around(Edge::DeleteClone, deleted).await
     }
 
-    /// Writes the named refs with their history to `file`, as git-bundle(1) defines it.
+    /// Writes the named refs with their history to `file`, as git-bundle(1) defines it. Its directory is made when it is
+    /// not there; the directory above that has to be.
     ///
     /// # Errors
-    /// [`GitError::Tampered`], [`GitError::InvalidArgument`] for no or an invalid ref name, [`GitError::Program`].
+    /// [`GitError::Tampered`], [`GitError::InvalidArgument`] for no or an invalid ref name, [`GitError::Program`],
+    /// [`GitError::Io`].
     pub async fn bundle(&self, names: &[String], file: &Path) -> Result<(), GitError> {
         if names.is_empty() || !names.iter().all(|name| refs::is_safe_name(name)) || !file.is_absolute() {
             return Err(GitError::InvalidArgument("a bundle takes full ref names and an absolute file"));
         }
         let _used = self.lock.enter().await;
         self.verify_untampered().await?;
+        let dir = file.parent().unwrap_or(file).to_owned();
+        blocking(move || disk::make_dir(&dir).map_err(GitError::io("make the directory of the bundle")))
+            .await?;
         let mut args: Vec<std::ffi::OsString> =
             vec!["bundle".into(), "create".into(), "-q".into(), file.into()];
         args.extend(names.iter().map(Into::into));

@@ -26,7 +26,9 @@ use crate::domain::id::JobId;
 use crate::domain::time::Timestamp;
 use crate::git::{Git, GitError, Repository, RepositoryLocks};
 use crate::store::{Store, StoreError};
-use crate::worker::{Worker, chains_with_worktree, old_trash, release_worktrees, sweep_worktrees};
+use crate::worker::{
+    RemovalError, Worker, chains_with_worktree, old_trash, release_worktrees, sweep_worktrees,
+};
 
 pub use report::{Aside, Kind, Removed, Report};
 
@@ -113,11 +115,11 @@ impl Upkeep {
         chains_with_worktree(&self.0.worker, client)
     }
 
-    /// Takes the worktrees of a client away, whose clone is about to go; gives the chains of those that stay.
+    /// Takes the worktrees of a client away, whose clone is about to go.
     ///
     /// # Errors
-    /// What the store said.
-    pub async fn release_worktrees(&self, client: &Client) -> Result<Vec<JobId>, StoreError> {
+    /// [`RemovalError::Worktree`] for one that stays; what the store said.
+    pub async fn release_worktrees(&self, client: &Client) -> Result<(), RemovalError> {
         release_worktrees(&self.0.worker, client).await
     }
 

@@ -7,7 +7,7 @@ use super::report::{Kind, Report};
 use super::{Inner, Order};
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
-use crate::domain::job::{Job, Outcome};
+use crate::domain::job::Job;
 use crate::domain::time::Timestamp;
 use crate::git::{Repository, Snapshot};
 use crate::store::StoreError;
@@ -96,9 +96,7 @@ fn may_go(
     if *chain_is_live || is_result {
         return None;
     }
-    let is_published = matches!(job.outcome, Some(Outcome::PullRequest | Outcome::BranchPushed))
-        && job.effects.pushed_sha.is_some();
-    if is_published {
+    if job.is_published() {
         return Some("the work is published");
     }
     let since = job.completed_at.map_or(taken_at, |ended| ended.max(taken_at));
@@ -110,7 +108,7 @@ mod tests {
     use super::*;
     use crate::domain::branch::BranchName;
     use crate::domain::id::{ClientId, JobNumber};
-    use crate::domain::job::{Chain, Effects, JobRequest, Phase, Start, Status, Usage};
+    use crate::domain::job::{Chain, Effects, JobRequest, Outcome, Phase, Start, Status, Usage};
     use crate::domain::options::RunOptions;
 
     const DAY_MS: i64 = 86_400_000;

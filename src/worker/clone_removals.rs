@@ -1,30 +1,101 @@
-//! Clones that go with their client, and the worktrees that hang on them.
+//! Clones that go with their client, the worktrees that hang on them, and the work in them that nobody else has.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Worker;
 use super::cleanup::{sweep_one, worktrees_below};
 use crate::domain::client::Client;
-use crate::domain::id::JobId;
-use crate::store::StoreError;
+use crate::domain::id::{JobId, JobRef};
+use crate::git::{GitError, Repository, Snapshot};
+use crate::store::{Store, StoreError};
 
-/// Removes the clones of deleted clients that an earlier server was about to remove. For start, when nothing is claimed.
+/// Why a clone stays.
+#[derive(Debug, thiserror::Error)]
+pub enum RemovalError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Git(#[from] GitError),
+    /// It may have the only copy of something.
+    #[error("no snapshot of the worktree of {0} could be taken; the log says why")]
+    Worktree(JobId),
+}
+
+/// Removes the clones of deleted clients that an earlier server was about to remove, and bundles before what is published
+/// nowhere: whether that server came to it is not known. For start, when nothing is claimed.
 ///
 /// # Errors
 /// What the store said; a clone that cannot be removed is logged, and tried again at the next start.
 pub async fn finish_clone_removals(worker: &Worker) -> Result<(), StoreError> {
     let tools = &*worker.0;
     for client in tools.store.clones_to_remove().await? {
-        let removed = match tools.repository(&client) {
-            Ok(repository) => repository.remove().await,
-            Err(error) => Err(error),
-        };
-        match removed {
+        match finish_clone_removal(worker, &client).await {
             Ok(()) => tools.store.forget_clone(&client.id).await?,
+            Err(RemovalError::Store(error)) => return Err(error),
             Err(error) => tracing::warn!(%error, client.id = %client.id, "a clone could not be removed yet"),
         }
     }
     Ok(())
+}
+
+async fn finish_clone_removal(worker: &Worker, client: &Client) -> Result<(), RemovalError> {
+    let tools = &*worker.0;
+    let repository = tools.repository(client)?;
+    if repository.exists() {
+        release_worktrees(worker, client).await?;
+        bundle_unpublished(&tools.store, client, &repository, &tools.settings.data_dir, &[]).await?;
+    }
+    Ok(repository.remove().await?)
+}
+
+/// Writes the snapshots of work that no remote has to a bundle below `data_dir`, unless there are none but those `bundled`
+/// before. Gives all that there are.
+///
+/// # Errors
+/// What the store and git said.
+pub async fn bundle_unpublished(
+    store: &Store,
+    client: &Client,
+    repository: &Repository,
+    data_dir: &Path,
+    bundled: &[Snapshot],
+) -> Result<Vec<Snapshot>, RemovalError> {
+    let found = unpublished_snapshots(store, repository).await?;
+    let found: Vec<_> = found.into_iter().map(|(_, snapshot)| snapshot).collect();
+    if found.iter().any(|snapshot| !bundled.contains(snapshot)) {
+        // all of them: should it have the name of the one before, nothing is lost with that
+        let names: Vec<_> = found.iter().map(|snapshot| snapshot.name.clone()).collect();
+        let name = format!("{}-{}.bundle", client.id, store.cautious_now().as_ms());
+        repository.bundle(&names, &data_dir.join("bundles").join(name)).await?;
+    }
+    Ok(found)
+}
+
+/// Snapshots of work that no remote has, each with the job that it names. Unknown jobs count as unpublished.
+///
+/// # Errors
+/// What the store and git said.
+pub async fn unpublished_snapshots(
+    store: &Store,
+    repository: &Repository,
+) -> Result<Vec<(String, Snapshot)>, RemovalError> {
+    let mut found = Vec::new();
+    for snapshot in repository.find_snapshots("refs/offshoot/").await? {
+        let job = snapshot.name.split('/').nth(2).unwrap_or_default().to_owned();
+        if !is_published(store, &job).await? {
+            found.push((job, snapshot));
+        }
+    }
+    Ok(found)
+}
+
+async fn is_published(store: &Store, job: &str) -> Result<bool, StoreError> {
+    let Some(job) = JobRef::parse(job) else { return Ok(false) };
+    match store.get_job(&job).await {
+        Ok(view) => Ok(view.job.is_published()),
+        Err(StoreError::NotFound(_) | StoreError::Ambiguous) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Chains whose worktrees hang on the clone of this client.
@@ -34,30 +105,30 @@ pub fn chains_with_worktree(worker: &Worker, client: &Client) -> Vec<JobId> {
 }
 
 /// Takes the worktrees of a client away, kept ones too, each snapshotted before: without its clone nobody could do that any
-/// more. Gives the chains of those that stay, because they are in use or no snapshot could be taken.
+/// more.
 ///
 /// # Errors
-/// What the store said.
-pub async fn release_worktrees(worker: &Worker, client: &Client) -> Result<Vec<JobId>, StoreError> {
+/// [`RemovalError::Worktree`] for one that stays, because it is in use or no snapshot could be taken; what the store said.
+pub async fn release_worktrees(worker: &Worker, client: &Client) -> Result<(), RemovalError> {
     let tools = &*worker.0;
-    let mut staying = Vec::new();
+    let mut staying = None;
     for (path, root) in worktrees_of(worker, client) {
         let _alone = tools.chains.hold(&root).await;
         let chain = tools.store.chain_of(&root).await?;
         let Some(last) = chain.last() else { continue };
         if chain.iter().any(|job| job.status.is_live()) {
-            staying.push(root);
+            staying = Some(root);
             continue;
         }
         match sweep_one(worker, &path, &chain).await {
             Ok(()) => tools.store.forget_worktrees_of(&root).await?,
             Err(error) => {
                 tracing::warn!(%error, job.id = %last.id, "a worktree could not be released: it stays");
-                staying.push(root);
+                staying = Some(root);
             }
         }
     }
-    Ok(staying)
+    staying.map_or(Ok(()), |root| Err(RemovalError::Worktree(root)))
 }
 
 fn worktrees_of(worker: &Worker, client: &Client) -> Vec<(PathBuf, JobId)> {

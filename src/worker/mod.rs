@@ -55,7 +55,10 @@ use crate::store::Store;
 use chains::Chains;
 
 pub use cleanup::{Swept, empty_trash, old_trash, sweep_worktree_of, sweep_worktrees};
-pub use clone_removals::{chains_with_worktree, finish_clone_removals, release_worktrees};
+pub use clone_removals::{
+    RemovalError, bundle_unpublished, chains_with_worktree, finish_clone_removals, release_worktrees,
+    unpublished_snapshots,
+};
 pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
 pub use program::{find_program, native_command};
@@ -79,6 +82,8 @@ pub struct AgentEntry {
 pub struct WorkerSettings {
     pub repos_dir: PathBuf,
     pub worktrees_dir: PathBuf,
+    /// For the bundles of unpublished work, when a clone goes.
+    pub data_dir: PathBuf,
     /// For the control sockets of the steps.
     pub run_dir: PathBuf,
     pub author: Author,

@@ -3,10 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use axum::http::Method;
 use serde_json::json;
 
+use crate::fake_github::{Effect, Fault};
 use crate::git_fixture::command;
-use crate::stand::Stand;
+use crate::stand::{Plan, Stand, install_program};
 
 async fn register(stand: &Stand, repo: &str) -> (String, PathBuf) {
     stand.make_remote(&format!("acme/{repo}"));
@@ -22,6 +24,37 @@ fn half_remove(stand: &Stand, id: &str) {
     let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
     let sql = "UPDATE clients SET deleted_at = 1, clone_goes = 1 WHERE id = ?1";
     assert_eq!(database.execute(sql, [id]).unwrap(), 1);
+}
+
+/// A job of the client that fails, with a file that only its snapshot has.
+async fn fail_with_file(stand: &Stand, client: &str, branch: &str, file: &str) {
+    let prompt = format!("[[scenario:write path={file} content=left]][[scenario:crash]]");
+    let job = stand
+        .submit(json!({"clientId": client, "branchName": branch, "prompt": prompt, "options": {"maxAttempts": 1}}))
+        .await;
+    stand.wait_for_status(&job, "failed").await;
+}
+
+fn refuse_pull_request(stand: &Stand) {
+    let refusal = Effect::Status(422, json!({"message": "Validation Failed", "errors": []}), Vec::new());
+    stand.github.fault(Fault::new(refusal).on(Method::POST, "/pulls"));
+}
+
+/// What somebody finds under this name who has the bundles alone: its content in each snapshot.
+fn bundled(stand: &Stand, file: &str) -> Vec<String> {
+    let restored = tempfile::tempdir().unwrap();
+    let git = |args: &[&str]| command(restored.path(), args).output().unwrap();
+    assert!(git(&["init", "-q", "--bare", "."]).status.success());
+    for bundle in std::fs::read_dir(stand.path("data/bundles")).unwrap() {
+        let bundle = bundle.unwrap().path();
+        let fetched = git(&["fetch", "-q", bundle.to_str().unwrap(), "+refs/offshoot/*:refs/kept/*"]);
+        assert!(fetched.status.success(), "{fetched:?}");
+    }
+    let snapshots =
+        String::from_utf8(git(&["for-each-ref", "--format=%(refname)", "refs/kept"]).stdout).unwrap();
+    let shown = snapshots.lines().map(|snapshot| git(&["show", &format!("{snapshot}:{file}")]));
+    let found = shown.filter(|shown| shown.status.success());
+    found.map(|shown| String::from_utf8(shown.stdout).unwrap().trim().to_owned()).collect()
 }
 
 #[tokio::test]
@@ -75,16 +108,118 @@ async fn kept_worktrees_go_with_their_clone_and_their_work_is_bundled() {
     let (status, _) = stand.call("DELETE", &format!("{path}&force=true"), None).await;
     assert_eq!(status, 200);
     assert!(!worktree.exists() && !clone.exists());
-    let bundle = std::fs::read_dir(stand.path("data/bundles")).unwrap().next().unwrap().unwrap().path();
-    let restored = tempfile::tempdir().unwrap();
-    let git = |args: &[&str]| {
-        let output = command(restored.path(), args).output().unwrap();
-        assert!(output.status.success(), "{args:?}: {output:?}");
-        String::from_utf8(output.stdout).unwrap()
+    assert_eq!(bundled(&stand, "only.txt"), ["copy"]);
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn an_interrupted_removal_bundles_what_is_in_no_bundle_before_it_goes_on() {
+    let mut stand = Stand::new().await;
+    let (id, clone) = register(&stand, "cut").await;
+    fail_with_file(&stand, &id, "a", "cut.txt").await;
+    stand.terminate(Duration::from_secs(10)).await;
+    half_remove(&stand, &id);
+    stand.start().await;
+    assert!(!clone.exists());
+    assert_eq!(bundled(&stand, "cut.txt"), ["left"]);
+    stand.finish().await;
+}
+
+/// The deletion waits in its bundle, for which the snapshots were listed, and a job comes and goes.
+#[tokio::test]
+async fn work_of_a_job_that_comes_while_its_client_is_deleted_is_bundled_too() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let path = "/usr/local/bin:/usr/bin:/bin";
+    let script = format!(
+        "#!/bin/sh\nPATH={path}\ncase \" $* \" in *' bundle create '*)\ntouch {}\nwhile [ ! -e {} ]; do sleep 0.02; done;;\nesac\nexec git \"$@\"\n",
+        stand.path("bundling").display(),
+        stand.gate("bundle").display(),
+    );
+    std::fs::create_dir(stand.path("programs")).unwrap();
+    install_program(&stand.path("programs/git"), &script);
+    stand.set_env("PATH", format!("{}:{path}", stand.path("programs").display()));
+    stand.start().await;
+    let (id, clone) = register(&stand, "late").await;
+    fail_with_file(&stand, &id, "a", "early.txt").await;
+    let path = format!("/clients/{id}?removeRepo=true&force=true");
+    let late = async {
+        let begun = async || stand.path("bundling").exists().then_some(());
+        stand.wait_until("the bundle is being written", begun).await;
+        fail_with_file(&stand, &id, "b", "late.txt").await;
+        stand.open_gate("bundle");
     };
-    git(&["init", "-q", "--bare", "."]);
-    git(&["fetch", "-q", bundle.to_str().unwrap(), "+refs/offshoot/*:refs/kept/*"]);
-    let snapshot = git(&["for-each-ref", "--format=%(refname)", "refs/kept"]);
-    assert_eq!(git(&["show", &format!("{}:only.txt", snapshot.trim())]).trim(), "copy");
+    let ((status, deleted), ()) = tokio::join!(stand.call("DELETE", &path, None), late);
+    assert_eq!((status, &deleted["repoRemoved"]), (200, &json!(true)), "{deleted}");
+    assert!(!clone.exists());
+    assert_eq!(bundled(&stand, "late.txt"), ["left"]);
+    assert!(!bundled(&stand, "early.txt").is_empty());
+    stand.finish().await;
+}
+
+/// As after a removal that failed: the repository was registered again, and that client deleted without its clone.
+#[tokio::test]
+async fn a_removal_that_failed_is_over_when_the_repository_is_registered_again() {
+    for by_job in [false, true] {
+        let mut stand = Stand::new().await;
+        let (old, clone) = register(&stand, "anew").await;
+        half_remove(&stand, &old);
+        let id = if by_job {
+            let body = json!({"githubOrg": "acme", "githubRepo": "anew", "branchName": "n", "prompt": "[[scenario:no-change]]"});
+            let (status, job) = stand.call("POST", "/jobs", Some(&body)).await;
+            assert_eq!(status, 201, "{job}");
+            stand.wait_for_status(job["id"].as_str().unwrap(), "completed").await["clientId"].clone()
+        } else {
+            let body = json!({"name": "anew", "githubOrg": "acme", "githubRepo": "anew"});
+            stand.post("/clients", &body).await["id"].clone()
+        };
+        let id = id.as_str().unwrap().to_owned();
+        assert_ne!(id, old);
+        let (status, _) = stand.call("DELETE", &format!("/clients/{id}"), None).await;
+        assert_eq!(status, 200);
+        stand.terminate(Duration::from_secs(10)).await;
+        stand.start().await;
+        assert!(clone.exists(), "by a job: {by_job}");
+        stand.finish().await;
+    }
+}
+
+/// The agent of an attempt before may have left more than what was pushed.
+#[tokio::test]
+async fn a_push_is_no_proof_that_a_failed_job_left_nothing_else() {
+    let stand = Stand::new().await;
+    let (id, clone) = register(&stand, "pushed").await;
+    refuse_pull_request(&stand);
+    let job = stand.submit(json!({"clientId": id, "branchName": "p", "prompt": "Greet"})).await;
+    stand.failed(&job, "pull_request_refused").await;
+    let snapshot = format!("refs/offshoot/{job}/2-before");
+    let made = command(&clone, &["update-ref", &snapshot, "refs/remotes/origin/main"]).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    let (status, refused) = stand.call("DELETE", &format!("/clients/{id}?removeRepo=true"), None).await;
+    assert_eq!((status, refused["code"].as_str()), (409, Some("unpublished_work")), "{refused}");
+    assert!(clone.exists());
+    stand.finish().await;
+}
+
+/// The chain's root has pushed; what the retry left in the same worktree is nowhere else.
+#[tokio::test]
+async fn a_kept_worktree_is_asked_for_by_its_whole_chain() {
+    let stand = Stand::new().await;
+    let (id, clone) = register(&stand, "chain").await;
+    refuse_pull_request(&stand);
+    let options = json!({"keepWorktree": true, "maxAttempts": 1});
+    let first =
+        stand.submit(json!({"clientId": id, "branchName": "c", "prompt": "Greet", "options": options})).await;
+    stand.failed(&first, "pull_request_refused").await;
+    let path = format!("/clients/{id}?removeRepo=true");
+    let again = json!({"mode": "resume", "prompt": "[[scenario:write path=more.txt content=more]][[scenario:crash]]"});
+    let second = stand.retry(&first, again).await;
+    stand.wait_for_status(&second, "failed").await;
+    // the worktree alone is left to tell
+    let listed = command(&clone, &["for-each-ref", "--format=%(refname)", "refs/offshoot"]).output().unwrap();
+    for name in String::from_utf8(listed.stdout).unwrap().lines() {
+        assert!(command(&clone, &["update-ref", "-d", name]).status().unwrap().success());
+    }
+    let (status, refused) = stand.call("DELETE", &path, None).await;
+    assert_eq!((status, refused["code"].as_str()), (409, Some("unpublished_work")), "{refused}");
     stand.finish().await;
 }

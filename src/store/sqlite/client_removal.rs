@@ -1,6 +1,6 @@
 //! Deleting a client, and remembering that its clone goes too until it is gone.
 
-use rusqlite::params;
+use rusqlite::{Connection, params};
 
 use super::super::Store;
 use super::super::error::StoreError;
@@ -36,8 +36,8 @@ impl Store {
             .await
     }
 
-    /// Deleted clients whose clone was to go and may still be there. Not those whose repository is registered again: the
-    /// clone is the new one's by now.
+    /// Deleted clients whose clone was to go and may still be there. Not those whose repository was registered again since:
+    /// the clone is the new one's from then on, also when that is deleted without it.
     ///
     /// # Errors
     /// What the database said.
@@ -69,4 +69,12 @@ impl Store {
             })
             .await
     }
+}
+
+/// The repository is registered again: its clone goes with no client that had it before.
+pub(super) fn keep_clone(connection: &Connection, repository_key: &str) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE clients SET clone_goes = 0 WHERE repository_key = ?1 AND clone_goes = 1")?
+        .execute([repository_key])?;
+    Ok(())
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::{ClientCounts, KeyedAnswer};
 use super::super::{Change, Store};
-use super::{answers, rows};
+use super::{answers, client_removal, rows};
 use crate::domain::client::{Client, ClientPatch, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobNumber};
 use crate::domain::time::Timestamp;
@@ -201,6 +201,7 @@ fn insert(
     {
         return Err(StoreError::DuplicateClient { what: "osClientId", existing });
     }
+    client_removal::keep_clone(connection, &repository_key(&new.repository))?;
     connection
         .prepare_cached(
             "INSERT INTO clients (id, os_client_id, name, org, repo, repository_key, default_branch, clone_url,
