@@ -1,5 +1,6 @@
 //! The result of an agent's work as one commit id.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use git2::{Delta, Oid, Repository as Library, Signature, Time};
@@ -85,7 +86,7 @@ impl Repository {
             failpoint::around(Edge::MakeCommit, made).await?
         };
         let _held = self.lock.administer().await;
-        let finished = self.verified(move |_| finish(&place, base, &made));
+        let finished = self.verified(move |_| finish(&place, base, &made, disk::sync_file_system));
         failpoint::around(Edge::FinishCommit, finished).await
     }
 }
@@ -131,15 +132,21 @@ fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result
     Ok(Made { parent, head, at, staged })
 }
 
-/// Moves the worktree to the result, so that what it shows is clean, and measures the result.
-fn finish(place: &Place, base: Oid, made: &Made) -> Result<Collected, GitError> {
+/// Moves the worktree to the result, so that what it shows is clean, makes the result durable with `sync`, and measures it.
+fn finish(
+    place: &Place,
+    base: Oid,
+    made: &Made,
+    sync: impl FnOnce(&Path) -> io::Result<()>,
+) -> Result<Collected, GitError> {
     let library = refs::open(&place.clone)?;
     if made.head != made.parent {
         index::write_after_commit(place, &made.staged.entries)?;
     }
     advance(&library, place, &made.at, made.head)?;
-    if made.head != made.parent {
-        disk::sync_file_system(&place.clone).map_err(GitError::io("make the commit durable"))?;
+    // Whoever is told of the commit records it durably, and an agent's own git writes its commits unsynced.
+    if made.head != base {
+        sync(&place.clone).map_err(GitError::io("make the commit durable"))?;
     }
     let stat = diff::measure(&library, base, made.head)?;
     let mut notes = made.staged.notes.clone();
@@ -200,4 +207,48 @@ pub(super) fn commit_tree(place: &Place, tree: Oid, parent: Oid, spec: &CommitSp
 /// Whether a change brings in a pointer to a commit of another repository.
 pub(super) fn is_new_gitlink(delta: &git2::DiffDelta<'_>) -> bool {
     delta.status() != Delta::Deleted && delta.new_file().mode() == git2::FileMode::Commit
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    /// A clone with two commits, and the place of a worktree on the second.
+    fn clone(dir: &Path) -> (Place, Oid, Oid) {
+        let library = Library::init_bare(dir).unwrap();
+        let tree = library.treebuilder(None).unwrap().write().unwrap();
+        let tree = library.find_tree(tree).unwrap();
+        let by = Signature::new("Agent", "agent@localhost", &Time::new(0, 0)).unwrap();
+        let base = library.commit(None, &by, &by, "base", &tree, &[]).unwrap();
+        let parent = library.find_commit(base).unwrap();
+        let head = library.commit(None, &by, &by, "the agent's own", &tree, &[&parent]).unwrap();
+        (Place::new(dir, &dir.join("job")).unwrap(), base, head)
+    }
+
+    fn found(library: &Library, head: Oid) -> Made {
+        let tree = library.find_commit(head).unwrap().tree_id();
+        let staged = Staged { tree, entries: Vec::new(), notes: Vec::new() };
+        Made { parent: head, head, at: Head::Detached(head), staged }
+    }
+
+    #[test]
+    fn commits_of_the_agents_own_git_are_durable_before_anybody_is_told_of_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let (place, base, head) = clone(dir.path());
+        let library = Library::open_bare(dir.path()).unwrap();
+        let syncs = Cell::new(0);
+        let count = |synced: &Path| {
+            assert_eq!(synced, dir.path());
+            syncs.set(syncs.get() + 1);
+            Ok(())
+        };
+        let collected = finish(&place, base, &found(&library, head), count).unwrap();
+        assert_eq!((collected.committed, collected.changed, syncs.get()), (false, true, 1));
+        let unchanged = finish(&place, base, &found(&library, base), count).unwrap();
+        assert_eq!((unchanged.changed, syncs.get()), (false, 1), "nothing is recorded");
+        let failed = finish(&place, base, &found(&library, head), |_| Err(io::ErrorKind::StorageFull.into()));
+        assert!(matches!(failed, Err(GitError::Io { .. })), "{failed:?}");
+    }
 }

@@ -1,6 +1,9 @@
 //! Keeping a worktree's files as a commit that nothing else points at.
 
+use std::io;
 use std::path::{Path, PathBuf};
+
+use git2::Oid;
 
 use super::collect::{Author, CommitSpec, commit_tree, resolve};
 use super::commit_id::CommitId;
@@ -82,13 +85,7 @@ impl Repository {
             .await?;
         let _held = self.lock.administer().await;
         let set = name.clone();
-        self.verified(move |clone| {
-            let library = refs::open(&clone)?;
-            failpoint::at(Edge::SetSnapshot, || refs::set(&library, &set, commit))?;
-            // The worktree may be removed on the strength of this snapshot.
-            disk::sync_file_system(&clone).map_err(GitError::io("make the snapshot durable"))
-        })
-        .await?;
+        self.verified(move |clone| point(&clone, &set, commit, disk::sync_file_system)).await?;
         Ok(Snapshot { name, commit: commit.into(), taken_at, notes })
     }
 
@@ -135,6 +132,21 @@ impl Repository {
     }
 }
 
+/// Points the ref at the commit. What is left of a power cut is no ref to a commit that is not there.
+fn point(
+    clone: &Path,
+    name: &str,
+    commit: Oid,
+    sync: impl Fn(&Path) -> io::Result<()>,
+) -> Result<(), GitError> {
+    let library = refs::open(clone)?;
+    let durable = || sync(clone).map_err(GitError::io("make the snapshot durable"));
+    durable()?;
+    failpoint::at(Edge::SetSnapshot, || refs::set(&library, name, commit))?;
+    // The worktree may be removed on the strength of this snapshot.
+    durable()
+}
+
 fn commit_spec(spec: &SnapshotSpec) -> CommitSpec {
     CommitSpec {
         message: format!("Snapshot {}", spec.name.trim_start_matches(PREFIX)),
@@ -142,5 +154,33 @@ fn commit_spec(spec: &SnapshotSpec) -> CommitSpec {
         committed_at: spec.taken_at,
         exclude: Vec::new(),
         file_bytes_max: spec.file_bytes_max,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    #[test]
+    fn a_snapshot_is_durable_before_its_ref_and_again_with_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let library = git2::Repository::init_bare(dir.path()).unwrap();
+        let tree = library.treebuilder(None).unwrap().write().unwrap();
+        let tree = library.find_tree(tree).unwrap();
+        let by = git2::Signature::new("offshoot", "o@localhost", &git2::Time::new(0, 0)).unwrap();
+        let commit = library.commit(None, &by, &by, "Snapshot", &tree, &[]).unwrap();
+        let name = "refs/offshoot/job/1-end";
+        let seen = RefCell::new(Vec::new());
+        let sync = |clone: &Path| {
+            seen.borrow_mut().push(clone.join(name).exists());
+            Ok(())
+        };
+        point(dir.path(), name, commit, sync).unwrap();
+        assert_eq!(*seen.borrow(), [false, true], "whether the ref was there at each sync");
+        let other = "refs/offshoot/job/2-end";
+        assert!(point(dir.path(), other, commit, |_| Err(io::ErrorKind::StorageFull.into())).is_err());
+        assert!(!dir.path().join(other).exists());
     }
 }
