@@ -9,7 +9,7 @@ use super::{App, Created};
 use crate::domain::client::{Client, ClientPatch, NewClient};
 use crate::domain::id::ClientId;
 use crate::domain::options::Layer;
-use crate::git::Repository;
+use crate::git::{Remote, Repository};
 use crate::store::{AnswerKey, KeyedAnswer};
 use crate::wire;
 use crate::wire::client::{ClientChanged, ClientCreated, ClientDetail, ClientList};
@@ -222,22 +222,37 @@ struct Registering {
 
 impl Registering {
     async fn clone_then_write(mut self) -> Result<Client, AppError> {
-        let (made, default_branch) = self.clone_repository().await?;
+        let (made, remote) = self.clone_repository().await?;
+        let written = self.write_as_cloned(&remote).await;
+        if made && written.is_err() {
+            self.take_clone_back().await;
+        }
+        let (client, default_branch) = written?;
+        self.app.0.store.record_fetch(&client.id, default_branch.as_deref(), None).await?;
+        Ok(self.app.0.store.get_client(&client.id).await?)
+    }
+
+    async fn write_as_cloned(&mut self, remote: &Remote) -> Result<(Client, Option<String>), AppError> {
+        let default_branch = self.app.0.git.default_branch(remote).await.map_err(AppError::git)?;
         if self.new.default_branch.is_none() {
             self.new.default_branch.clone_from(&default_branch);
         }
-        match self.write().await {
-            Ok(client) => {
-                self.app.0.store.record_fetch(&client.id, default_branch.as_deref(), None).await?;
-                Ok(self.app.0.store.get_client(&client.id).await?)
-            }
+        Ok((self.write().await?, default_branch))
+    }
+
+    /// Nothing of a registration that failed may stay, unless the clone has an owner by now.
+    async fn take_clone_back(&self) {
+        let is_same = |client: &Client| client.repository == self.new.repository;
+        match self.app.0.store.list_clients().await {
+            Ok(clients) if !clients.iter().any(is_same) => {}
+            Ok(_) => return,
             Err(error) => {
-                if made && self.known.is_none() {
-                    // somebody else took the name meanwhile: nothing of this attempt may stay
-                    self.repository.remove().await.map_err(AppError::git)?;
-                }
-                Err(error)
+                tracing::warn!(%error, "nobody knows whose the clone of a failed registration is: it stays");
+                return;
             }
+        }
+        if let Err(error) = self.repository.remove().await {
+            tracing::warn!(%error, "the clone of a failed registration could not be removed");
         }
     }
 
@@ -245,22 +260,26 @@ impl Registering {
     async fn fetch(self) -> Result<Client, AppError> {
         let client =
             self.known.clone().ok_or_else(|| AppError::Internal("nothing to clone for".to_owned()))?;
-        let cloned = self.clone_repository().await;
+        let cloned = async {
+            let (_, remote) = self.clone_repository().await?;
+            self.app.0.git.default_branch(&remote).await.map_err(AppError::git)
+        };
+        let cloned = cloned.await;
         if let Err(error) = &cloned {
             tracing::warn!(client.id = %client.id, %error, "could not clone in the background");
         }
-        let (_, default_branch) = cloned?;
+        let default_branch = cloned?;
         self.app.0.store.record_fetch(&client.id, default_branch.as_deref(), None).await?;
         Ok(self.app.0.store.get_client(&client.id).await?)
     }
 
-    async fn clone_repository(&self) -> Result<(bool, Option<String>), AppError> {
+    /// Whether this call made the clone, and of what.
+    async fn clone_repository(&self) -> Result<(bool, Remote), AppError> {
         let remotes = &self.app.0.remotes;
         let remote =
             remotes.of(&self.new.repository, self.new.clone_url.as_deref()).await.map_err(AppError::forge)?;
         let made = self.repository.ensure_clone(&remote).await.map_err(AppError::git)?;
-        let default_branch = self.app.0.git.default_branch(&remote).await.map_err(AppError::git)?;
-        Ok((made, default_branch))
+        Ok((made, remote))
     }
 
     async fn write(&self) -> Result<Client, AppError> {

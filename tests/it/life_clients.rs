@@ -89,6 +89,38 @@ async fn the_clone_of_a_repository_that_is_registered_again_stays() {
     stand.finish().await;
 }
 
+/// The remote answers the fetch and then nothing more, so that its default branch stays unknown.
+#[tokio::test]
+async fn a_registration_that_fails_after_its_clone_leaves_only_what_was_there() {
+    let stand = Stand::with(Plan { over_ssh: true, ..Plan::default() }).await;
+    stand.make_remote("acme/halfway");
+    let (refuse, after_one) = (stand.path("refuse"), stand.path("refuse-after-one"));
+    let script = format!(
+        "#!/bin/sh\n[ -e {0} ] && exit 1\n[ -e {1} ] && mv {1} {0}\nfor last; do :; done\neval \"exec $last\"\n",
+        refuse.display(),
+        after_one.display()
+    );
+    stand.install("ssh", &script);
+    let body = json!({"name": "Halfway", "githubOrg": "acme", "githubRepo": "halfway"});
+    let clone = stand.path("repos/acme/halfway.git");
+
+    std::fs::write(&after_one, "").unwrap();
+    let (status, problem) = stand.call("POST", "/clients", Some(&body)).await;
+    assert_eq!(status, 502, "{problem}");
+    assert!(refuse.exists(), "the fetch was answered");
+    assert_eq!(stand.get("/clients").await, json!({"clients": []}));
+    assert!(!clone.exists());
+
+    std::fs::remove_file(&refuse).unwrap();
+    let client = stand.post("/clients", &body).await;
+    let path = format!("/clients/{}", client["id"].as_str().unwrap());
+    assert_eq!(stand.call("DELETE", &path, None).await.0, 200);
+    std::fs::write(&refuse, "").unwrap();
+    assert_eq!(stand.call("POST", "/clients", Some(&body)).await.0, 502);
+    assert!(clone.exists(), "this call did not make it");
+    stand.finish().await;
+}
+
 /// A worktree that is kept for its owner to look at hangs on the clone, and may have the only copy of something.
 #[tokio::test]
 async fn kept_worktrees_go_with_their_clone_and_their_work_is_bundled() {
