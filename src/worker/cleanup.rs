@@ -72,6 +72,13 @@ impl Line<'_> {
         };
         let taken = repository.snapshot(path, base, spec).await?;
         tracing::info!(snapshot = %taken.name, commit = %taken.commit, "worktree snapshotted");
+        for note in &taken.notes {
+            let told = self.warn(&format!("Snapshot: {}: {}", note.path, note.text)).await;
+            if let Err(halt) = told {
+                // the snapshot is there all the same, and what the store has lost shows in the next step
+                tracing::warn!(?halt, path = %note.path, note = note.text, "a snapshot's note could not be told");
+            }
+        }
         Ok(())
     }
 

@@ -39,7 +39,7 @@ async fn a_worktree_that_grows_too_large_is_snapshotted_in_part_and_removed() {
     let id = shell(&stand, "large", script).await;
     let beside = stand.submit_prompt("beside", "Greet").await;
     assert_eq!(stand.completed(&beside).await["outcome"], "pull_request");
-    assert_limited(
+    let job = assert_limited(
         &stand,
         &id,
         "resource_limit",
@@ -53,6 +53,15 @@ async fn a_worktree_that_grows_too_large_is_snapshotted_in_part_and_removed() {
     let bytes = listed.lines().filter_map(|line| line.split_whitespace().nth(3)?.parse::<u64>().ok());
     assert!((2_000_000..5_242_880 + 100_000).contains(&bytes.sum::<u64>()), "{listed}");
     assert!(!listed.contains("sparse"), "{listed}");
+    // and whoever looks for the rest is told
+    let warnings: Vec<_> = job["warnings"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+    for file in ["sparse", "z-"] {
+        let told = |text: &&str| {
+            text.starts_with(&format!("Snapshot: {file}"))
+                && text.contains("more new files or bytes than are kept")
+        };
+        assert!(warnings.iter().any(told), "{file}: {warnings:#?}");
+    }
     stand.finish().await;
 }
 
