@@ -87,7 +87,7 @@ pub enum AgentEvent {
     },
 }
 
-/// A tool's name as it is shown and stored: on one line of about [`NAME_BYTES_MAX`] bytes.
+/// A tool's name as it is shown and stored: on one line of about a hundred bytes.
 #[must_use]
 pub fn tool_name(name: &str) -> String {
     one_line(name, NAME_BYTES_MAX)

@@ -6,7 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
-use crate::stand::{Plan, SETPRIV, Stand};
+use crate::stand::{PATIENCE, Plan, SETPRIV, Stand, poll};
 
 /// Far more than it needs, and far less than the agent's gate waits.
 const SOON: Duration = Duration::from_secs(8);
@@ -142,6 +142,13 @@ async fn a_server_goes_with_the_thread_that_started_it() {
         return;
     }
     let stand = Stand::built(Plan::default()).await;
-    let mut server = std::thread::scope(|scope| scope.spawn(|| stand.spawn_another(&[])).join().unwrap());
+    // not before it is ready: by then the program that starts it has asked for the signal
+    let start = || {
+        let mut server = stand.spawn_another(&[]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(poll(PATIENCE, async || server.is_ready().then_some(()))).expect("it becomes ready");
+        server
+    };
+    let mut server = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
     assert_eq!(server.wait_for_exit(SOON).await, None, "a signal ends it");
 }
