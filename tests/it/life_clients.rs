@@ -253,5 +253,7 @@ async fn a_kept_worktree_is_asked_for_by_its_whole_chain() {
     }
     let (status, refused) = stand.call("DELETE", &path, None).await;
     assert_eq!((status, refused["code"].as_str()), (409, Some("unpublished_work")), "{refused}");
+    let (status, _) = stand.call("DELETE", &format!("{path}&force=true"), None).await;
+    assert_eq!((status, bundled(&stand, "more.txt")), (200, vec!["more".to_owned()]));
     stand.finish().await;
 }
