@@ -21,6 +21,7 @@ mod command;
 mod event;
 mod gemini;
 mod invocation;
+mod json_lines;
 mod last_words;
 mod lenient;
 mod lines;
@@ -29,6 +30,8 @@ mod probe;
 mod reader;
 pub mod registry;
 mod status;
+#[cfg(test)]
+mod tests;
 mod text;
 mod verdict;
 

@@ -6,9 +6,10 @@ use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use super::shapes::{Block, Line, Message};
 use super::tool;
 use super::verdict::{Ending, Run, judge};
+use crate::agent::json_lines::JsonLines;
+use crate::agent::last_words::LastWords;
 use crate::agent::lenient::{Content, TextOr};
-use crate::agent::text::visible_bytes;
-use crate::agent::{AgentEvent, AgentVerdict, EVENT_TEXT_BYTES_MAX, StepExit, Stream, StreamParser};
+use crate::agent::{AgentEvent, AgentVerdict, StepExit};
 
 /// Reads one process. Several turns may follow each other in it, each with its own `init` and `result`.
 #[derive(Debug, Default)]
@@ -25,40 +26,9 @@ pub(super) struct ClaudeParser {
 /// Paths that are told apart. A job that writes more of them is not reviewed by their number.
 const FILES_MAX: usize = 10_000;
 
-impl StreamParser for ClaudeParser {
-    fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent> {
-        if line.trim_ascii().is_empty() {
-            return Vec::new();
-        }
-        let parsed = match stream {
-            Stream::Stdout => parse(line),
-            Stream::Stderr => None,
-        };
-        if let Some(events) = parsed.and_then(|event| self.event(event)) {
-            return events;
-        }
-        let text = visible_bytes(line, EVENT_TEXT_BYTES_MAX);
-        if stream == Stream::Stderr {
-            self.run.last_words.push(&text);
-        }
-        vec![AgentEvent::Output { stream, text }]
-    }
+impl JsonLines for ClaudeParser {
+    type Line = Line;
 
-    fn finish(&self, exit: StepExit) -> AgentVerdict {
-        judge(&self.run, exit)
-    }
-}
-
-/// An event is a JSON object; a list or a bare value is somebody else's output.
-fn parse(line: &[u8]) -> Option<Box<Line>> {
-    line.trim_ascii_start()
-        .starts_with(b"{")
-        .then(|| serde_json::from_slice(line).ok().map(Box::new))
-        .flatten()
-}
-
-impl ClaudeParser {
-    /// `None` when the type is not known.
     fn event(&mut self, line: Box<Line>) -> Option<Vec<AgentEvent>> {
         match line.r#type.as_str()? {
             "system" => self.system(*line),
@@ -73,6 +43,16 @@ impl ClaudeParser {
         }
     }
 
+    fn last_words(&mut self) -> &mut LastWords {
+        &mut self.run.last_words
+    }
+
+    fn verdict(&self, exit: StepExit) -> AgentVerdict {
+        judge(&self.run, exit)
+    }
+}
+
+impl ClaudeParser {
     fn system(&mut self, line: Line) -> Option<Vec<AgentEvent>> {
         let event = match line.subtype.as_str()? {
             "init" => self.init(line),

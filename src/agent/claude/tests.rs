@@ -1,24 +1,11 @@
 use super::*;
-use std::path::PathBuf;
-
-const ID: &str = "0bd3fb1e-6a5c-4b8f-9f4e-0d6c9c8f2a11";
+use crate::agent::tests as shared;
 
 fn invocation() -> Invocation {
     Invocation {
-        program: vec!["claude".to_owned()],
         prompt: "--dangerously-skip-permissions and fix it".to_owned(),
-        working_dir: PathBuf::from("/w/tree"),
-        model: None,
-        effort: None,
-        permission_mode: None,
         allowed_tools: Some(vec![]),
-        disallowed_tools: vec![],
-        max_turns: None,
-        max_budget_usd_micros: None,
-        append_system_prompt: None,
-        session: Session::New { id: ID.to_owned() },
-        sandboxed: false,
-        as_root: false,
+        ..shared::invocation("claude")
     }
 }
 
@@ -46,19 +33,19 @@ fn options_of(invocation: &Invocation) -> Vec<String> {
 fn the_argument_table() {
     type Change = fn(&mut Invocation);
     let rows: [(Change, &[&str]); 7] = [
-        (|_| {}, &["--session-id=ID", "--permission-mode=acceptEdits"]),
+        (|_| {}, &["--session-id=shared::SESSION", "--permission-mode=acceptEdits"]),
         (
-            |i| i.session = Session::Resume { id: ID.to_owned() },
-            &["--resume=ID", "--permission-mode=acceptEdits"],
+            |i| i.session = Session::Resume { id: shared::SESSION.to_owned() },
+            &["--resume=shared::SESSION", "--permission-mode=acceptEdits"],
         ),
-        (|i| i.sandboxed = true, &["--session-id=ID", "--permission-mode=bypassPermissions"]),
+        (|i| i.sandboxed = true, &["--session-id=shared::SESSION", "--permission-mode=bypassPermissions"]),
         (
             |i| {
                 i.model = Some("--opus".to_owned());
                 i.effort = Some("high".to_owned());
                 i.permission_mode = Some("dontAsk".to_owned());
             },
-            &["--session-id=ID", "--permission-mode=dontAsk", "--model=--opus", "--effort=high"],
+            &["--session-id=shared::SESSION", "--permission-mode=dontAsk", "--model=--opus", "--effort=high"],
         ),
         (
             |i| {
@@ -66,7 +53,7 @@ fn the_argument_table() {
                 i.max_budget_usd_micros = Some(1_020_000);
             },
             &[
-                "--session-id=ID",
+                "--session-id=shared::SESSION",
                 "--permission-mode=acceptEdits",
                 "--max-turns=7",
                 "--max-budget-usd=1.020000",
@@ -78,7 +65,7 @@ fn the_argument_table() {
                 i.disallowed_tools = vec!["WebFetch".to_owned()];
             },
             &[
-                "--session-id=ID",
+                "--session-id=shared::SESSION",
                 "--permission-mode=acceptEdits",
                 "--allowedTools=Bash(git *)",
                 "--allowedTools=-x",
@@ -88,7 +75,7 @@ fn the_argument_table() {
         (
             |i| i.append_system_prompt = Some("- be brief\n- be kind".to_owned()),
             &[
-                "--session-id=ID",
+                "--session-id=shared::SESSION",
                 "--permission-mode=acceptEdits",
                 "--append-system-prompt=- be brief\n- be kind",
             ],
@@ -97,7 +84,8 @@ fn the_argument_table() {
     for (change, expected) in rows {
         let mut given = invocation();
         change(&mut given);
-        let expected: Vec<String> = expected.iter().map(|option| option.replace("ID", ID)).collect();
+        let expected: Vec<String> =
+            expected.iter().map(|option| option.replace("shared::SESSION", shared::SESSION)).collect();
         assert_eq!(options_of(&given), expected);
     }
 }

@@ -1,14 +1,11 @@
 //! What a tool was used for and what came of it, in a line or two.
 
+use std::path::Path;
+
 use super::shapes::{TextElement, ToolInput};
+use crate::agent::json_lines::{TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
 use crate::agent::lenient::{Content, Object, Scalar};
-use crate::agent::text::one_line;
-
-/// A command or path on one line; longer ones are cut, the whole stays in the log.
-const SUMMARY_BYTES_MAX: usize = 300;
-
-/// A result is often a whole file; its beginning says whether it worked.
-const RESULT_BYTES_MAX: usize = 2 * 1024;
+use crate::agent::text::{below, head, one_line};
 
 /// The argument that tells most. Paths below `cwd` are shown without it.
 pub(super) fn summary(input: &ToolInput, cwd: Option<&str>) -> String {
@@ -24,7 +21,7 @@ pub(super) fn summary(input: &ToolInput, cwd: Option<&str>) -> String {
         &input.prompt,
     ];
     let told = paths.into_iter().chain(others).find_map(Scalar::as_str).unwrap_or_default();
-    one_line(below(told, cwd), SUMMARY_BYTES_MAX)
+    one_line(below(told, Path::new(cwd.unwrap_or_default())), TOOL_SUMMARY_BYTES_MAX)
 }
 
 /// The file that a tool is to write, if it is one that does.
@@ -45,19 +42,7 @@ pub(super) fn result_text(content: &Content<Object<TextElement>>) -> String {
             &joined
         }
     };
-    let mut end = text.len().min(RESULT_BYTES_MAX);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    let mark = if end < text.len() { "…" } else { "" };
-    format!("{}{mark}", &text[..end])
-}
-
-fn below<'t>(text: &'t str, cwd: Option<&str>) -> &'t str {
-    cwd.filter(|cwd| !cwd.is_empty())
-        .and_then(|cwd| text.strip_prefix(cwd)?.strip_prefix('/'))
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(text)
+    head(text, TOOL_RESULT_BYTES_MAX)
 }
 
 #[cfg(test)]

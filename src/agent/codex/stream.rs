@@ -5,16 +5,12 @@ use std::path::{Path, PathBuf};
 
 use super::shapes::{Item, Line};
 use super::verdict::{Run, judge};
+use crate::agent::json_lines::{JsonLines, TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
+use crate::agent::last_words::LastWords;
 use crate::agent::status::status_behind;
-use crate::agent::text::{below, one_line, visible_bytes};
+use crate::agent::text::{below, one_line};
 use crate::agent::verdict::Denial;
-use crate::agent::{AgentEvent, AgentVerdict, EVENT_TEXT_BYTES_MAX, StepExit, Stream, StreamParser};
-
-/// A command or path on one line; longer ones are cut, the whole stays in the log.
-const SUMMARY_BYTES_MAX: usize = 300;
-
-/// The end of a command's output says how it went.
-const RESULT_BYTES_MAX: usize = 2 * 1024;
+use crate::agent::{AgentEvent, AgentVerdict, StepExit};
 
 /// Tool uses that are under way at once; a handful is usual, and more are not told apart any longer.
 const OPEN_MAX: usize = 1_000;
@@ -32,62 +28,10 @@ pub(super) struct CodexParser {
     open: BTreeSet<String>,
 }
 
-impl StreamParser for CodexParser {
-    fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent> {
-        if line.trim_ascii().is_empty() {
-            return Vec::new();
-        }
-        let parsed = match stream {
-            Stream::Stdout => parse(line),
-            Stream::Stderr => None,
-        };
-        if let Some(events) = parsed.and_then(|event| self.event(*event)) {
-            return events;
-        }
-        let text = visible_bytes(line, EVENT_TEXT_BYTES_MAX);
-        if stream == Stream::Stderr {
-            self.run.last_words.push(&text);
-            if let Some(message) = denial(&text) {
-                self.run.denied(Denial {
-                    tool: "patch or command".to_owned(),
-                    tool_use_id: String::new(),
-                    summary: message.clone(),
-                });
-                return vec![AgentEvent::Denied { tool: "a tool".to_owned(), message }];
-            }
-        }
-        vec![AgentEvent::Output { stream, text }]
-    }
+impl JsonLines for CodexParser {
+    type Line = Line;
 
-    fn finish(&self, exit: StepExit) -> AgentVerdict {
-        judge(&self.run, exit)
-    }
-}
-
-/// An event is a JSON object; a list or a bare value is somebody else's output.
-fn parse(line: &[u8]) -> Option<Box<Line>> {
-    line.trim_ascii_start()
-        .starts_with(b"{")
-        .then(|| serde_json::from_slice(line).ok().map(Box::new))
-        .flatten()
-}
-
-/// What of a log line of codex's own says that something was not permitted.
-fn denial(line: &str) -> Option<String> {
-    if !line.contains(DENIED) {
-        return None;
-    }
-    let told = line.split_once("error=").map_or(line, |(_, told)| told);
-    Some(one_line(told, SUMMARY_BYTES_MAX))
-}
-
-impl CodexParser {
-    pub(super) fn new(working_dir: &Path) -> Self {
-        Self { run: Run::default(), working_dir: working_dir.to_owned(), open: BTreeSet::new() }
-    }
-
-    /// `None` when the type is not known.
-    fn event(&mut self, line: Line) -> Option<Vec<AgentEvent>> {
+    fn event(&mut self, line: Box<Line>) -> Option<Vec<AgentEvent>> {
         match line.r#type.as_str()? {
             "thread.started" => {
                 self.run.session_id = line.thread_id.into_text();
@@ -118,6 +62,39 @@ impl CodexParser {
             "error" => Some(self.error(line.message.text())),
             _ => None,
         }
+    }
+
+    fn last_words(&mut self) -> &mut LastWords {
+        &mut self.run.last_words
+    }
+
+    fn told_aside(&mut self, text: &str) -> Option<AgentEvent> {
+        let message = denial(text)?;
+        self.run.denied(Denial {
+            tool: "patch or command".to_owned(),
+            tool_use_id: String::new(),
+            summary: message.clone(),
+        });
+        Some(AgentEvent::Denied { tool: "a tool".to_owned(), message })
+    }
+
+    fn verdict(&self, exit: StepExit) -> AgentVerdict {
+        judge(&self.run, exit)
+    }
+}
+
+/// What of a log line of codex's own says that something was not permitted.
+fn denial(line: &str) -> Option<String> {
+    if !line.contains(DENIED) {
+        return None;
+    }
+    let told = line.split_once("error=").map_or(line, |(_, told)| told);
+    Some(one_line(told, TOOL_SUMMARY_BYTES_MAX))
+}
+
+impl CodexParser {
+    pub(super) fn new(working_dir: &Path) -> Self {
+        Self { run: Run::default(), working_dir: working_dir.to_owned(), open: BTreeSet::new() }
     }
 
     fn error(&mut self, message: String) -> Vec<AgentEvent> {
@@ -172,7 +149,7 @@ impl CodexParser {
         let changes = &item.changes.0;
         if changes.is_empty() {
             let told = [&item.command, &item.query].into_iter().find_map(|field| field.as_str());
-            return one_line(told.unwrap_or_default(), SUMMARY_BYTES_MAX);
+            return one_line(told.unwrap_or_default(), TOOL_SUMMARY_BYTES_MAX);
         }
         let paths: Vec<String> = changes
             .iter()
@@ -181,7 +158,7 @@ impl CodexParser {
                 format!("{} {}", change.0.kind.text(), below(&path, &self.working_dir))
             })
             .collect();
-        one_line(&paths.join(", "), SUMMARY_BYTES_MAX)
+        one_line(&paths.join(", "), TOOL_SUMMARY_BYTES_MAX)
     }
 }
 
@@ -195,7 +172,7 @@ fn name(item: &Item) -> String {
 
 fn tail(output: &str) -> String {
     let output = output.trim_end();
-    let mut start = output.len().saturating_sub(RESULT_BYTES_MAX);
+    let mut start = output.len().saturating_sub(TOOL_RESULT_BYTES_MAX);
     while !output.is_char_boundary(start) {
         start += 1;
     }

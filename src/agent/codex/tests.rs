@@ -1,24 +1,15 @@
 use super::*;
+use crate::agent::tests as shared;
 use std::collections::BTreeMap;
 
 const ID: &str = "01a1fa1a-5fc6-7710-8ba2-75c9997ba702";
 
 fn invocation() -> Invocation {
     Invocation {
-        program: vec!["codex".to_owned()],
         prompt: "--dangerously-bypass-approvals-and-sandbox and fix it".to_owned(),
-        working_dir: PathBuf::from("/w/tree"),
-        model: None,
-        effort: None,
         permission_mode: Some("acceptEdits".to_owned()),
-        allowed_tools: None,
-        disallowed_tools: vec![],
-        max_turns: None,
-        max_budget_usd_micros: None,
-        append_system_prompt: None,
         session: Session::New { id: ID.to_owned() },
-        sandboxed: false,
-        as_root: false,
+        ..shared::invocation("codex")
     }
 }
 

@@ -100,26 +100,15 @@ impl Agent for Gemini {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::PathBuf;
-
-    const ID: &str = "0bd3fb1e-6a5c-4b8f-9f4e-0d6c9c8f2a11";
+    use crate::agent::tests as shared;
 
     fn invocation() -> Invocation {
         Invocation {
-            program: vec!["gemini".to_owned()],
             prompt: "/quit and fix it".to_owned(),
-            working_dir: PathBuf::from("/w/tree"),
-            model: None,
-            effort: None,
             permission_mode: Some("acceptEdits".to_owned()),
-            allowed_tools: None,
-            disallowed_tools: vec![],
-            max_turns: None,
-            max_budget_usd_micros: None,
             append_system_prompt: Some("Do not push.".to_owned()),
-            session: Session::New { id: ID.to_owned() },
-            sandboxed: false,
             as_root: true,
+            ..shared::invocation("gemini")
         }
     }
 
@@ -127,26 +116,39 @@ mod tests {
     fn the_argument_table() {
         type Change = fn(&mut Invocation);
         let rows: [(Change, &[&str]); 7] = [
-            (|_| {}, &["auto_edit", "--session-id=ID"]),
-            (|i| i.permission_mode = Some("plan".to_owned()), &["plan", "--session-id=ID"]),
-            (|i| i.permission_mode = Some("default".to_owned()), &["default", "--session-id=ID"]),
-            (|i| i.permission_mode = Some("bypassPermissions".to_owned()), &["yolo", "--session-id=ID"]),
+            (|_| {}, &["auto_edit", "--session-id=shared::SESSION"]),
+            (|i| i.permission_mode = Some("plan".to_owned()), &["plan", "--session-id=shared::SESSION"]),
+            (
+                |i| i.permission_mode = Some("default".to_owned()),
+                &["default", "--session-id=shared::SESSION"],
+            ),
+            (
+                |i| i.permission_mode = Some("bypassPermissions".to_owned()),
+                &["yolo", "--session-id=shared::SESSION"],
+            ),
             (
                 |i| {
                     i.permission_mode = None;
                     i.sandboxed = true;
                 },
-                &["yolo", "--session-id=ID"],
+                &["yolo", "--session-id=shared::SESSION"],
             ),
-            (|i| i.session = Session::Resume { id: ID.to_owned() }, &["auto_edit", "--resume=ID"]),
-            (|i| i.model = Some("--yolo".to_owned()), &["auto_edit", "--session-id=ID", "--model=--yolo"]),
+            (
+                |i| i.session = Session::Resume { id: shared::SESSION.to_owned() },
+                &["auto_edit", "--resume=shared::SESSION"],
+            ),
+            (
+                |i| i.model = Some("--yolo".to_owned()),
+                &["auto_edit", "--session-id=shared::SESSION", "--model=--yolo"],
+            ),
         ];
         for (change, expected) in rows {
             let mut given = invocation();
             change(&mut given);
             let argv = Gemini.command(&given).unwrap().argv;
             assert_eq!(argv[..3], ["gemini", "--skip-trust", "--output-format=stream-json"]);
-            let expected: Vec<String> = expected.iter().map(|option| option.replace("ID", ID)).collect();
+            let expected: Vec<String> =
+                expected.iter().map(|option| option.replace("shared::SESSION", shared::SESSION)).collect();
             assert_eq!(argv[3].strip_prefix("--approval-mode="), Some(expected[0].as_str()));
             assert_eq!(argv[4..], expected[1..]);
         }

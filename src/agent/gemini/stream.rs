@@ -2,16 +2,12 @@
 
 use super::shapes::{Line, Parameters};
 use super::verdict::{Run, judge};
+use crate::agent::json_lines::{JsonLines, TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
+use crate::agent::last_words::LastWords;
 use crate::agent::lenient::Scalar;
-use crate::agent::text::{below, head, one_line, visible_bytes};
-use crate::agent::{AgentEvent, AgentVerdict, EVENT_TEXT_BYTES_MAX, StepExit, Stream, StreamParser};
+use crate::agent::text::{below, head, one_line};
+use crate::agent::{AgentEvent, AgentVerdict, StepExit};
 use std::path::{Path, PathBuf};
-
-/// A command or path on one line; longer ones are cut, the whole stays in the log.
-const SUMMARY_BYTES_MAX: usize = 300;
-
-/// A result is often a whole file; its beginning says whether it worked.
-const RESULT_BYTES_MAX: usize = 2 * 1024;
 
 /// A message comes in pieces of a few letters; told is the whole, or as much as an event shows.
 const PIECES_BYTES_MAX: usize = 64 * 1024;
@@ -25,48 +21,13 @@ pub(super) struct GeminiParser {
     pieces: String,
 }
 
-impl StreamParser for GeminiParser {
-    fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent> {
-        if line.trim_ascii().is_empty() {
-            return Vec::new();
-        }
-        let parsed = match stream {
-            Stream::Stdout => parse(line),
-            Stream::Stderr => None,
-        };
-        if let Some(events) = parsed.and_then(|event| self.event(*event)) {
-            return events;
-        }
-        let text = visible_bytes(line, EVENT_TEXT_BYTES_MAX);
-        if stream == Stream::Stderr {
-            self.run.last_words.push(&text);
-        }
-        vec![AgentEvent::Output { stream, text }]
-    }
+impl JsonLines for GeminiParser {
+    type Line = Line;
 
-    fn finish(&self, exit: StepExit) -> AgentVerdict {
-        judge(&self.run, exit)
-    }
-}
-
-/// An event is a JSON object; a list or a bare value is somebody else's output.
-fn parse(line: &[u8]) -> Option<Box<Line>> {
-    line.trim_ascii_start()
-        .starts_with(b"{")
-        .then(|| serde_json::from_slice(line).ok().map(Box::new))
-        .flatten()
-}
-
-impl GeminiParser {
-    pub(super) fn new(working_dir: &Path) -> Self {
-        Self { run: Run::default(), working_dir: working_dir.to_owned(), pieces: String::new() }
-    }
-
-    /// `None` when the type is not known.
-    fn event(&mut self, line: Line) -> Option<Vec<AgentEvent>> {
+    fn event(&mut self, line: Box<Line>) -> Option<Vec<AgentEvent>> {
         let kind = line.r#type.as_str()?;
         if kind == "message" {
-            return Some(self.message(line));
+            return Some(self.message(*line));
         }
         let event = match kind {
             "init" => {
@@ -90,7 +51,7 @@ impl GeminiParser {
                 AgentEvent::ToolResult {
                     id: line.tool_id.text(),
                     ok: line.status.as_str() == Some("success"),
-                    summary: head(told, RESULT_BYTES_MAX),
+                    summary: head(told, TOOL_RESULT_BYTES_MAX),
                 }
             }
             "error" => AgentEvent::Notice { text: line.message.into_text()? },
@@ -104,6 +65,20 @@ impl GeminiParser {
             _ => return None,
         };
         Some(self.whole_message().into_iter().chain([event]).collect())
+    }
+
+    fn last_words(&mut self) -> &mut LastWords {
+        &mut self.run.last_words
+    }
+
+    fn verdict(&self, exit: StepExit) -> AgentVerdict {
+        judge(&self.run, exit)
+    }
+}
+
+impl GeminiParser {
+    pub(super) fn new(working_dir: &Path) -> Self {
+        Self { run: Run::default(), working_dir: working_dir.to_owned(), pieces: String::new() }
     }
 
     fn message(&mut self, line: Line) -> Vec<AgentEvent> {
@@ -149,6 +124,6 @@ impl GeminiParser {
             &parameters.description,
         ];
         let told = fields.into_iter().find_map(Scalar::as_str).unwrap_or_default();
-        one_line(below(told, &self.working_dir), SUMMARY_BYTES_MAX)
+        one_line(below(told, &self.working_dir), TOOL_SUMMARY_BYTES_MAX)
     }
 }

@@ -2,17 +2,13 @@
 
 use super::shapes::{Line, Part, ToolInput};
 use super::verdict::{Run, judge};
+use crate::agent::json_lines::{JsonLines, TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
+use crate::agent::last_words::LastWords;
 use crate::agent::lenient::Scalar;
-use crate::agent::text::{below, head, one_line, visible_bytes};
+use crate::agent::text::{below, head, one_line};
 use crate::agent::verdict::Denial;
-use crate::agent::{AgentEvent, AgentVerdict, EVENT_TEXT_BYTES_MAX, StepExit, Stream, StreamParser};
+use crate::agent::{AgentEvent, AgentVerdict, StepExit};
 use std::path::{Path, PathBuf};
-
-/// A command or path on one line; longer ones are cut, the whole stays in the log.
-const SUMMARY_BYTES_MAX: usize = 300;
-
-/// A result is often a whole file; its beginning says whether it worked.
-const RESULT_BYTES_MAX: usize = 2 * 1024;
 
 /// How a tool's error begins that a rule does not allow: the run goes on.
 const DENIED: &str = "The user has specified a rule which prevents you";
@@ -27,45 +23,10 @@ pub(super) struct OpencodeParser {
     working_dir: PathBuf,
 }
 
-impl StreamParser for OpencodeParser {
-    fn line(&mut self, stream: Stream, line: &[u8]) -> Vec<AgentEvent> {
-        if line.trim_ascii().is_empty() {
-            return Vec::new();
-        }
-        let parsed = match stream {
-            Stream::Stdout => parse(line),
-            Stream::Stderr => None,
-        };
-        if let Some(events) = parsed.and_then(|event| self.event(*event)) {
-            return events;
-        }
-        let text = visible_bytes(line, EVENT_TEXT_BYTES_MAX);
-        if stream == Stream::Stderr {
-            self.run.last_words.push(&text);
-        }
-        vec![AgentEvent::Output { stream, text }]
-    }
+impl JsonLines for OpencodeParser {
+    type Line = Line;
 
-    fn finish(&self, exit: StepExit) -> AgentVerdict {
-        judge(&self.run, exit)
-    }
-}
-
-/// An event is a JSON object; a list or a bare value is somebody else's output.
-fn parse(line: &[u8]) -> Option<Box<Line>> {
-    line.trim_ascii_start()
-        .starts_with(b"{")
-        .then(|| serde_json::from_slice(line).ok().map(Box::new))
-        .flatten()
-}
-
-impl OpencodeParser {
-    pub(super) fn new(working_dir: &Path) -> Self {
-        Self { run: Run::default(), working_dir: working_dir.to_owned() }
-    }
-
-    /// `None` when the type is not known.
-    fn event(&mut self, line: Line) -> Option<Vec<AgentEvent>> {
+    fn event(&mut self, line: Box<Line>) -> Option<Vec<AgentEvent>> {
         let kind = line.r#type.as_str()?;
         let known = ["step_start", "text", "reasoning", "tool_use", "step_finish", "error"];
         if !known.contains(&kind) {
@@ -101,6 +62,20 @@ impl OpencodeParser {
         Some(events)
     }
 
+    fn last_words(&mut self) -> &mut LastWords {
+        &mut self.run.last_words
+    }
+
+    fn verdict(&self, exit: StepExit) -> AgentVerdict {
+        judge(&self.run, exit)
+    }
+}
+
+impl OpencodeParser {
+    pub(super) fn new(working_dir: &Path) -> Self {
+        Self { run: Run::default(), working_dir: working_dir.to_owned() }
+    }
+
     fn step_finish(&mut self, part: &Part) -> Vec<AgentEvent> {
         self.run.end_step(part);
         let tokens = &part.tokens.0;
@@ -125,12 +100,12 @@ impl OpencodeParser {
         let tool = one_line(&name, 100);
         if told.starts_with(DENIED) && !ok {
             self.run.denied(Denial { tool, tool_use_id: one_line(&id, 100), summary });
-            events.push(AgentEvent::Denied { tool: name, message: head(told, SUMMARY_BYTES_MAX) });
+            events.push(AgentEvent::Denied { tool: name, message: head(told, TOOL_SUMMARY_BYTES_MAX) });
         } else if told.starts_with(ASKED) && !ok {
             self.run.asked_for = Some(tool);
             events.push(AgentEvent::NeedsInput { tool: name });
         }
-        events.push(AgentEvent::ToolResult { id, ok, summary: head(told, RESULT_BYTES_MAX) });
+        events.push(AgentEvent::ToolResult { id, ok, summary: head(told, TOOL_RESULT_BYTES_MAX) });
         events
     }
 
@@ -138,6 +113,6 @@ impl OpencodeParser {
         let fields =
             [&input.file_path, &input.command, &input.pattern, &input.path, &input.url, &input.description];
         let told = fields.into_iter().find_map(Scalar::as_str).unwrap_or_default();
-        one_line(below(told, &self.working_dir), SUMMARY_BYTES_MAX)
+        one_line(below(told, &self.working_dir), TOOL_SUMMARY_BYTES_MAX)
     }
 }

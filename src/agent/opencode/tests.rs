@@ -1,23 +1,8 @@
 use super::*;
-use std::path::PathBuf;
+use crate::agent::tests as shared;
 
 fn invocation() -> Invocation {
-    Invocation {
-        program: vec!["opencode".to_owned()],
-        prompt: "--help and fix it".to_owned(),
-        working_dir: PathBuf::from("/w/tree"),
-        model: None,
-        effort: None,
-        permission_mode: Some("acceptEdits".to_owned()),
-        allowed_tools: None,
-        disallowed_tools: vec![],
-        max_turns: None,
-        max_budget_usd_micros: None,
-        append_system_prompt: None,
-        session: Session::New { id: "0bd3fb1e-6a5c-4b8f-9f4e-0d6c9c8f2a11".to_owned() },
-        sandboxed: false,
-        as_root: false,
-    }
+    Invocation { permission_mode: Some("acceptEdits".to_owned()), ..shared::invocation("opencode") }
 }
 
 #[test]
