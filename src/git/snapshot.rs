@@ -85,7 +85,8 @@ impl Repository {
             .await?;
         let _held = self.lock.administer().await;
         let set = name.clone();
-        self.verified(move |clone| point(&clone, &set, commit, disk::sync_file_system)).await?;
+        let edge = Edge::SetSnapshot;
+        self.verified(move |clone| point(&clone, &set, commit, edge, disk::sync_file_system)).await?;
         Ok(Snapshot { name, commit: commit.into(), taken_at, notes })
     }
 
@@ -99,8 +100,8 @@ impl Repository {
         }
         let (name, commit) = (name.to_owned(), commit.oid()?);
         let _held = self.lock.administer().await;
-        let kept = self.verified(move |clone| refs::set(&refs::open(&clone)?, &name, commit));
-        failpoint::around(Edge::KeepHead, kept).await
+        let edge = Edge::KeepHead;
+        self.verified(move |clone| point(&clone, &name, commit, edge, disk::sync_file_system)).await
     }
 
     /// The snapshots whose ref begins with `prefix` (below `refs/offshoot/`), in the order of their names.
@@ -137,13 +138,14 @@ fn point(
     clone: &Path,
     name: &str,
     commit: Oid,
+    edge: Edge,
     sync: impl Fn(&Path) -> io::Result<()>,
 ) -> Result<(), GitError> {
     let library = refs::open(clone)?;
     let durable = || sync(clone).map_err(GitError::io("make the snapshot durable"));
     durable()?;
-    failpoint::at(Edge::SetSnapshot, || refs::set(&library, name, commit))?;
-    // The worktree may be removed on the strength of this snapshot.
+    failpoint::at(edge, || refs::set(&library, name, commit))?;
+    // Worktree and branch may be removed on the strength of this ref.
     durable()
 }
 
@@ -177,10 +179,11 @@ mod tests {
             seen.borrow_mut().push(clone.join(name).exists());
             Ok(())
         };
-        point(dir.path(), name, commit, sync).unwrap();
+        point(dir.path(), name, commit, Edge::SetSnapshot, sync).unwrap();
         assert_eq!(*seen.borrow(), [false, true], "whether the ref was there at each sync");
         let other = "refs/offshoot/job/2-end";
-        assert!(point(dir.path(), other, commit, |_| Err(io::ErrorKind::StorageFull.into())).is_err());
+        let full = |_: &Path| Err(io::ErrorKind::StorageFull.into());
+        assert!(point(dir.path(), other, commit, Edge::SetSnapshot, full).is_err());
         assert!(!dir.path().join(other).exists());
     }
 }

@@ -255,7 +255,11 @@ pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Re
             new: if chain.iter().any(ran_away) { limits.runaway_kept() } else { limits.worktree },
         };
         match repository.snapshot(path, &base, spec).await {
-            Ok(_) | Err(GitError::WorktreeBroken(_)) => {}
+            // its job is over: only the log can still be told
+            Ok(taken) => taken.notes.iter().for_each(|note| {
+                tracing::warn!(job.id = %last.id, path = %note.path, note = note.text, "left out of a snapshot");
+            }),
+            Err(GitError::WorktreeBroken(_)) => {}
             Err(error) => return Err(error),
         }
     }

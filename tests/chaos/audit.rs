@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::evidence::{Accepted, Age, Evidence};
-use crate::jobs::Hook;
+use crate::jobs::{Hook, Kind};
 use crate::stand::Callback;
 use crate::world::CALLBACK_WAITS;
 
@@ -25,6 +25,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("every callback was accepted, or given up with a reason", callbacks_arrived),
     ("what is old is forgotten, and nothing else", only_the_old_is_forgotten),
     ("a removed client is gone whole, its work kept", removals_are_whole),
+    ("what a failed job left is kept", unpublished_work_is_kept),
     ("never more running than may", not_too_many),
     ("one live attempt", one_live_attempt),
     ("an agent runs once per attempt", agents_run_once),
@@ -259,6 +260,22 @@ fn removals_are_whole(evidence: &Evidence) -> Vec<String> {
         }
     }
     faults
+}
+
+/// An agent that writes its file and dies, each time, and that nobody killed: the file is nowhere but in a snapshot.
+fn unpublished_work_is_kept(evidence: &Evidence) -> Vec<String> {
+    let is_there = |job: &&Accepted| evidence.removed.iter().all(|client| client.repo != job.repo);
+    let own_end = |job: &&Accepted| {
+        let code = &evidence.job_told(&job.id)["reason"]["code"];
+        job.kind == Kind::Crash && code == "crashed" && !evidence.hurt.contains_key(&job.number)
+    };
+    let jobs = evidence.accepted.iter().filter(is_there).filter(own_end).filter(|job| job.age.is_none());
+    jobs.filter_map(|job| {
+        let file = format!("f-{}.txt", evidence.job_told(&job.id)["metadata"]["n"]);
+        let kept = evidence.snapshots.get(&job.id);
+        (!kept.is_some_and(|files| files.contains(&file))).then(|| format!("{file} of {} is nowhere", job.id))
+    })
+    .collect()
 }
 
 fn not_too_many(evidence: &Evidence) -> Vec<String> {

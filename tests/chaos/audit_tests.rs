@@ -58,8 +58,8 @@ fn pull(number: u64, head: &str, job: &str) -> FakePull {
     }
 }
 
-/// A pull request, a branch, jobs without changes, whose receiver wants no more, or never works, or that are old, and the
-/// unpublished work of a client that was removed.
+/// A pull request, a branch, jobs without changes, whose receiver wants no more, or never works, or that are old, one that
+/// failed and left a file, and the unpublished work of a client that was removed.
 fn sound() -> Evidence {
     let mut with_pull = told("c/1", "pull_request", Some("aa11"));
     with_pull["prNumber"] = 1.into();
@@ -69,6 +69,9 @@ fn sound() -> Evidence {
     given_up["callback"]["state"] = "dead".into();
     let unpublished = told("c/6", "dry_run", Some("ff66"));
     let old = told("c/7", "no_changes", None);
+    let mut crashed = told("c/8", "failed", None);
+    crashed["reason"] = json!({"code": "crashed"});
+    crashed["metadata"] = json!({"n": 8});
     let all = [
         (accepted("job-a", 1, Kind::PullRequest), with_pull, 204),
         (accepted("job-b", 2, Kind::Edit), told("c/2", "branch_pushed", Some("bb22")), 204),
@@ -77,6 +80,7 @@ fn sound() -> Evidence {
         (Accepted { hook: Hook::Broken, ..accepted("job-e", 5, Kind::NoChange) }, given_up, 500),
         (Accepted { repo: "acme/gone".to_owned(), ..accepted("job-f", 6, Kind::DryRun) }, unpublished, 204),
         (Accepted { age: Some(Age::PastListing), ..accepted("job-g", 7, Kind::NoChange) }, old, 204),
+        (accepted("job-h", 8, Kind::Crash), crashed, 204),
     ];
     let mut evidence = Evidence { allowed: 3, integrity: "ok".to_owned(), ..Evidence::default() };
     for (job, told, status) in all {
@@ -92,7 +96,8 @@ fn sound() -> Evidence {
     let listed = json!({"state": "dead", "lastError": "answered 500", "history": history});
     evidence.deliveries.insert("job-e".to_owned(), json!({"deliveries": [listed]}));
     evidence.dead.insert("job-e".to_owned());
-    evidence.outputs.extend(1..=6);
+    evidence.snapshots.insert("job-h".to_owned(), BTreeSet::from(["f-8.txt".to_owned()]));
+    evidence.outputs.extend((1..=8).filter(|number| *number != 7));
     evidence.forgotten.insert("job-g".to_owned());
     evidence.listed.retain(|id| id != "job-g");
     evidence.removed.push(Removed {
@@ -205,6 +210,10 @@ const BROKEN: &[(&str, Break)] = &[
     ("no secret is anywhere", |e| e.watched.leaks.extend(["shown to git".to_owned()])),
     ("settled in time", |e| e.settled = SETTLED_MAX + Duration::from_millis(1)),
     ("nothing complained", |e| e.complaints.push("panicked".to_owned())),
+    ("what a failed job left is kept", |it| it.snapshots.clear()),
+    ("what a failed job left is kept", |it| {
+        it.snapshots.insert("job-h".to_owned(), BTreeSet::from(["README".to_owned()]));
+    }),
 ];
 
 #[test]

@@ -78,6 +78,8 @@ pub(crate) struct Evidence {
     /// Events that are older than any may be.
     pub(crate) old_events: u64,
     pub(crate) removed: Vec<Removed>,
+    /// Names of the files that are in the snapshots of a job, by its id.
+    pub(crate) snapshots: BTreeMap<String, BTreeSet<String>>,
     /// The callbacks of jobs whose receiver never works, as the API tells them, by job.
     pub(crate) deliveries: BTreeMap<String, Value>,
     /// Jobs whose callback the API lists as dead.

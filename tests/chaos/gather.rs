@@ -151,6 +151,11 @@ fn outside(stand: &Stand, evidence: &mut Evidence) {
     }
     for (_, path) in repositories(&stand.path("repos")) {
         evidence.broken.extend(fault_of(&path));
+        for name in output(&path, &["for-each-ref", "--format=%(refname)", "refs/offshoot"]).lines() {
+            let files = output(&path, &["ls-tree", "-r", "--name-only", name]);
+            let job = name.split('/').nth(2).unwrap_or_default().to_owned();
+            evidence.snapshots.entry(job).or_default().extend(files.lines().map(str::to_owned));
+        }
     }
     evidence.leftovers =
         stand.worktrees().iter().chain(&halves(stand)).map(|path| path.display().to_string()).collect();

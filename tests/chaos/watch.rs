@@ -126,6 +126,7 @@ pub(crate) async fn watch(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::stand::poll;
 
     fn seen(pid: i32, marker: &str) -> Seen {
         let command = vec!["sh".to_owned()];
@@ -153,8 +154,8 @@ mod tests {
         assert_eq!(watched.leaks.len(), 1);
     }
 
-    #[test]
-    fn a_process_of_the_directory_is_seen_with_its_secret() {
+    #[tokio::test]
+    async fn a_process_of_the_directory_is_seen_with_its_secret() {
         let dir = tempfile::tempdir().unwrap();
         let mut child = std::process::Command::new("sleep")
             .arg("60")
@@ -162,12 +163,14 @@ mod tests {
             .envs([("OFFSHOOT_STEP", "x-7-2-agent-1"), ("TOLD", "sesame")])
             .spawn()
             .unwrap();
-        let found = look(dir.path(), &["sesame".to_owned()]);
+        // at first it may still be becoming what it is
+        let is_it = |seen: &Seen| seen.leaks && seen.marker.as_deref() == Some("x-7-2-agent-1");
+        let seen = poll(Duration::from_secs(10), async || {
+            look(dir.path(), &["sesame".to_owned()]).iter().any(is_it).then_some(())
+        });
+        let seen = seen.await;
         child.kill().unwrap();
         child.wait().unwrap();
-        assert!(
-            found.iter().any(|seen| seen.leaks && seen.marker.as_deref() == Some("x-7-2-agent-1")),
-            "{found:?}"
-        );
+        assert!(seen.is_some());
     }
 }

@@ -30,7 +30,7 @@ async fn a_command_runs_in_its_directory_with_exactly_its_environment() {
     assert_eq!(record.output_bytes as usize, expected.len() + "problem\n".len());
     assert!(record.usage.max_rss_bytes > 100_000 && record.ended_at_ms >= record.started_at_ms);
     assert_eq!(records[0].stream, Stream::Released);
-    assert!(!step.socket().exists());
+    eventually("the socket is gone", || !step.socket().exists()).await;
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_program_that_is_missing_is_a_record_with_its_reason() {
     let (step, _, record) = rig.run(&spec).await;
     assert_eq!((record.cause, record.code), (ExitCause::SpawnFailed, None));
     assert!(record.text.unwrap().contains("cannot run the program"));
-    assert!(!step.socket().exists());
+    eventually("the socket is gone", || !step.socket().exists()).await;
     spec = rig.script("true");
     spec.working_dir = "/no/such/directory".into();
     let (_, _, record) = rig.run(&spec).await;

@@ -8,6 +8,7 @@ use crate::domain::delivery::RenderedCallback;
 use crate::domain::event::MessageKind;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::job::{JobView, Outcome};
+use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::store::{Ingest, IngestedMessage};
 
@@ -26,17 +27,19 @@ async fn ended(bench: &Bench, branch: &str, hook: bool) -> i64 {
     bench.store.add_system_message(lease, "our own").await.unwrap();
     bench.store.begin_step(lease, "agent-1").await.unwrap();
     bench.store.ingest(lease, "agent-1", Ingest { messages, log_records: 2 }).await.unwrap();
-    let render = move |_: &JobView| {
-        hook.then(|| RenderedCallback {
-            delivery_id: DeliveryId::from_random("aaaa2222"),
-            event_id: EventId::from_random("bbbb3333"),
-            kind: "job.completed".to_owned(),
-            url: "https://example.org/".to_owned(),
-            body: Vec::new(),
-        })
-    };
+    let render = move |_: &JobView| hook.then(callback);
     bench.store.finish(lease, AttemptEnd::Completed { outcome: Outcome::NoChanges }, render).await.unwrap();
     job["number"].as_i64().unwrap()
+}
+
+fn callback() -> RenderedCallback {
+    RenderedCallback {
+        delivery_id: DeliveryId::from_random("aaaa2222"),
+        event_id: EventId::from_random("bbbb3333"),
+        kind: "job.completed".to_owned(),
+        url: "https://example.org/".to_owned(),
+        body: Vec::new(),
+    }
 }
 
 async fn gc(bench: &Bench, dry_run: bool) -> Vec<(String, String)> {
@@ -87,13 +90,38 @@ async fn each_thing_goes_after_its_days_and_a_dry_run_only_tells() {
 }
 
 #[tokio::test]
-async fn a_job_stays_as_long_as_its_callback_is_pending_or_its_chain_is_young() {
+async fn a_job_stays_as_long_as_its_callback_is_pending() {
     let bench = Bench::new().await;
     ended(&bench, "a", true).await;
     bench.clock.advance_ms(400 * DAY_MS);
     assert!(!kinds(&gc(&bench, false).await).contains(&"job"));
     assert_eq!(bench.get("/jobs").await.json()["total"], 1);
     assert_eq!(bench.get("/health").await.json()["callbacks"]["pending"], 1);
+}
+
+#[tokio::test]
+async fn a_chain_goes_as_a_whole() {
+    let bench = Bench::new().await;
+    bench.publish("acme", "widgets");
+    let client = json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"});
+    bench.post("/clients", &client).await;
+    let job = json!({"githubOrg": "acme", "githubRepo": "widgets", "prompt": "x", "branchName": "b"});
+    bench.post("/jobs", &job).await;
+    let fails = async |hook: bool| {
+        let lease = bench.store.claim().await.unwrap().unwrap().lease;
+        let reason = Reason::new(ReasonCode::SetupFailed, "");
+        let end = AttemptEnd::Faulted { reason, until: None, spent: true };
+        bench.store.finish(lease, end, move |_: &JobView| hook.then(callback)).await.unwrap();
+    };
+    fails(false).await;
+    bench.clock.advance_ms(400 * DAY_MS);
+    bench.post("/jobs/1/retry", &json!({})).await;
+    assert!(!kinds(&gc(&bench, false).await).contains(&"job"), "its retry is live");
+    fails(true).await;
+    assert!(!kinds(&gc(&bench, false).await).contains(&"job"), "its retry is young");
+    bench.clock.advance_ms(400 * DAY_MS);
+    assert!(!kinds(&gc(&bench, false).await).contains(&"job"), "its retry's callback is pending");
+    assert_eq!(bench.get("/jobs").await.json()["total"], 2);
 }
 
 #[tokio::test]

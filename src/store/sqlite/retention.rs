@@ -239,7 +239,8 @@ const FORGETTABLE: &str = "SELECT number, id FROM jobs j INDEXED BY jobs_by_end
       AND (?3 = '[]' OR number IN (SELECT value FROM json_each(?3)))
       AND NOT EXISTS (SELECT 1 FROM jobs c WHERE c.root_id = j.root_id
                       AND (c.completed_at IS NULL OR c.completed_at >= ?1 OR c.worktree_path IS NOT NULL))
-      AND NOT EXISTS (SELECT 1 FROM deliveries d WHERE d.job = j.number AND d.state = 'pending')
+      AND NOT EXISTS (SELECT 1 FROM jobs c JOIN deliveries d ON d.job = c.number
+                      WHERE c.root_id = j.root_id AND d.state = 'pending')
     ORDER BY completed_at LIMIT ?2";
 
 fn forget_jobs(connection: &Connection, asked: &str, before: Timestamp) -> Result<usize, StoreError> {
