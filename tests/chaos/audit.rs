@@ -262,7 +262,7 @@ fn removals_are_whole(evidence: &Evidence) -> Vec<String> {
     faults
 }
 
-/// An agent that writes its file and dies, each time, and that nobody killed: the file is nowhere but in a snapshot.
+/// An agent that leaves a file of each attempt and dies, and that nobody killed: the files are nowhere but in snapshots.
 fn unpublished_work_is_kept(evidence: &Evidence) -> Vec<String> {
     let is_there = |job: &&Accepted| evidence.removed.iter().all(|client| client.repo != job.repo);
     let own_end = |job: &&Accepted| {
@@ -270,10 +270,12 @@ fn unpublished_work_is_kept(evidence: &Evidence) -> Vec<String> {
         job.kind == Kind::Crash && code == "crashed" && !evidence.hurt.contains_key(&job.number)
     };
     let jobs = evidence.accepted.iter().filter(is_there).filter(own_end).filter(|job| job.age.is_none());
-    jobs.filter_map(|job| {
-        let file = format!("f-{}.txt", evidence.job_told(&job.id)["metadata"]["n"]);
+    jobs.flat_map(|job| {
         let kept = evidence.snapshots.get(&job.id);
-        (!kept.is_some_and(|files| files.contains(&file))).then(|| format!("{file} of {} is nowhere", job.id))
+        let of_job = |run: &&String| Evidence::marker(run).is_some_and(|(number, _)| number == job.number);
+        let left = evidence.runs.iter().filter(of_job).map(|run| format!("left-{run}"));
+        let lost = left.filter(move |file| !kept.is_some_and(|files| files.contains(file)));
+        lost.map(|file| format!("{file} of {} is nowhere", job.id))
     })
     .collect()
 }

@@ -71,7 +71,6 @@ fn sound() -> Evidence {
     let old = told("c/7", "no_changes", None);
     let mut crashed = told("c/8", "failed", None);
     crashed["reason"] = json!({"code": "crashed"});
-    crashed["metadata"] = json!({"n": 8});
     let all = [
         (accepted("job-a", 1, Kind::PullRequest), with_pull, 204),
         (accepted("job-b", 2, Kind::Edit), told("c/2", "branch_pushed", Some("bb22")), 204),
@@ -96,7 +95,7 @@ fn sound() -> Evidence {
     let listed = json!({"state": "dead", "lastError": "answered 500", "history": history});
     evidence.deliveries.insert("job-e".to_owned(), json!({"deliveries": [listed]}));
     evidence.dead.insert("job-e".to_owned());
-    evidence.snapshots.insert("job-h".to_owned(), BTreeSet::from(["f-8.txt".to_owned()]));
+    evidence.snapshots.insert("job-h".to_owned(), BTreeSet::from(["left-x1-8-1-agent-1".to_owned()]));
     evidence.outputs.extend((1..=8).filter(|number| *number != 7));
     evidence.forgotten.insert("job-g".to_owned());
     evidence.listed.retain(|id| id != "job-g");
@@ -212,7 +211,7 @@ const BROKEN: &[(&str, Break)] = &[
     ("nothing complained", |e| e.complaints.push("panicked".to_owned())),
     ("what a failed job left is kept", |it| it.snapshots.clear()),
     ("what a failed job left is kept", |it| {
-        it.snapshots.insert("job-h".to_owned(), BTreeSet::from(["README".to_owned()]));
+        it.runs.push("x1-8-2-agent-1".to_owned());
     }),
 ];
 

@@ -222,7 +222,7 @@ impl Places<'_> {
                     "{edit}{pause}git add -A; git commit -qm own\necho more >> f-{number}.txt; mkfifo p\n"
                 )
             }
-            Kind::Crash => format!("{edit}{pause}exit 7\n"),
+            Kind::Crash => format!("{edit}touch left-$OFFSHOOT_STEP\n{pause}exit 7\n"),
             Kind::CrashOnce => format!("[ -e {once} ] || {{ touch {once}; kill -9 $$; }}\n{edit}"),
             // one that leaves its session, one that ignores what can be ignored; an end of their own all the same
             Kind::Hang => {
