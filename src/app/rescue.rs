@@ -104,7 +104,8 @@ async fn files_changed(repository: &Repository, view: &JobView, commit: &CommitI
 }
 
 fn why(name: &str) -> &'static str {
-    match name.split_once('-').map_or(name, |(_, when)| when) {
+    // `<attempt>-<when>`, and a number where there is more than one
+    match name.split('-').nth(1).unwrap_or(name) {
         "head" => "the result, as it was committed",
         "end" => "when the attempt had ended",
         "before" => "what was there before the attempt began",

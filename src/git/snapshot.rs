@@ -47,9 +47,12 @@ pub struct Snapshot {
     pub notes: Vec<Note>,
 }
 
+/// Snapshots of one moment of one attempt: one more for each server that died over it, which ends an attempt after three.
+const SAME_NAME_MAX: usize = 100;
+
 impl Repository {
-    /// Commits the worktree's files, without ignored and excluded ones, under a ref of their own. Neither the worktree
-    /// nor its branch changes. Where HEAD cannot be read, `base` is the parent. What cannot be taken is noted.
+    /// Commits the worktree's files, without ignored and excluded ones, under a ref of their own; a number is added to its name
+    /// where that has other files already. Neither the worktree nor its branch changes. Where HEAD cannot be read, `base` is the parent. What cannot be taken is noted.
     ///
     /// # Errors
     /// [`GitError::Tampered`] (see [`Repository::repair`]), [`GitError::WorktreeBroken`], [`GitError::Library`].
@@ -84,9 +87,13 @@ impl Repository {
             })
             .await?;
         let _held = self.lock.administer().await;
-        let set = name.clone();
-        let edge = Edge::SetSnapshot;
-        self.verified(move |clone| point(&clone, &set, commit, edge, disk::sync_file_system)).await?;
+        let name = self
+            .verified(move |clone| {
+                let name = name_for(&refs::open(&clone)?, &name, commit)?;
+                point(&clone, &name, commit, Edge::SetSnapshot, disk::sync_file_system)?;
+                Ok(name)
+            })
+            .await?;
         Ok(Snapshot { name, commit: commit.into(), taken_at, notes })
     }
 
@@ -131,6 +138,26 @@ impl Repository {
         })
         .await
     }
+}
+
+/// The first of `name`, `name-2`, `name-3` … that is free, or has the same files on the same history. A preparation that was
+/// cut off is made again under the same name, with a worktree that is fresh by then.
+fn name_for(library: &git2::Repository, name: &str, commit: Oid) -> Result<String, GitError> {
+    let failed = GitError::library("compare snapshots");
+    let new = library.find_commit(commit).map_err(&failed)?;
+    let is_same = |old: Oid| {
+        // one that cannot be read is not written over either
+        library
+            .find_commit(old)
+            .is_ok_and(|old| old.tree_id() == new.tree_id() && old.parent_ids().eq(new.parent_ids()))
+    };
+    for number in 1..=SAME_NAME_MAX {
+        let name = if number == 1 { name.to_owned() } else { format!("{name}-{number}") };
+        if refs::find(library, &name)?.is_none_or(is_same) {
+            return Ok(name);
+        }
+    }
+    Err(GitError::InvalidArgument("too many snapshots of one name"))
 }
 
 /// Points the ref at the commit. What is left of a power cut is no ref to a commit that is not there.

@@ -332,6 +332,23 @@ async fn eight_worktrees_come_and_go_at_once() {
 }
 
 #[tokio::test]
+async fn a_snapshot_writes_over_no_other_files() {
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    fs::write(path.join("a.txt"), "work\n").unwrap();
+    let first = rig.snapshot().await.unwrap();
+    fs::write(path.join("a.txt"), "other\n").unwrap();
+    let second = rig.snapshot().await.unwrap();
+    assert_eq!(
+        (first.name.as_str(), second.name.as_str()),
+        ("refs/offshoot/job1/1", "refs/offshoot/job1/1-2")
+    );
+    assert_eq!(rig.snapshot().await.unwrap().name, second.name, "these are there");
+    let found = rig.repository.find_snapshots("refs/offshoot/job1/").await.unwrap();
+    assert_eq!(found.iter().map(|one| &one.commit).collect::<Vec<_>>(), [&first.commit, &second.commit]);
+}
+
+#[tokio::test]
 async fn a_snapshot_brings_everything_back() {
     let rig = Rig::new().await;
     let path = rig.worktree().await;
