@@ -10,7 +10,7 @@ use super::leftovers::drop_halves;
 use super::program::Git;
 use super::remote::Remote;
 use super::repository::{Repository, blocking};
-use super::{disk, tamper};
+use super::{disk, stale, tamper};
 use crate::failpoint::{self, Edge};
 
 /// The end of the name of a clone that is being made or deleted.
@@ -94,15 +94,19 @@ fn sync_tree(root: &Path) -> std::io::Result<()> {
 impl Git {
     /// Ends programs that a killed server has left running, and deletes what it has left below a directory of
     /// `<org>/<repo>.git`: half clones, and in each clone half packs, the registrations of worktrees that were being made
-    /// or removed and the locks of fetches. For start, when nothing of that is under way. Gives back how many things were
-    /// deleted.
+    /// or removed and stale locks. For start, when nothing of that is under way. Gives back how many things were deleted.
     ///
     /// # Errors
     /// [`GitError::Io`].
     pub async fn sweep_clones(&self, repos: &Path) -> Result<usize, GitError> {
         let (repos, scratch) = (repos.to_owned(), self.settings().scratch_dir.clone());
-        let failed = GitError::io("sweep the clones");
-        blocking(move || sweep(&repos, &scratch).map_err(failed)).await
+        let failed = || GitError::io("sweep the clones");
+        let (swept, clones) = blocking(move || {
+            let swept = sweep(&repos, &scratch).map_err(failed())?;
+            Ok((swept, clones_below(&repos).map_err(failed())?))
+        })
+        .await?;
+        Ok(swept + stale::remove(clones).await?)
     }
 }
 
@@ -112,30 +116,33 @@ fn sweep(repos: &Path, scratch: &Path) -> std::io::Result<usize> {
     for clone in end_strays(scratch)?.iter().filter(|clone| clone.starts_with(repos)) {
         swept += drop_halves(clone, None)?;
     }
-    if repos.is_dir() {
-        swept += sweep_organisations(repos)?;
+    for org in real_dirs_in(repos)? {
+        swept += sweep_halves(&org, ".")?;
+    }
+    for clone in clones_below(repos)? {
+        swept += sweep_registrations(&clone.join("offshoot"))?;
+        // snapshots are written by the server alone, and it is only just starting
+        for refs in [REMOTE_REFS, "refs/offshoot"] {
+            swept += sweep_locks(&clone.join(refs))?;
+        }
     }
     Ok(swept)
 }
 
-fn sweep_organisations(repos: &Path) -> std::io::Result<usize> {
-    let mut swept = 0;
-    for org in fs::read_dir(repos)? {
-        let org = org?.path();
-        if !disk::is_real_dir(&org) {
-            continue;
-        }
-        swept += sweep_halves(&org, ".")?;
-        for clone in fs::read_dir(&org)? {
-            let clone = clone?.path();
-            swept += sweep_registrations(&clone.join("offshoot"))?;
-            // snapshots are written by the server alone, and it is only just starting
-            for refs in [REMOTE_REFS, "refs/offshoot"] {
-                swept += sweep_locks(&clone.join(refs))?;
-            }
-        }
+fn clones_below(repos: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut clones = Vec::new();
+    for org in real_dirs_in(repos)? {
+        clones.extend(real_dirs_in(&org)?);
     }
-    Ok(swept)
+    Ok(clones)
+}
+
+fn real_dirs_in(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    if !disk::is_real_dir(dir) {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(dir)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    Ok(entries.into_iter().filter(|path| disk::is_real_dir(path)).collect())
 }
 
 /// The name of a worktree's record is plain; what has a point in it is on its way.

@@ -12,6 +12,7 @@ use super::error::{GitError, RemoteFailure};
 use super::program::{Call, Git, Output};
 use super::remote::Remote;
 use super::repository::Repository;
+use super::stale;
 use crate::failpoint::{self, Edge};
 
 /// Every branch of the remote, and nothing of ours: local branches belong to worktrees.
@@ -103,13 +104,14 @@ impl Repository {
 
     pub(super) async fn fetch_unshared(&self, remote: &Remote) -> Result<Fetched, GitError> {
         match self.fetch_once(remote).await {
-            // left by a fetch that was killed, and every later one would fail on it
-            Err(GitError::Remote(RemoteFailure::Other { text })) if text.contains("cannot lock ref") => {
+            // left by a program that was killed, and every later fetch would fail on it
+            Err(GitError::Remote(RemoteFailure::Other { text })) if is_lock_in_the_way(&text) => {
                 tracing::warn!(%text, "stale locks are removed");
                 self.blocking(|clone| {
                     sweep_locks(&clone.join(REMOTE_REFS)).map_err(GitError::io("remove stale locks"))
                 })
                 .await?;
+                stale::remove(vec![self.path.clone()]).await?;
                 self.fetch_once(remote).await
             }
             other => other,
@@ -157,6 +159,11 @@ impl Repository {
             None => Ok(false),
         }
     }
+}
+
+/// What git says of the lock of one ref, and of one of its files.
+fn is_lock_in_the_way(text: &str) -> bool {
+    text.contains("cannot lock ref") || text.contains("': File exists")
 }
 
 /// Removes the locks below a directory of refs that only the server writes. For fetches one at a time does, so each is of a

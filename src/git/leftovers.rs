@@ -143,7 +143,7 @@ impl Look<'_> {
 }
 
 /// Locks that nobody has touched since `before`.
-fn locks_in(dir: &Path, before: i64, deep: bool) -> io::Result<Vec<PathBuf>> {
+pub(super) fn locks_in(dir: &Path, before: i64, deep: bool) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     let mut open = vec![dir.to_owned()];
     while let Some(dir) = open.pop() {

@@ -57,6 +57,7 @@ mod seed;
 mod settings;
 mod snapshot;
 mod stage;
+mod stale;
 mod tamper;
 mod tree_walk;
 mod worktree;

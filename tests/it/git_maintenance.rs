@@ -244,3 +244,17 @@ async fn stale_locks_and_registrations_without_a_worktree_go() {
     run(&path, &["add", "-A"]);
     rig.fsck();
 }
+
+#[tokio::test]
+async fn a_lock_of_the_packed_refs_stops_no_fetch() {
+    let rig = Rig::new().await;
+    run(&rig.remote_path(), &["branch", "gone", "main"]);
+    rig.repository.fetch(&rig.remote, std::time::Duration::ZERO).await.unwrap();
+    run(rig.repository.path(), &["pack-refs", "--all"]);
+    run(&rig.remote_path(), &["branch", "-D", "gone"]);
+    let lock = rig.repository.path().join("packed-refs.lock");
+    std::fs::write(&lock, "").unwrap();
+    rig.repository.fetch(&rig.remote, std::time::Duration::ZERO).await.unwrap();
+    assert_eq!(rig.repository.resolve_base("gone").await.unwrap(), None);
+    assert!(!lock.exists());
+}

@@ -130,3 +130,17 @@ async fn damage_under_an_agent_does_not_cost_its_files() {
     std::fs::remove_dir_all(&aside(&stand)[0]).unwrap();
     stand.finish().await;
 }
+
+/// As a server leaves it that is killed in the middle of deleting a branch.
+#[tokio::test]
+async fn a_lock_of_a_killed_server_goes_at_the_next_start() {
+    let mut stand = Stand::new().await;
+    let id = stand.submit_prompt("one", "Greet").await;
+    stand.completed(&id).await;
+    let lock = stand.clone_path().join("packed-refs.lock");
+    stand.kill9().await;
+    std::fs::write(&lock, "").unwrap();
+    stand.start_again().await;
+    assert!(!lock.exists());
+    stand.finish().await;
+}
