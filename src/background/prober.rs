@@ -105,9 +105,11 @@ impl Prober {
                 _ => false,
             };
             if found.iter().any(|probe| probe.name == hold.login && is_mended(probe)) {
-                tracing::info!(login = %hold.login, "the login works again");
-                if let Err(error) = self.store.try_now(Some(&hold.login)).await {
-                    tracing::warn!(%error, "a hold could not be lifted");
+                match self.store.try_what_looks_mended(&hold.login).await {
+                    Ok(true) => tracing::info!(login = %hold.login, "the login works again"),
+                    // somebody was faster, or a probe is out
+                    Ok(false) => {}
+                    Err(error) => tracing::warn!(%error, "a hold could not be lifted"),
                 }
             }
         }

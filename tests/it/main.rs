@@ -86,6 +86,7 @@ mod store_clock;
 mod store_deaths;
 mod store_files;
 mod store_fixture;
+mod store_holds;
 mod store_lease;
 mod store_messages;
 mod store_model;

@@ -6,7 +6,7 @@ use offshoot::domain::branch::BranchName;
 use offshoot::domain::client::{Client, NewClient, RepositoryName};
 use offshoot::domain::delivery::RenderedCallback;
 use offshoot::domain::id::{ClientId, DeliveryId, EventId, JobNumber, JobRef};
-use offshoot::domain::job::{JobView, NewJob, NewJobRequest, Outcome, Start};
+use offshoot::domain::job::{JobView, NewJob, NewJobRequest, Outcome, Start, Waiting};
 use offshoot::domain::options::RunOptions;
 use offshoot::domain::reason::{Reason, ReasonCode};
 use offshoot::domain::time::Timestamp;
@@ -99,6 +99,10 @@ impl Bench {
 }
 
 /// A job of the login `claude` with the plainest request.
+pub(crate) async fn waiting(bench: &Bench, number: i64) -> Waiting {
+    bench.view(JobNumber(number)).await.waiting.expect("the job is queued")
+}
+
 pub(crate) fn job(client: &ClientId, branch: &str) -> NewJob {
     NewJob {
         client_id: client.clone(),

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use offshoot::domain::attempt::AttemptEnd;
 use offshoot::domain::id::JobNumber;
-use offshoot::domain::job::{NewJob, Phase, Start, Status, Waiting, WaitingFor};
+use offshoot::domain::job::{Status, Waiting, WaitingFor};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{Limits, StoreError};
 
-use crate::store_fixture::{Bench, done, fault, fault_until, job};
+use crate::store_fixture::{Bench, done, fault, job, waiting};
 
 async fn positions(bench: &Bench, numbers: &[i64]) -> Vec<Option<i64>> {
     let mut found = Vec::new();
@@ -16,10 +16,6 @@ async fn positions(bench: &Bench, numbers: &[i64]) -> Vec<Option<i64>> {
         found.push(bench.view(JobNumber(*number)).await.position);
     }
     found
-}
-
-async fn waiting(bench: &Bench, number: i64) -> Waiting {
-    bench.view(JobNumber(number)).await.waiting.expect("the job is queued")
 }
 
 #[tokio::test]
@@ -217,25 +213,6 @@ async fn nothing_starts_on_a_full_disk() {
     assert_eq!(waiting(&bench, 1).await.for_, WaitingFor::Disk);
 }
 
-/// Its agent has run and been paid: no hold of a login stands in its way, and it proves nothing about the login.
-#[tokio::test]
-async fn a_commit_is_published_while_its_login_is_held() {
-    let bench = Bench::new(2);
-    let client = bench.client("a").await;
-    bench.submit(&client, "1").await;
-    let held = bench.claim().await;
-    bench.end(held.lease, fault(ReasonCode::NotLoggedIn)).await;
-    let (base_sha, head_sha) = ("b".repeat(40), "c".repeat(40));
-    let start = Start::Publish { base_sha, head_sha, or_agent: true };
-    bench.try_submit(NewJob { start, ..job(&client.id, "2") }).await.unwrap();
-    assert_eq!(waiting(&bench, 2).await.for_, WaitingFor::Slot);
-    let publishing = bench.claim().await;
-    assert_eq!(publishing.lease.job.0, 2);
-    bench.end(publishing.lease, done()).await;
-    assert_eq!(bench.claimed_number().await, None, "the login is held as before");
-    assert_eq!(waiting(&bench, 1).await.for_, WaitingFor::Login);
-}
-
 #[tokio::test]
 async fn a_pause_survives_a_restart() {
     let bench = Bench::new(2);
@@ -301,112 +278,6 @@ async fn a_backoff_lets_others_pass_and_comes_due() {
     bench.clock.advance_ms(1);
     assert_eq!(bench.store.next_due_in().await.unwrap(), None);
     assert_eq!(bench.claimed_number().await, Some(lease.job.0));
-}
-
-#[tokio::test]
-async fn a_held_login_sends_one_probe_and_its_success_lifts_the_hold() {
-    let bench = Bench::new(3);
-    let client = bench.client("a").await;
-    for branch in ["1", "2", "3"] {
-        bench.submit(&client, branch).await;
-    }
-    let mut other = job(&client.id, "other");
-    other.login = "codex".to_owned();
-    bench.try_submit(other).await.unwrap();
-    let until = bench.now() + Duration::from_secs(3_600);
-    let lease = bench.claim().await.lease;
-    let held = bench.end(lease, fault_until(ReasonCode::UsageLimit, Some(until))).await;
-    let expected = Waiting { for_: WaitingFor::UsageLimit, until: Some(until) };
-    assert_eq!((held.waiting, held.job.attempts_counted), (Some(expected), 0));
-    assert_eq!(waiting(&bench, 2).await, expected);
-    assert_eq!(waiting(&bench, 4).await.for_, WaitingFor::Slot);
-    assert_eq!(bench.claimed_number().await, Some(4), "another login goes on");
-    assert_eq!(bench.claimed_number().await, None);
-    assert_eq!(bench.store.next_due_in().await.unwrap(), Some(Duration::from_secs(3_600)));
-    bench.clock.advance_ms(3_600_000);
-    let probe = bench.claim().await.lease;
-    assert_eq!(probe.job, lease.job);
-    assert_eq!(bench.claimed_number().await, None, "the others wait for the probe");
-    assert_eq!(waiting(&bench, 2).await.for_, WaitingFor::UsageLimit);
-    bench.end(probe, done()).await;
-    assert!(bench.store.accounts().await.unwrap().holds.is_empty());
-    assert_eq!(bench.claimed_number().await, Some(2));
-    assert_eq!(bench.claimed_number().await, Some(3));
-}
-
-#[tokio::test]
-async fn a_hold_is_lifted_by_a_probe_that_worked_and_by_no_other() {
-    let bench = Bench::new(2);
-    let client = bench.client("a").await;
-    bench.submit(&client, "1").await;
-    bench.submit(&client, "2").await;
-    let lease = bench.claim().await.lease;
-    bench.end(lease, fault(ReasonCode::NotLoggedIn)).await;
-    assert_eq!(waiting(&bench, 2).await, Waiting { for_: WaitingFor::Login, until: None });
-    bench.clock.advance_ms(86_400_000);
-    assert_eq!(bench.claimed_number().await, None, "without a wake time nothing goes by itself");
-    let since = bench.store.accounts().await.unwrap().holds[0].since;
-    assert_eq!(bench.store.try_now(Some("nobody")).await.unwrap(), Vec::<String>::new());
-    assert_eq!(bench.store.try_now(None).await.unwrap(), ["claude"]);
-    let probe = bench.claim().await.lease;
-    bench.end(probe, fault(ReasonCode::NotLoggedIn)).await;
-    let holds = bench.store.accounts().await.unwrap().holds;
-    assert_eq!((holds.len(), holds[0].probe, holds[0].since), (1, None, since));
-    assert_eq!(bench.claimed_number().await, None);
-    bench.store.try_now(Some("claude")).await.unwrap();
-    // ends that say nothing about the login: the next one goes out
-    for (phase, end) in [
-        (Phase::Preparing, fault(ReasonCode::Stopped)),
-        (Phase::Agent, fault(ReasonCode::Overloaded)),
-        (Phase::Agent, fault(ReasonCode::Stopped)),
-    ] {
-        let probe = bench.claim().await.lease;
-        bench.store.reach_phase(probe, phase).await.unwrap();
-        bench.end(probe, end).await;
-        let holds = bench.store.accounts().await.unwrap().holds;
-        assert_eq!((holds.len(), holds[0].probe), (1, None));
-        bench.clock.advance_ms(15_000);
-    }
-    let probe = bench.claim().await.lease;
-    bench.store.reach_phase(probe, Phase::Agent).await.unwrap();
-    bench.end(probe, fault(ReasonCode::VerifyFailed)).await;
-    assert!(bench.store.accounts().await.unwrap().holds.is_empty());
-    assert_eq!(bench.claimed_number().await, Some(2));
-}
-
-/// A job that was running before the hold reports the same fault while the probe is out.
-#[tokio::test]
-async fn a_straggler_does_not_forget_the_probe() {
-    let bench = Bench::new(2);
-    let client = bench.client("a").await;
-    bench.submit(&client, "1").await;
-    bench.submit(&client, "2").await;
-    let (first, straggler) = (bench.claim().await.lease, bench.claim().await.lease);
-    bench.end(first, fault(ReasonCode::NotLoggedIn)).await;
-    bench.store.try_now(None).await.unwrap();
-    let probe = bench.claim().await.lease;
-    bench.end(straggler, fault(ReasonCode::NotLoggedIn)).await;
-    assert_eq!(bench.store.accounts().await.unwrap().holds[0].probe, Some(probe.job));
-    bench.end(probe, done()).await;
-    assert!(bench.store.accounts().await.unwrap().holds.is_empty());
-    assert_eq!(bench.claimed_number().await, Some(2));
-}
-
-#[tokio::test]
-async fn a_probe_survives_a_restart() {
-    let bench = Bench::new(2);
-    let client = bench.client("a").await;
-    bench.submit(&client, "1").await;
-    bench.submit(&client, "2").await;
-    let lease = bench.claim().await.lease;
-    bench.end(lease, fault(ReasonCode::AgentMissing)).await;
-    bench.store.try_now(None).await.unwrap();
-    bench.claim().await;
-    let later = bench.reopen();
-    let adopted = later.adopt_running("boot").await.unwrap().remove(0);
-    assert!(later.claim().await.unwrap().is_none());
-    later.finish(adopted.lease, done(), |_| None).await.unwrap();
-    assert_eq!(later.claim().await.unwrap().unwrap().lease.job, JobNumber(2));
 }
 
 #[tokio::test]

@@ -84,6 +84,31 @@ impl Store {
         Ok(due)
     }
 
+    /// A look from outside says that the login works: its hold is due, if that has no end of its own and nobody is out as its
+    /// probe. A look is no probe, and one that is out says more. Whether there was such a hold.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn try_what_looks_mended(&self, login: &str) -> Result<bool, StoreError> {
+        let (now, login) = (self.moment(), login.to_owned());
+        let is_due = self
+            .database
+            .write(Edge::TryNow, move |connection| {
+                let changed = connection
+                    .prepare_cached(
+                        "UPDATE holds SET until = ?1, due_at = ?3
+                         WHERE login = ?2 AND until IS NULL AND probe IS NULL",
+                    )?
+                    .execute(params![now.wall.as_ms(), login, now.steady_ms()])?;
+                Ok(changed > 0)
+            })
+            .await?;
+        if is_due {
+            self.tell(Change::Queue);
+        }
+        Ok(is_due)
+    }
+
     /// When the next queued job or hold comes due by time alone; `None` when none does.
     ///
     /// # Errors

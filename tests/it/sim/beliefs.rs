@@ -85,7 +85,8 @@ impl State {
             let over = held.until.is_some_and(|(at, due, sure)| {
                 at <= wall || if surely { sure <= self.clocks.sure_ms } else { due <= now }
             });
-            (held.probe.is_none() && over) || (held.looked_after && !surely)
+            // the server may have found the program by itself, but one that is out as a probe it leaves alone
+            held.probe.is_none() && (over || (held.looked_after && !surely))
         });
         job.status == Status::Queued
             && backoff
