@@ -19,21 +19,22 @@ const SET_MS_MIN: i64 = 1_000;
 const NOTED_EVERY_MS: i64 = 3_600_000;
 
 /// Both clocks are read one after the other, in whole milliseconds: so much apart they have not moved, and an instant that
-/// goes to the one and back is shown as it came.
+/// goes to the one and back is shown as it came. A wait may be so much shorter or longer than was said.
 const JITTER_MS: i64 = 2;
 
 /// Now, on both clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Moment {
     pub(crate) wall: Timestamp,
-    /// Steady minus wall time.
+    steady_ms: i64,
+    /// Steady minus wall time, to within [`JITTER_MS`].
     ahead_ms: i64,
 }
 
 impl Moment {
-    /// Now, in steady milliseconds.
+    /// Now, in steady milliseconds. Not by way of the wall clock: one that is slewed by a little would take them along.
     pub(crate) fn steady_ms(self) -> i64 {
-        self.to_steady(self.wall)
+        self.steady_ms
     }
 
     /// The steady milliseconds at which the wall clock shows `wall`, if nobody sets it.
@@ -104,10 +105,10 @@ impl Steady {
         let steady_ms = self.boot_at_ms + self.clock.since_boot_ms();
         let (ahead_ms, before) = (steady_ms - wall.as_ms(), self.ahead_ms.load(Ordering::Relaxed));
         if (ahead_ms - before).abs() <= JITTER_MS {
-            return Moment { wall, ahead_ms: before };
+            return Moment { wall, steady_ms, ahead_ms: before };
         }
         self.ahead_ms.store(ahead_ms, Ordering::Relaxed);
-        Moment { wall, ahead_ms }
+        Moment { wall, steady_ms, ahead_ms }
     }
 
     /// What has to be written now, so that a later start goes on evenly; `None` while the last note still serves.

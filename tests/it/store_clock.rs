@@ -29,6 +29,11 @@ async fn keep(store: &Store) {
     store.keep_answer(KeyedAnswer { key: key(), render }).await.unwrap();
 }
 
+fn refused(order: i64, at: Timestamp, next_try_at: Option<Timestamp>) -> TryRecord {
+    let state = DeliveryState::Pending;
+    TryRecord { order, at, status: Some(500), error: None, duration_ms: 1, state, next_try_at }
+}
+
 async fn due_in(bench: &Bench) -> Option<Duration> {
     bench.store.next_due_in().await.unwrap()
 }
@@ -52,6 +57,54 @@ async fn a_backoff_takes_as_long_as_it_takes() {
         assert_eq!(bench.claimed_number().await, None, "{jump}");
         bench.clock.advance_ms(1);
         assert_eq!(bench.claimed_number().await, Some(1), "{jump}");
+    }
+}
+
+/// A wall clock that is slewed moves by less than what two readings may differ, here and there and back again.
+#[tokio::test]
+async fn a_clock_that_is_slewed_costs_a_wait_two_milliseconds_at_most() {
+    for slewed in [-2, 2] {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        bench.submit(&client, "1").await;
+        let lease = bench.claim().await.lease;
+        bench.clock.set_by_ms(slewed);
+        bench.end(lease, fault(ReasonCode::RemoteUnavailable)).await;
+        bench.clock.set_by_ms(-2 * slewed);
+        bench.clock.advance_ms(14_997);
+        assert_eq!(bench.claimed_number().await, None, "{slewed}");
+        bench.clock.advance_ms(5);
+        assert_eq!(bench.claimed_number().await, Some(1), "{slewed}");
+    }
+}
+
+/// Else the loop that waits for it would go round and round until it is due.
+#[tokio::test]
+async fn a_callback_that_is_not_due_is_never_due_in_no_time() {
+    for slewed in [-2, 2] {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        bench.submit(&client, "1").await;
+        let lease = bench.claim().await.lease;
+        bench.store.finish(lease, done(), |_| Some(callback("x", "https://example.org/"))).await.unwrap();
+        let (due, _) = bench.store.due_deliveries(10, Occupied::default()).await.unwrap();
+        bench.clock.set_by_ms(slewed);
+        let next_try_at = Some(bench.now() + Duration::from_secs(300));
+        bench.store.record_try(&due[0].id, refused(due[0].order, bench.now(), next_try_at)).await.unwrap();
+        // as long as it is not due, whatever that is by either clock
+        bench.clock.advance_ms(299_990);
+        let mut waited = Duration::ZERO;
+        loop {
+            let (due, next) = bench.store.due_deliveries(10, Occupied::default()).await.unwrap();
+            if !due.is_empty() {
+                break;
+            }
+            assert!(next.is_some_and(|next| !next.is_zero()), "{slewed} after {waited:?}");
+            bench.clock.advance_ms(1);
+            waited += Duration::from_millis(1);
+        }
+        let expected = 10 + slewed;
+        assert_eq!(waited, Duration::from_millis(expected as u64), "{slewed}");
     }
 }
 
@@ -155,16 +208,8 @@ async fn a_callback_is_tried_again_after_its_wait_whatever_the_clock_shows() {
         // due at once, also when the clock is set back in that very moment
         bench.clock.set_by_ms(jump);
         let (due, _) = bench.store.due_deliveries(10, Occupied::default()).await.unwrap();
-        let record = TryRecord {
-            order: due[0].order,
-            at: bench.now(),
-            status: Some(500),
-            error: None,
-            duration_ms: 1,
-            state: DeliveryState::Pending,
-            next_try_at: Some(bench.now() + Duration::from_secs(300)),
-        };
-        bench.store.record_try(&due[0].id, record).await.unwrap();
+        let next_try_at = Some(bench.now() + Duration::from_secs(300));
+        bench.store.record_try(&due[0].id, refused(due[0].order, bench.now(), next_try_at)).await.unwrap();
         bench.clock.advance_ms(299_999);
         bench.clock.set_by_ms(jump);
         let (due, next) = bench.store.due_deliveries(10, Occupied::default()).await.unwrap();

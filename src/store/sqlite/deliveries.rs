@@ -112,13 +112,13 @@ pub(super) fn due(
             rows::delivery(row, now)
         })?
         .collect::<Result<Vec<_>, _>>()?;
-    let next: Option<i64> = connection
+    let next: Option<u64> = connection
         .prepare_cached(
-            "SELECT min(next_try_at) FROM deliveries INDEXED BY deliveries_due
+            "SELECT min(next_try_at) - ?1 FROM deliveries INDEXED BY deliveries_due
              WHERE state = 'pending' AND next_try_at > ?1",
         )?
         .query_row([now.steady_ms()], |row| row.get(0))?;
-    Ok((due, next.map(|at| now.to_wall(at).since(now.wall))))
+    Ok((due, next.map(std::time::Duration::from_millis)))
 }
 
 /// Now, or a millisecond before it where that is when the delivery came due: no two orders are the same.
