@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use offshoot::background::{Deliverer, DelivererSettings, Dispatcher};
+use offshoot::background::{AgentProgram, Deliverer, DelivererSettings, Dispatcher, Prober};
+use offshoot::domain::agent_kind::AgentKind;
 use offshoot::domain::attempt::{Assignment, AttemptEnd, Lease};
 use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::job::Status;
+use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{Store, StoreError};
 use offshoot::webhook::{Carrier, SendRequest, SendResult};
 use offshoot::worker::{Runner, Signals};
@@ -16,7 +18,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::stand::{PATIENCE, poll};
-use crate::store_fixture::{Bench, callback};
+use crate::store_fixture::{Bench, callback, fault};
 
 /// Works until it is told to stop.
 #[derive(Clone)]
@@ -66,6 +68,41 @@ async fn a_cancel_of_which_no_hint_came_is_found() {
     let over = async || (status(1).await == Status::Cancelled).then_some(());
     poll(hour, over).await.expect("the request is found in the row");
     assert_eq!(status(2).await, Status::Running, "and nobody else's");
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap();
+}
+
+/// The server finds by itself that the program is there: that is no reason for a second probe beside the one that is out.
+#[tokio::test(start_paused = true)]
+async fn a_look_at_the_agents_leaves_a_probe_alone() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let (first, straggler) = (bench.claim().await.lease, bench.claim().await.lease);
+    bench.end(first, fault(ReasonCode::AgentMissing)).await;
+    bench.store.try_now(None).await.unwrap();
+    let probe = bench.claim().await.lease;
+    bench.end(straggler, fault(ReasonCode::AgentMissing)).await;
+    let hold = async || bench.store.accounts().await.unwrap().holds.remove(0);
+    let stop = CancellationToken::new();
+    let programs = vec![AgentProgram {
+        name: "claude".to_owned(),
+        kind: AgentKind::Command,
+        command: vec!["/bin/sh".to_owned()],
+        environment: BTreeMap::new(),
+    }];
+    let (prober, mut found) = Prober::new(bench.store.clone(), bench.clock.clone(), programs, stop.clone());
+    let mut running = JoinSet::new();
+    running.spawn(prober.run());
+    // the first look is told before the holds are looked at, and once more afterwards
+    for _ in 0..2 {
+        found.changed().await.unwrap();
+    }
+    assert_eq!((hold().await.probe, hold().await.until), (Some(probe.job), None));
+    bench.end(probe, fault(ReasonCode::Stopped)).await;
+    let is_due = async || hold().await.until.is_some().then_some(());
+    poll(Duration::from_secs(3_600), is_due).await.expect("the next one goes out");
     stop.cancel();
     running.join_next().await.unwrap().unwrap();
 }
