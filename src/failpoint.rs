@@ -100,6 +100,7 @@ edges! {
     Bundle, "git.bundle", "unpublished work is written to a file";
     RegisterWorktree, "git.register-worktree", "a worktree is registered, empty";
     FillWorktree, "git.fill-worktree", "a worktree gets its files";
+    CopyIn, "git.copy-in", "files of the owner are copied into a worktree";
     CommitSnapshot, "git.commit-snapshot", "a snapshot is committed";
     SetSnapshot, "git.set-snapshot", "a snapshot gets its ref";
     KeepHead, "git.keep-head", "a result gets its ref";

@@ -26,6 +26,7 @@ mod last_words;
 mod lenient;
 mod lines;
 mod opencode;
+mod output;
 mod probe;
 mod reader;
 pub mod registry;
@@ -44,6 +45,7 @@ pub use gemini::Gemini;
 pub use invocation::{AgentCommand, AgentError, Invocation, Session};
 pub use lines::{LINE_BYTES_MAX, Line, LineSplitter};
 pub use opencode::Opencode;
+pub use output::command_output;
 pub use probe::{AuthProbe, AuthState, ProbeSpec, Version};
 
 pub use reader::AgentReader;

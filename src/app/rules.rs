@@ -223,9 +223,7 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
         reading.fault(format!("/options{}", violation.pointer()), violation.rule);
     }
     let is_empty = |name: OptionName| match name {
-        OptionName::Setup => options.setup.as_ref().is_none_or(Vec::is_empty),
         OptionName::Verify => options.verify.as_ref().is_none_or(Vec::is_empty),
-        OptionName::CopyFiles => options.copy_files.as_ref().is_none_or(Vec::is_empty),
         OptionName::Artifacts => options.artifacts.as_ref().is_none_or(Vec::is_empty),
         OptionName::SetEnv => options.set_env.as_ref().is_none_or(BTreeMap::is_empty),
         OptionName::Isolation => options.isolation != Some(Isolation::Sandbox),

@@ -184,9 +184,7 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
     ("github.app_installation_id", Unbuilt::Refused),
     ("defaults.isolation", Unbuilt::Refused),
     // whoever asks for these does not want a result without them
-    ("defaults.setup", Unbuilt::Refused),
     ("defaults.verify", Unbuilt::Refused),
-    ("defaults.copy_files", Unbuilt::Refused),
     ("defaults.verify_rounds", Unbuilt::Warned),
     ("defaults.artifacts", Unbuilt::Warned),
     ("notify.*", Unbuilt::Warned),

@@ -95,6 +95,7 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
     WorkerSettings {
         repos_dir: config.paths.repos_dir.clone(),
         worktrees_dir: config.paths.worktrees_dir.clone(),
+        files_dir: config.paths.files_dir.clone(),
         data_dir: config.paths.data_dir.clone(),
         run_dir: config.paths.run_dir(),
         author: Author { name: config.git.author_name.clone(), email: config.git.author_email.clone() },

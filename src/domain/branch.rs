@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::glob::name_matches;
+
 /// Longest branch name in bytes. Git itself stops at the file system's 255 for a path part; this leaves room for `.lock`.
 pub const BRANCH_BYTES_MAX: usize = 200;
 
@@ -86,7 +88,7 @@ impl BranchName {
     /// Whether a protection pattern (exact, or with `*` for any run of characters) names this branch.
     #[must_use]
     pub fn matches(&self, pattern: &str) -> bool {
-        glob_matches(pattern.as_bytes(), self.0.as_bytes())
+        name_matches(pattern.as_bytes(), self.0.as_bytes())
     }
 
     /// The name with a numbered suffix, as `onBranchExists = suffix` wants it; cut so that it stays within the limit.
@@ -132,28 +134,6 @@ fn slug(line: &str) -> String {
         slug.push_str(&word.to_ascii_lowercase());
     }
     slug
-}
-
-/// Linear-time glob with `*` only: on a mismatch it goes back to the last star.
-fn glob_matches(pattern: &[u8], text: &[u8]) -> bool {
-    let (mut p, mut t) = (0, 0);
-    let mut star: Option<(usize, usize)> = None;
-    while t < text.len() {
-        if p < pattern.len() && pattern[p] == b'*' {
-            star = Some((p, t));
-            p += 1;
-        } else if p < pattern.len() && pattern[p] == text[t] {
-            p += 1;
-            t += 1;
-        } else if let Some((star_p, star_t)) = star {
-            p = star_p + 1;
-            t = star_t + 1;
-            star = Some((star_p, star_t + 1));
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|b| *b == b'*')
 }
 
 #[cfg(test)]

@@ -14,6 +14,7 @@ pub mod branch;
 pub mod client;
 pub mod delivery;
 pub mod event;
+pub mod glob;
 pub mod hold;
 pub mod id;
 pub mod job;

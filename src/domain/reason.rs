@@ -201,7 +201,7 @@ reason_codes! {
         "see [policy] in the configuration";
     SecretDetected, "secret_detected", Fail,
         "The change holds something that looks like a secret; nothing was pushed.",
-        "see [policy] secrets in the configuration";
+        "look at the file that is named (one of copyFiles belongs into .gitignore); see [policy] secrets in the configuration";
     UnsupportedFilter, "unsupported_filter", Fail,
         "A changed file needs a git filter that offshoot does not run.",
         "let the agent leave that file alone, then: offshoot retry JOB";

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use git2::{Delta, Oid, Repository as Library, Signature, Time};
 
 use super::commit_id::CommitId;
+use super::copy_in::refuse_committed;
 use super::error::GitError;
 use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
@@ -32,8 +33,6 @@ pub struct CommitSpec {
     pub author: Author,
     /// Unix time in seconds. The same time makes a repeated call give the same commit.
     pub committed_at: i64,
-    /// Paths relative to the worktree that are never taken, such as copied-in files.
-    pub exclude: Vec<PathBuf>,
     /// A larger file fails the call; GitHub refuses more than 100 MiB.
     pub file_bytes_max: u64,
 }
@@ -62,7 +61,7 @@ impl Repository {
     /// resulting commit. Repeated after a crash it gives the same commit and makes no second one.
     ///
     /// # Errors
-    /// [`GitError::HistoryRewritten`], [`GitError::UnsupportedFilter`], [`GitError::FileTooLarge`],
+    /// [`GitError::HistoryRewritten`], [`GitError::CopyCommitted`], [`GitError::UnsupportedFilter`], [`GitError::FileTooLarge`],
     /// [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
     pub async fn collect(
         &self,
@@ -116,8 +115,8 @@ fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result
     if !descends(&library, parent, base)? {
         return Err(GitError::HistoryRewritten { head: parent.into(), base: base.into() });
     }
+    refuse_committed(&library, place, base, parent)?;
     let rules = StageRules {
-        exclude: spec.exclude.clone(),
         file_bytes_max: spec.file_bytes_max,
         // whoever may have a worktree of this size may publish it
         new: SizeCaps { bytes_max: u64::MAX, files_max: u64::MAX },

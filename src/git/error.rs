@@ -28,6 +28,12 @@ pub enum GitError {
         /// What it had to descend from.
         base: super::CommitId,
     },
+    /// A file of the owner that was copied into the worktree is in a commit that somebody made there.
+    #[error("{path} was copied into the worktree and is committed")]
+    CopyCommitted {
+        /// Relative to the worktree, unprintable bytes escaped.
+        path: String,
+    },
     /// A changed path has an attribute whose filter the server does not run.
     #[error("{path} has the unsupported filter attribute `{filter}`")]
     UnsupportedFilter {

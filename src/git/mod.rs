@@ -31,6 +31,7 @@ mod attributes;
 mod clone;
 mod collect;
 mod commit_id;
+mod copy_in;
 mod damage;
 mod diff;
 mod disk;
@@ -64,6 +65,7 @@ mod worktree;
 
 pub use collect::{Author, Collected, CommitSpec};
 pub use commit_id::CommitId;
+pub use copy_in::{CopiedIn, PathRule};
 pub use damage::SetAside;
 pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};
 pub use error::{GitError, RemoteFailure};

@@ -1,7 +1,7 @@
 //! Keeping a worktree's files as a commit that nothing else points at.
 
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use git2::Oid;
 
@@ -26,8 +26,6 @@ pub struct SnapshotSpec {
     pub name: String,
     /// Unix time in seconds.
     pub taken_at: i64,
-    /// Paths relative to the worktree that are left out, such as copied-in files.
-    pub exclude: Vec<PathBuf>,
     /// Larger files are left out with a note.
     pub file_bytes_max: u64,
     /// How much is kept beyond what the commit has; what comes later is left out with a note.
@@ -51,7 +49,7 @@ pub struct Snapshot {
 const SAME_NAME_MAX: usize = 100;
 
 impl Repository {
-    /// Commits the worktree's files, without ignored and excluded ones, under a ref of their own; a number is added to its name
+    /// Commits the worktree's files, without ignored and copied ones, under a ref of their own; a number is added to its name
     /// where that has other files already. Neither the worktree nor its branch changes. Where HEAD cannot be read, `base` is the parent. What cannot be taken is noted.
     ///
     /// # Errors
@@ -73,12 +71,7 @@ impl Repository {
             .verified(move |_| {
                 let library = refs::open(&place.clone)?;
                 let parent = resolve(&library, &read_head(&place))?.unwrap_or(base);
-                let rules = StageRules {
-                    exclude: spec.exclude.clone(),
-                    file_bytes_max: spec.file_bytes_max,
-                    new: spec.new,
-                    strict: false,
-                };
+                let rules = StageRules { file_bytes_max: spec.file_bytes_max, new: spec.new, strict: false };
                 let staged = stage(&library, &place, scratch, parent, &rules)?;
                 let commit = failpoint::at(Edge::CommitSnapshot, || {
                     commit_tree(&place, staged.tree, parent, &commit_spec(&spec))
@@ -181,7 +174,6 @@ fn commit_spec(spec: &SnapshotSpec) -> CommitSpec {
         message: format!("Snapshot {}", spec.name.trim_start_matches(PREFIX)),
         author: Author { name: String::from("offshoot"), email: String::from("offshoot@localhost") },
         committed_at: spec.taken_at,
-        exclude: Vec::new(),
         file_bytes_max: spec.file_bytes_max,
     }
 }

@@ -10,6 +10,7 @@ use git2::{Index, IndexEntry, ObjectType, Oid, Repository as Library};
 use nix::sys::stat::FileStat;
 
 use super::attributes::{clean, has_crlf};
+use super::copy_in::copied_paths;
 use super::error::GitError;
 use super::index::{Baseline, bare_entry, with_status};
 use super::measure::{SizeCaps, WorktreeSize};
@@ -46,8 +47,6 @@ impl Note {
 /// How to stage.
 #[derive(Clone, Debug)]
 pub(super) struct StageRules {
-    /// Relative paths that are never taken, with all below them.
-    pub(super) exclude: Vec<PathBuf>,
     pub(super) file_bytes_max: u64,
     /// Bytes and files that may be stored beyond what the commit has; what comes later is left out with a note.
     pub(super) new: SizeCaps,
@@ -78,6 +77,7 @@ pub(super) fn stage(
     index.read_tree(&tree).map_err(&failed)?;
     let mut stager =
         Stager::new(library, &index, Baseline::load(place), Rules::new(&place.clone, scratch)?, rules);
+    stager.exclude = copied_paths(place)?;
     walk(&place.path, &mut stager)?;
     stager.keep_what_was_not_looked_at();
     let Stager { tracked, taken, mut notes, .. } = stager;
@@ -109,6 +109,7 @@ pub(super) fn stage(
 struct Stager<'a> {
     library: &'a Library,
     rules: &'a StageRules,
+    /// What was copied in, never taken.
     exclude: Vec<Vec<u8>>,
     shadow: Rules,
     baseline: Baseline,
@@ -141,11 +142,10 @@ impl<'a> Stager<'a> {
                 dir = parent_of(dir);
             }
         }
-        let exclude = rules.exclude.iter().map(|path| path.as_os_str().as_encoded_bytes().to_vec()).collect();
         Self {
             library,
             rules,
-            exclude,
+            exclude: Vec::new(),
             shadow,
             baseline,
             tracked,

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::halt::{Halt, Step};
+use super::steps::FIRST_TURN;
 use super::{Signals, Tools, Worker, sweep_worktree_of};
 use crate::agent::AgentVerdict;
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
@@ -62,8 +63,8 @@ impl Worker {
 
     /// Ends an attempt whose walk panicked, and its agent with it: a bug of ours must not leave the job running for ever.
     pub async fn give_up(&self, lease: Lease) {
-        if let Err(error) = self.0.stop_agent(lease) {
-            tracing::warn!(%error, job.number = lease.job.0, "the agent of a panicked attempt was not stopped");
+        if let Err(error) = self.0.stop_steps(lease) {
+            tracing::warn!(%error, job.number = lease.job.0, "a step of a panicked attempt was not stopped");
         }
         let reason = Reason::new(ReasonCode::Internal, "The worker panicked.");
         self.0.finish(lease, AttemptEnd::Faulted { reason, until: None, spent: true }).await;
@@ -125,6 +126,20 @@ fn render(clock: &crate::clock::Clock, view: &JobView) -> Option<RenderedCallbac
     render_callback(view, event, delivery, Timestamp::from_ms(clock.now_ms()))
 }
 
+/// What the attempt runs with, to its end: an owner who changes the client or the configuration meanwhile does not change
+/// which commands of it have run already.
+async fn options_of(tools: &Tools, assignment: &Assignment, client: &Client) -> Step<RunOptions> {
+    if assignment.adopted {
+        let attempts = tools.store.list_attempts(assignment.lease.job).await?;
+        let stored = attempts.into_iter().find(|attempt| attempt.number == assignment.lease.attempt);
+        if let Some(stored) = stored.filter(|attempt| !attempt.options.set_names().is_empty()) {
+            return Ok(stored.options);
+        }
+    }
+    let layers = [&assignment.job.request.options, &client.options, &tools.settings.defaults];
+    Ok(RunOptions::merge(&layers))
+}
+
 /// Where the line goes after the agent: to the commit, or nowhere.
 pub(super) struct AgentWork {
     pub(super) worktree: PathBuf,
@@ -139,8 +154,7 @@ impl<'a> Line<'a> {
             // whoever wants to use it says so
             Err(_) => None,
         };
-        let layers = [&assignment.job.request.options, &client.options, &tools.settings.defaults];
-        let options = EffectiveOptions::resolve(RunOptions::merge(&layers), false);
+        let options = EffectiveOptions::resolve(options_of(tools, &assignment, &client).await?, false);
         tools.store.record_options(assignment.lease, &RunOptions::from(options.clone()), "none").await?;
         Ok(Self {
             tools,
@@ -188,24 +202,27 @@ impl<'a> Line<'a> {
         self.commit(work).await
     }
 
-    /// Prepares and runs the agent, or finds the one that runs or ran already.
+    /// Prepares, sets up and runs the agent, each only where that is not done or under way already.
     async fn agent_work(&mut self) -> Step<AgentWork> {
-        if let Some(work) = self.find_agent_work().await? {
-            return Ok(work);
-        }
-        // not before: an agent that runs is ended through its shim, and its end is waited for
-        self.check_signals()?;
-        self.phase(Phase::Preparing).await?;
-        let (cancel, shutdown) = (self.signals.cancel.clone(), self.signals.shutdown.clone());
-        let worktree = tokio::select! {
-            prepared = self.prepare() => prepared?,
-            () = cancel.cancelled() => return Err(Halt::Ended(AttemptEnd::Cancelled)),
-            // nothing is lost: the next server prepares anew
-            () = shutdown.cancelled() => return Err(Halt::Shutdown),
+        self.bury_earlier_attempt().await?;
+        let worktree = if self.has_begun()? {
+            self.say("the server came back and goes on where the one before it was").await?;
+            // removed and forgotten by now if a server was killed between that and the end
+            self.tools.worktree_path(&self.client, &self.job.chain.root)
+        } else {
+            // not before: a step that runs is ended through its shim, and its end is waited for
+            self.check_signals()?;
+            self.phase(Phase::Preparing).await?;
+            let (cancel, shutdown) = (self.signals.cancel.clone(), self.signals.shutdown.clone());
+            tokio::select! {
+                prepared = self.prepare() => prepared?,
+                () = cancel.cancelled() => return Err(Halt::Ended(AttemptEnd::Cancelled)),
+                // nothing is lost: the next server prepares anew
+                () = shutdown.cancelled() => return Err(Halt::Shutdown),
+            }
         };
-        self.check_signals()?;
-        self.phase(Phase::Agent).await?;
-        self.run_agent(worktree).await
+        self.set_up(&worktree).await?;
+        self.run_agent(FIRST_TURN, &worktree).await
     }
 
     /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.

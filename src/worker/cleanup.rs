@@ -66,7 +66,6 @@ impl Line<'_> {
         let spec = SnapshotSpec {
             name,
             taken_at: self.now().as_ms() / 1_000,
-            exclude: Vec::new(),
             file_bytes_max: self.tools.settings.file_bytes_max,
             new: if self.ran_away { limits.runaway_kept() } else { limits.worktree },
         };
@@ -250,7 +249,6 @@ pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Re
         let spec = SnapshotSpec {
             name: format!("refs/offshoot/{}/{}-swept", last.id, last.attempt),
             taken_at: tools.clock.now_ms() / 1_000,
-            exclude: Vec::new(),
             file_bytes_max: tools.settings.file_bytes_max,
             new: if chain.iter().any(ran_away) { limits.runaway_kept() } else { limits.worktree },
         };

@@ -67,7 +67,6 @@ impl Line<'_> {
             author: self.tools.settings.author.clone(),
             // of the attempt, not of now: repeated after a crash the commit is the same
             committed_at: self.job.started_at.unwrap_or(self.job.created_at).as_ms() / 1_000,
-            exclude: Vec::new(),
             file_bytes_max: self.tools.settings.file_bytes_max,
         };
         let repository = self.tools.repository(&self.client)?;

@@ -81,6 +81,7 @@ impl From<GitError> for Halt {
             GitError::Damaged { .. } => ReasonCode::CloneDamaged,
             GitError::Tampered { .. } => ReasonCode::RepoTampered,
             GitError::HistoryRewritten { .. } => ReasonCode::HistoryRewritten,
+            GitError::CopyCommitted { .. } => ReasonCode::SecretDetected,
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
             GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
             GitError::FileTooLarge { .. } => ReasonCode::PushRejected,

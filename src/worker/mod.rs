@@ -16,7 +16,9 @@ mod attempt;
 mod chains;
 mod cleanup;
 mod clone_removals;
+mod command_step;
 mod commit;
+mod copy_files;
 mod halt;
 mod limits;
 mod mend;
@@ -28,6 +30,7 @@ mod remotes;
 mod replay;
 mod resume;
 mod runner;
+mod steps;
 mod strangers;
 mod supervise;
 mod text;
@@ -82,6 +85,8 @@ pub struct AgentEntry {
 pub struct WorkerSettings {
     pub repos_dir: PathBuf,
     pub worktrees_dir: PathBuf,
+    /// What `copyFiles` copies, `<org>/<repo>` below it.
+    pub files_dir: PathBuf,
     /// For the bundles of unpublished work, when a clone goes.
     pub data_dir: PathBuf,
     /// For the control sockets of the steps.

@@ -76,10 +76,11 @@ impl Line<'_> {
         if let Some(kept) = &kept {
             self.lay_out(&repository, &path, kept).await?;
             self.say(&format!("worktree ready: branch {branch}, with the work that was kept")).await?;
-            return Ok(path);
+        } else {
+            repository.ensure_worktree(&path, branch, &beginning.start, BranchStart::Reset).await?;
+            self.say(&format!("worktree ready: branch {branch} from {}", short(&beginning.start))).await?;
         }
-        repository.ensure_worktree(&path, branch, &beginning.start, BranchStart::Reset).await?;
-        self.say(&format!("worktree ready: branch {branch} from {}", short(&beginning.start))).await?;
+        self.copy_files(&repository, &path).await?;
         Ok(path)
     }
 

@@ -9,7 +9,7 @@ use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::limits::LimitWatch;
 use super::told::told;
-use crate::agent::{self, Agent, AgentEvent, AgentReader, AgentVerdict, StepExit};
+use crate::agent::{self, AgentEvent, AgentReader, AgentVerdict, StepExit};
 use crate::domain::event::EventKind;
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
@@ -31,7 +31,7 @@ const EVENT_BYTES: usize = 128;
 /// How often the outside is looked at while the step is silent.
 const LOOK: Duration = Duration::from_secs(1);
 /// A tool may work this long without a word: builds and test suites do.
-const IDLE_IN_TOOL_MAX: Duration = Duration::from_secs(2 * 3_600);
+pub(super) const IDLE_IN_TOOL_MAX: Duration = Duration::from_secs(2 * 3_600);
 
 /// How a supervised step ended.
 pub(super) enum StepEnd {
@@ -86,13 +86,14 @@ impl Line<'_> {
         &self,
         step: &StepDir,
         worktree: &Path,
-        agent: &dyn Agent,
+        reader: AgentReader,
         name: &str,
+        idle_max: Duration,
     ) -> Step<StepEnd> {
         let _followed = metrics::SHIMS.hold();
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
-        let mut reading = Reading::new(agent, worktree, stored, self.now());
+        let mut reading = Reading::new(reader, stored, self.now());
         let mut tail = Tail::open(step, Default::default());
         let mut asked = Asked::default();
         let mut limits = LimitWatch::new(step, worktree, self.tools.settings.step_limits);
@@ -128,13 +129,14 @@ impl Line<'_> {
             if reading.is_due() {
                 self.flush(name, &mut reading).await?;
             }
-            self.ask(step, &reading, hit, &mut asked).await;
+            let idle = reading.silent_for() > idle_limit(&reading, idle_max);
+            self.ask(step, idle, hit, &mut asked).await;
         };
         self.conclude(name, reading, state, &asked, &limits).await
     }
 
     /// Passes on what the outside wants; a shim that is just ending needs no asking.
-    async fn ask(&self, step: &StepDir, reading: &Reading, hit: Option<StepLimit>, asked: &mut Asked) {
+    async fn ask(&self, step: &StepDir, idle: bool, hit: Option<StepLimit>, asked: &mut Asked) {
         let control = Control::new(step);
         if self.signals.stop_agents.is_cancelled() && !asked.stop {
             asked.stop = true;
@@ -142,7 +144,6 @@ impl Line<'_> {
                 tracing::debug!(%error, "the step could not be stopped");
             }
         }
-        let idle = reading.silent_for() > self.idle_limit(reading);
         let limit = hit.or(idle.then_some(StepLimit::Idle)).filter(|_| asked.limit.is_none());
         let ended = if self.signals.cancel.is_cancelled() && !asked.cancel {
             asked.cancel = true;
@@ -160,11 +161,6 @@ impl Line<'_> {
             // without its socket the shim still takes the signal
             let _ = control.stop();
         }
-    }
-
-    fn idle_limit(&self, reading: &Reading) -> Duration {
-        let limit = Duration::from_secs(self.options.idle_timeout_seconds);
-        if reading.tools_open > 0 { limit.max(IDLE_IN_TOOL_MAX) } else { limit }
     }
 
     async fn conclude(
@@ -207,6 +203,10 @@ impl Line<'_> {
     }
 }
 
+fn idle_limit(reading: &Reading, idle_max: Duration) -> Duration {
+    if reading.tools_open > 0 { idle_max.max(IDLE_IN_TOOL_MAX) } else { idle_max }
+}
+
 /// The limit that a step was ended for. Who ended by itself at that moment has its result.
 fn limit_of(record: &ExitRecord, asked: &Asked) -> Option<StepLimit> {
     match record.cause {
@@ -221,9 +221,9 @@ fn limit_of(record: &ExitRecord, asked: &Asked) -> Option<StepLimit> {
 }
 
 impl Reading {
-    fn new(agent: &dyn Agent, worktree: &Path, stored: u64, at: Timestamp) -> Self {
+    fn new(reader: AgentReader, stored: u64, at: Timestamp) -> Self {
         Self {
-            reader: Some(AgentReader::new(agent.parser(worktree))),
+            reader: Some(reader),
             at,
             stored,
             records: 0,
@@ -328,8 +328,8 @@ impl Reading {
         let exit = StepExit { code: record.code, signal: record.signal };
         let reader = self.reader.take().expect("a reading is finished once");
         let (events, verdict) = reader.finish(exit);
-        // what comes out now belongs to no record; it must not be taken for something stored
-        self.records = self.records.max(self.stored) + 1;
+        // what comes out now belongs to no record: it counts as one more, which is stored once like the others
+        self.records += 1;
         for event in &events {
             self.take_event(event, Timestamp::from_ms(record.ended_at_ms));
         }
@@ -350,7 +350,8 @@ mod tests {
     /// As if nothing had been heard for ten minutes.
     fn silent_reading() -> Reading {
         let agent = find_agent(AgentKind::Command);
-        let mut reading = Reading::new(agent, Path::new("/w"), 0, Timestamp::from_ms(0));
+        let reader = AgentReader::new(agent.parser(Path::new("/w")));
+        let mut reading = Reading::new(reader, 0, Timestamp::from_ms(0));
         reading.last_sign = Instant::now() - Duration::from_secs(600);
         reading
     }

@@ -47,6 +47,7 @@ pub(crate) struct Answered {
 impl Caller {
     pub(crate) fn new(stand: Arc<Stand>, target: watch::Receiver<Option<String>>, dice: Dice) -> Self {
         stand.make_remote(REPOS[1]);
+        REPOS.iter().for_each(|repo| put_owners_file(&stand, repo));
         let caller = Self {
             stand,
             target,
@@ -451,4 +452,11 @@ fn any_failure(dice: &mut Dice, hook: Hook) -> Answer {
     ];
     let never = failures.len() - 1;
     dice.pick(if hook == Hook::Broken { &failures[..never] } else { &failures[..] })
+}
+
+/// What `copyFiles` copies.
+fn put_owners_file(stand: &Stand, repo: &str) {
+    let dir = stand.path("data/files").join(repo);
+    std::fs::create_dir_all(&dir).unwrap();
+    std::fs::write(dir.join(".env"), "KEY=of-the-owner\n").unwrap();
 }

@@ -51,6 +51,8 @@ pub(crate) enum Kind {
     Resumed,
     /// Its branch is there already: it gets another one.
     TakenBranch,
+    /// Has commands and files of the owner before its agent.
+    SetUp,
     /// Changes the clone's configuration.
     Tampers,
     /// Waits for a job that was sent before.
@@ -95,6 +97,7 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::CutOff, 3),
     (Kind::Forgotten, 2),
     (Kind::TakenBranch, 4),
+    (Kind::SetUp, 6),
     (Kind::Tampers, 1),
     (Kind::After, 8),
     (Kind::Later, 3),
@@ -120,6 +123,7 @@ impl Kind {
         match need {
             Need::NewRepository | Need::TermWithAgents => Some(Self::Edit),
             Need::Crowd => Some(Self::Slow),
+            Need::SetUp => Some(Self::SetUp),
             Need::Tampering => Some(Self::Tampers),
             Need::TakenBranch => Some(Self::TakenBranch),
             Need::MovedBranch => Some(Self::Moved),
@@ -167,6 +171,7 @@ impl Kind {
             | Self::LostPush
             | Self::Resumed
             | Self::TakenBranch
+            | Self::SetUp
             | Self::Later
             | Self::Old => &["branch_pushed"],
         }
@@ -238,6 +243,7 @@ impl Places<'_> {
                      git push -q {remote} HEAD:refs/heads/{branch}; git reset -q --hard HEAD^; }}\n{pause}{edit}"
                 )
             }
+            Kind::SetUp => format!("{pause}cat set-up .env > f-{number}.txt || exit 9\n"),
             Kind::Tampers => format!("{edit}git config core.hooksPath /nowhere\n"),
             _ => format!("{pause}{edit}"),
         };
@@ -256,6 +262,11 @@ impl Places<'_> {
         if kind == Kind::Decorated {
             options["prLabels"] = json!(["made-here"]);
             options["reviewers"] = json!(["nobody"]);
+        }
+        if kind == Kind::SetUp {
+            options["copyFiles"] = json!([".env"]);
+            options["setup"] =
+                json!(["sleep 0.1; [ ! -e set-up ] && echo set up > set-up", ["test", "-s", ".env"]]);
         }
         if kind == Kind::TakenBranch {
             options["onBranchExists"] = json!("suffix");

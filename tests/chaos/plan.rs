@@ -123,6 +123,8 @@ pub(crate) enum Need {
     IdleClone,
     /// A job that ended so long ago that it is forgotten, and events of that time.
     OldJob,
+    /// Files of the owner and a command before the agent.
+    SetUp,
     /// More agents than may run, for long enough to be counted.
     Crowd,
     /// SIGTERM.
@@ -164,6 +166,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         | Edge::ForgetMessages
         | Edge::ForgetJobs
         | Edge::ForgetEvents => Need::OldJob,
+        Edge::CopyIn => Need::SetUp,
         Edge::AskStop => Need::TermWithAgents,
         _ => Need::Jobs,
     }

@@ -271,9 +271,7 @@ fn what_is_not_built_is_said_at_start() {
     ];
     assert_eq!(told, expected);
     // nobody who asks for a verification wants a push without it
-    for (name, value) in
-        [("SETUP", "[\"make deps\"]"), ("VERIFY", "[[\"make\", \"test\"]]"), ("COPY_FILES", ".env")]
-    {
+    for (name, value) in [("VERIFY", "[[\"make\", \"test\"]]"), ("ISOLATION", "sandbox")] {
         let variable = format!("OFFSHOOT_DEFAULTS_{name}");
         let found = faults(load(&[(&variable, value)], ""));
         assert!(found.len() == 1 && found[0].contains("not_supported"), "{name}: {found:?}");

@@ -88,7 +88,6 @@ impl Rig {
         let spec = SnapshotSpec {
             name: String::from("refs/offshoot/job1/1"),
             taken_at: 1_700_000_000,
-            exclude: Vec::new(),
             file_bytes_max: 1 << 20,
             new: SizeCaps { bytes_max: 1 << 30, files_max: 1 << 20 },
         };
@@ -133,7 +132,6 @@ pub(crate) fn spec() -> CommitSpec {
         message: String::from("feat: a change"),
         author: Author { name: String::from("Somebody"), email: String::from("s@example.com") },
         committed_at: 1_700_000_000,
-        exclude: Vec::new(),
         file_bytes_max: 1 << 20,
     }
 }

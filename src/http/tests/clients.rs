@@ -128,8 +128,8 @@ async fn changing_by_merge_patch() {
         ["/name", "/paused"]
     );
     assert_eq!(
-        patch(json!({"options": {"setup": ["x"]}})).await.pointers(422, "not_supported"),
-        ["/options/setup"]
+        patch(json!({"options": {"artifacts": ["x"]}})).await.pointers(422, "not_supported"),
+        ["/options/artifacts"]
     );
     assert_eq!(patch(json!({"paused": false})).await.json()["paused"], false);
 }

@@ -183,6 +183,7 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
     WorkerSettings {
         repos_dir: dir.join("repos"),
         worktrees_dir: dir.join("worktrees"),
+        files_dir: dir.join("files"),
         data_dir: dir.to_owned(),
         run_dir: dir.join("run"),
         author: Author { name: "t".to_owned(), email: "t@example.org".to_owned() },

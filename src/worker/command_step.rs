@@ -1,0 +1,171 @@
+//! A command of the owner, in the prepared worktree: what `setup` and `verify` are made of.
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::attempt::Line;
+use super::halt::{Halt, Step};
+use super::steps::unless_it_lives;
+use super::supervise::{IDLE_IN_TOOL_MAX, StepEnd};
+use crate::agent::{AgentOutcome, AgentReader, BASE_ENVIRONMENT_NAMES, command_output};
+use crate::domain::options::StepCommand;
+use crate::domain::reason::ReasonCode;
+use crate::domain::step_limit::StepLimit;
+use crate::process::{CommandSpec, ExitCause, ExitRecord, Stdin, StepDir, StepState, inspect};
+
+/// Of the command in a sentence, in characters: enough to know which one it was.
+const SHOWN_CHARS_MAX: usize = 200;
+
+/// How a command ended.
+pub(super) struct CommandEnd {
+    /// The end of what it wrote, for people.
+    pub(super) tail: String,
+    /// What went wrong, to be read after the command; `None`: it succeeded.
+    pub(super) failure: Option<String>,
+}
+
+impl Line<'_> {
+    /// Runs the commands of `setup` one after the other. One that has ended is not run again by a later server, one that
+    /// runs is followed.
+    pub(super) async fn set_up(&self, worktree: &Path) -> Step<()> {
+        let commands = self.options.setup.clone();
+        for (index, command) in commands.iter().enumerate() {
+            let name = format!("setup-{}", index + 1);
+            let title = format!("setup {} of {}", index + 1, commands.len());
+            let end = self.run_command(&name, &title, command, worktree).await?;
+            let Some(failure) = end.failure else { continue };
+            let last = end.tail.lines().last().map(|line| format!(" Its last words: {line}"));
+            let detail = format!("`{}` {failure}.{}", shown(command), last.unwrap_or_default());
+            return Err(Halt::fault(ReasonCode::SetupFailed, &detail));
+        }
+        Ok(())
+    }
+
+    /// Finds the command where an earlier server left it, or starts it; comes back at its end.
+    async fn run_command(
+        &self,
+        name: &str,
+        title: &str,
+        command: &StepCommand,
+        worktree: &Path,
+    ) -> Step<CommandEnd> {
+        let step = self.step_dir(name)?;
+        match inspect(&step)? {
+            StepState::NotStarted | StepState::NotReleased => {}
+            // it may have left at its barrier: its server died before it said go
+            StepState::Running(_) | StepState::Exited(_) => {
+                if let Some(end) = self.watch_command(&step, name, worktree).await? {
+                    return Ok(end);
+                }
+            }
+            StepState::Lost(_) => return Err(self.lost(&step, &[], false).await),
+        }
+        self.check_signals()?;
+        self.say(&format!("{title}: {}", shown(command))).await?;
+        let launched = self.launch(&step, name, &self.spec_of(command, worktree)).await?;
+        self.check_signals()?;
+        launched.release().await?;
+        tracing::info!(step = name, "command started");
+        match self.watch_command(&step, name, worktree).await? {
+            Some(end) => Ok(end),
+            None => Err(Halt::fault(ReasonCode::Interrupted, "Its supervisor was killed before it began.")),
+        }
+    }
+
+    /// The allow-list without any agent's own variables: a command of the repository has no use for an agent's login.
+    fn spec_of(&self, command: &StepCommand, worktree: &Path) -> CommandSpec {
+        let names = BASE_ENVIRONMENT_NAMES.iter().map(|name| (*name).to_owned());
+        let env = self.base_environment(&names.chain(self.options.env.iter().cloned()).collect());
+        self.limited_spec(argv(command), worktree, env, Stdin::Null)
+    }
+
+    /// Follows the command to its end; `None` when it was never released.
+    async fn watch_command(&self, step: &StepDir, name: &str, worktree: &Path) -> Step<Option<CommandEnd>> {
+        let reader = AgentReader::new(command_output());
+        let followed = self.supervise(step, worktree, reader, name, self.command_idle_max()).await;
+        match followed.map_err(|halt| unless_it_lives(step, halt))? {
+            StepEnd::NotReleased => Ok(None),
+            StepEnd::Lost { members, out_of_memory, .. } => {
+                Err(self.lost(step, &members, out_of_memory).await)
+            }
+            StepEnd::Exited { record, verdict, limit } => {
+                let tail = match verdict.outcome {
+                    AgentOutcome::Succeeded { summary } => summary,
+                    AgentOutcome::Failed { message, .. } => message,
+                };
+                self.judge_command(&record, limit, tail).map(Some)
+            }
+        }
+    }
+
+    /// A command is silent like a tool of an agent.
+    fn command_idle_max(&self) -> Duration {
+        Duration::from_secs(self.options.idle_timeout_seconds).max(IDLE_IN_TOOL_MAX)
+    }
+
+    /// What uses up the machine ends the attempt as it does for an agent; time, silence and output are the command's own
+    /// failure.
+    fn judge_command(&self, record: &ExitRecord, limit: Option<StepLimit>, tail: String) -> Step<CommandEnd> {
+        let failure = match (limit, record.cause) {
+            (Some(StepLimit::Idle), _) => {
+                Some(format!("was ended: it was silent for {} s", self.command_idle_max().as_secs()))
+            }
+            (Some(limit @ (StepLimit::Wall | StepLimit::Output)), _) => {
+                Some(format!("was ended: {}", self.limit_text(limit)))
+            }
+            (Some(limit), _) => return Err(self.limited(limit)),
+            (None, ExitCause::SpawnFailed) => {
+                Some(format!("cannot be run: {}", record.text.as_deref().unwrap_or_default()))
+            }
+            (None, _) => {
+                self.check_exit(record)?;
+                if record.out_of_memory {
+                    return Err(Halt::fault(ReasonCode::OutOfMemory, "The kernel killed a command."));
+                }
+                match (record.code, record.signal) {
+                    (Some(0), _) => None,
+                    (Some(code), _) => Some(format!("exited with {code}")),
+                    (None, Some(signal)) => Some(format!("was killed by signal {signal}")),
+                    (None, None) => Some("ended in an unknown way".to_owned()),
+                }
+            }
+        };
+        Ok(CommandEnd { tail, failure })
+    }
+}
+
+/// A line is the owner's own, and nothing is put into it: what the server knows never becomes a part of a command.
+fn argv(command: &StepCommand) -> Vec<String> {
+    match command {
+        StepCommand::Argv(argv) => argv.clone(),
+        StepCommand::Shell(line) => ["/bin/sh", "-c", line].map(str::to_owned).to_vec(),
+    }
+}
+
+/// The command on one line, for people.
+pub(super) fn shown(command: &StepCommand) -> String {
+    let text = match command {
+        StepCommand::Argv(argv) => argv.join(" "),
+        StepCommand::Shell(line) => line.clone(),
+    };
+    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
+    let plain: String =
+        line.chars().map(|c| if c.is_control() { '\u{fffd}' } else { c }).take(SHOWN_CHARS_MAX).collect();
+    if line.chars().count() > SHOWN_CHARS_MAX { plain + "…" } else { plain }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_is_run_as_it_stands_and_a_line_by_the_shell() {
+        let words = StepCommand::Argv(vec!["make".to_owned(), "$HOME; id".to_owned()]);
+        assert_eq!(argv(&words), ["make", "$HOME; id"]);
+        let line = StepCommand::Shell("make  deps\n&& true".to_owned());
+        assert_eq!(argv(&line), ["/bin/sh", "-c", "make  deps\n&& true"]);
+        assert_eq!((shown(&words).as_str(), shown(&line).as_str()), ("make $HOME; id", "make deps && true"));
+        let long = shown(&StepCommand::Shell("x".repeat(300)));
+        assert_eq!(long.chars().count(), SHOWN_CHARS_MAX + 1);
+    }
+}

@@ -1,0 +1,35 @@
+//! `copyFiles`: what the owner keeps on the server for the worktrees of a client, such as `.env`.
+
+use std::path::Path;
+
+use super::attempt::Line;
+use super::halt::Step;
+use crate::domain::glob::path_matches;
+use crate::git::{PathRule, Repository};
+
+impl Line<'_> {
+    /// Copies what the globs name from `<files_dir>/<org>/<repo>`, and tells what of it is missing or was left out.
+    pub(super) async fn copy_files(&self, repository: &Repository, worktree: &Path) -> Step<()> {
+        let globs = &self.options.copy_files;
+        if globs.is_empty() {
+            return Ok(());
+        }
+        let (org, repo) = self.client.repository.key();
+        let from = self.tools.settings.files_dir.join(org).join(repo);
+        let rules =
+            globs.iter().cloned().map(|glob| -> PathRule { Box::new(move |path| path_matches(&glob, path)) });
+        let copied = repository.copy_in(worktree, &from, rules.collect()).await?;
+        for rule in copied.unmatched {
+            let name = &self.client.repository;
+            self.warn(&format!("copyFiles: there is no file \"{}\" for {name} in files_dir.", globs[rule]))
+                .await?;
+        }
+        for note in copied.notes {
+            self.warn(&format!("copyFiles: {}: {}", note.path, note.text)).await?;
+        }
+        if !copied.copied.is_empty() {
+            self.say(&format!("copied in: {}", copied.copied.join(", "))).await?;
+        }
+        Ok(())
+    }
+}

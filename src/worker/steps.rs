@@ -1,0 +1,227 @@
+//! What holds for every step of an attempt, be it an agent or a command of the owner: it is started once, found again by a
+//! later server, and buried before anything else happens in its worktree.
+
+use std::path::Path;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::Tools;
+use super::attempt::Line;
+use super::halt::{Halt, Step};
+use crate::domain::attempt::{AttemptEnd, Lease};
+use crate::domain::id::JobNumber;
+use crate::domain::reason::ReasonCode;
+use crate::domain::step_limit::StepLimit;
+use crate::metrics;
+use crate::process::{
+    CommandSpec, Control, ExitCause, ExitRecord, Launched, ProcessError, ShimIdentity, StepDir, StepName,
+    StepState, Survivor, Tail, Tailed, end_lost_tree, inspect, survivors,
+};
+
+/// What a shim that was killed may leave is gone in milliseconds; a storm of 32,000 processes took 1.5 s.
+const LOST_TREE_MAX: Duration = Duration::from_secs(30);
+
+/// Deaths of servers over one attempt. Once is a coincidence; a service manager gives up after five starts.
+const DEATHS_IN_A_ROW_MAX: u32 = 3;
+
+/// A shim that was asked to end takes three graces of five seconds at most, and its log a moment to be read.
+const EARLIER_MAX: Duration = Duration::from_secs(60);
+
+/// The step that is the agent's first turn.
+pub(super) const FIRST_TURN: &str = "agent-1";
+
+impl Line<'_> {
+    /// Whether a step of this very attempt was ever released: then its worktree is prepared, and somebody may work in it.
+    pub(super) fn has_begun(&self) -> Step<bool> {
+        let begun = |state: &StepState| !matches!(state, StepState::NotStarted | StepState::NotReleased);
+        Ok(self.states(self.lease.attempt)?.iter().any(|(_, state)| begun(state)))
+    }
+
+    /// Several servers in a row have died with this attempt, and none has brought it a step further: what its steps left
+    /// is not touched once more. While one of them lives it goes on, whoever kills servers.
+    pub(super) async fn end_if_deadly(&self) -> Step<()> {
+        let deaths = self.tools.store.server_deaths_in_a_row(self.lease).await?;
+        if deaths < DEATHS_IN_A_ROW_MAX {
+            return Ok(());
+        }
+        let states = self.states(self.lease.attempt)?;
+        let has = |wanted: fn(&StepState) -> bool| states.iter().any(|(_, state)| wanted(state));
+        if has(|state| matches!(state, StepState::Exited(_)))
+            && !has(|state| matches!(state, StepState::Running(_)))
+        {
+            let detail = format!("{deaths} servers in a row died over what it left.");
+            return Err(Halt::fault(ReasonCode::Interrupted, &detail));
+        }
+        Ok(())
+    }
+
+    /// No attempt begins before all of the one before it is proven dead.
+    pub(super) async fn bury_earlier_attempt(&self) -> Step<()> {
+        let Some(earlier) = self.lease.attempt.checked_sub(1).filter(|number| *number > 0) else {
+            return Ok(());
+        };
+        for (step, state) in self.states(earlier)? {
+            match state {
+                StepState::NotStarted | StepState::NotReleased => continue,
+                StepState::Running(_) => end_earlier(&step).await?,
+                StepState::Exited(_) | StepState::Lost(_) => {}
+            }
+            if !survivors(&step).is_empty() {
+                self.bury(&step, &[]).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every step of an attempt that has files.
+    fn states(&self, attempt: u32) -> Step<Vec<(StepDir, StepState)>> {
+        let names = self.tools.store.logs().steps_of(self.lease.job);
+        let of_attempt = names.into_iter().filter(|(number, _)| *number == attempt);
+        let state = |(attempt, name): (u32, String)| {
+            let step = self.tools.any_step(self.lease.job, attempt, &name)?;
+            let state = inspect(&step)?;
+            Ok((step, state))
+        };
+        of_attempt.map(state).collect()
+    }
+
+    pub(super) fn step_dir(&self, name: &str) -> Step<StepDir> {
+        Ok(self.tools.any_step(self.lease.job, self.lease.attempt, name)?)
+    }
+
+    /// Starts the shim of a step and holds it at its barrier, with its identity stored.
+    pub(super) async fn launch(&self, step: &StepDir, name: &str, spec: &CommandSpec) -> Step<Launched> {
+        self.tools.store.begin_step(self.lease, name).await?;
+        let launched = self.tools.launcher.launch(step, spec).await?;
+        let pid = i64::from(launched.identity().pid);
+        let identity = identity_text(launched.identity());
+        self.tools.store.record_shim(self.lease, name, identity, pid).await?;
+        Ok(launched)
+    }
+
+    /// Ends that are not the command's own doing.
+    pub(super) fn check_exit(&self, record: &ExitRecord) -> Step<()> {
+        match record.cause {
+            ExitCause::Exited => Ok(()),
+            ExitCause::Cancelled if self.signals.cancel.is_cancelled() => {
+                Err(Halt::Ended(AttemptEnd::Cancelled))
+            }
+            ExitCause::Cancelled => {
+                Err(Halt::fault(ReasonCode::Interrupted, "It was cancelled from outside."))
+            }
+            ExitCause::Stopped => Err(Halt::fault(ReasonCode::Stopped, "")),
+            ExitCause::WallLimit => Err(self.limited(StepLimit::Wall)),
+            ExitCause::OutputLimit => Err(self.limited(StepLimit::Output)),
+            ExitCause::Ended => {
+                let word = record.text.clone().unwrap_or_default();
+                Err(Halt::fault(ReasonCode::Interrupted, &format!("It was ended from outside ({word}).")))
+            }
+            ExitCause::SpawnFailed => {
+                let text = record.text.clone().unwrap_or_default();
+                Err(Halt::unspent(ReasonCode::AgentMissing, &text))
+            }
+        }
+    }
+
+    /// The end for a limit, with its number.
+    pub(super) fn limited(&self, limit: StepLimit) -> Halt {
+        if limit.reason() == ReasonCode::ResourceLimit {
+            // the others are known by their code where the attempt ends
+            metrics::LIMITS.increment([limit.metric().as_str()]);
+        }
+        let text = self.limit_text(limit);
+        Halt::fault(limit.reason(), &format!("The limit is {text}."))
+    }
+
+    /// The number of a limit and where it is set.
+    pub(super) fn limit_text(&self, limit: StepLimit) -> String {
+        let limits = &self.tools.settings.step_limits;
+        let number = match limit {
+            StepLimit::Wall => format!("{} s", self.options.timeout_seconds),
+            StepLimit::Idle => format!("{} s", self.options.idle_timeout_seconds),
+            StepLimit::Output => format!("{} bytes of output", limits.output_bytes_end),
+            StepLimit::Memory => format!("{} bytes of memory", limits.memory_bytes_max.unwrap_or_default()),
+            StepLimit::Processes => format!("{} processes and threads", limits.processes_max),
+            StepLimit::WorktreeBytes => format!("{} bytes in the worktree", limits.worktree.bytes_max),
+            StepLimit::WorktreeFiles => format!("{} files in the worktree", limits.worktree.files_max),
+        };
+        format!("{number} ({})", limit.set_by())
+    }
+
+    /// The shim died without a record: what it left is killed before anything else happens in the worktree.
+    pub(super) async fn lost(&self, step: &StepDir, members: &[Survivor], out_of_memory: bool) -> Halt {
+        let out_of_memory = out_of_memory || self.tools.launcher.ran_out_of_memory(step).await;
+        if let Err(halt) = self.bury(step, members).await {
+            return halt;
+        }
+        if out_of_memory {
+            return Halt::fault(ReasonCode::OutOfMemory, "The kernel killed its supervisor.");
+        }
+        Halt::fault(ReasonCode::Interrupted, "Its supervisor was killed, or the machine was restarted.")
+    }
+
+    /// Ends what a dead shim left.
+    async fn bury(&self, step: &StepDir, members: &[Survivor]) -> Step<()> {
+        self.tools.launcher.stop_scope(step).await;
+        let worktree = self.job.effects.worktree_path.as_deref().map_or_else(|| step.dir(), Path::new);
+        let left = end_lost_tree(step, worktree, members, LOST_TREE_MAX).await?;
+        if left.is_empty() {
+            return Ok(());
+        }
+        Err(Halt::internal("processes of a lost agent cannot be killed", format!("{left:?}")))
+    }
+}
+
+/// A step of an earlier attempt that still lives is told to end, and waited for.
+async fn end_earlier(step: &StepDir) -> Step<()> {
+    match Control::new(step).stop() {
+        // it has just ended by itself
+        Ok(()) | Err(ProcessError::Gone) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let mut tail = Tail::open(step, Default::default());
+    let ended = async {
+        while !matches!(tail.next().await?, Some(Tailed::Ended(_)) | None) {}
+        Ok::<(), ProcessError>(())
+    };
+    let Ok(ended) = timeout(EARLIER_MAX, ended).await else {
+        let detail = "The supervisor of the attempt before it does not end.";
+        return Err(Halt::fault(ReasonCode::Interrupted, detail));
+    };
+    Ok(ended?)
+}
+
+impl Tools {
+    /// Asks the shims of the attempt's steps to end.
+    pub(super) fn stop_steps(&self, lease: Lease) -> Result<(), ProcessError> {
+        for (attempt, name) in self.store.logs().steps_of(lease.job) {
+            let step = self.any_step(lease.job, attempt, &name)?;
+            if attempt == lease.attempt && matches!(inspect(&step)?, StepState::Running(_)) {
+                Control::new(&step).stop()?;
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn any_step(&self, job: JobNumber, attempt: u32, step: &str) -> Result<StepDir, ProcessError> {
+        let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, step)?;
+        StepDir::new(self.store.logs().step_dir(job, attempt, step), &self.settings.run_dir, name)
+    }
+}
+
+/// An attempt is not over while one of its steps lives, whatever keeps us from following it, such as a full disk: ended now,
+/// its worktree would be taken from under it, and a retry would start beside it.
+pub(super) fn unless_it_lives(step: &StepDir, halt: Halt) -> Halt {
+    match (halt, inspect(step)) {
+        (Halt::Ended(AttemptEnd::Faulted { reason, .. }), Ok(StepState::Running(_))) => {
+            Halt::Unfollowed(reason)
+        }
+        (halt, _) => halt,
+    }
+}
+
+/// The identity as the store keeps it.
+fn identity_text(identity: &ShimIdentity) -> String {
+    serde_json::to_string(identity).unwrap_or_default()
+}
