@@ -69,6 +69,10 @@ pub enum Fault {
     MaxBudget,
     /// The session to resume is not known to the agent: a new one is needed.
     SessionUnknown,
+    /// Somebody else holds the session, or the id of a new one was taken before.
+    SessionInUse,
+    /// The conversation has grown beyond what the model can be given.
+    ContextFull,
     /// The agent ended by itself without a usable result.
     Crashed,
     /// The agent was ended from outside before it was done.
@@ -76,19 +80,26 @@ pub enum Fault {
 }
 
 impl Fault {
-    /// The word for it in answers, events and metrics. An unknown session is a kind of crash there.
+    /// Whether the conversation is at fault: the same words may do in a new one.
+    #[must_use]
+    pub fn is_of_the_session(self) -> bool {
+        matches!(self, Self::SessionUnknown | Self::SessionInUse | Self::ContextFull)
+    }
+
+    /// The word for it in answers, events and metrics. A session that cannot be had is a kind of crash there, and a
+    /// conversation that is too long what the model's API calls it.
     #[must_use]
     pub fn code(self) -> &'static str {
         match self {
             Self::UsageLimit { .. } => "usage_limit",
             Self::NotLoggedIn => "not_logged_in",
             Self::Overloaded => "overloaded",
-            Self::ApiError { .. } => "api_error",
+            Self::ApiError { .. } | Self::ContextFull => "api_error",
             Self::Refused => "refused",
             Self::NeedsInput => "needs_input",
             Self::MaxTurns => "max_turns",
             Self::MaxBudget => "max_budget",
-            Self::SessionUnknown | Self::Crashed => "crashed",
+            Self::SessionUnknown | Self::SessionInUse | Self::Crashed => "crashed",
             Self::Interrupted => "interrupted",
         }
     }

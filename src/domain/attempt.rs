@@ -54,6 +54,8 @@ pub struct Attempt {
     pub ended_at: Option<Timestamp>,
     pub reason: Option<Reason>,
     pub exit_code: Option<i64>,
+    /// The conversation that its agent held; `None` also for one that is forgotten.
+    pub session_id: Option<String>,
     pub usage: Usage,
     /// The isolation that was in force (`none`, `sandbox`).
     pub isolation: String,

@@ -2,6 +2,7 @@
 
 use super::job::{Job, Outcome, Start, Status};
 use super::named::named_enum;
+use super::reason::ReasonCode;
 
 named_enum! {
     /// How a caller wants a job retried.
@@ -58,6 +59,9 @@ pub fn plan(job: &Job, mode: RetryMode, new_prompt: bool) -> Result<Start, Canno
         // the agent is done with a job that has a commit: whatever came then is not its fault
         RetryMode::Auto => Ok(publish(true).unwrap_or(Start::Agent)),
         RetryMode::Fresh => Ok(Start::Agent),
-        RetryMode::Resume => Ok(Start::Resume { session_id: job.effects.session_id.clone() }),
+        RetryMode::Resume => {
+            let poisoned = job.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Poisoned);
+            Ok(Start::Resume { session_id: job.effects.session_id.clone().filter(|_| !poisoned) })
+        }
     }
 }

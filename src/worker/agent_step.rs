@@ -14,6 +14,7 @@ use super::supervise::StepEnd;
 use super::{AgentEntry, native_command};
 use crate::agent::registry::find_agent;
 use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, AgentReader, Fault, Invocation, Session};
+use crate::domain::attempt::AttemptEnd;
 use crate::domain::job::{Effects, Phase};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
@@ -28,8 +29,10 @@ impl Line<'_> {
         match inspect(&step)? {
             StepState::NotStarted | StepState::NotReleased => Ok(None),
             // it may have left at its barrier: its server died before it said go
-            StepState::Running(_) | StepState::Exited(_) => self.watch(&step, name, worktree).await,
-            StepState::Lost(_) => Err(self.lost(&step, &[], false).await),
+            // Of one that is dead the rest is read too: it may only say there which conversation it held.
+            StepState::Running(_) | StepState::Exited(_) | StepState::Lost(_) => {
+                self.watch(&step, name, worktree).await
+            }
         }
     }
 
@@ -71,6 +74,13 @@ impl Line<'_> {
         let reader = AgentReader::new(agent.parser(worktree));
         let idle_max = Duration::from_secs(self.options.idle_timeout_seconds);
         let followed = self.supervise(step, worktree, reader, name, idle_max).await;
+        let followed = match (followed, inspect(step)) {
+            // it is dead, whatever is wrong with its log
+            (Err(Halt::Ended(AttemptEnd::Faulted { .. })), Ok(StepState::Lost(_))) => {
+                Ok(StepEnd::Lost { members: Vec::new(), out_of_memory: false, session_id: None })
+            }
+            (followed, _) => followed,
+        };
         let (record, verdict, limit) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
             StepEnd::NotReleased => return Ok(None),
             StepEnd::Lost { members, out_of_memory, session_id } => {
@@ -89,6 +99,7 @@ impl Line<'_> {
         }
         self.check_exit(&record)?;
         if record.out_of_memory && matches!(verdict.outcome, AgentOutcome::Failed { .. }) {
+            self.leave_conversation("the memory ran out in it again").await?;
             return Err(Halt::fault(ReasonCode::OutOfMemory, "The kernel killed it."));
         }
         Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict }))

@@ -12,7 +12,7 @@ impl Line<'_> {
     /// Judges the agent's run, commits what is there, and gives the commit it began at; `None` when nothing changed.
     pub(super) async fn commit(&mut self, work: AgentWork) -> Step<Option<String>> {
         if let AgentOutcome::Failed { fault, message } = &work.verdict.outcome {
-            self.forget_session(*fault).await?;
+            self.judge_conversation(*fault, message, &work.verdict.usage).await?;
             return Err(self.agent_halt(*fault, message));
         }
         self.check_signals()?;

@@ -196,7 +196,7 @@ impl Line<'_> {
 
     /// An earlier attempt of the chain may have left work in the path: it is snapshotted before the path is used anew.
     async fn keep_what_is_there(&self, repository: &Repository, path: &std::path::Path) -> Step<()> {
-        if tokio::fs::symlink_metadata(path).await.is_err() {
+        if tokio::fs::symlink_metadata(path).await.is_err() || self.is_own_making(repository).await? {
             return Ok(());
         }
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;

@@ -86,6 +86,11 @@ fn endings_that_were_not_recorded() {
         ("Selected model is at capacity. Please try a different model.", Some(Fault::Overloaded)),
         ("This request has been flagged for possible cybersecurity risk.", Some(Fault::Refused)),
         ("internal error; agent loop died unexpectedly", Some(Fault::Crashed)),
+        (
+            "Codex ran out of room in the model's context window. Start a new thread or clear earlier history before \
+             retrying.",
+            Some(Fault::ContextFull),
+        ),
         ("unexpected status 404 Not Found: x", Some(Fault::ApiError { status: Some(404) })),
         // a limit that is only spoken of is none, and neither is what nobody knows
         ("stream disconnected: usage limit of the proxy", Some(Fault::ApiError { status: None })),

@@ -58,6 +58,10 @@ fn endings_that_were_not_recorded() {
         ("[API Error: {\"error\":{\"code\": 503}}]", Fault::Overloaded),
         // what only speaks of a limit is none
         ("[API Error: the quota of the proxy is exhausted]", Fault::ApiError { status: None }),
+        (
+            "[API Error: The input token count (1200000) exceeds the maximum number of tokens allowed (1048576).]",
+            Fault::ContextFull,
+        ),
         ("", Fault::ApiError { status: None }),
     ];
     for (text, expected) in rows {

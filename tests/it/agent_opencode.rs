@@ -94,6 +94,7 @@ fn endings_that_were_not_recorded() {
         ("APIError", json!({"statusCode": 529}), Some(Fault::Overloaded)),
         ("ProviderAuthError", json!({"message": "no key"}), Some(Fault::NotLoggedIn)),
         ("MessageAbortedError", json!({}), Some(Fault::Interrupted)),
+        ("ContextOverflowError", json!({"message": "too long"}), Some(Fault::ContextFull)),
         ("TomorrowsError", json!("?"), Some(Fault::ApiError { status: None })),
     ];
     for (name, data, expected) in rows {

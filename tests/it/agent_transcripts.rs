@@ -72,6 +72,7 @@ fn every_recorded_run_is_judged_by_result_and_exit_together() {
         ("not-logged-in", code(1), Some(Fault::NotLoggedIn)),
         // Even if the exit code said otherwise.
         ("api-error-10-retries", code(0), Some(Fault::Overloaded)),
+        ("resume-context-full", code(1), Some(Fault::ContextFull)),
         ("max-turns", code(1), Some(Fault::MaxTurns)),
         ("max-budget", code(1), Some(Fault::MaxBudget)),
         // Exit 0, and yet not done.
@@ -109,7 +110,7 @@ fn every_transcript_is_in_the_table_and_holds_no_unknown_line() {
         assert!(unknown.is_empty(), "{unknown:?}");
         seen += 1;
     }
-    assert_eq!(seen, 21, "a new transcript needs a row in the table above");
+    assert_eq!(seen, 22, "a new transcript needs a row in the table above");
 }
 
 #[test]
@@ -117,7 +118,8 @@ fn failures_that_leave_only_a_line_on_stderr_say_it() {
     let rows = [
         ("No conversation found with session ID: 0bd3fb1e\n", Fault::SessionUnknown),
         ("error: unknown option '--frobnicate'\n", Fault::Crashed),
-        ("Session ID 0bd3fb1e is already in use.", Fault::Crashed),
+        ("Error: Session ID 0bd3fb1e is already in use.", Fault::SessionInUse),
+        ("Error: the port 3000 is already in use.", Fault::Crashed),
     ];
     for (stderr, expected) in rows {
         let (events, verdict) = read(b"", stderr.as_bytes(), code(1));
@@ -135,6 +137,27 @@ fn failures_that_leave_only_a_line_on_stderr_say_it() {
 fn a_resume_of_an_unknown_session_has_no_session() {
     let (_, verdict) = read(&transcript("resume-unknown-session"), b"", code(1));
     assert_eq!((fault(&verdict), verdict.session_id.as_deref()), (Some(Fault::SessionUnknown), None));
+}
+
+#[test]
+fn a_conversation_that_does_not_fit_any_more_is_told_from_a_bad_request() {
+    let (_, verdict) = read(&transcript("resume-context-full"), b"", code(1));
+    assert_eq!(fault(&verdict), Some(Fault::ContextFull));
+    // to sum it up was paid for
+    assert_eq!((verdict.usage.output_tokens, verdict.usage.cost_usd_micros), (104, Some(95_460)));
+    let result = |text: &str| {
+        format!(
+            "{{\"type\":\"result\",\"subtype\":\"success\",\"is_error\":true,\"terminal_reason\":\"api_error\",\
+             \"api_error_status\":400,\"result\":\"{text}\"}}\n"
+        )
+    };
+    for (text, expected) in [
+        ("Prompt is too long", Fault::ContextFull),
+        ("The file says: Prompt is too long", Fault::ApiError { status: Some(400) }),
+    ] {
+        let (_, verdict) = read(result(text).as_bytes(), b"", code(1));
+        assert_eq!(fault(&verdict), Some(expected), "{text}");
+    }
 }
 
 #[test]

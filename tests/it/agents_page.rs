@@ -43,6 +43,18 @@ const TAIL: &str = "
   file is replaced). opencode and gemini have no place for it: it stands before the prompt. For `command` it is refused; the
   built-in text is not given to it.
 - **The prompt** is standard input for all of them, so no limit of argument lengths applies.
+- **Conversations.** An attempt that was cut off, held or stopped is followed by one that goes on with its conversation and its
+  files, where the agent can (`resume` above). It starts afresh, with a warning on the job that says why, where
+
+  | | claude | codex | opencode | gemini |
+  |---|---|---|---|---|
+  | it does not know the conversation | `No conversation found with session ID` | `no rollout found for thread id` | `Session not found` | `Error resuming session: ` |
+  | somebody else holds it | `Session ID … is already in use.` | – | – | – |
+  | it has grown too long for the model | `Prompt is too long`, after it was summed up in vain | `Codex ran out of room in the model's context window.` | `ContextOverflowError` | `exceeds the maximum number of tokens allowed` |
+  | the agent crashed, or ran out of memory, in a conversation that it had gone on with | yes | yes | yes | yes |
+
+  A vain try in which the model said nothing is not counted. `command` has no conversations. In a new conversation a prompt that
+  is too long is an `api_error`.
 - **Tokens** of codex are totals of its conversation; what earlier jobs of the chain used is taken off. Those of claude, opencode
   and gemini are of the run.
 - **Commits.** codex in `workspace-write` cannot commit in a worktree: the repository is outside of what it may write. offshoot

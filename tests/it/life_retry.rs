@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use crate::fake_github::{Effect, Fault};
-use crate::stand::Stand;
+use crate::stand::{self, Stand};
 
 async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> String {
     stand.submit(json!({"prompt": prompt, "branchName": branch, "options": options})).await
@@ -118,25 +118,6 @@ async fn where_the_commits_conflict_the_agent_runs_again_unless_only_publishing_
     stand.finish().await;
 }
 
-/// The scripted agent behind a script that notes its arguments and its prompt, and does not know some sessions.
-fn install_noting_claude(stand: &Stand, knows_sessions: bool) {
-    let own = env!("CARGO_BIN_EXE_offshoot");
-    let (args, prompts) = (stand.path("args"), stand.path("prompts"));
-    let vain = if knows_sessions {
-        ""
-    } else {
-        "case \"$*\" in *--resume=*) echo 'No conversation found with session ID: x' >&2; exit 1;; esac\n"
-    };
-    let script = format!(
-        "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
-         for word; do case \"$word\" in --session-id=*|--resume=*) echo \"$word\" >> {args};; esac; done\n{vain}\
-         cat > {prompts}.$$; cat {prompts}.$$ >> {prompts}; exec {own} scripted-agent \"$@\" < {prompts}.$$\n",
-        args = args.display(),
-        prompts = prompts.display(),
-    );
-    stand.install("claude", &script);
-}
-
 /// A job that ran into its limit with a commit of its own and a file beside it.
 async fn cut_off(stand: &Stand, branch: &str) -> Value {
     let prompt = format!(
@@ -150,7 +131,7 @@ async fn cut_off(stand: &Stand, branch: &str) -> Value {
 #[tokio::test]
 async fn a_resumed_job_goes_on_with_its_conversation_and_its_work() {
     let stand = Stand::new().await;
-    install_noting_claude(&stand, true);
+    stand.install_noting_claude("");
     let job = cut_off(&stand, "resumed").await;
     let (id, session) = (job["id"].as_str().unwrap(), job["sessionId"].as_str().unwrap());
     let body = json!({"mode": "resume", "prompt": "[[scenario:write path=rest.txt content=rest]] go on"});
@@ -158,8 +139,7 @@ async fn a_resumed_job_goes_on_with_its_conversation_and_its_work() {
     let resumed = stand.completed(&again).await;
     assert_eq!((&resumed["outcome"], &resumed["sessionId"]), (&json!("pull_request"), &json!(session)));
     assert_eq!((&resumed["baseSha"], &resumed["warnings"]), (&job["baseSha"], &json!([])));
-    let args = std::fs::read_to_string(stand.path("args")).unwrap();
-    assert_eq!(args.lines().last(), Some(format!("--resume={session}").as_str()), "{args}");
+    assert_eq!(stand.conversations().last(), Some(&format!("--resume={session}")));
     for (file, text) in [("half.txt", "half"), ("rest.txt", "rest")] {
         assert_eq!(stand.git(&["show", &format!("resumed:{file}")]), text);
     }
@@ -185,7 +165,7 @@ async fn cut_off_at_once(stand: &Stand) -> Value {
 #[tokio::test]
 async fn a_conversation_that_is_lost_or_cannot_be_is_begun_afresh_and_that_is_said() {
     let stand = Stand::new().await;
-    install_noting_claude(&stand, false);
+    stand.install_noting_claude(stand::UNKNOWN);
     let job = cut_off(&stand, "lost").await;
     let body = json!({"mode": "resume", "prompt": "[[scenario:write path=rest.txt content=rest]]"});
     stand.open_gate("never");

@@ -54,6 +54,7 @@ mod life_main;
 mod life_poisoned;
 mod life_restart;
 mod life_retry;
+mod life_sessions;
 mod life_setup;
 mod life_socket;
 mod life_stop;

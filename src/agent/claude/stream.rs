@@ -70,6 +70,9 @@ impl ClaudeParser {
                 },
             },
             "model_fallback" | "informational" => AgentEvent::Notice { text: line.content.into_text()? },
+            "compact_boundary" => AgentEvent::Notice {
+                text: "the conversation did not fit any more and was summed up".to_owned(),
+            },
             // Hooks, status of the request, changes of a screen that is not there.
             "status" | "hook_started" | "hook_progress" | "hook_response" | "ui_invalidate" => {
                 return Some(Vec::new());

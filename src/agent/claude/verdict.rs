@@ -16,6 +16,12 @@ use crate::agent::verdict::{
 /// other output formats on stderr alone.
 const SESSION_UNKNOWN: &str = "No conversation found with session ID";
 
+/// What it says on stderr alone where it should begin a conversation under an id that there is already.
+const SESSION_IN_USE: &str = "is already in use.";
+
+/// The whole result where a conversation did not fit any more, and still did not after it was summed up.
+const CONTEXT_FULL: &str = "Prompt is too long";
+
 /// Everything read so far that the verdict needs.
 #[derive(Debug, Default)]
 pub(super) struct Run {
@@ -150,9 +156,14 @@ fn cut_off(run: &Run, exit: StepExit) -> (Fault, String) {
         );
     }
     let (fault, message) = exit.fault(run.last_words.as_str());
-    if fault == Fault::Crashed && run.last_words.as_str().contains(SESSION_UNKNOWN) {
-        return (Fault::SessionUnknown, message);
-    }
+    let last_words = run.last_words.as_str();
+    let fault = match fault {
+        Fault::Crashed if last_words.contains(SESSION_UNKNOWN) => Fault::SessionUnknown,
+        Fault::Crashed if last_words.contains("Session ID ") && last_words.contains(SESSION_IN_USE) => {
+            Fault::SessionInUse
+        }
+        other => other,
+    };
     (fault, message)
 }
 
@@ -168,6 +179,7 @@ fn fault(run: &Run, ending: &Ending) -> Fault {
         ("max_turns", _) | (_, "error_max_turns") => Fault::MaxTurns,
         ("budget_exhausted", _) | (_, "error_max_budget_usd") => Fault::MaxBudget,
         ("aborted_streaming" | "aborted_tools", _) => Fault::Interrupted,
+        ("prompt_too_long", _) => Fault::ContextFull,
         ("api_error", _) | (_, "success") => api_fault(run, ending),
         _ if ending.text.contains(SESSION_UNKNOWN) => Fault::SessionUnknown,
         _ => Fault::Crashed,
@@ -189,6 +201,7 @@ fn api_fault(run: &Run, ending: &Ending) -> Fault {
         None if tag == "rate_limit" && run.limit_reached.is_some() => {
             Fault::UsageLimit { resets_at: run.limit_reached.flatten() }
         }
+        Some(400 | 413) if ending.text.trim() == CONTEXT_FULL => Fault::ContextFull,
         // 503 and 529 are said by servers that are full: RFC 9110 section 15.6.4, and Anthropic's own number.
         Some(429 | 503 | 529) => Fault::Overloaded,
         status => Fault::ApiError { status },

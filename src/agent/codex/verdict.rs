@@ -30,11 +30,15 @@ const OVERLOADED: &[&str] = &["We're currently experiencing high demand", "Selec
 
 const REFUSED: &[&str] = &["Invalid prompt: ", "This request has been flagged"];
 
+/// How it begins where the conversation does not fit any more.
+const CONTEXT_FULL: &str = "Codex ran out of room in the model's context window.";
+
 /// Where the status of the API stands in a message.
 const STATUS_MARKS: &[&str] = &["unexpected status ", "last status: "];
 
 /// What it says of a thread that it does not have, on stderr alone.
-const SESSION_UNKNOWN: &[&str] = &["no rollout found for thread id", "no thread with id"];
+const SESSION_UNKNOWN: &[&str] =
+    &["no rollout found for thread id", "no rollout found for conversation id", "no thread with id"];
 
 /// Everything read so far that the verdict needs.
 #[derive(Debug, Default)]
@@ -136,6 +140,9 @@ fn fault_told(message: &str) -> Fault {
     }
     if begins(REFUSED) {
         return Fault::Refused;
+    }
+    if begins(&[CONTEXT_FULL]) {
+        return Fault::ContextFull;
     }
     if message.starts_with("internal error") {
         return Fault::Crashed;

@@ -15,6 +15,9 @@ use crate::agent::verdict::{
 const USAGE_LIMIT: &str = "You have exhausted your daily quota";
 const API_ERROR: &str = "[API Error: ";
 
+/// What the message of the API holds where a conversation does not fit any more.
+const CONTEXT_FULL: &str = "exceeds the maximum number of tokens allowed";
+
 /// What it says of a conversation that it does not have, on stderr alone. One whose first turn failed was never kept.
 const SESSION_UNKNOWN: &str = "Error resuming session: ";
 
@@ -90,6 +93,9 @@ fn fault_told(failure: &Failure) -> Fault {
     let message = failure.message.as_str().unwrap_or_default().trim();
     if message.strip_prefix(API_ERROR).unwrap_or(message).starts_with(USAGE_LIMIT) {
         return Fault::UsageLimit { resets_at: None };
+    }
+    if message.contains(CONTEXT_FULL) {
+        return Fault::ContextFull;
     }
     if failure.r#type.as_str() == Some("FatalTurnLimitedError") {
         return Fault::MaxTurns;

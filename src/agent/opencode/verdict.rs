@@ -127,6 +127,7 @@ fn fault_told(failure: &Failure) -> Fault {
     match failure.name.as_str().unwrap_or_default() {
         "ProviderAuthError" => Fault::NotLoggedIn,
         "ContentFilterError" => Fault::Refused,
+        "ContextOverflowError" => Fault::ContextFull,
         "MessageAbortedError" => Fault::Interrupted,
         _ => fault_of(data.status_code.as_count().and_then(|status| u16::try_from(status).ok())),
     }

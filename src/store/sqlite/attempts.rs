@@ -70,6 +70,11 @@ impl Store {
                         .prepare_cached("UPDATE attempts SET exit_code = ?3 WHERE job = ?1 AND number = ?2")?
                         .execute(params![lease.job.0, lease.attempt, code])?;
                 }
+                if let Some(session) = &effects.session_id {
+                    connection
+                        .prepare_cached("UPDATE attempts SET session_id = ?3 WHERE job = ?1 AND number = ?2")?
+                        .execute(params![lease.job.0, lease.attempt, session])?;
+                }
                 write_effects(connection, now, lease.job, &effects)
             })
             .await?;
@@ -117,13 +122,19 @@ impl Store {
         self.database.write(Edge::StartOver, forget).await
     }
 
-    /// The agent's conversation was to be continued, and is lost.
+    /// The conversation that this attempt was to continue, or began, is no good: no attempt goes on with it.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
     pub async fn forget_session(&self, lease: Lease) -> Result<(), StoreError> {
-        const SQL: &str = "UPDATE jobs SET start_session_id = '' WHERE number = ?1";
-        let forget = move |connection: &Connection| change(connection, lease, SQL);
+        const SQL: &str = "UPDATE jobs SET start_session_id = '', session_id = NULL WHERE number = ?1";
+        let forget = move |connection: &Connection| {
+            change(connection, lease, SQL)?;
+            connection
+                .prepare_cached("UPDATE attempts SET session_id = NULL WHERE job = ?1 AND number = ?2")?
+                .execute(params![lease.job.0, lease.attempt])?;
+            Ok(())
+        };
         self.database.write(Edge::ForgetSession, forget).await
     }
 
@@ -293,6 +304,23 @@ pub(super) fn end(
     Ok(())
 }
 
+/// The attempt is over and another follows: its agent goes on with the conversation of this one, unless only the commit has
+/// still to be published.
+pub(super) fn carry_session_on(
+    connection: &Connection,
+    job: JobNumber,
+    attempt: u32,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE jobs SET start_session_id = a.session_id FROM attempts a
+             WHERE jobs.number = ?1 AND a.job = ?1 AND a.number = ?2 AND a.session_id IS NOT NULL
+                 AND jobs.head_sha IS NULL AND jobs.start_base_sha IS NULL",
+        )?
+        .execute(params![job.0, attempt])?;
+    Ok(())
+}
+
 fn write_effects(
     connection: &Connection,
     now: Timestamp,
@@ -338,6 +366,7 @@ fn attempt(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attempt> {
         ended_at: row.get::<_, Option<i64>>("ended_at")?.map(Timestamp::from_ms),
         reason: rows::reason(row)?,
         exit_code: row.get("exit_code")?,
+        session_id: row.get("session_id")?,
         usage: rows::usage(row)?,
         isolation: row.get("isolation")?,
         options: rows::options(row)?,

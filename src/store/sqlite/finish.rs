@@ -168,6 +168,9 @@ fn apply_to_one(
     }
     if ends_attempt {
         attempts::end(connection, now.wall, number, before.attempt, &decided)?;
+        if decided.status == Status::Queued {
+            attempts::carry_session_on(connection, number, before.attempt)?;
+        }
         update_hold(connection, now, &before, &decided)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
