@@ -91,7 +91,7 @@ async fn a_thread_that_codex_forgot_is_begun_anew_and_that_is_said() {
     stand.failed(&first, "api_error").await;
     let again = stand.retry(&first, json!({"mode": "resume", "prompt": "do:forget it"})).await;
     let job = stand.completed(&again).await;
-    assert!(job["warnings"].to_string().contains("does not know it any more"), "{job:#}");
+    assert!(job["warnings"].to_string().contains("starts afresh"), "{job:#}");
     assert!(job["attempts"].as_array().unwrap().iter().any(|attempt| attempt["counted"] == false));
     stand.finish().await;
 }
