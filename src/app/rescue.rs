@@ -109,6 +109,8 @@ fn why(name: &str) -> &'static str {
         "head" => "the result, as it was committed",
         "end" => "when the attempt had ended",
         "before" => "what was there before the attempt began",
+        "left" => "what it had left when another job of its chain began",
+        "branch" => "what its branch was here before the attempt began",
         "swept" => "what an ended job had left",
         _ => "kept",
     }

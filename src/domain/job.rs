@@ -257,6 +257,13 @@ impl Job {
         !matches!(self.start, Start::Publish { .. }) && self.effects.head_sha.is_none()
     }
 
+    /// Whether a worktree was made for its agent; a retry that publishes a commit needs none. The tip of the branch is looked
+    /// up just before.
+    #[must_use]
+    pub fn was_given_a_worktree(&self) -> bool {
+        self.effects.branch_tip.is_some()
+    }
+
     /// Whether its work is proven on the remote. A push alone proves nothing of a job that failed after it: what the agent
     /// did beside the result may be in a snapshot only.
     #[must_use]
@@ -264,6 +271,11 @@ impl Job {
         matches!(self.outcome, Some(Outcome::PullRequest | Outcome::BranchPushed))
             && self.effects.pushed_sha.is_some()
     }
+}
+
+/// The commits that jobs have pushed.
+pub fn pushed_by(jobs: &[Job]) -> impl Iterator<Item = &str> {
+    jobs.iter().filter_map(|job| job.effects.pushed_sha.as_deref())
 }
 
 /// A job with what only the rest of the store can tell about it.

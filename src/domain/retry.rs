@@ -31,6 +31,22 @@ pub enum CannotRetry {
     PromptWithoutAgent,
 }
 
+/// The job that has published what `job` was to do: a retry of it, or of such a one.
+#[must_use]
+pub fn published_by_a_retry<'c>(job: &Job, chain: &'c [Job]) -> Option<&'c Job> {
+    let mut family = vec![&job.id];
+    // a retry has a larger number than what it retries
+    for other in chain.iter().filter(|other| other.number > job.number) {
+        if other.chain.original.as_ref().is_some_and(|original| family.contains(&original)) {
+            if other.is_published() {
+                return Some(other);
+            }
+            family.push(&other.id);
+        }
+    }
+    None
+}
+
 /// Where the retry of `job` starts.
 ///
 /// # Errors

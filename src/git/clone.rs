@@ -1,5 +1,6 @@
 //! Making a clone: all of it, or nothing.
 
+use std::collections::HashSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -94,23 +95,19 @@ fn sync_tree(root: &Path) -> std::io::Result<()> {
 impl Git {
     /// Ends programs that a killed server has left running, and deletes what it has left below a directory of
     /// `<org>/<repo>.git`: half clones, and in each clone half packs, the registrations of worktrees that were being made
-    /// or removed and stale locks. For start, when nothing of that is under way. Gives back how many things were deleted.
+    /// or removed, the locks of refs and, but for clones in which an agent is `at_work`, of the clone itself. For start,
+    /// when nothing of that is under way. Gives back how many things were deleted.
     ///
     /// # Errors
     /// [`GitError::Io`].
-    pub async fn sweep_clones(&self, repos: &Path) -> Result<usize, GitError> {
+    pub async fn sweep_clones(&self, repos: &Path, at_work: HashSet<PathBuf>) -> Result<usize, GitError> {
         let (repos, scratch) = (repos.to_owned(), self.settings().scratch_dir.clone());
-        let failed = || GitError::io("sweep the clones");
-        let (swept, clones) = blocking(move || {
-            let swept = sweep(&repos, &scratch).map_err(failed())?;
-            Ok((swept, clones_below(&repos).map_err(failed())?))
-        })
-        .await?;
-        Ok(swept + stale::remove(clones).await?)
+        let failed = GitError::io("sweep the clones");
+        blocking(move || sweep(&repos, &scratch, &at_work).map_err(failed)).await
     }
 }
 
-fn sweep(repos: &Path, scratch: &Path) -> std::io::Result<usize> {
+fn sweep(repos: &Path, scratch: &Path, at_work: &HashSet<PathBuf>) -> std::io::Result<usize> {
     let mut swept = 0;
     // agents that go on may be writing to any other clone
     for clone in end_strays(scratch)?.iter().filter(|clone| clone.starts_with(repos)) {
@@ -124,6 +121,9 @@ fn sweep(repos: &Path, scratch: &Path) -> std::io::Result<usize> {
         // snapshots are written by the server alone, and it is only just starting
         for refs in [REMOTE_REFS, "refs/offshoot"] {
             swept += sweep_locks(&clone.join(refs))?;
+        }
+        if !at_work.contains(&clone) {
+            swept += stale::remove_all(&clone)?;
         }
     }
     Ok(swept)
@@ -205,7 +205,7 @@ mod tests {
         let repos = dir.path().join("repos");
         let scratch = dir.path().join("scratch");
         fs::create_dir(&scratch).unwrap();
-        assert_eq!(sweep(&repos, &scratch).unwrap(), 0, "nothing was ever cloned");
+        assert_eq!(sweep(&repos, &scratch, &HashSet::new()).unwrap(), 0, "nothing was ever cloned");
         let half = repos.join("acme").join(format!(".gone.git.x1{HALF_SUFFIX}"));
         let own = repos.join("acme/widgets.git/offshoot");
         let (record, removed) = (own.join("job-aaaa2222"), own.join("old.x2.admin"));
@@ -228,7 +228,12 @@ mod tests {
         }
         fs::write(scratch.join("leash.x"), format!("0\n{}", repos.join("acme/widgets.git").display()))
             .unwrap();
-        assert_eq!(sweep(&repos, &scratch).unwrap(), 5);
+        let packed = ["widgets.git", "gadgets.git"]
+            .map(|clone| repos.join("acme").join(clone).join("packed-refs.lock"));
+        packed.iter().for_each(|lock| fs::write(lock, "").unwrap());
+        let at_work = HashSet::from([repos.join("acme/gadgets.git")]);
+        assert_eq!(sweep(&repos, &scratch, &at_work).unwrap(), 6);
+        assert!(!packed[0].exists() && packed[1].exists(), "the agent in the second may hold its lock");
         assert!(!pack("widgets.git").exists() && pack("gadgets.git").exists());
         assert!(!half.exists() && !removed.exists() && locks.iter().all(|lock| !lock.exists()));
         assert!(record.join("file").exists() && repos.join("note").exists());

@@ -111,7 +111,7 @@ impl Repository {
                     sweep_locks(&clone.join(REMOTE_REFS)).map_err(GitError::io("remove stale locks"))
                 })
                 .await?;
-                stale::remove(vec![self.path.clone()]).await?;
+                stale::outlast(&self.path, self.git.settings().stale_lock_after).await?;
                 self.fetch_once(remote).await
             }
             other => other,

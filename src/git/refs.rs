@@ -49,17 +49,17 @@ pub(super) fn set(library: &Library, name: &str, oid: Oid) -> Result<(), GitErro
     }
 }
 
-/// Deletes a ref, with a lock that a killed process has left; absence is success. For refs that only the holder of the
-/// administration lock and dead agents write.
-pub(super) fn delete(library: &Library, name: &str) -> Result<(), GitError> {
+/// Whether a ref is there that may be deleted. A lock of it that a killed process has left is removed: for refs that only
+/// the holder of the administration lock and dead agents write.
+pub(super) fn is_to_delete(library: &Library, name: &str) -> Result<bool, GitError> {
     if !is_safe_name(name) {
         return Err(GitError::InvalidArgument("not a valid ref name"));
     }
     let lock = library.path().join(format!("{name}.lock"));
     disk::remove_any(&lock).map_err(GitError::io("remove a stale lock"))?;
     match library.find_reference(name) {
-        Ok(mut reference) => reference.delete().map_err(GitError::library("delete a ref")),
-        Err(error) if error.code() == ErrorCode::NotFound => Ok(()),
+        Ok(_) => Ok(true),
+        Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
         Err(error) => Err(GitError::library("read a ref")(error)),
     }
 }

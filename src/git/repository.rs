@@ -1,11 +1,12 @@
 //! One bare clone on this machine.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::commit_id::CommitId;
 use super::disk;
-use super::error::GitError;
+use super::error::{GitError, last_lines};
 use super::locks::{InUse, RepositoryLock, RepositoryLocks};
 use super::program::{Call, Git};
 use super::{refs, tamper};
@@ -108,8 +109,7 @@ impl Repository {
         let dir = file.parent().unwrap_or(file).to_owned();
         blocking(move || disk::make_dir(&dir).map_err(GitError::io("make the directory of the bundle")))
             .await?;
-        let mut args: Vec<std::ffi::OsString> =
-            vec!["bundle".into(), "create".into(), "-q".into(), file.into()];
+        let mut args: Vec<OsString> = vec!["bundle".into(), "create".into(), "-q".into(), file.into()];
         args.extend(names.iter().map(Into::into));
         let deadline = self.git.settings().fetch_deadline;
         let step = "write the bundle";
@@ -117,7 +117,7 @@ impl Repository {
             Call { step, git_dir: Some(&self.path), work_tree: None, args, config: Vec::new(), deadline };
         let output = failpoint::around(Edge::Bundle, self.git.run(call)).await?;
         if !output.success {
-            return Err(GitError::Program { step, text: super::error::last_lines(&output.stderr) });
+            return Err(GitError::Program { step, text: last_lines(&output.stderr) });
         }
         // git leaves it to the kernel when it reaches the disk, and the clone is deleted next
         let file = file.to_owned();
@@ -151,9 +151,27 @@ impl Repository {
     /// [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Library`].
     pub async fn delete_ref(&self, name: &str) -> Result<(), GitError> {
         let _held = self.lock.administer().await;
-        let name = name.to_owned();
-        let deleted = self.verified(move |clone| refs::delete(&refs::open(&clone)?, &name));
-        failpoint::around(Edge::DeleteRef, deleted).await
+        let wanted = name.to_owned();
+        if !self.verified(move |clone| refs::is_to_delete(&refs::open(&clone)?, &wanted)).await? {
+            return Ok(());
+        }
+        let args = ["update-ref", "--no-deref", "-d", name].map(OsString::from).to_vec();
+        let deadline = self.git.settings().query_deadline;
+        let call = Call {
+            step: "delete a ref",
+            git_dir: Some(&self.path),
+            work_tree: None,
+            args,
+            config: Vec::new(),
+            deadline,
+        };
+        // by a program of its own: killed in the middle, this one would leave a lock behind that stops every fetch
+        let output = failpoint::around(Edge::DeleteRef, self.git.run(call)).await?;
+        if output.success {
+            Ok(())
+        } else {
+            Err(GitError::Program { step: "delete a ref", text: last_lines(&output.stderr) })
+        }
     }
 
     /// Whether `commit` is `ancestor` or has it among its ancestors; false when either is not in the clone.
@@ -163,6 +181,34 @@ impl Repository {
     pub async fn descends_from(&self, commit: &CommitId, ancestor: &CommitId) -> Result<bool, GitError> {
         let (commit, ancestor) = (commit.oid()?, ancestor.oid()?);
         self.verified(move |clone| descends(&refs::open(&clone)?, commit, ancestor)).await
+    }
+
+    /// Whether every file and every commit of a snapshot is in one of `others`: it is that commit or one before it, or it has
+    /// the same files on commits that are. False where anything cannot be read.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::Library`].
+    pub async fn is_held_by(&self, snapshot: &CommitId, others: &[CommitId]) -> Result<bool, GitError> {
+        let snapshot = snapshot.oid()?;
+        let others = others.iter().map(CommitId::oid).collect::<Result<Vec<_>, _>>()?;
+        self.verified(move |clone| {
+            let library = refs::open(&clone)?;
+            let Ok(kept) = library.find_commit(snapshot) else { return Ok(false) };
+            for other in others {
+                let Ok(commit) = library.find_commit(other) else { continue };
+                if descends(&library, other, snapshot)? {
+                    return Ok(true);
+                }
+                let has_same_files = commit.tree_id() == kept.tree_id();
+                let has_history =
+                    || kept.parent_ids().all(|it| descends(&library, other, it).unwrap_or(false));
+                if has_same_files && has_history() {
+                    return Ok(true);
+                }
+            }
+            Ok(false)
+        })
+        .await
     }
 
     /// The first parent of a commit of the clone.

@@ -25,11 +25,13 @@ pub struct GitSettings {
     pub query_deadline: Duration,
     /// The deadline of filling a worktree.
     pub checkout_deadline: Duration,
+    /// How long a lock of a clone in which an agent works has to stay as it is before it counts as left behind.
+    pub stale_lock_after: Duration,
 }
 
 impl GitSettings {
     /// Usual deadlines: an hour for the first clone of a very large repository, ten minutes for a push, one for a
-    /// question, twenty for a checkout on a slow disk.
+    /// question, twenty for a checkout on a slow disk. Packing 600,000 refs holds their lock for a second.
     #[must_use]
     pub fn new(environment: BTreeMap<OsString, OsString>, scratch_dir: PathBuf) -> Self {
         Self {
@@ -41,6 +43,7 @@ impl GitSettings {
             push_deadline: Duration::from_secs(10 * 60),
             query_deadline: Duration::from_secs(60),
             checkout_deadline: Duration::from_secs(20 * 60),
+            stale_lock_after: Duration::from_secs(60),
         }
     }
 }

@@ -1,98 +1,121 @@
 //! Locks in the directory of a clone itself, such as that of the packed refs, that killed programs have left.
 //!
-//! Agents take them as well, so whose one is nobody knows: one that stays as it is for longer than anybody needs it is nobody's.
+//! Agents take them as well. A file of the lock's name says nothing of its owner: git closes it at once and writes
+//! `packed-refs.new`. So where an agent may be at work, one counts as left behind only after a time that nobody needs.
 
-use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
 
 use super::disk;
 use super::error::GitError;
 use super::leftovers::locks_in;
 use super::repository::blocking;
 
-/// Git writes one file while it holds such a lock, and waits no longer itself (`core.packedRefsTimeout` of git-config(1)).
-const HELD_MAX: Duration = Duration::from_secs(1);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(100);
+/// What is written under the lock of `packed-refs`.
+const WRITTEN: &str = "packed-refs.new";
 
-/// A lock is made anew each time it is taken, and changes while its file is written.
+/// A file as it is now: made anew, or written to, it is another.
 #[derive(PartialEq, Eq)]
-struct Identity {
+struct State {
+    path: PathBuf,
     inode: u64,
+    bytes: u64,
     changed: (i64, i64),
 }
 
-impl Identity {
-    fn of(meta: &fs::Metadata) -> Self {
-        Self { inode: meta.ino(), changed: (meta.ctime(), meta.ctime_nsec()) }
+impl State {
+    fn of(path: PathBuf) -> Option<Self> {
+        let meta = path.symlink_metadata().ok()?;
+        Some(Self { path, inode: meta.ino(), bytes: meta.len(), changed: (meta.ctime(), meta.ctime_nsec()) })
     }
 }
 
-/// Removes the locks of these clones that nobody has touched for a second, and gives their number. Returns at once where
-/// there is none.
+/// Removes the locks of a clone in which nobody is at work, and gives their number.
+pub(super) fn remove_all(clone: &Path) -> io::Result<usize> {
+    let locks = locks_in(clone, i64::MAX, false)?;
+    for lock in &locks {
+        tracing::warn!(lock = %lock.display(), "a lock that a killed server left is removed");
+        disk::remove_any(lock)?;
+    }
+    Ok(locks.len())
+}
+
+/// Waits until the clone has no lock any more, or nothing of it has changed for `patience`: then what is left is removed.
 ///
 /// # Errors
 /// [`GitError::Io`].
-pub(super) async fn remove(clones: Vec<PathBuf>) -> Result<usize, GitError> {
-    let seen = blocking(move || look(&clones).map_err(GitError::io("look for stale locks"))).await?;
-    if seen.is_empty() {
-        return Ok(0);
-    }
-    tokio::time::sleep(HELD_MAX).await;
-    blocking(move || remove_unchanged(&seen).map_err(GitError::io("remove stale locks"))).await
-}
-
-fn look(clones: &[PathBuf]) -> io::Result<Vec<(PathBuf, Identity)>> {
-    let mut seen = Vec::new();
-    for clone in clones {
-        for lock in locks_in(clone, i64::MAX, false)? {
-            // one that is gone again was somebody's
-            if let Ok(meta) = lock.symlink_metadata() {
-                seen.push((lock, Identity::of(&meta)));
-            }
+pub(super) async fn outlast(clone: &Path, patience: Duration) -> Result<(), GitError> {
+    let failed = GitError::io("look for stale locks");
+    let mut seen = look(clone).map_err(&failed)?;
+    let mut since = Instant::now();
+    while !seen.is_empty() {
+        if since.elapsed() >= patience {
+            let clone = clone.to_owned();
+            return blocking(move || remove_all(&clone).map(|_| ()).map_err(failed)).await;
+        }
+        sleep(LOOK).await;
+        let now = look(clone).map_err(&failed)?;
+        if now != seen {
+            (seen, since) = (now, Instant::now());
         }
     }
-    Ok(seen)
+    Ok(())
 }
 
-fn remove_unchanged(seen: &[(PathBuf, Identity)]) -> io::Result<usize> {
-    let mut removed = 0;
-    for (lock, identity) in seen {
-        if lock.symlink_metadata().is_ok_and(|meta| Identity::of(&meta) == *identity) {
-            tracing::warn!(lock = %lock.display(), "a stale lock is removed");
-            disk::remove_any(lock)?;
-            removed += 1;
-        }
+/// The locks, and what is being written under them; empty without a lock. One directory of a few files.
+fn look(clone: &Path) -> io::Result<Vec<State>> {
+    let mut found: Vec<_> = locks_in(clone, i64::MAX, false)?.into_iter().filter_map(State::of).collect();
+    if !found.is_empty() {
+        found.extend(State::of(clone.join(WRITTEN)));
     }
-    Ok(removed)
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    Ok(found)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
+    const PATIENCE: Duration = Duration::from_secs(60);
+
     #[tokio::test(start_paused = true)]
-    async fn a_lock_that_is_taken_again_meanwhile_is_somebodys() {
+    async fn a_lock_goes_once_nothing_has_changed_for_long_enough() {
         let dir = tempfile::tempdir().unwrap();
-        let [stale, held, released] =
-            ["packed-refs.lock", "HEAD.lock", "config.lock"].map(|name| dir.path().join(name));
-        for lock in [&stale, &held, &released] {
-            fs::write(lock, "").unwrap();
-        }
+        let (lock, written) = (dir.path().join("packed-refs.lock"), dir.path().join(WRITTEN));
+        let began = Instant::now();
+        outlast(dir.path(), PATIENCE).await.unwrap();
+        fs::write(&written, "of a dead one").unwrap();
+        outlast(dir.path(), PATIENCE).await.unwrap();
+        assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits where there is no lock");
+
+        fs::write(&lock, "").unwrap();
         let somebody = async {
-            tokio::time::sleep(HELD_MAX / 2).await;
-            fs::remove_file(&released).unwrap();
-            // the next one is made before the last one goes: never the same inode
-            fs::write(dir.path().join("new"), "").unwrap();
-            fs::rename(dir.path().join("new"), &held).unwrap();
+            sleep(PATIENCE * 2 / 3).await;
+            // as git does: the lock itself stays as it is
+            fs::write(&written, "more and more").unwrap();
+            sleep(PATIENCE * 2 / 3).await;
+            assert!(lock.exists(), "somebody was at work");
         };
-        let (removed, ()) = tokio::join!(remove(vec![dir.path().to_owned()]), somebody);
-        assert_eq!(removed.unwrap(), 1);
-        assert!(!stale.exists() && held.exists());
-        fs::remove_file(&held).unwrap();
-        let began = tokio::time::Instant::now();
-        assert_eq!(remove(vec![dir.path().to_owned()]).await.unwrap(), 0);
-        assert_eq!(began.elapsed(), Duration::ZERO, "nobody waits for nothing");
+        let (waited, ()) = tokio::join!(outlast(dir.path(), PATIENCE), somebody);
+        waited.unwrap();
+        assert!(!lock.exists() && began.elapsed() >= PATIENCE * 5 / 3);
+
+        fs::write(&lock, "").unwrap();
+        let released = async {
+            sleep(PATIENCE / 2).await;
+            fs::remove_file(&lock).unwrap();
+        };
+        let began = Instant::now();
+        let (waited, ()) = tokio::join!(outlast(dir.path(), PATIENCE), released);
+        waited.unwrap();
+        assert!(began.elapsed() < PATIENCE);
     }
 }

@@ -7,9 +7,9 @@ use super::report::{Kind, Report};
 use super::{Inner, Order};
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
-use crate::domain::job::Job;
+use crate::domain::job::{Job, pushed_by};
 use crate::domain::time::Timestamp;
-use crate::git::{Repository, Snapshot};
+use crate::git::{CommitId, Repository, Snapshot};
 use crate::store::StoreError;
 
 /// Below which all of them are.
@@ -21,6 +21,8 @@ struct Facts {
     job: Job,
     /// Some job of its chain is live: it may go on with what is kept.
     chain_is_live: bool,
+    /// What the jobs of its chain have pushed.
+    pushed: Vec<CommitId>,
 }
 
 impl Inner {
@@ -50,8 +52,16 @@ impl Inner {
                 known.insert(job.to_owned(), self.facts(job).await?);
             }
             let facts = known.get(job).and_then(Option::as_ref);
-            let Some(why) = may_go(&snapshot, name == "head", facts, self.now(), self.settings.snapshots)
-            else {
+            let pushed = facts.map_or(&[][..], |facts| &facts.pushed);
+            let is_pushed = match repository.is_held_by(&snapshot.commit, pushed).await {
+                Ok(is_pushed) => is_pushed,
+                Err(error) => {
+                    tracing::warn!(%error, snapshot = %snapshot.name, "a snapshot could not be looked at");
+                    continue;
+                }
+            };
+            let held = Held { is_result: name == "head", is_pushed };
+            let Some(why) = may_go(&snapshot, held, facts, self.now(), self.settings.snapshots) else {
                 continue;
             };
             if !order.dry_run
@@ -76,27 +86,37 @@ impl Inner {
         };
         let chain = self.store.chain_of(&job.chain.root).await?;
         let chain_is_live = chain.iter().any(|job| job.status.is_live());
-        Ok(Some(Facts { job, chain_is_live }))
+        let pushed = pushed_by(&chain).filter_map(|commit| commit.parse().ok()).collect();
+        Ok(Some(Facts { job, chain_is_live, pushed }))
     }
+}
+
+/// Where else the work of a snapshot is.
+#[derive(Clone, Copy, Debug)]
+struct Held {
+    /// It is the job's result, whose diff is shown.
+    is_result: bool,
+    /// All of it is in a commit that was pushed.
+    is_pushed: bool,
 }
 
 /// Why a snapshot may go; `None`: it stays.
 fn may_go(
     snapshot: &Snapshot,
-    is_result: bool,
+    held: Held,
     facts: Option<&Facts>,
     now: Timestamp,
     kept: Duration,
 ) -> Option<&'static str> {
     let taken_at = Timestamp::from_ms(snapshot.taken_at.saturating_mul(1_000));
-    let Some(Facts { job, chain_is_live }) = facts else {
+    let Some(Facts { job, chain_is_live, .. }) = facts else {
         return (now.since(taken_at) > kept).then_some("its job is not listed any more");
     };
     // the diff of a job is shown from its result as long as the job is listed
-    if *chain_is_live || is_result {
+    if *chain_is_live || held.is_result {
         return None;
     }
-    if job.is_published() {
+    if held.is_pushed {
         return Some("the work is published");
     }
     let since = job.completed_at.map_or(taken_at, |ended| ended.max(taken_at));
@@ -113,7 +133,7 @@ mod tests {
 
     const DAY_MS: i64 = 86_400_000;
 
-    fn job(outcome: Outcome, pushed: bool, ended_days_ago: i64) -> Job {
+    fn job(outcome: Outcome, ended_days_ago: i64) -> Job {
         let id = JobId::from_random("aaaabbbbccccdddd");
         let at = Timestamp::from_ms(100 * DAY_MS);
         Job {
@@ -146,7 +166,7 @@ mod tests {
             attempt: 1,
             attempts_counted: 0,
             backoff_tries: 0,
-            effects: Effects { pushed_sha: pushed.then(String::new), ..Effects::default() },
+            effects: Effects::default(),
             usage: Usage::default(),
             warnings: Vec::new(),
             cancel_requested_at: None,
@@ -160,16 +180,17 @@ mod tests {
     #[test]
     fn what_goes_is_published_or_past_its_days() {
         use Outcome::{BranchPushed, Cancelled, DryRun, Failed, NoChanges, PullRequest};
-        // how it ended, pushed, days since, its result, chain live: does it go?
+        // how it ended, all of it pushed, days since, its result, chain live: does it go?
         let table = [
             (PullRequest, true, 0, false, false, true),
             (BranchPushed, true, 0, false, false, true),
-            // the record of the push is the proof; without it the snapshot may be all there is
-            (PullRequest, false, 0, false, false, false),
+            // beside what its job has published there is other work: of an attempt before, or of a person
+            (PullRequest, false, 29, false, false, false),
+            (PullRequest, false, 31, false, false, true),
             (PullRequest, true, 0, false, true, false),
             (PullRequest, true, 99, true, false, false),
-            // pushed, and refused after that: what the agent did beside it may be nowhere else
-            (Failed, true, 29, false, false, false),
+            // pushed, and refused after that, or published by a retry
+            (Failed, true, 0, false, false, true),
             (Failed, false, 29, false, false, false),
             (Failed, false, 31, false, false, true),
             (Failed, false, 31, false, true, false),
@@ -184,13 +205,15 @@ mod tests {
         let snapshot = Snapshot { name: String::new(), commit, taken_at: 0, notes: Vec::new() };
         let (now, kept) = (Timestamp::from_ms(100 * DAY_MS), Duration::from_secs(30 * 86_400));
         for row in table {
-            let (outcome, pushed, days, is_result, chain_is_live, expected) = row;
-            let facts = Facts { job: job(outcome, pushed, days), chain_is_live };
-            assert_eq!(may_go(&snapshot, is_result, Some(&facts), now, kept).is_some(), expected, "{row:?}");
+            let (outcome, is_pushed, days, is_result, chain_is_live, expected) = row;
+            let facts = Facts { job: job(outcome, days), chain_is_live, pushed: Vec::new() };
+            let held = Held { is_result, is_pushed };
+            assert_eq!(may_go(&snapshot, held, Some(&facts), now, kept).is_some(), expected, "{row:?}");
         }
+        let held = Held { is_result: true, is_pushed: false };
         for (days, expected) in [(29, false), (31, true)] {
             let old = Snapshot { taken_at: (100 - days) * DAY_MS / 1_000, ..snapshot.clone() };
-            assert_eq!(may_go(&old, true, None, now, kept).is_some(), expected, "without its job, {days}");
+            assert_eq!(may_go(&old, held, None, now, kept).is_some(), expected, "without its job, {days}");
         }
     }
 }

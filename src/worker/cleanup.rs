@@ -1,5 +1,6 @@
 //! What happens to a worktree when its job is over: snapshot where the work is nowhere else, then away with it.
 
+use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::Worker;
@@ -7,7 +8,7 @@ use super::attempt::Line;
 use super::halt::Step;
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::id::{JobId, JobNumber, JobRef};
-use crate::domain::job::{Job, Status};
+use crate::domain::job::{Job, Start, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
@@ -32,6 +33,10 @@ impl Line<'_> {
         let repository = self.tools.repository(&self.client)?;
         // absent where an earlier server was killed in the middle of this
         let is_there = tokio::fs::symlink_metadata(&path).await.is_ok();
+        if is_there && self.made_no_worktree() {
+            // another job of the chain has left it, and the sweep knows for how long
+            return Ok(());
+        }
         if is_there
             && keep
             && let Some(base) = base_of(&self.tools.store.chain_of(&self.job.chain.root).await?)
@@ -53,6 +58,11 @@ impl Line<'_> {
         Ok(())
     }
 
+    /// A commit that was there was published, and no agent ran.
+    fn made_no_worktree(&self) -> bool {
+        matches!(self.job.start, Start::Publish { .. }) && !self.job.was_given_a_worktree()
+    }
+
     /// Keeps the worktree's files as `refs/offshoot/<job>/<attempt>-<when>` in the clone.
     pub(super) async fn snapshot(
         &self,
@@ -62,6 +72,16 @@ impl Line<'_> {
         when: &str,
     ) -> Result<(), GitError> {
         let name = format!("refs/offshoot/{}/{}-{when}", self.job.id, self.lease.attempt);
+        self.snapshot_as(name, repository, path, base).await
+    }
+
+    pub(super) async fn snapshot_as(
+        &self,
+        name: String,
+        repository: &Repository,
+        path: &Path,
+        base: &CommitId,
+    ) -> Result<(), GitError> {
         let limits = &self.tools.settings.step_limits;
         let spec = SnapshotSpec {
             name,
@@ -113,9 +133,29 @@ impl Line<'_> {
 /// in the trash later belongs to a removal under way.
 pub async fn empty_trash(worker: &Worker) {
     sweep_trashes(&worker.0.settings.worktrees_dir).await;
-    if let Err(error) = worker.0.git.sweep_clones(&worker.0.settings.repos_dir).await {
+    let swept = match clones_at_work(worker).await {
+        Ok(at_work) => worker.0.git.sweep_clones(&worker.0.settings.repos_dir, at_work).await,
+        Err(error) => return tracing::warn!(%error, "the clones could not be swept"),
+    };
+    if let Err(error) = swept {
         tracing::warn!(%error, "the clones could not be swept");
     }
+}
+
+/// The clones in whose worktrees an agent of an earlier server may still be at work.
+async fn clones_at_work(worker: &Worker) -> Result<HashSet<PathBuf>, StoreError> {
+    let tools = &*worker.0;
+    let mut at_work = HashSet::new();
+    for running in tools.store.queue_page(None).await?.running {
+        let job = tools.store.get_job(&JobRef::Number(running.number)).await?.job;
+        let client = tools.store.get_client(&job.client_id).await?;
+        if tools.may_live(running.number)
+            && let Ok(repository) = tools.repository(&client)
+        {
+            at_work.insert(repository.path().to_owned());
+        }
+    }
+    Ok(at_work)
 }
 
 /// A worktree of an ended job that was taken away, or would be.
@@ -232,10 +272,18 @@ async fn sweep_trashes(worktrees_dir: &Path) {
     }
 }
 
-/// What the files in a chain's worktree are compared with: the newest base of any of its jobs, for a retry that ended before
-/// it had one may lie behind the job whose files they are. `None`: no agent of the chain was ever started.
+/// What the files in a chain's worktree are compared with: the base of the job whose they are. `None`: no agent of the chain
+/// was ever started.
 pub(super) fn base_of(chain: &[Job]) -> Option<CommitId> {
-    chain.iter().rev().find_map(|job| job.effects.base_sha.as_deref()?.parse().ok())
+    last_at_work(chain)?.effects.base_sha.as_deref()?.parse().ok()
+}
+
+/// Whose files are in a chain's worktree: those of the newest of its jobs that was given one. A retry that ended before may
+/// lie behind it, or one that published what was there.
+pub(super) fn last_at_work(chain: &[Job]) -> Option<&Job> {
+    let newest_with = |has: fn(&Job) -> bool| chain.iter().rev().find(|job| has(job));
+    // jobs of a version that did not look the tip up have a base all the same
+    newest_with(Job::was_given_a_worktree).or_else(|| newest_with(|job| job.effects.base_sha.is_some()))
 }
 
 /// Snapshots the worktree of a chain without a live job, and takes it away.
@@ -245,9 +293,10 @@ pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Re
     let Ok(client) = tools.store.get_client(&last.client_id).await else { return Ok(()) };
     let repository = tools.repository(&client)?;
     let limits = &tools.settings.step_limits;
+    let whose = last_at_work(chain).unwrap_or(last);
     if let Some(base) = base_of(chain) {
         let spec = SnapshotSpec {
-            name: format!("refs/offshoot/{}/{}-swept", last.id, last.attempt),
+            name: format!("refs/offshoot/{}/{}-swept", whose.id, whose.attempt),
             taken_at: tools.clock.now_ms() / 1_000,
             file_bytes_max: tools.settings.file_bytes_max,
             new: if chain.iter().any(ran_away) { limits.runaway_kept() } else { limits.worktree },

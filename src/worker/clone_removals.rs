@@ -6,7 +6,8 @@ use super::Worker;
 use super::cleanup::{sweep_one, worktrees_below};
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
-use crate::git::{GitError, Repository, Snapshot};
+use crate::domain::job::pushed_by;
+use crate::git::{CommitId, GitError, Repository, Snapshot};
 use crate::store::{Store, StoreError};
 
 /// Why a clone stays.
@@ -82,20 +83,24 @@ pub async fn unpublished_snapshots(
     let mut found = Vec::new();
     for snapshot in repository.find_snapshots("refs/offshoot/").await? {
         let job = snapshot.name.split('/').nth(2).unwrap_or_default().to_owned();
-        if !is_published(store, &job).await? {
+        let pushed = pushed_beside(store, &job).await?;
+        if !repository.is_held_by(&snapshot.commit, &pushed).await? {
             found.push((job, snapshot));
         }
     }
     Ok(found)
 }
 
-async fn is_published(store: &Store, job: &str) -> Result<bool, StoreError> {
-    let Some(job) = JobRef::parse(job) else { return Ok(false) };
-    match store.get_job(&job).await {
-        Ok(view) => Ok(view.job.is_published()),
-        Err(StoreError::NotFound(_) | StoreError::Ambiguous) => Ok(false),
-        Err(error) => Err(error),
-    }
+/// What the chain of a job has pushed; nothing of a job that is not known.
+async fn pushed_beside(store: &Store, job: &str) -> Result<Vec<CommitId>, StoreError> {
+    let Some(job) = JobRef::parse(job) else { return Ok(Vec::new()) };
+    let root = match store.get_job(&job).await {
+        Ok(view) => view.job.chain.root,
+        Err(StoreError::NotFound(_) | StoreError::Ambiguous) => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let chain = store.chain_of(&root).await?;
+    Ok(pushed_by(&chain).filter_map(|commit| commit.parse().ok()).collect())
 }
 
 /// Chains whose worktrees hang on the clone of this client.

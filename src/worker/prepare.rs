@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::attempt::Line;
-use super::cleanup::base_of;
+use super::cleanup::{base_of, last_at_work};
 use super::halt::{Halt, Step, forge_halt};
 use super::remotes::forge_name;
 use crate::domain::branch::BranchName;
@@ -77,6 +77,7 @@ impl Line<'_> {
             self.lay_out(&repository, &path, kept).await?;
             self.say(&format!("worktree ready: branch {branch}, with the work that was kept")).await?;
         } else {
+            self.keep_local_branch(&repository, branch, &beginning.start).await?;
             repository.ensure_worktree(&path, branch, &beginning.start, BranchStart::Reset).await?;
             self.say(&format!("worktree ready: branch {branch} from {}", short(&beginning.start))).await?;
         }
@@ -194,6 +195,16 @@ impl Line<'_> {
         }))
     }
 
+    /// The branch may be that of a kept worktree of another chain, and all that has the commits of its agent.
+    async fn keep_local_branch(&self, repository: &Repository, branch: &str, start: &CommitId) -> Step<()> {
+        let Some(old) = repository.find_ref(&format!("refs/heads/{branch}")).await? else { return Ok(()) };
+        if !repository.descends_from(start, &old).await? {
+            let name = format!("refs/offshoot/{}/{}-branch", self.job.id, self.lease.attempt);
+            repository.keep(&name, &old).await?;
+        }
+        Ok(())
+    }
+
     /// An earlier attempt of the chain may have left work in the path: it is snapshotted before the path is used anew.
     async fn keep_what_is_there(&self, repository: &Repository, path: &std::path::Path) -> Step<()> {
         if tokio::fs::symlink_metadata(path).await.is_err() || self.is_own_making(repository).await? {
@@ -201,7 +212,14 @@ impl Line<'_> {
         }
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
         let Some(base) = base_of(&chain) else { return Ok(()) };
-        let taken = self.snapshot(repository, path, &base, "before").await;
+        let taken = match last_at_work(&chain) {
+            // found where its own work is looked for, and kept as long
+            Some(other) if other.id != self.job.id => {
+                let name = format!("refs/offshoot/{}/{}-left", other.id, other.attempt);
+                self.snapshot_as(name, repository, path, &base).await
+            }
+            _ => self.snapshot(repository, path, &base, "before").await,
+        };
         match taken {
             Ok(()) | Err(GitError::WorktreeBroken(_)) => Ok(()),
             Err(error) => Err(error.into()),

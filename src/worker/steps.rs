@@ -204,6 +204,14 @@ impl Tools {
         Ok(())
     }
 
+    /// Whether any program of the job lives, or part of a tree whose supervisor died.
+    pub(super) fn may_live(&self, job: JobNumber) -> bool {
+        self.store.logs().steps_of(job).into_iter().any(|(attempt, name)| {
+            let found = self.any_step(job, attempt, &name).and_then(|step| inspect(&step));
+            !matches!(found, Ok(StepState::NotStarted | StepState::NotReleased | StepState::Exited(_)))
+        })
+    }
+
     pub(super) fn any_step(&self, job: JobNumber, attempt: u32, step: &str) -> Result<StepDir, ProcessError> {
         let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, step)?;
         StepDir::new(self.store.logs().step_dir(job, attempt, step), &self.settings.run_dir, name)

@@ -70,10 +70,48 @@ async fn a_job_names_its_worktree_only_while_there_is_one() {
     // a kept one stays for its days, and stays through a pass and a restart
     assert_eq!(stand.post("/gc", &json!({})).await["removed"], json!([]));
     // a retry of the chain takes the place over, and then nobody has it
+    std::fs::write(std::path::Path::new(path).join("mine.txt"), "a person's").unwrap();
     let again = stand.retry(&kept, json!({"prompt": "Greet"})).await;
     stand.completed(&again).await;
     assert_eq!(stand.job(&kept).await["worktreePath"], json!(null));
+    // what the retry has published is not what lay there
+    stand.post("/gc", &json!({})).await;
+    assert_eq!(snapshots(&stand, &kept), ["1-left"]);
+    let mine = format!("refs/offshoot/{kept}/1-left:mine.txt");
+    assert_eq!(stand.git_clone(&["show", &mine]), "a person's");
+    let client = job["clientId"].as_str().unwrap();
+    let (status, refused) = stand.call("DELETE", &format!("/clients/{client}?removeRepo=true"), None).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("unpublished_work")), "{refused:#}");
+    assert!(refused["detail"].as_str().unwrap().contains(&kept), "{refused:#}");
     stand.finish_leaving(&[&kept]).await;
+}
+
+/// Whoever only publishes a commit has made no worktree, and takes none away.
+#[tokio::test]
+async fn publishing_leaves_what_lies_in_the_worktree_of_another_job() {
+    let stand = Stand::new().await;
+    let first = submit(&stand, "first", "Greet", json!({})).await;
+    let client = stand.completed(&first).await["clientId"].as_str().unwrap().to_owned();
+    stand.remote_hook("pre-receive", "#!/bin/sh\nexit 1\n");
+    let keep = async |keeps: Value| {
+        let body = json!({"options": {"keepWorktree": keeps}});
+        assert_eq!(stand.call("PATCH", &format!("/clients/{client}"), Some(&body)).await.0, 200);
+    };
+    keep(json!(true)).await;
+    let failed = submit(&stand, "kept", "Greet", json!({})).await;
+    let job = stand.failed(&failed, "push_rejected").await;
+    let path = std::path::PathBuf::from(job["worktreePath"].as_str().unwrap());
+    std::fs::write(path.join("mine.txt"), "a person's").unwrap();
+    keep(json!(null)).await;
+    stand.remove_remote_hook("pre-receive");
+    let again = stand.retry(&failed, json!({"mode": "publish"})).await;
+    stand.completed(&again).await;
+    assert!(path.join("mine.txt").exists());
+    stand.post("/gc", &json!({})).await;
+    assert!(!path.exists());
+    let mine = format!("refs/offshoot/{failed}/1-swept:mine.txt");
+    assert_eq!(stand.git_clone(&["show", &mine]), "a person's");
+    stand.finish().await;
 }
 
 #[tokio::test]

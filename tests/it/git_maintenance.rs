@@ -3,12 +3,13 @@
 use std::future::ready;
 use std::path::Path;
 use std::process::Stdio;
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 use nix::unistd::Pid;
 use offshoot::clock::Clock;
-use offshoot::git::{BranchStart, Gain, Git, GitError, Maintained, Repository};
+use offshoot::git::{BranchStart, Gain, Git, GitError, GitSettings, Maintained, Repository};
 
 use crate::git_fixture::{Rig, command, run, settings_at};
 use crate::stand::{PATIENCE, install_program, poll};
@@ -25,7 +26,7 @@ fn loose(rig: &Rig) -> usize {
 
 /// As if it had been there for years.
 pub(crate) fn age(file: &Path) {
-    let long_ago = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_600_000_000);
+    let long_ago = std::time::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
     std::fs::set_permissions(file, std::os::unix::fs::PermissionsExt::from_mode(0o644)).unwrap();
     std::fs::File::options().write(true).open(file).unwrap().set_modified(long_ago).unwrap();
 }
@@ -248,13 +249,16 @@ async fn stale_locks_and_registrations_without_a_worktree_go() {
 #[tokio::test]
 async fn a_lock_of_the_packed_refs_stops_no_fetch() {
     let rig = Rig::new().await;
+    let settings = GitSettings { stale_lock_after: Duration::from_secs(1), ..settings_at(rig.dir.path()) };
+    let git = Git::probe(settings, Clock::system()).await.unwrap();
+    let repository = Repository::new(git, rig.repository.path(), &rig.locks).unwrap();
     run(&rig.remote_path(), &["branch", "gone", "main"]);
-    rig.repository.fetch(&rig.remote, std::time::Duration::ZERO).await.unwrap();
-    run(rig.repository.path(), &["pack-refs", "--all"]);
+    repository.fetch(&rig.remote, Duration::ZERO).await.unwrap();
+    run(repository.path(), &["pack-refs", "--all"]);
     run(&rig.remote_path(), &["branch", "-D", "gone"]);
-    let lock = rig.repository.path().join("packed-refs.lock");
+    let lock = repository.path().join("packed-refs.lock");
     std::fs::write(&lock, "").unwrap();
-    rig.repository.fetch(&rig.remote, std::time::Duration::ZERO).await.unwrap();
-    assert_eq!(rig.repository.resolve_base("gone").await.unwrap(), None);
+    repository.fetch(&rig.remote, Duration::ZERO).await.unwrap();
+    assert_eq!(repository.resolve_base("gone").await.unwrap(), None);
     assert!(!lock.exists());
 }

@@ -224,8 +224,11 @@ async fn a_push_is_no_proof_that_a_failed_job_left_nothing_else() {
     let job = stand.submit(json!({"clientId": id, "branchName": "p", "prompt": "Greet"})).await;
     stand.failed(&job, "pull_request_refused").await;
     let snapshot = format!("refs/offshoot/{job}/2-before");
-    let made = command(&clone, &["update-ref", &snapshot, "refs/remotes/origin/main"]).output().unwrap();
-    assert!(made.status.success(), "{made:?}");
+    let tree = "refs/remotes/origin/main^{tree}";
+    let other = command(&clone, &["commit-tree", tree, "-p", "refs/remotes/origin/main", "-m", "other"]);
+    let other = String::from_utf8({ other }.output().unwrap().stdout).unwrap();
+    let made = command(&clone, &["update-ref", &snapshot, other.trim()]).output().unwrap();
+    assert!(made.status.success() && !other.is_empty(), "{made:?}");
     let (status, refused) = stand.call("DELETE", &format!("/clients/{id}?removeRepo=true"), None).await;
     assert_eq!((status, refused["code"].as_str()), (409, Some("unpublished_work")), "{refused}");
     assert!(clone.exists());

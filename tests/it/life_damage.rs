@@ -131,15 +131,26 @@ async fn damage_under_an_agent_does_not_cost_its_files() {
     stand.finish().await;
 }
 
-/// As a server leaves it that is killed in the middle of deleting a branch.
+/// As a server leaves it that is killed in the middle of a change.
 #[tokio::test]
-async fn a_lock_of_a_killed_server_goes_at_the_next_start() {
+async fn a_lock_of_a_killed_server_goes_at_the_next_start_unless_an_agent_may_hold_it() {
     let mut stand = Stand::new().await;
-    let id = stand.submit_prompt("one", "Greet").await;
-    stand.completed(&id).await;
+    let (began, gate) = (stand.path("began"), stand.gate("g"));
+    let prompt = format!(
+        "touch {}; while [ ! -e {} ]; do sleep 0.02; done; echo x > x.txt",
+        began.display(),
+        gate.display()
+    );
+    let id = stand.submit(json!({"prompt": prompt, "branchName": "slow", "options": {"agent": "sh"}})).await;
+    stand.wait_until("the agent is at work", async || began.exists().then_some(())).await;
     let lock = stand.clone_path().join("packed-refs.lock");
-    stand.kill9().await;
     std::fs::write(&lock, "").unwrap();
+    stand.kill9().await;
+    stand.start_again().await;
+    assert!(lock.exists(), "the agent may be deleting a branch of its own");
+    stand.open_gate("g");
+    stand.completed(&id).await;
+    stand.kill9().await;
     stand.start_again().await;
     assert!(!lock.exists());
     stand.finish().await;

@@ -31,6 +31,23 @@ impl Runs<'_> {
     }
 }
 
+#[tokio::test]
+async fn what_a_retry_has_published_is_not_published_again() {
+    let stand = Stand::new().await;
+    let refusal = Effect::Status(422, json!({"message": "Validation Failed", "errors": []}), Vec::new());
+    stand.github.fault(Fault::new(refusal).on(Method::POST, "/pulls"));
+    let first = submit(&stand, "once", "Greet", json!({})).await;
+    stand.failed(&first, "pull_request_refused").await;
+    let again = stand.retry(&first, json!({})).await;
+    let number = stand.completed(&again).await["number"].clone();
+    for mode in ["auto", "publish", "fresh", "resume"] {
+        let answer = stand.call("POST", &format!("/jobs/{first}/retry"), Some(&json!({"mode": mode}))).await;
+        assert_eq!((answer.0, &answer.1["code"]), (409, &json!("job_completed")), "{mode}: {:#}", answer.1);
+        assert!(answer.1["detail"].as_str().unwrap().contains(&format!("#{number}")), "{:#}", answer.1);
+    }
+    stand.finish().await;
+}
+
 /// The phase that failed, the mode, what becomes of the retry and how many agents it starts.
 #[tokio::test]
 async fn each_failure_with_each_mode_runs_what_failed_and_nothing_else() {
