@@ -68,20 +68,16 @@ impl Store {
     /// What the database said.
     pub async fn try_now(&self, login: Option<&str>) -> Result<Vec<String>, StoreError> {
         let (now, login) = (self.moment(), login.map(str::to_owned));
-        let due = self
-            .database
-            .write(Edge::TryNow, move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "UPDATE holds SET until = ?1, due_at = ?3, probe = NULL WHERE ?2 IS NULL OR login = ?2 RETURNING login",
-                )?;
-                let logins = statement
-                    .query_map(params![now.wall.as_ms(), login, now.steady_ms()], |row| row.get(0))?
-                    .collect::<Result<Vec<String>, _>>()?;
-                Ok(logins)
-            })
-            .await?;
-        self.tell(Change::Queue);
-        Ok(due)
+        self.make_due(move |connection| {
+            let mut statement = connection.prepare_cached(
+                "UPDATE holds SET until = ?1, due_at = ?3, probe = NULL WHERE ?2 IS NULL OR login = ?2 RETURNING login",
+            )?;
+            let logins = statement
+                .query_map(params![now.wall.as_ms(), login, now.steady_ms()], |row| row.get(0))?
+                .collect::<Result<Vec<String>, _>>()?;
+            Ok(logins)
+        })
+        .await
     }
 
     /// A look from outside says that the login works: its hold is due, if that has no end of its own and nobody is out as its
@@ -91,22 +87,28 @@ impl Store {
     /// What the database said.
     pub async fn try_what_looks_mended(&self, login: &str) -> Result<bool, StoreError> {
         let (now, login) = (self.moment(), login.to_owned());
-        let is_due = self
-            .database
-            .write(Edge::TryNow, move |connection| {
-                let changed = connection
-                    .prepare_cached(
-                        "UPDATE holds SET until = ?1, due_at = ?3
-                         WHERE login = ?2 AND until IS NULL AND probe IS NULL",
-                    )?
-                    .execute(params![now.wall.as_ms(), login, now.steady_ms()])?;
-                Ok(changed > 0)
-            })
-            .await?;
-        if is_due {
+        let due = self.make_due(move |connection| {
+            let changed = connection
+                .prepare_cached(
+                    "UPDATE holds SET until = ?1, due_at = ?3
+                     WHERE login = ?2 AND until IS NULL AND probe IS NULL",
+                )?
+                .execute(params![now.wall.as_ms(), login, now.steady_ms()])?;
+            Ok(if changed > 0 { vec![login] } else { Vec::new() })
+        });
+        Ok(!due.await?.is_empty())
+    }
+
+    /// Writes holds that are due from now on; gives their logins.
+    async fn make_due<F>(&self, operation: F) -> Result<Vec<String>, StoreError>
+    where
+        F: FnOnce(&Connection) -> Result<Vec<String>, StoreError> + Send + 'static,
+    {
+        let due = self.database.write(Edge::TryNow, operation).await?;
+        if !due.is_empty() {
             self.tell(Change::Queue);
         }
-        Ok(is_due)
+        Ok(due)
     }
 
     /// When the next queued job or hold comes due by time alone; `None` when none does.
