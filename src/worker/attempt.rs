@@ -155,7 +155,9 @@ impl<'a> Line<'a> {
             Err(_) => None,
         };
         let options = EffectiveOptions::resolve(options_of(tools, &assignment, &client).await?, false);
-        tools.store.record_options(assignment.lease, &RunOptions::from(options.clone()), "none").await?;
+        let (runs_with, step_ended) =
+            (RunOptions::from(options.clone()), tools.has_ended_step(assignment.lease));
+        tools.store.record_options(assignment.lease, &runs_with, "none", step_ended).await?;
         Ok(Self {
             tools,
             signals,

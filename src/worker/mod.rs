@@ -13,6 +13,7 @@
 
 mod agent_step;
 mod attempt;
+mod burial;
 mod chains;
 mod cleanup;
 mod clone_removals;

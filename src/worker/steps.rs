@@ -1,10 +1,5 @@
 //! What holds for every step of an attempt, be it an agent or a command of the owner: it is started once, found again by a
-//! later server, and buried before anything else happens in its worktree.
-
-use std::path::Path;
-use std::time::Duration;
-
-use tokio::time::timeout;
+//! later server, and buried (`burial.rs`) before anything else happens in its worktree.
 
 use super::Tools;
 use super::attempt::Line;
@@ -16,17 +11,11 @@ use crate::domain::step_limit::StepLimit;
 use crate::metrics;
 use crate::process::{
     CommandSpec, Control, ExitCause, ExitRecord, Launched, ProcessError, ShimIdentity, StepDir, StepName,
-    StepState, Survivor, Tail, Tailed, end_lost_tree, inspect, survivors,
+    StepState, Survivor, inspect,
 };
-
-/// What a shim that was killed may leave is gone in milliseconds; a storm of 32,000 processes took 1.5 s.
-const LOST_TREE_MAX: Duration = Duration::from_secs(30);
 
 /// Deaths of servers over one attempt. Once is a coincidence; a service manager gives up after five starts.
 const DEATHS_IN_A_ROW_MAX: u32 = 3;
-
-/// A shim that was asked to end takes three graces of five seconds at most, and its log a moment to be read.
-const EARLIER_MAX: Duration = Duration::from_secs(60);
 
 /// The step that is the agent's first turn.
 pub(super) const FIRST_TURN: &str = "agent-1";
@@ -35,25 +24,18 @@ impl Line<'_> {
     /// Whether a step of this very attempt was ever released: then its worktree is prepared, and somebody may work in it.
     pub(super) fn has_begun(&self) -> Step<bool> {
         let begun = |state: &StepState| !matches!(state, StepState::NotStarted | StepState::NotReleased);
-        Ok(self.states(self.lease.attempt)?.iter().any(|(_, state)| begun(state)))
+        Ok(self.tools.states(self.lease)?.iter().any(|(_, state)| begun(state)))
     }
 
-    /// Several servers in a row have died with this attempt, and none has brought it a step further: what its steps left
-    /// is not touched once more. While one of them lives it goes on, whoever kills servers.
+    /// Several servers in a row have died over how a step of this attempt ended, and none has brought it further: what its
+    /// steps left is not touched once more. While one of them lives it goes on, whoever kills servers.
     pub(super) async fn end_if_deadly(&self) -> Step<()> {
         let deaths = self.tools.store.server_deaths_in_a_row(self.lease).await?;
-        if deaths < DEATHS_IN_A_ROW_MAX {
+        if deaths < DEATHS_IN_A_ROW_MAX || !self.tools.has_ended_step(self.lease) {
             return Ok(());
         }
-        let states = self.states(self.lease.attempt)?;
-        let has = |wanted: fn(&StepState) -> bool| states.iter().any(|(_, state)| wanted(state));
-        if has(|state| matches!(state, StepState::Exited(_)))
-            && !has(|state| matches!(state, StepState::Running(_)))
-        {
-            let detail = format!("{deaths} servers in a row died over what it left.");
-            return Err(Halt::fault(ReasonCode::Interrupted, &detail));
-        }
-        Ok(())
+        let detail = format!("{deaths} servers in a row died over what it left.");
+        Err(Halt::fault(ReasonCode::Interrupted, &detail))
     }
 
     /// No attempt begins before all of the one before it is proven dead.
@@ -61,29 +43,10 @@ impl Line<'_> {
         let Some(earlier) = self.lease.attempt.checked_sub(1).filter(|number| *number > 0) else {
             return Ok(());
         };
-        for (step, state) in self.states(earlier)? {
-            match state {
-                StepState::NotStarted | StepState::NotReleased => continue,
-                StepState::Running(_) => end_earlier(&step).await?,
-                StepState::Exited(_) | StepState::Lost(_) => {}
-            }
-            if !survivors(&step).is_empty() {
-                self.bury(&step, &[]).await?;
-            }
+        for (step, _) in self.tools.states(Lease { attempt: earlier, ..self.lease })? {
+            self.tools.end_step(&step, self.job.effects.worktree_path.as_deref()).await?;
         }
         Ok(())
-    }
-
-    /// Every step of an attempt that has files.
-    fn states(&self, attempt: u32) -> Step<Vec<(StepDir, StepState)>> {
-        let names = self.tools.store.logs().steps_of(self.lease.job);
-        let of_attempt = names.into_iter().filter(|(number, _)| *number == attempt);
-        let state = |(attempt, name): (u32, String)| {
-            let step = self.tools.any_step(self.lease.job, attempt, &name)?;
-            let state = inspect(&step)?;
-            Ok((step, state))
-        };
-        of_attempt.map(state).collect()
     }
 
     pub(super) fn step_dir(&self, name: &str) -> Step<StepDir> {
@@ -152,7 +115,8 @@ impl Line<'_> {
     /// The shim died without a record: what it left is killed before anything else happens in the worktree.
     pub(super) async fn lost(&self, step: &StepDir, members: &[Survivor], out_of_memory: bool) -> Halt {
         let out_of_memory = out_of_memory || self.tools.launcher.ran_out_of_memory(step).await;
-        if let Err(halt) = self.bury(step, members).await {
+        let worktree = self.job.effects.worktree_path.as_deref();
+        if let Err(halt) = self.tools.bury(step, worktree, members).await {
             return halt;
         }
         if out_of_memory {
@@ -160,36 +124,6 @@ impl Line<'_> {
         }
         Halt::fault(ReasonCode::Interrupted, "Its supervisor was killed, or the machine was restarted.")
     }
-
-    /// Ends what a dead shim left.
-    async fn bury(&self, step: &StepDir, members: &[Survivor]) -> Step<()> {
-        self.tools.launcher.stop_scope(step).await;
-        let worktree = self.job.effects.worktree_path.as_deref().map_or_else(|| step.dir(), Path::new);
-        let left = end_lost_tree(step, worktree, members, LOST_TREE_MAX).await?;
-        if left.is_empty() {
-            return Ok(());
-        }
-        Err(Halt::internal("processes of a lost agent cannot be killed", format!("{left:?}")))
-    }
-}
-
-/// A step of an earlier attempt that still lives is told to end, and waited for.
-async fn end_earlier(step: &StepDir) -> Step<()> {
-    match Control::new(step).stop() {
-        // it has just ended by itself
-        Ok(()) | Err(ProcessError::Gone) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut tail = Tail::open(step, Default::default());
-    let ended = async {
-        while !matches!(tail.next().await?, Some(Tailed::Ended(_)) | None) {}
-        Ok::<(), ProcessError>(())
-    };
-    let Ok(ended) = timeout(EARLIER_MAX, ended).await else {
-        let detail = "The supervisor of the attempt before it does not end.";
-        return Err(Halt::fault(ReasonCode::Interrupted, detail));
-    };
-    Ok(ended?)
 }
 
 impl Tools {
@@ -210,6 +144,26 @@ impl Tools {
             let found = self.any_step(job, attempt, &name).and_then(|step| inspect(&step));
             !matches!(found, Ok(StepState::NotStarted | StepState::NotReleased | StepState::Exited(_)))
         })
+    }
+
+    /// Whether a step of the attempt is over, with a record of how, and none lives: what comes next is to judge that.
+    pub(super) fn has_ended_step(&self, lease: Lease) -> bool {
+        // one that cannot be looked at is met by whoever needs it
+        let states = self.states(lease).unwrap_or_default();
+        states.iter().any(|(_, state)| matches!(state, StepState::Exited(_)))
+            && !states.iter().any(|(_, state)| matches!(state, StepState::Running(_)))
+    }
+
+    /// Every step of an attempt that has files.
+    fn states(&self, lease: Lease) -> Result<Vec<(StepDir, StepState)>, ProcessError> {
+        let names = self.store.logs().steps_of(lease.job);
+        let of_attempt = names.into_iter().filter(|(number, _)| *number == lease.attempt);
+        let state = |(attempt, name): (u32, String)| {
+            let step = self.any_step(lease.job, attempt, &name)?;
+            let state = inspect(&step)?;
+            Ok((step, state))
+        };
+        of_attempt.map(state).collect()
     }
 
     pub(super) fn any_step(&self, job: JobNumber, attempt: u32, step: &str) -> Result<StepDir, ProcessError> {

@@ -63,3 +63,25 @@ async fn an_attempt_over_which_three_servers_died_in_a_row_is_ended_and_its_comm
     assert!(message.contains("3 servers in a row"), "{message}");
     stand.finish().await;
 }
+
+/// Whoever killed the servers: nobody of them had seen its end.
+#[tokio::test]
+async fn an_agent_that_ended_while_no_server_ran_is_paid_once_however_many_servers_died_before() {
+    let mut stand = Stand::new().await;
+    let prompt = format!("{}[[scenario:edit]]", stand.gate_mark("long-call"));
+    let options = json!({"maxAttempts": 1});
+    let id = stand.submit(json!({"prompt": prompt, "branchName": "silent", "options": options})).await;
+    stand.wait_for_tool(&id).await;
+    for _ in 0..3 {
+        stand.kill9().await;
+        stand.start_again().await;
+    }
+    stand.kill9().await;
+    stand.open_gate("long-call");
+    stand.wait_until("the agent ends", async || stand.step_processes().is_empty().then_some(())).await;
+    stand.start_again().await;
+    let job = stand.completed(&id).await;
+    let attempts = job["attempts"].as_array().unwrap().len();
+    assert_eq!((attempts, stand.runs(), &job["outcome"]), (1, 1, &json!("pull_request")), "{job:#}");
+    stand.finish().await;
+}

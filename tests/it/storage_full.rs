@@ -177,7 +177,7 @@ async fn attempt(door: &Door, nth: u64) -> JobView {
     let store = &door.store;
     let claimed = write!(store.claim());
     let lease = claimed.expect("the one job may start").lease;
-    write!(store.record_options(lease, &RunOptions::default(), "none"));
+    write!(store.record_options(lease, &RunOptions::default(), "none", false));
     write!(store.begin_step(lease, "agent-1"));
     write!(store.record_shim(lease, "agent-1", "{}".to_owned(), 4_711));
     write!(store.add_system_message(lease, "worktree ready"));

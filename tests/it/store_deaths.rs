@@ -4,6 +4,7 @@
 
 use offshoot::domain::attempt::{AttemptEnd, Lease};
 use offshoot::domain::job::{Phase, Status};
+use offshoot::domain::options::RunOptions;
 use offshoot::domain::reason::{Reason, ReasonCode};
 use offshoot::store::Store;
 
@@ -70,18 +71,30 @@ async fn only_a_job_whose_every_attempt_took_a_server_down_is_poisoned() {
 }
 
 #[tokio::test]
-async fn deaths_in_a_row_are_counted_until_the_attempt_comes_forward() {
+async fn deaths_in_a_row_are_counted_from_the_look_at_its_agents_end_until_the_attempt_comes_forward() {
     let bench = Bench::new(1);
     let client = bench.client("a").await;
     bench.submit(&client, "b").await;
     let mut store = bench.store.clone();
     store.adopt_running("boot").await.unwrap();
     let mut lease = store.claim().await.unwrap().unwrap().lease;
-    for deaths in 1..=3 {
+    // its agent runs in the first two lives, and ends while no server is there
+    for (agent_ended, deaths) in [(false, 0), (false, 0), (true, 0), (true, 1), (true, 2), (true, 3)] {
+        assert_eq!(store.server_deaths_in_a_row(lease).await.unwrap(), deaths);
+        store.record_options(lease, &RunOptions::default(), "none", agent_ended).await.unwrap();
         store = bench.reopen();
         lease = store.adopt_running("boot").await.unwrap().remove(0).lease;
-        assert_eq!(store.server_deaths_in_a_row(lease).await.unwrap(), deaths);
     }
+    assert_eq!(store.server_deaths_in_a_row(lease).await.unwrap(), 4);
     store.reach_phase(lease, Phase::Committing).await.unwrap();
+    assert_eq!(store.server_deaths_in_a_row(lease).await.unwrap(), 0);
+    // from there on the next one that dies may have died over what the agent left
+    store = bench.reopen();
+    lease = store.adopt_running("boot").await.unwrap().remove(0).lease;
+    assert_eq!(store.server_deaths_in_a_row(lease).await.unwrap(), 1);
+    // and while it is looked over the agent's work is not judged yet
+    store.reach_phase(lease, Phase::Verifying).await.unwrap();
+    store = bench.reopen();
+    lease = store.adopt_running("boot").await.unwrap().remove(0).lease;
     assert_eq!(store.server_deaths_in_a_row(lease).await.unwrap(), 0);
 }

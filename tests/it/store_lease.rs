@@ -16,7 +16,7 @@ async fn let_through(store: &Store, lease: Lease) -> Vec<&'static str> {
     let branch = BranchName::parse("somewhere-else").unwrap();
     let effects = Effects { head_sha: Some("c0ffee".to_owned()), ..Effects::default() };
     let calls = [
-        ("record_options", store.record_options(lease, &RunOptions::default(), "none").await),
+        ("record_options", store.record_options(lease, &RunOptions::default(), "none", false).await),
         ("record_effects", store.record_effects(lease, effects).await),
         ("record_branch", store.record_branch(lease, &branch).await),
         ("add_warning", store.add_warning(lease, "late").await),
@@ -186,7 +186,7 @@ async fn counted_attempts_run_out_by_the_options_that_were_in_force() {
     for (attempt, status) in [(1, Status::Queued), (2, Status::Failed)] {
         let lease = bench.claim().await.lease;
         assert_eq!(lease.attempt, attempt);
-        bench.store.record_options(lease, &two, "none").await.unwrap();
+        bench.store.record_options(lease, &two, "none", false).await.unwrap();
         let view = bench.end(lease, fault(ReasonCode::Crashed)).await;
         assert_eq!((view.job.status, view.job.attempts_counted), (status, attempt));
     }

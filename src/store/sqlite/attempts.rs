@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::StepRecord;
 use super::super::{Change, Store};
-use super::{jobs, rows};
+use super::{deaths, jobs, rows};
 use crate::domain::attempt::{Attempt, Lease};
 use crate::domain::branch::BranchName;
 use crate::domain::id::JobNumber;
@@ -31,7 +31,8 @@ impl Store {
             .await
     }
 
-    /// Stores the options and the isolation that the attempt runs with.
+    /// Stores the options and the isolation that the attempt runs with. With `step_ended` the walk that begins with this
+    /// goes on from a step that is over: from here on servers that die over it are counted.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
@@ -40,6 +41,7 @@ impl Store {
         lease: Lease,
         options: &RunOptions,
         isolation: &'static str,
+        step_ended: bool,
     ) -> Result<(), StoreError> {
         let text = crate::wire::options::to_text(options);
         self.database
@@ -50,6 +52,9 @@ impl Store {
                         "UPDATE attempts SET options = ?3, isolation = ?4 WHERE job = ?1 AND number = ?2",
                     )?
                     .execute(params![lease.job.0, lease.attempt, text, isolation])?;
+                if step_ended {
+                    deaths::note_judging(connection, lease, true)?;
+                }
                 Ok(())
             })
             .await

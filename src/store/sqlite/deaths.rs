@@ -2,7 +2,8 @@
 //!
 //! A server that leaves in order says so; one that does not, on a machine that was not restarted meanwhile, has died. That
 //! is no proof of who killed it, so it alone ends no job: it gives the last failure of a job another name, and ends an
-//! attempt whose agent is over and which several servers in a row have not brought one step further.
+//! attempt whose agent is over and which several servers in a row have not brought one step further. For that only those
+//! count which had begun to judge how its step ended: a result that no server has looked at is always used.
 
 use rusqlite::{Connection, params};
 
@@ -13,7 +14,7 @@ use crate::domain::attempt::Lease;
 use crate::domain::id::JobNumber;
 
 impl Store {
-    /// How many servers in a row have died since this attempt last came forward.
+    /// How many servers in a row have died over the end of a step of this attempt since the attempt last came forward.
     ///
     /// # Errors
     /// What the database said.
@@ -43,13 +44,23 @@ pub(super) fn count(connection: &Connection, boot: &str) -> Result<(), StoreErro
         connection
             .prepare_cached(
                 "UPDATE attempts SET server_deaths = server_deaths + 1,
-                     server_deaths_in_a_row = server_deaths_in_a_row + 1
+                     server_deaths_in_a_row = server_deaths_in_a_row + end_judged
                  WHERE (job, number) IN
                      (SELECT number, attempt FROM jobs WHERE status = 'running' AND lease_epoch <> ?1)",
             )?
             .execute([left])?;
     }
     set_meta(connection, "boot", boot)
+}
+
+/// Whether this server is about to judge how a step of the attempt ended, or has: if it dies now, that may be why.
+pub(super) fn note_judging(connection: &Connection, lease: Lease, judges: bool) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE attempts SET end_judged = ?3 WHERE job = ?1 AND number = ?2 AND end_judged <> ?3",
+        )?
+        .execute(params![lease.job.0, lease.attempt, judges])?;
+    Ok(())
 }
 
 /// The attempt has come forward under this server.

@@ -44,6 +44,8 @@ impl Store {
             .write(Edge::ReachPhase, move |connection| {
                 attempts::check(connection, lease)?;
                 apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), &|_| None)?;
+                let judges = matches!(phase, Phase::Committing | Phase::Pushing | Phase::OpeningPr);
+                deaths::note_judging(connection, lease, judges)?;
                 deaths::came_forward(connection, lease)
             })
             .await?;
