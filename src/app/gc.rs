@@ -7,7 +7,7 @@ use super::caller::{Caller, Scope};
 use super::error::AppError;
 use crate::upkeep::Order;
 use crate::wire::fields::Reading;
-use crate::wire::gc::{GcRemoved, GcReport, GcSetAside};
+use crate::wire::gc::{GcRemoved, GcReport, GcSetAside, GcUnknownWorktree};
 use crate::wire::request::Gc;
 
 impl App {
@@ -39,12 +39,17 @@ impl App {
         let asides = report.set_aside.into_iter();
         let set_aside =
             asides.map(|one| GcSetAside { what: one.what, lost: one.lost, bytes: one.bytes }).collect();
+        let unknown = report.unknown.into_iter();
+        let unknown_worktrees = unknown
+            .map(|one| GcUnknownWorktree { what: one.name.display().to_string(), bytes: one.bytes })
+            .collect();
         Ok(GcReport {
             dry_run: report.dry_run,
             removed: removed.collect(),
             more: report.more,
             bytes,
             set_aside,
+            unknown_worktrees,
         })
     }
 }

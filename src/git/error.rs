@@ -63,6 +63,9 @@ pub enum GitError {
     /// The commit is not in the clone.
     #[error("commit {0} is not in the clone")]
     CommitMissing(super::CommitId),
+    /// Nothing says which commit the files of a worktree could be compared with: neither the worktree nor whoever asks.
+    #[error("no commit is known that the worktree's files build on")]
+    BaseUnknown,
     /// There is no worktree, or what is there cannot be read as one.
     #[error("the worktree is unusable: {0}")]
     WorktreeBroken(&'static str),

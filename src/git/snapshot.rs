@@ -90,6 +90,16 @@ impl Repository {
         Ok(Snapshot { name, commit: commit.into(), taken_at, notes })
     }
 
+    /// Where the worktree's HEAD is; `None` where its registration does not say it, or names what is not there.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Library`].
+    pub async fn worktree_head(&self, worktree: &Path) -> Result<Option<CommitId>, GitError> {
+        let place = Place::new(&self.path, worktree)?;
+        let head = self.verified(move |_| resolve(&refs::open(&place.clone)?, &read_head(&place))).await?;
+        Ok(head.map(CommitId::from))
+    }
+
     /// Keeps `commit` and all before it under `name` (below `refs/offshoot/`), whatever becomes of its branch.
     ///
     /// # Errors

@@ -18,7 +18,13 @@ pub struct Restored {
     pub set_aside: Option<PathBuf>,
 }
 
-/// Replaces the database below `data_dir` by `file`. The caller holds the lock of the data directory. Cut short anywhere,
+/// What the queue is paused with: what has ended since the backup would run, be paid and call back a second time.
+fn pause_reason(file: &Path) -> String {
+    let name = file.file_name().unwrap_or(file.as_os_str()).display();
+    format!("restored from backup {name}; `offshoot queue resume` when you have looked")
+}
+
+/// Replaces the database below `data_dir` by `file`, with the queue paused. The caller holds the lock of the data directory. Cut short anywhere,
 /// it leaves either the old database, or none, which the next start refuses; then it is repeated.
 ///
 /// # Errors
@@ -33,7 +39,8 @@ pub fn restore(data_dir: &Path, file: &Path, clock: &Clock) -> Result<Restored, 
         backup::remove(&copy.beside(ending))?;
     }
     sqlite::copy_verified(&source, copy.file(), 0)?;
-    sqlite::succeed(&copy, &place)?;
+    let now = Timestamp::from_ms(clock.now_ms());
+    sqlite::succeed(&copy, &place, now, &pause_reason(file))?;
     fs::File::open(copy.file())?.sync_all()?;
     let set_aside = set_aside(&place, clock)?;
     fs::rename(copy.file(), place.file())?;

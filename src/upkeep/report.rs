@@ -1,5 +1,7 @@
 //! What a pass has taken away, or would.
 
+use crate::worker::UnknownWorktree;
+
 /// Things that are named one by one; of more there are only sums.
 const REMOVED_MAX: usize = 1_000;
 
@@ -64,12 +66,14 @@ pub struct Report {
     /// Further things that are not named.
     pub more: u64,
     pub set_aside: Vec<Aside>,
+    /// Worktrees of jobs that the database does not know. They are not removed by themselves.
+    pub unknown: Vec<UnknownWorktree>,
     bytes: u64,
 }
 
 impl Report {
     pub(super) fn new(dry_run: bool) -> Self {
-        Self { dry_run, removed: Vec::new(), more: 0, set_aside: Vec::new(), bytes: 0 }
+        Self { dry_run, removed: Vec::new(), more: 0, set_aside: Vec::new(), unknown: Vec::new(), bytes: 0 }
     }
 
     pub(super) fn add(&mut self, kind: Kind, what: &str, why: &str, bytes: Option<u64>) {

@@ -20,6 +20,18 @@ pub struct GcReport {
     /// `paths.repos_dir`.
     #[serde(default)]
     pub set_aside: Vec<GcSetAside>,
+    /// Worktrees of jobs that the database does not know, as after a restored backup, at most 1,000. They are never removed by
+    /// themselves: when nothing in one is needed any more, remove its directory below `paths.worktrees_dir`.
+    #[serde(default)]
+    pub unknown_worktrees: Vec<GcUnknownWorktree>,
+}
+
+/// A worktree of a job that is in no list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GcUnknownWorktree {
+    /// Organisation, repository and the first job of the chain.
+    pub what: String,
+    pub bytes: u64,
 }
 
 /// A damaged clone.

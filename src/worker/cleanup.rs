@@ -7,6 +7,7 @@ use super::Worker;
 use super::attempt::Line;
 use super::halt::Step;
 use crate::domain::attempt::AttemptEnd;
+use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobNumber, JobRef};
 use crate::domain::job::{Job, Start, Status};
 use crate::domain::lifecycle::{Cause, Situation, transition};
@@ -37,13 +38,16 @@ impl Line<'_> {
             // another job of the chain has left it, and the sweep knows for how long
             return Ok(());
         }
-        if is_there
-            && keep
-            && let Some(base) = base_of(&self.tools.store.chain_of(&self.job.chain.root).await?)
-            && let Err(error) = self.snapshot(&repository, &path, &base, "end").await
-        {
-            tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
-            return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
+        if is_there && keep {
+            let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+            let kept = async {
+                let base = base_for(&repository, &self.client, &path, &chain).await?;
+                self.snapshot(&repository, &path, &base, "end").await
+            };
+            if let Err(error) = kept.await {
+                tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
+                return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
+            }
         }
         if let Err(error) = repository.remove_worktree(&path).await {
             tracing::warn!(%error, "the worktree could not be removed; it is swept later");
@@ -274,7 +278,7 @@ async fn sweep_trashes(worktrees_dir: &Path) {
 
 /// What the files in a chain's worktree are compared with: the base of the job whose they are. `None`: no agent of the chain
 /// was ever started.
-pub(super) fn base_of(chain: &[Job]) -> Option<CommitId> {
+fn base_of(chain: &[Job]) -> Option<CommitId> {
     last_at_work(chain)?.effects.base_sha.as_deref()?.parse().ok()
 }
 
@@ -286,6 +290,32 @@ pub(super) fn last_at_work(chain: &[Job]) -> Option<&Job> {
     newest_with(Job::was_given_a_worktree).or_else(|| newest_with(|job| job.effects.base_sha.is_some()))
 }
 
+/// As [`base_of`], for what lies at `path`. A database that was put back may know of no agent, and yet one has worked there:
+/// then it is where that has come to, or where it was meant to begin.
+///
+/// # Errors
+/// What git said; [`GitError::BaseUnknown`] where there is none of these.
+pub(super) async fn base_for(
+    repository: &Repository,
+    client: &Client,
+    path: &Path,
+    chain: &[Job],
+) -> Result<CommitId, GitError> {
+    if let Some(base) = base_of(chain) {
+        return Ok(base);
+    }
+    if let Some(head) = repository.worktree_head(path).await? {
+        return Ok(head);
+    }
+    let asked_for = chain.iter().rev().filter_map(|job| job.request.base_branch.as_deref());
+    for branch in asked_for.chain(client.default_branch.as_deref()) {
+        if let Some(tip) = repository.resolve_base(branch).await? {
+            return Ok(tip);
+        }
+    }
+    Err(GitError::BaseUnknown)
+}
+
 /// Snapshots the worktree of a chain without a live job, and takes it away.
 pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Result<(), GitError> {
     let tools = &*worker.0;
@@ -294,21 +324,20 @@ pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Re
     let repository = tools.repository(&client)?;
     let limits = &tools.settings.step_limits;
     let whose = last_at_work(chain).unwrap_or(last);
-    if let Some(base) = base_of(chain) {
-        let spec = SnapshotSpec {
-            name: format!("refs/offshoot/{}/{}-swept", whose.id, whose.attempt),
-            taken_at: tools.clock.now_ms() / 1_000,
-            file_bytes_max: tools.settings.file_bytes_max,
-            new: if chain.iter().any(ran_away) { limits.runaway_kept() } else { limits.worktree },
-        };
-        match repository.snapshot(path, &base, spec).await {
-            // its job is over: only the log can still be told
-            Ok(taken) => taken.notes.iter().for_each(|note| {
-                tracing::warn!(job.id = %last.id, path = %note.path, note = note.text, "left out of a snapshot");
-            }),
-            Err(GitError::WorktreeBroken(_)) => {}
-            Err(error) => return Err(error),
-        }
+    let base = base_for(&repository, &client, path, chain).await?;
+    let spec = SnapshotSpec {
+        name: format!("refs/offshoot/{}/{}-swept", whose.id, whose.attempt),
+        taken_at: tools.clock.now_ms() / 1_000,
+        file_bytes_max: tools.settings.file_bytes_max,
+        new: if chain.iter().any(ran_away) { limits.runaway_kept() } else { limits.worktree },
+    };
+    match repository.snapshot(path, &base, spec).await {
+        // its job is over: only the log can still be told
+        Ok(taken) => taken.notes.iter().for_each(|note| {
+            tracing::warn!(job.id = %last.id, path = %note.path, note = note.text, "left out of a snapshot");
+        }),
+        Err(GitError::WorktreeBroken(_)) => {}
+        Err(error) => return Err(error),
     }
     repository.remove_worktree(path).await?;
     tracing::info!(job.id = %last.id, "an old worktree was swept");

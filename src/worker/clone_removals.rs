@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::Worker;
 use super::cleanup::{sweep_one, worktrees_below};
+use super::strangers::release_unknown;
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
 use crate::domain::job::pushed_by;
@@ -120,7 +121,13 @@ pub async fn release_worktrees(worker: &Worker, client: &Client) -> Result<(), R
     for (path, root) in worktrees_of(worker, client) {
         let _alone = tools.chains.hold(&root).await;
         let chain = tools.store.chain_of(&root).await?;
-        let Some(last) = chain.last() else { continue };
+        let Some(last) = chain.last() else {
+            if let Err(error) = release_unknown(tools, client, &path, &root).await {
+                tracing::warn!(%error, root = %root, "the worktree of an unknown job could not be released: it stays");
+                staying = Some(root);
+            }
+            continue;
+        };
         if chain.iter().any(|job| job.status.is_live()) {
             staying = Some(root);
             continue;

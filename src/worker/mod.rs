@@ -68,7 +68,7 @@ pub use output::{AgentStep, agent_output};
 pub use program::{find_program, native_command};
 pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
-pub use strangers::stop_strangers;
+pub use strangers::{UnknownWorktree, stop_strangers, unknown_worktrees};
 
 /// One `[agents.<name>]` entry.
 #[derive(Clone, Debug)]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::attempt::Line;
-use super::cleanup::{base_of, last_at_work};
+use super::cleanup::{base_for, last_at_work};
 use super::halt::{Halt, Step, forge_halt};
 use super::remotes::forge_name;
 use crate::domain::branch::BranchName;
@@ -211,7 +211,7 @@ impl Line<'_> {
             return Ok(());
         }
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        let Some(base) = base_of(&chain) else { return Ok(()) };
+        let base = base_for(repository, &self.client, path, &chain).await?;
         let taken = match last_at_work(&chain) {
             // found where its own work is looked for, and kept as long
             Some(other) if other.id != self.job.id => {

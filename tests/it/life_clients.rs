@@ -41,7 +41,7 @@ fn refuse_pull_request(stand: &Stand) {
 }
 
 /// What somebody finds under this name who has the bundles alone: its content in each snapshot.
-fn bundled(stand: &Stand, file: &str) -> Vec<String> {
+pub(crate) fn bundled(stand: &Stand, file: &str) -> Vec<String> {
     let restored = tempfile::tempdir().unwrap();
     let git = |args: &[&str]| command(restored.path(), args).output().unwrap();
     assert!(git(&["init", "-q", "--bare", "."]).status.success());

@@ -85,6 +85,7 @@ mod storage_power;
 mod storage_read_only;
 mod storage_real_disk;
 mod storage_restore;
+mod storage_restored;
 mod store_clock;
 mod store_deaths;
 mod store_files;

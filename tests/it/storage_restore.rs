@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::stand::{Plan, Stand};
 
 /// A command line of this installation.
-async fn offshoot(stand: &Stand, arguments: &[&str]) -> (i32, String, String) {
+pub(crate) async fn offshoot(stand: &Stand, arguments: &[&str]) -> (i32, String, String) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
     command.args(arguments).current_dir(stand.dir()).env_clear().envs(stand.environment());
     if let Some(server) = &stand.server {
@@ -19,10 +19,31 @@ async fn offshoot(stand: &Stand, arguments: &[&str]) -> (i32, String, String) {
     (ran.status.code().unwrap(), text(ran.stdout), text(ran.stderr))
 }
 
-async fn back_up(stand: &Stand) -> Value {
+pub(crate) async fn back_up(stand: &Stand) -> Value {
     let (code, out, err) = offshoot(stand, &["backup", "--json"]).await;
     assert_eq!(code, 0, "{err}");
     serde_json::from_str(&out).unwrap()
+}
+
+/// With what is refused on the way, and what is said.
+async fn kill_and_restore(stand: &mut Stand, name: &str) {
+    let (code, _, err) = offshoot(stand, &["restore", name]).await;
+    assert_eq!(code, 75, "not under a running server: {err}");
+    stand.kill9().await;
+    let (code, _, err) = offshoot(stand, &["restore", "daily-of-another-day.db"]).await;
+    assert!(code == 1 && err.contains(name), "the names that there are: {err}");
+    let (code, out, err) = offshoot(stand, &["restore", name]).await;
+    assert_eq!(code, 0, "{err}");
+    assert!(out.contains("Restored") && err.contains("offshoot serve"), "{out} {err}");
+    assert!(err.contains("paid") && err.contains("offshoot queue resume"), "{err}");
+}
+
+/// The first attempt of this job has an agent, and nobody else.
+async fn assert_one_runs(stand: &Stand, job: &str) {
+    let number = stand.job(job).await["number"].as_i64().unwrap();
+    let steps: Vec<_> = stand.step_processes().into_iter().filter_map(|seen| seen.step).collect();
+    let its_own = format!("-{number}-1-agent-1");
+    assert!(!steps.is_empty() && steps.iter().all(|step| step.ends_with(&its_own)), "{steps:?}");
 }
 
 #[tokio::test]
@@ -36,7 +57,8 @@ async fn a_restored_queue_finishes_its_jobs_and_mistakes_none() {
     stand.wait_for_tool(&adopted).await;
     stand.post("/queue/pause", &json!({})).await;
     let queued = stand.submit_prompt("queued", "Greet").await;
-    let overtaken = stand.submit_prompt("overtaken", &g).await;
+    let hour = "[[scenario:write path=hour.txt content=hour]]";
+    let overtaken = stand.submit_prompt("overtaken", &format!("{hour}{g}")).await;
     // the backup is made while writes go on
     let writes = async {
         let mut ids = Vec::new();
@@ -61,16 +83,13 @@ async fn a_restored_queue_finishes_its_jobs_and_mistakes_none() {
     let last = stand.job(&stranger).await["number"].as_i64().unwrap();
     let runs = stand.runs();
 
-    let (code, _, err) = offshoot(&stand, &["restore", &name]).await;
-    assert_eq!(code, 75, "not under a running server: {err}");
-    stand.kill9().await;
-    let (code, _, err) = offshoot(&stand, &["restore", "daily-of-another-day.db"]).await;
-    assert!(code == 1 && err.contains(&name), "the names that there are: {err}");
-    let (code, out, err) = offshoot(&stand, &["restore", &name]).await;
-    assert_eq!(code, 0, "{err}");
-    assert!(out.contains("Restored") && err.contains("offshoot serve"), "{out} {err}");
-
+    kill_and_restore(&mut stand, &name).await;
     stand.start_again().await;
+    // of what is not running by the database no agent is left when the first question is answered
+    assert_one_runs(&stand, &adopted).await;
+    let queue = stand.get("/queue").await;
+    let reason = queue["pausedReason"].as_str().unwrap();
+    assert!(queue["paused"] == true && reason.contains(&name), "{queue:#}");
     stand.open_gate("g");
     stand.post("/queue/resume", &json!({})).await;
     // its agent ran all the while, and was paid once
@@ -81,6 +100,8 @@ async fn a_restored_queue_finishes_its_jobs_and_mistakes_none() {
         let job = stand.completed(id).await;
         assert_eq!(job["attempt"], 2, "behind the attempt that it had: {job:#}");
     }
+    let kept = format!("refs/offshoot/{overtaken}/2-before:hour.txt");
+    assert_eq!(stand.git_clone(&["show", &kept]), "hour", "an hour of work is not lost");
     // of the jobs beside the backup some are in it; those run again, the others are gone
     for id in &beside {
         let (status, _) = stand.call("GET", &format!("/jobs/{id}"), None).await;

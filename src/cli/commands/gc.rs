@@ -22,6 +22,13 @@ pub(super) async fn run(dry_run: bool, context: &mut Context<'_>) -> Result<Ende
             one.what
         ));
     }
+    for one in &report.unknown_worktrees {
+        let size = human::size(one.bytes);
+        context.out.say(&format!(
+            "A worktree of a job that the database does not know, {size}: {}\n  not needed any more:  rm -rf it, below paths.worktrees_dir",
+            one.what
+        ));
+    }
     if report.removed.is_empty() {
         context.out.say("Nothing is past its time.");
         return Ok(Ended::Done);

@@ -23,6 +23,7 @@ pub(in crate::cli) fn run(
         return out.json(&json!({
             "restored": flags.backup.display().to_string(),
             "lastJob": done.last_job,
+            "queuePaused": true,
             "setAside": done.set_aside.as_ref().map(|dir| dir.display().to_string()),
         }));
     }
@@ -38,6 +39,10 @@ pub(in crate::cli) fn run(
     if let Some(dir) = &done.set_aside {
         out.say(&format!("the database that was there is in {}", dir.display()));
     }
+    out.say(
+        "the queue is paused: jobs that have ended since the backup are queued or running in it again, and would run, be paid and call back a second time",
+    );
     out.say("start the server:  offshoot serve");
+    out.say("look, cancel what is done already, and let the rest go on:  offshoot ls, offshoot cancel JOB, offshoot queue resume");
     Ok(())
 }

@@ -8,8 +8,9 @@ use rusqlite::Connection;
 
 use super::super::error::StoreError;
 use super::place::Place;
-use super::{RUNNING, SCHEMA_VERSION, disk, examine, meta, migrate, reconcile, set_meta};
+use super::{RUNNING, SCHEMA_VERSION, disk, examine, meta, migrate, queue, reconcile, set_meta};
 use crate::domain::id::JobNumber;
+use crate::domain::time::Timestamp;
 
 /// What is known of a database that was looked through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,9 +65,14 @@ pub(crate) fn verify(place: &Place) -> Result<Verified, StoreError> {
     Ok(Verified { schema, last_job: JobNumber(last) })
 }
 
-/// Prepares a copy to take the place of `before`: its counters go on where those have come to, and the next start looks
-/// through all of it.
-pub(crate) fn succeed(copy: &Place, before: &Place) -> Result<(), StoreError> {
+/// Prepares a copy to take the place of `before`: its counters go on where those have come to, the next start looks
+/// through all of it, and nothing is started before somebody says so.
+pub(crate) fn succeed(
+    copy: &Place,
+    before: &Place,
+    now: Timestamp,
+    pause_reason: &str,
+) -> Result<(), StoreError> {
     let mut connection: Connection = copy.open()?;
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     let changes = connection.transaction()?;
@@ -80,6 +86,7 @@ pub(crate) fn succeed(copy: &Place, before: &Place) -> Result<(), StoreError> {
     let epoch = epoch_of(&changes)?.max(last);
     set_meta(&changes, "epoch", &epoch.to_string())?;
     set_meta(&changes, RUNNING, &epoch.to_string())?;
+    queue::pause(&changes, now, Some(pause_reason))?;
     changes.commit()?;
     Ok(())
 }

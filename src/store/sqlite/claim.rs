@@ -5,11 +5,12 @@ use rusqlite::{Connection, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
-use super::{attempts, deaths, disk, events, finish, jobs, queue, turns};
-use crate::domain::attempt::{Assignment, Lease};
+use super::{attempts, deaths, disk, events, finish, jobs, queue, reconcile, turns};
+use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
 use crate::domain::lifecycle::Cause;
+use crate::domain::reason::{Reason, ReasonCode};
 use crate::failpoint::Edge;
 use crate::metrics;
 use crate::wire::event::JobMoved;
@@ -37,15 +38,20 @@ impl Store {
     }
 
     /// Takes over every job that an earlier server left running, after counting for each whether that server died. `boot`
-    /// names this start of the machine. Called once, before anything is claimed.
+    /// names this start of the machine. A job that had come further than the database knows, for that is an older one, waits in
+    /// the queue again. Called once, before anything is claimed.
     ///
     /// # Errors
     /// What the database said.
     pub async fn adopt_running(&self, boot: &str) -> Result<Vec<Assignment>, StoreError> {
         let (epoch, boot) = (self.epoch, boot.to_owned());
+        let (now, limits, logs) = (self.moment(), self.limits, self.logs.clone());
         self.database
             .write(Edge::AdoptRunning, move |connection| {
                 deaths::count(connection, &boot)?;
+                for (job, newest) in reconcile::overtaken(connection, &logs)? {
+                    put_back(connection, now, limits, job, newest)?;
+                }
                 connection
                     .prepare_cached("UPDATE jobs SET lease_epoch = ?1 WHERE status = 'running'")?
                     .execute([epoch])?;
@@ -81,6 +87,28 @@ impl Store {
             })
             .await
     }
+}
+
+/// A running job whose attempts up to `newest` have run. Nobody knows how that one ended, so it is not gone on with: the job
+/// is queued, behind a pause if there is one. One that is to be cancelled ends with its worker.
+fn put_back(
+    connection: &Connection,
+    now: Moment,
+    limits: Limits,
+    job: JobNumber,
+    newest: u32,
+) -> Result<(), StoreError> {
+    if jobs::get(connection, job)?.cancel_requested_at.is_some() {
+        connection
+            .prepare_cached("INSERT INTO attempts (job, number, started_at) VALUES (?1, ?2, ?3)")?
+            .execute(params![job.0, newest + 1, now.wall.as_ms()])?;
+        return reconcile::set_attempt(connection, job, newest + 1);
+    }
+    let reason =
+        Reason::new(ReasonCode::Interrupted, "It had come further than the restored database knows.");
+    let end = AttemptEnd::Faulted { reason, until: None, spent: false };
+    finish::apply(connection, now, limits, job, Cause::AttemptEnded(end), &|_| None)?;
+    reconcile::set_attempt(connection, job, newest)
 }
 
 fn claim(

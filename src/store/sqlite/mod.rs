@@ -61,6 +61,7 @@ pub use backup::Verified;
 pub(super) use backup::{copy_verified, succeed, verify};
 pub use migrate::SCHEMA_VERSION;
 pub(super) use place::Place;
+pub use reconcile::Stray;
 
 /// Reads that may run at once. They are short; more connections only cost page caches (2 MiB each).
 const READERS_MAX: u32 = 4;
@@ -103,7 +104,7 @@ impl Database {
             super::backup::before_migration(&place, clock)?;
         }
         failpoint::at(Edge::Migrate, || migrate::run(&mut connection))?;
-        reconcile::reconcile(&mut connection, logs, clock.now_ms())?;
+        reconcile::reconcile(&mut connection, logs)?;
         let (instance, epoch) = failpoint::at(Edge::TakeEpoch, || begin_epoch(&connection, clock))?;
         let steady = resume_steady(&connection, clock)?;
         let readers = readers(&place)?;

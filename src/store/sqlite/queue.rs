@@ -37,13 +37,7 @@ impl Store {
     pub async fn pause_queue(&self, reason: Option<&str>) -> Result<(), StoreError> {
         let (now, reason) = (self.now(), reason.map(str::to_owned));
         self.database
-            .write(Edge::PauseQueue, move |connection| {
-                set_meta(connection, "paused", &now.as_ms().to_string())?;
-                match reason {
-                    Some(reason) => set_meta(connection, "paused_reason", &reason),
-                    None => clear_meta(connection, "paused_reason"),
-                }
-            })
+            .write(Edge::PauseQueue, move |connection| pause(connection, now, reason.as_deref()))
             .await?;
         self.tell(Change::Queue);
         Ok(())
@@ -240,6 +234,14 @@ pub(super) fn position(connection: &Connection, row: &Row<'_>) -> rusqlite::Resu
              WHERE status = 'queued' AND (rank, turn, number) < (?1, ?2, ?3)",
         )?
         .query_row([rank, turn, number], |found| found.get(0))
+}
+
+pub(super) fn pause(connection: &Connection, now: Timestamp, reason: Option<&str>) -> Result<(), StoreError> {
+    set_meta(connection, "paused", &now.as_ms().to_string())?;
+    match reason {
+        Some(reason) => set_meta(connection, "paused_reason", reason),
+        None => clear_meta(connection, "paused_reason"),
+    }
 }
 
 pub(super) fn state(connection: &Connection) -> Result<QueueState, StoreError> {

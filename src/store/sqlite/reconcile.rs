@@ -3,7 +3,7 @@
 //! Numbers must not be given a second time: a new job under an old number, or a new attempt under one that ran, would
 //! meet the exit record of the other and take it for its own.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use rusqlite::{Connection, params};
 
@@ -13,41 +13,48 @@ use super::super::logs::Logs;
 use super::place::Place;
 use crate::domain::id::JobNumber;
 
-/// Raises the numbers of jobs, and of the attempts of live jobs, beyond those that have files. A queued job begins after
-/// them; a running one gets a new attempt, which first ends what is left of the last one.
-pub(super) fn reconcile(connection: &mut Connection, logs: &Logs, now_ms: i64) -> Result<(), StoreError> {
+/// Raises the numbers of jobs, and of the attempts of queued jobs, beyond those that have files. Running ones are looked at
+/// when they are adopted ([`overtaken`]).
+pub(super) fn reconcile(connection: &mut Connection, logs: &Logs) -> Result<(), StoreError> {
     let changes = connection.transaction()?;
     if let Some(JobNumber(highest)) = logs.highest_job()
         && raise(&changes, "jobs", highest)?
     {
         tracing::warn!(highest, "jobs have run here that the database does not know: it is an older one");
     }
-    let live: Vec<(i64, u32, bool)> = changes
-        .prepare(
-            "SELECT number, attempt, status = 'running' FROM jobs WHERE status IN ('queued', 'running')",
-        )?
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?
+    for (number, newest) in further(&changes, logs, "queued")? {
+        set_attempt(&changes, number, newest)?;
+    }
+    Ok(changes.commit()?)
+}
+
+/// Running jobs whose newest attempt with files the database does not know, with that.
+pub(super) fn overtaken(connection: &Connection, logs: &Logs) -> Result<Vec<(JobNumber, u32)>, StoreError> {
+    further(connection, logs, "running")
+}
+
+fn further(connection: &Connection, logs: &Logs, status: &str) -> Result<Vec<(JobNumber, u32)>, StoreError> {
+    let known: Vec<(i64, u32)> = connection
+        .prepare("SELECT number, attempt FROM jobs WHERE status = ?1 ORDER BY number")?
+        .query_map([status], |row| Ok((row.get(0)?, row.get(1)?)))?
         .collect::<Result<_, _>>()?;
-    for (number, attempt, is_running) in live {
-        let Some(newest) = logs.newest_attempt(JobNumber(number)).filter(|newest| *newest > attempt) else {
-            continue;
-        };
+    let further = known.into_iter().filter_map(|(number, attempt)| {
+        let newest = logs.newest_attempt(JobNumber(number)).filter(|newest| *newest > attempt)?;
         tracing::warn!(
             job.number = number,
             attempt,
             newest,
             "the job had come further than the database knows"
         );
-        let next = if is_running { newest + 1 } else { newest };
-        changes.execute("UPDATE jobs SET attempt = ?2 WHERE number = ?1", params![number, next])?;
-        if is_running {
-            changes.execute(
-                "INSERT INTO attempts (job, number, started_at) VALUES (?1, ?2, ?3)",
-                params![number, next, now_ms],
-            )?;
-        }
-    }
-    Ok(changes.commit()?)
+        Some((JobNumber(number), newest))
+    });
+    Ok(further.collect())
+}
+
+/// The next attempt is the one behind `attempt`.
+pub(super) fn set_attempt(connection: &Connection, job: JobNumber, attempt: u32) -> Result<(), StoreError> {
+    connection.execute("UPDATE jobs SET attempt = ?2 WHERE number = ?1", params![job.0, attempt])?;
+    Ok(())
 }
 
 /// The counters of a database, for one that takes its place. Of one that cannot be read: none.
@@ -77,19 +84,41 @@ pub(super) fn raise(connection: &Connection, table: &str, least: i64) -> Result<
     Ok(true)
 }
 
+/// A job with files of attempts that the database does not have under way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Stray {
+    pub job: JobNumber,
+    /// Attempts up to this one are over, or run and are this server's to adopt.
+    pub known: u32,
+    /// Where the job worked, if it is known and has a worktree.
+    pub worktree: Option<String>,
+}
+
 impl Store {
-    /// Jobs that have files of attempts and no row. After a restored backup their agents may still run.
+    /// Jobs of which agents may still run that nobody watches: every attempt of a job that has no row or waits in the queue, and
+    /// of any other those behind the last one that the database knows. After a restored backup there are such.
     ///
     /// # Errors
     /// What the database said.
-    pub async fn unknown_jobs(&self) -> Result<Vec<JobNumber>, StoreError> {
-        let with_files = self.logs.jobs();
+    pub async fn strays(&self) -> Result<Vec<Stray>, StoreError> {
+        let logs = self.logs.clone();
         self.database
             .read(move |connection| {
-                let mut statement = connection.prepare("SELECT number FROM jobs")?;
-                let known =
-                    statement.query_map([], |row| row.get(0))?.collect::<Result<HashSet<i64>, _>>()?;
-                Ok(with_files.into_iter().filter(|job| !known.contains(&job.0)).collect())
+                let mut statement = connection
+                    .prepare("SELECT number, attempt, status = 'queued', worktree_path FROM jobs")?;
+                let known = statement
+                    .query_map([], |row| {
+                        let is_queued: bool = row.get(2)?;
+                        let known = if is_queued { 0 } else { row.get(1)? };
+                        Ok((row.get(0)?, (known, row.get(3)?)))
+                    })?
+                    .collect::<Result<HashMap<i64, (u32, Option<String>)>, _>>()?;
+                let strays = logs.jobs().into_iter().filter_map(|job| {
+                    let (known, worktree) = known.get(&job.0).cloned().unwrap_or_default();
+                    let is_further = logs.newest_attempt(job).is_some_and(|newest| newest > known);
+                    is_further.then_some(Stray { job, known, worktree })
+                });
+                Ok(strays.collect())
             })
             .await
     }
