@@ -9,7 +9,8 @@ pub struct Capabilities {
     pub resume: bool,
     /// A new conversation takes the id that it is given; otherwise the agent makes one up and tells it when it starts.
     pub names_session: bool,
-    /// The final event says what the run cost.
+    /// It says what it costs: as it goes, or at the end when it ends itself at its budget. Without that no budget can be
+    /// held, and none is guessed.
     pub cost: bool,
     /// The tokens that it reports are those of the whole conversation, the steps before this one included.
     pub counts_whole_session: bool,
@@ -27,7 +28,8 @@ pub struct Capabilities {
     pub efforts: &'static [Effort],
 }
 
-/// The run options that only the agent itself can carry out. All others are ours.
+/// The run options that need something of the agent: that it carries them out, or for the budgets that it says what it
+/// costs. All others are ours.
 pub const AGENT_OPTIONS: &[OptionName] = &[
     OptionName::Model,
     OptionName::Effort,
@@ -37,6 +39,7 @@ pub const AGENT_OPTIONS: &[OptionName] = &[
     OptionName::AppendSystemPrompt,
     OptionName::MaxTurns,
     OptionName::MaxBudgetUsd,
+    OptionName::MaxBudgetUsdPerDay,
 ];
 
 /// Every mode, for agents to which all of them mean something.
@@ -63,7 +66,13 @@ impl Capabilities {
             return None;
         }
         if !self.options.contains(&name) {
-            return Some("cannot be carried out".to_owned());
+            let rule = match name {
+                OptionName::MaxBudgetUsd | OptionName::MaxBudgetUsdPerDay => {
+                    "cannot be held, because nothing tells what a run costs"
+                }
+                _ => "cannot be carried out",
+            };
+            return Some(rule.to_owned());
         }
         let (fits, words): (bool, Vec<&str>) = match name {
             OptionName::PermissionMode => (
@@ -95,6 +104,8 @@ fn asks_for_something(name: OptionName, options: &RunOptions) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agent::registry::find_agent;
+    use crate::domain::agent_kind::AgentKind;
 
     #[test]
     fn what_is_not_asked_for_is_not_refused() {
@@ -121,11 +132,23 @@ mod tests {
             append_system_prompt: Some("Be kind.".to_owned()),
             max_turns: Some(3),
             max_budget_usd_micros: Some(1),
+            max_budget_usd_per_day_micros: Some(1),
             ..RunOptions::default()
         };
         let refused: Vec<_> =
             Capabilities::default().refusals(&asked).into_iter().map(|(name, _)| name).collect();
         assert_eq!(refused, AGENT_OPTIONS);
+    }
+
+    /// A budget is held against what the agent says that it costs, and against nothing else.
+    #[test]
+    fn budgets_are_for_those_who_say_what_they_cost() {
+        for kind in AgentKind::ALL {
+            let can = find_agent(*kind).capabilities();
+            for budget in [OptionName::MaxBudgetUsd, OptionName::MaxBudgetUsdPerDay] {
+                assert_eq!(can.options.contains(&budget), can.cost, "{kind}");
+            }
+        }
     }
 
     #[test]

@@ -47,6 +47,8 @@ pub enum AgentEvent {
         context_tokens: u64,
         /// Files that its editing tools were to write so far, each counted once; `None` when the agent does not tell.
         files: Option<u32>,
+        /// Millionths of a US dollar that this run has cost so far; `None` when the agent does not tell as it goes.
+        cost_usd_micros: Option<u64>,
     },
     RateLimit {
         rejected: bool,

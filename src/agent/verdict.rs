@@ -114,7 +114,8 @@ pub struct Usage {
     pub cache_write_tokens: u64,
     /// Millionths of a US dollar spent by this step alone.
     pub cost_usd_micros: Option<u64>,
-    /// Millionths of a US dollar spent by the whole session so far, earlier steps included.
+    /// Millionths of a US dollar spent by the whole session so far, earlier steps included. It counts where the one
+    /// above is not told: what the session is known to have cost before is taken off.
     pub session_cost_usd_micros: Option<u64>,
     pub turns: u32,
     pub duration_ms: u64,

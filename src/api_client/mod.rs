@@ -16,11 +16,13 @@ mod events;
 mod jobs;
 mod queue;
 mod transport;
+mod usage;
 mod webhooks;
 
 pub use error::ApiError;
 pub use events::{EventStream, Heard, Since};
 pub use jobs::{Download, JobQuery, Tagged};
+pub use usage::UsageQuery;
 
 use std::time::Duration;
 

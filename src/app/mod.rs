@@ -34,6 +34,7 @@ mod scheduling;
 mod settings;
 mod streams;
 mod sync;
+mod usage;
 mod webhooks;
 
 use std::path::PathBuf;
@@ -50,6 +51,7 @@ pub use health::AgentProbe;
 pub use job_log::LogFollower;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
 pub use settings::Settings;
+pub use usage::UsageParameters;
 pub use webhooks::DeliveryQuery;
 
 use crate::clock::Clock;

@@ -207,7 +207,6 @@ fn what_is_not_built_is_said() {
     let table = [
         (json!({"verify": [["make"]]}), "/options/verify"),
         (json!({"artifacts": ["out/*"]}), "/options/artifacts"),
-        (json!({"maxBudgetUsdPerDay": 5}), "/options/maxBudgetUsdPerDay"),
         (json!({"isolation": "sandbox"}), "/options/isolation"),
     ];
     for (value, pointer) in table {
@@ -241,6 +240,12 @@ fn what_the_agent_cannot_carry_out_is_refused_by_its_name_wherever_it_is_set() {
     assert_eq!(faults.len(), 1, "{faults:?}");
     assert_eq!(faults[0].pointer, "/options/maxTurns");
     assert_eq!(faults[0].detail, "cannot be carried out: the agent \"codex\" is of the kind codex");
+    // nothing tells what it costs, so a client's money for the day cannot be held either
+    let day = RunOptions { max_budget_usd_per_day_micros: Some(1), ..RunOptions::default() };
+    assert_eq!(refused("claude", &none, &day), []);
+    let faults = refused("codex", &none, &day);
+    assert_eq!(faults[0].pointer, "/options/maxBudgetUsdPerDay");
+    assert!(faults[0].detail.starts_with("cannot be held, because nothing tells what a run costs"));
     let faults = refused("codex", &none, &turns);
     assert!(faults[0].detail.ends_with("; the option is set for the client or in [defaults]"), "{faults:?}");
     let pointers: Vec<_> = refused("mine", &turns, &none).into_iter().map(|fault| fault.pointer).collect();

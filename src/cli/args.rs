@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::WebhookVerb;
+use super::commands::{UsageFlags, WebhookVerb};
 use super::human;
 use crate::domain::id::JobRef;
 
@@ -74,6 +74,8 @@ pub(super) enum Verb {
     /// Look at callbacks, send them again, try a receiver out.
     #[command(subcommand)]
     Webhook(WebhookVerb),
+    /// Sum up what jobs have used: runs, tokens, money.
+    Usage(UsageFlags),
     /// Register repositories and look at them.
     #[command(subcommand)]
     Client(ClientVerb),
@@ -176,6 +178,9 @@ pub(super) struct SubmitFlags {
     /// Stop the agent after this many turns.
     #[arg(long, value_name = "N")]
     pub(super) max_turns: Option<u32>,
+    /// Stop the job when it has cost this many US dollars, all its attempts together.
+    #[arg(long, value_name = "USD")]
+    pub(super) budget: Option<f64>,
     /// Stop the agent after this time, for example 30m or 2h.
     #[arg(long, value_name = "DURATION", value_parser = human::parse_duration)]
     pub(super) timeout: Option<std::time::Duration>,

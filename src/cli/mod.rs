@@ -133,6 +133,7 @@ impl Verb {
             Self::Rescue(_) => "rescue",
             Self::Queue(_) => "queue",
             Self::Webhook(_) => "webhook",
+            Self::Usage(_) => "usage",
             Self::Client(_) => "client",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",

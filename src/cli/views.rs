@@ -53,6 +53,7 @@ impl Viewpoint {
         let why = match waiting.for_.0 {
             WaitingFor::Slot => "a free slot",
             WaitingFor::Branch => "its branch",
+            WaitingFor::ClientLimit if waiting.until.is_some() => "its client's budget",
             WaitingFor::ClientLimit => "its client's limit",
             WaitingFor::Dependency => "another job",
             WaitingFor::RunAt => "its time",

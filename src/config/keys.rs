@@ -153,7 +153,7 @@ pub(super) static OPTION_KEYS: &[Key] = &[
     set("defaults", "disallowed_tools", Kind::Texts, "[]", "Tools that are denied."),
     unset("defaults", "append_system_prompt", Kind::Text, r#""Do not push.""#, "Replaces the short text that agents are told about working here."),
     unset("defaults", "max_turns", Kind::Integer(1, 10_000), "200", "Turns of the agent."),
-    unset("defaults", "max_budget_usd", Kind::Dollars, "5.0", "Money for one attempt."),
+    unset("defaults", "max_budget_usd", Kind::Dollars, "5.0", "Money for one job, all its attempts together."),
     unset("defaults", "max_budget_usd_per_day", Kind::Dollars, "50.0", "Money for one day; can be set for a client only."),
     set("defaults", "timeout_seconds", Kind::Integer(1, WEEK_SECONDS), "3600", "Agent time while the machine is awake."),
     set("defaults", "idle_timeout_seconds", Kind::Integer(1, WEEK_SECONDS), "900", "Time without any event from the agent."),

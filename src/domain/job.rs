@@ -69,6 +69,7 @@ named_enum! {
     WaitingFor {
         Slot = "slot",
         Branch = "branch",
+        /// As many jobs of its client run as may; with `until`: the client has spent its money for the day.
         ClientLimit = "client_limit",
         Dependency = "dependency",
         RunAt = "run_at",
@@ -152,7 +153,7 @@ pub struct NewJob {
 /// A request whose branch may still be open: it is made from the number that the store gives.
 pub type NewJobRequest = JobRequest<Option<BranchName>>;
 
-/// Tokens, money and time of one attempt or of a whole job.
+/// Tokens, money and time of a step, an attempt or a whole job.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {
     pub input_tokens: u64,
@@ -171,16 +172,16 @@ impl Usage {
     pub fn plus(self, other: Self) -> Self {
         let cost = match (self.cost_micro_usd, other.cost_micro_usd) {
             (None, None) => None,
-            (a, b) => Some(a.unwrap_or(0) + b.unwrap_or(0)),
+            (a, b) => Some(a.unwrap_or(0).saturating_add(b.unwrap_or(0))),
         };
         Self {
-            input_tokens: self.input_tokens + other.input_tokens,
-            output_tokens: self.output_tokens + other.output_tokens,
-            cache_read_tokens: self.cache_read_tokens + other.cache_read_tokens,
-            cache_write_tokens: self.cache_write_tokens + other.cache_write_tokens,
+            input_tokens: self.input_tokens.saturating_add(other.input_tokens),
+            output_tokens: self.output_tokens.saturating_add(other.output_tokens),
+            cache_read_tokens: self.cache_read_tokens.saturating_add(other.cache_read_tokens),
+            cache_write_tokens: self.cache_write_tokens.saturating_add(other.cache_write_tokens),
             cost_micro_usd: cost,
-            turns: self.turns + other.turns,
-            duration_ms: self.duration_ms + other.duration_ms,
+            turns: self.turns.saturating_add(other.turns),
+            duration_ms: self.duration_ms.saturating_add(other.duration_ms),
         }
     }
 

@@ -19,6 +19,8 @@ named_enum! {
         Timeout = "timeout",
         IdleTimeout = "idle_timeout",
         Output = "output_limit",
+        MaxBudget = "max_budget",
+        ClientBudget = "client_budget",
         Memory = "out_of_memory",
         Processes = "processes",
         WorktreeBytes = "worktree_bytes",
@@ -47,6 +49,8 @@ impl Limit {
             Self::Timeout => "An attempt met `timeoutSeconds`.",
             Self::IdleTimeout => "An attempt met `idleTimeoutSeconds`.",
             Self::Output => "An attempt met `limits.step_output_bytes_end`.",
+            Self::MaxBudget => "A job met `maxBudgetUsd`.",
+            Self::ClientBudget => "An attempt met `maxBudgetUsdPerDay` of its client.",
             Self::Memory => {
                 "An attempt met `limits.step_memory_bytes_max`, or the kernel killed it for want of memory."
             }
@@ -64,6 +68,8 @@ impl Limit {
             ReasonCode::Timeout => Some(Self::Timeout),
             ReasonCode::IdleTimeout => Some(Self::IdleTimeout),
             ReasonCode::OutputLimit => Some(Self::Output),
+            ReasonCode::MaxBudget => Some(Self::MaxBudget),
+            ReasonCode::ClientBudget => Some(Self::ClientBudget),
             ReasonCode::OutOfMemory => Some(Self::Memory),
             ReasonCode::DiskFull => Some(Self::Disk),
             _ => None,

@@ -26,3 +26,4 @@ pub mod reason;
 pub mod retry;
 pub mod step_limit;
 pub mod time;
+pub mod usage;

@@ -134,8 +134,11 @@ reason_codes! {
         "The agent used up the turns it was given.",
         "raise options.maxTurns, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
     MaxBudget, "max_budget", Fail,
-        "The agent used up the money it was given.",
+        "The job used up the money it was given.",
         "raise options.maxBudgetUsd, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
+    ClientBudget, "client_budget", Count,
+        "The job's client has spent its money for the day.",
+        "nothing to do while attempts are left: it goes on at midnight UTC; to go on today: PATCH /clients/:id {\"options\": {\"maxBudgetUsdPerDay\": USD}}; else offshoot retry JOB";
     Timeout, "timeout", Fail,
         "The agent ran longer than it was allowed to.",
         "raise options.timeoutSeconds, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
@@ -339,7 +342,7 @@ mod tests {
                 ],
             ),
             (Requeue, vec!["stopped"]),
-            (Count, vec!["interrupted", "out_of_memory", "crashed"]),
+            (Count, vec!["interrupted", "out_of_memory", "crashed", "client_budget"]),
         ];
         for (disposition, codes) in &table {
             let found: Vec<_> = ReasonCode::ALL

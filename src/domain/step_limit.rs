@@ -62,6 +62,8 @@ limits! {
         "Time without a word from the agent while the machine is awake; two hours inside a tool call.";
     Output, "output", OutputLimit, Output, "limits.step_output_bytes_end", "the shim, also while no server runs",
         "Bytes written to both streams, kept or not.";
+    Budget, "budget", MaxBudget, MaxBudget, "maxBudgetUsd", "the agent where it can, else the server",
+        "Money that the agent says it has cost, over all attempts of the job.";
     Memory, "memory", OutOfMemory, Memory, "limits.step_memory_bytes_max", "the kernel in a scope; the server everywhere",
         "Memory of all processes of the step together, shared pages counted once.";
     Processes, "processes", ResourceLimit, Processes, "limits.step_processes_max", "the kernel in a scope; the server everywhere",
@@ -85,11 +87,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_limit_is_found_by_its_name_and_ends_a_job_with_one_of_five_reasons() {
+    fn every_limit_is_found_by_its_name_and_ends_a_job_with_one_of_six_reasons() {
         let reasons: Vec<_> = StepLimit::ALL.iter().map(|limit| limit.reason().as_str()).collect();
-        let expected = ["timeout", "idle_timeout", "output_limit", "out_of_memory"];
-        assert_eq!(reasons[..4], expected);
-        assert!(reasons[4..].iter().all(|reason| *reason == "resource_limit"), "{reasons:?}");
+        let expected = ["timeout", "idle_timeout", "output_limit", "max_budget", "out_of_memory"];
+        assert_eq!(reasons[..5], expected);
+        assert!(reasons[5..].iter().all(|reason| *reason == "resource_limit"), "{reasons:?}");
         for limit in StepLimit::ALL {
             assert_eq!(StepLimit::parse(limit.as_str()), Some(*limit));
         }

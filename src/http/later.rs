@@ -16,7 +16,6 @@ const LATER: &[(&str, MethodFilter, &str)] = &[
     ("/jobs/{id}/artifacts/{*path}", MethodFilter::GET, "kept files are"),
     ("/sessions", MethodFilter::GET, "sessions are"),
     ("/sessions/{id}", CHANGED, "sessions are"),
-    ("/usage", MethodFilter::GET, "usage reports are"),
     ("/tokens", ANY, "named tokens are"),
     ("/tokens/{id}", CHANGED, "named tokens are"),
     ("/profiles", ANY, "profiles are"),

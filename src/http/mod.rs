@@ -31,6 +31,7 @@ mod serve;
 mod snapshots;
 mod system;
 mod table;
+mod usage;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

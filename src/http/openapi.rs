@@ -80,6 +80,7 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("resume_webhook", &[(404, "The URL is not suspended")]),
     ("test_webhook", &[(404, "No such job"), AMBIGUOUS]),
     ("get_queue", &[(422, "Not a cursor")]),
+    ("get_usage", &[(422, "No such grouping, no day, or out of range")]),
     ("sync_clients", &[(404, "No such client")]),
 ];
 

@@ -5,7 +5,7 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::openapi::Api;
-use super::{backups, clients, deliveries, events, job_reads, jobs, live, queue, snapshots, system};
+use super::{backups, clients, deliveries, events, job_reads, jobs, live, queue, snapshots, system, usage};
 use crate::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -45,6 +45,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(backups::list_backups, backups::create_backup))
         .routes(routes!(system::get_health))
         .routes(routes!(system::get_metrics))
+        .routes(routes!(usage::get_usage))
         .routes(routes!(system::sync_clients))
         .routes(routes!(system::collect_garbage))
         .routes(routes!(system::livez))

@@ -40,7 +40,7 @@ pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
     EventPage, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied,
     OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob,
-    StepRecord, StoredAnswer, ToldEvent, TranscriptState,
+    StepRecord, StoredAnswer, ToldEvent, TranscriptState, UsageGroup, UsagePage, UsagePlace, UsageQuery,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.

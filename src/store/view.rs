@@ -9,7 +9,8 @@ use crate::domain::event::{Event, EventKind, Message, MessageKind};
 use crate::domain::hold::Hold;
 use crate::domain::id::{ClientId, DeliveryId, JobId, JobNumber};
 use crate::domain::job::{JobView, Outcome, Phase, Status, Waiting};
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Day, Timestamp};
+use crate::domain::usage::{Grouping, UsageSums};
 use crate::wire::told::Facts;
 
 /// Which request an idempotency key belongs to.
@@ -139,6 +140,67 @@ impl fmt::Display for QueuePlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}.{}.{}", self.rank, self.turn, self.number)
     }
+}
+
+/// Which sums of usage are asked for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsageQuery {
+    /// In this order, each once; empty: the total alone.
+    pub by: Vec<Grouping>,
+    /// The first day that counts.
+    pub since: Option<Day>,
+    /// The last day that counts.
+    pub until: Option<Day>,
+    /// Only groups behind this one: the cursor of the page before.
+    pub after: Option<UsagePlace>,
+    /// Groups of one page, at least 1.
+    pub limit: u32,
+}
+
+/// A group's place in the order of the groups.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UsagePlace {
+    pub(super) day: i64,
+    pub(super) client: i64,
+    pub(super) label: String,
+}
+
+impl UsagePlace {
+    /// What [`Display`](fmt::Display) writes.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        let mut parts = text.splitn(3, '.');
+        let (day, client) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
+        Some(Self { day, client, label: parts.next()?.to_owned() })
+    }
+}
+
+impl fmt::Display for UsagePlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}.{}", self.day, self.client, self.label)
+    }
+}
+
+/// One line of a report; what it is not grouped by is `None`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsageGroup {
+    /// Id and name.
+    pub client: Option<(String, String)>,
+    pub day: Option<Day>,
+    /// `None` in a report by label: of jobs that have none.
+    pub label: Option<String>,
+    pub sums: UsageSums,
+}
+
+/// A page of groups in the order of what they are grouped by: days from old to new, clients as they were registered,
+/// labels by their letters.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UsagePage {
+    pub groups: Vec<UsageGroup>,
+    /// Of all pages, each run once.
+    pub total: UsageSums,
+    /// The place to ask for next; `None` on the last page.
+    pub next: Option<UsagePlace>,
 }
 
 /// Counts for `/health`.

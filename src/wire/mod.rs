@@ -29,4 +29,5 @@ pub mod snapshot;
 pub mod sync;
 pub mod time;
 pub mod told;
+pub mod usage;
 pub mod words;

@@ -27,9 +27,9 @@ pub struct Options {
     pub disallowed_tools: Option<Vec<String>>,
     pub append_system_prompt: Option<String>,
     pub max_turns: Option<u32>,
-    /// US dollars, in steps of 0.000001.
+    /// US dollars for all attempts of the job together, in steps of 0.000001.
     pub max_budget_usd: Option<f64>,
-    /// US dollars; of clients only.
+    /// US dollars for all jobs of the client on one day of UTC; of clients only.
     pub max_budget_usd_per_day: Option<f64>,
     pub timeout_seconds: Option<u64>,
     pub idle_timeout_seconds: Option<u64>,

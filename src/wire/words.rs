@@ -71,6 +71,8 @@ mirrored! {
     MessageKind = domain::event::MessageKind;
     /// What happened.
     EventKind = domain::event::EventKind;
+    /// What sums of usage are made by.
+    Grouping = domain::usage::Grouping;
     /// What a retry repeats.
     RetryMode = domain::retry::RetryMode;
 }

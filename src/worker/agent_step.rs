@@ -18,9 +18,10 @@ use crate::domain::attempt::AttemptEnd;
 use crate::domain::job::{Effects, Phase};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
+use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::failpoint::{self, Edge};
-use crate::process::{CommandSpec, Stdin, StepDir, StepState, inspect};
+use crate::process::{CommandSpec, ExitCause, Stdin, StepDir, StepState, inspect};
 
 impl Line<'_> {
     /// The agent's turn `name`, if it was ever released: it is watched, or its end is read. `None`: it has to be started.
@@ -29,7 +30,8 @@ impl Line<'_> {
         match inspect(&step)? {
             StepState::NotStarted | StepState::NotReleased => Ok(None),
             // it may have left at its barrier: its server died before it said go
-            // Of one that is dead the rest is read too: it may only say there which conversation it held.
+            // Of one that is dead the rest is read too: it has been paid for, and may only say there
+            // which conversation it held.
             StepState::Running(_) | StepState::Exited(_) | StepState::Lost(_) => {
                 self.watch(&step, name, worktree).await
             }
@@ -45,11 +47,12 @@ impl Line<'_> {
         self.phase(Phase::Agent).await?;
         let (entry, agent) = self.agent()?;
         self.refuse_unsupported(agent)?;
+        self.refuse_unpaid().await?;
         self.settle_session(agent.capabilities()).await?;
         let session = self.session();
         let prompt = self.prompt().await?;
         let command = agent
-            .command(&self.invocation(&entry, agent, worktree, session.clone(), prompt))
+            .command(&self.invocation(&entry, agent, worktree, session.clone(), prompt).await?)
             .map_err(refused_start)?;
         let step = self.step_dir(name)?;
         let spec = self.command_spec(&entry, agent, &command, &step, worktree);
@@ -77,25 +80,35 @@ impl Line<'_> {
         let followed = match (followed, inspect(step)) {
             // it is dead, whatever is wrong with its log
             (Err(Halt::Ended(AttemptEnd::Faulted { .. })), Ok(StepState::Lost(_))) => {
-                Ok(StepEnd::Lost { members: Vec::new(), out_of_memory: false, session_id: None })
+                Ok(StepEnd::Lost { members: Vec::new(), out_of_memory: false, verdict: None, took_ms: 0 })
             }
             (followed, _) => followed,
         };
         let (record, verdict, limit) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
             StepEnd::NotReleased => return Ok(None),
-            StepEnd::Lost { members, out_of_memory, session_id } => {
+            StepEnd::Lost { members, out_of_memory, verdict, took_ms } => {
                 let halt = self.lost(step, &members, out_of_memory).await;
-                self.effects(Effects { session_id, ..Effects::default() }).await?;
+                if let Some(verdict) = verdict {
+                    self.account(name, agent.capabilities(), &verdict, took_ms).await?;
+                }
                 return Err(halt);
             }
             StepEnd::Exited { record, verdict, limit } => {
                 self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
-                self.account(agent.capabilities(), &verdict).await?;
+                if record.cause != ExitCause::SpawnFailed {
+                    let took_ms = u64::try_from(record.ended_at_ms - record.started_at_ms).unwrap_or(0);
+                    self.account(name, agent.capabilities(), &verdict, took_ms).await?;
+                }
                 (record, verdict, limit)
             }
         };
-        if let Some(limit) = limit {
-            return Err(self.limited(limit));
+        match (limit, &verdict.outcome) {
+            (Some(StepLimit::Budget), _) => return Err(self.budget_spent(true, "").await?),
+            (Some(limit), _) => return Err(self.limited(limit)),
+            (None, AgentOutcome::Failed { fault: Fault::MaxBudget, message }) => {
+                return Err(self.budget_spent(true, message).await?);
+            }
+            (None, _) => {}
         }
         self.check_exit(&record)?;
         if record.out_of_memory && matches!(verdict.outcome, AgentOutcome::Failed { .. }) {
@@ -126,17 +139,18 @@ impl Line<'_> {
         Ok((entry, agent))
     }
 
-    fn invocation(
+    async fn invocation(
         &self,
         entry: &AgentEntry,
         agent: &dyn Agent,
         worktree: &Path,
         session: Session,
         prompt: String,
-    ) -> Invocation {
+    ) -> Step<Invocation> {
         let options = &self.options;
+        let max_budget_usd_micros = self.allowance().await?;
         let path = self.tools.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        Invocation {
+        Ok(Invocation {
             program: native_command(agent, &entry.command, &path),
             prompt,
             working_dir: worktree.to_owned(),
@@ -146,12 +160,12 @@ impl Line<'_> {
             allowed_tools: options.allowed_tools.clone(),
             disallowed_tools: options.disallowed_tools.clone(),
             max_turns: options.max_turns,
-            max_budget_usd_micros: options.max_budget_usd_micros,
+            max_budget_usd_micros,
             append_system_prompt: Some(options.append_system_prompt.clone()),
             session,
             sandboxed: false,
             as_root: self.tools.settings.as_root,
-        }
+        })
     }
 
     /// What the job, its client or the configuration asks for by now; a job that asks for the impossible was refused.

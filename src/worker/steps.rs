@@ -104,6 +104,7 @@ impl Line<'_> {
             StepLimit::Wall => format!("{} s", self.options.timeout_seconds),
             StepLimit::Idle => format!("{} s", self.options.idle_timeout_seconds),
             StepLimit::Output => format!("{} bytes of output", limits.output_bytes_end),
+            StepLimit::Budget => "the money".to_owned(),
             StepLimit::Memory => format!("{} bytes of memory", limits.memory_bytes_max.unwrap_or_default()),
             StepLimit::Processes => format!("{} processes and threads", limits.processes_max),
             StepLimit::WorktreeBytes => format!("{} bytes in the worktree", limits.worktree.bytes_max),

@@ -43,8 +43,10 @@ pub(super) enum StepEnd {
         members: Vec<Survivor>,
         /// The kernel killed for want of memory at that time.
         out_of_memory: bool,
-        /// The conversation that it told of.
-        session_id: Option<String>,
+        /// As far as it came to tell; `None` when its log cannot be read.
+        verdict: Option<Box<AgentVerdict>>,
+        /// From its first word to its last.
+        took_ms: u64,
     },
     Exited {
         record: ExitRecord,
@@ -58,8 +60,12 @@ pub(super) enum StepEnd {
 struct Reading {
     /// Taken when the step is judged.
     reader: Option<AgentReader>,
+    /// When the first record was written.
+    began: Option<Timestamp>,
     /// When the last record was written, or the following began.
     at: Timestamp,
+    /// Millionths of a US dollar, while the agent tells and is not done.
+    cost_usd_micros: Option<u64>,
     /// Records whose messages are in the store already: they are read again for the reader's sake only.
     stored: u64,
     records: u64,
@@ -96,6 +102,7 @@ impl Line<'_> {
         let mut reading = Reading::new(reader, stored, self.now());
         let mut tail = Tail::open(step, Default::default());
         let mut asked = Asked::default();
+        let allowance = self.allowance().await?;
         let mut limits = LimitWatch::new(step, worktree, self.tools.settings.step_limits);
         let mut hit = None;
         let state = loop {
@@ -130,7 +137,10 @@ impl Line<'_> {
                 self.flush(name, &mut reading).await?;
             }
             let idle = reading.silent_for() > idle_limit(&reading, idle_max);
-            self.ask(step, idle, hit, &mut asked).await;
+            let too_dear =
+                allowance.is_some_and(|most| reading.cost_usd_micros.is_some_and(|cost| cost >= most));
+            let over = hit.or(too_dear.then_some(StepLimit::Budget));
+            self.ask(step, idle, over, &mut asked).await;
         };
         self.conclude(name, reading, state, &asked, &limits).await
     }
@@ -179,7 +189,10 @@ impl Line<'_> {
                 let out_of_memory = limits.memory_ran_out();
                 self.flush(name, &mut reading).await?;
                 let members = limits.members().to_vec();
-                return Ok(StepEnd::Lost { members, out_of_memory, session_id: reading.session_id() });
+                let took = reading.at.since(reading.began.unwrap_or(reading.at));
+                let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                let verdict = Some(Box::new(reading.lost()));
+                return Ok(StepEnd::Lost { members, out_of_memory, verdict, took_ms });
             }
         };
         let verdict = Box::new(reading.finish(&record));
@@ -224,7 +237,9 @@ impl Reading {
     fn new(reader: AgentReader, stored: u64, at: Timestamp) -> Self {
         Self {
             reader: Some(reader),
+            began: None,
             at,
+            cost_usd_micros: None,
             stored,
             records: 0,
             pending: Vec::new(),
@@ -260,6 +275,7 @@ impl Reading {
     fn take_record(&mut self, record: &Record) {
         self.records = record.sequence + 1;
         self.at = Timestamp::from_ms(record.wall_ms);
+        self.began.get_or_insert(self.at);
         match record.stream {
             Stream::Stdout => self.feed(agent::Stream::Stdout, record),
             Stream::Stderr => self.feed(agent::Stream::Stderr, record),
@@ -288,6 +304,9 @@ impl Reading {
         match event {
             AgentEvent::ToolUse { .. } => self.tools_open += 1,
             AgentEvent::ToolResult { .. } => self.tools_open = self.tools_open.saturating_sub(1),
+            AgentEvent::Progress { cost_usd_micros, .. } => self.cost_usd_micros = *cost_usd_micros,
+            // the result is there: nothing is saved by ending it now
+            AgentEvent::Ended { .. } => self.cost_usd_micros = None,
             _ => {}
         }
         self.push(told(event, at));
@@ -317,10 +336,10 @@ impl Reading {
         }
     }
 
-    /// The conversation, of a step whose end nobody saw.
-    fn session_id(&mut self) -> Option<String> {
-        let (_, verdict) = self.reader.take()?.finish(StepExit::default());
-        verdict.session_id
+    /// What it told, of a step whose end nobody saw.
+    fn lost(&mut self) -> AgentVerdict {
+        let reader = self.reader.take().expect("a reading is finished once");
+        reader.finish(StepExit::default()).1
     }
 
     /// The judgement, and the messages that were still in the making.

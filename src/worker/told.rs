@@ -27,7 +27,7 @@ fn facts(event: &AgentEvent) -> Facts {
         AgentEvent::ToolResult { id, ok, .. } => {
             Facts { id: Some(tool_name(id)), ok: Some(*ok), ..Facts::default() }
         }
-        AgentEvent::Progress { turns, context_tokens, files } => {
+        AgentEvent::Progress { turns, context_tokens, files, .. } => {
             Facts { turns: Some(*turns), tokens: Some(*context_tokens), files: *files, ..sign(Sign::Turn) }
         }
         AgentEvent::RateLimit { rejected, resets_at, .. } => Facts {

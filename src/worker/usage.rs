@@ -1,47 +1,119 @@
-//! What an attempt used up.
+//! What an attempt used up, and what it may use.
 
 use super::attempt::Line;
-use super::halt::Step;
+use super::halt::{Halt, Step};
 use crate::agent::{AgentVerdict, Capabilities};
-use crate::domain::job::{Effects, Start, Usage};
+use crate::domain::job::{Effects, Usage};
+use crate::domain::reason::ReasonCode;
+use crate::domain::usage::TOLD_MAX;
 
 impl Line<'_> {
-    /// Records what the agent used up and which conversation it held.
-    pub(super) async fn account(&mut self, capabilities: Capabilities, verdict: &AgentVerdict) -> Step<()> {
-        let used = &verdict.usage;
+    /// Records what a step of the agent used up and which conversation it held, however the step ended. `took_ms` is how
+    /// long it was seen to run, for agents that do not say.
+    pub(super) async fn account(
+        &mut self,
+        step: &str,
+        capabilities: Capabilities,
+        verdict: &AgentVerdict,
+        took_ms: u64,
+    ) -> Step<()> {
+        let told = &verdict.usage;
+        let session = verdict.session_id.as_deref();
+        let tells_total = told.cost_usd_micros.is_none() && told.session_cost_usd_micros.is_some();
+        let before = match session {
+            Some(session) if capabilities.counts_whole_session || tells_total => {
+                self.tools.store.used_in_session(self.lease, step, session).await?
+            }
+            _ => Usage::default(),
+        };
         let mut usage = Usage {
-            input_tokens: used.input_tokens,
-            output_tokens: used.output_tokens,
-            cache_read_tokens: used.cache_read_tokens,
-            cache_write_tokens: used.cache_write_tokens,
-            cost_micro_usd: used.cost_usd_micros,
-            turns: u64::from(used.turns),
-            duration_ms: used.duration_ms,
+            input_tokens: told.input_tokens.min(TOLD_MAX),
+            output_tokens: told.output_tokens.min(TOLD_MAX),
+            cache_read_tokens: told.cache_read_tokens.min(TOLD_MAX),
+            cache_write_tokens: told.cache_write_tokens.min(TOLD_MAX),
+            cost_micro_usd: told
+                .cost_usd_micros
+                .or_else(|| {
+                    let total = told.session_cost_usd_micros?;
+                    Some(total.saturating_sub(before.cost_micro_usd.unwrap_or(0)))
+                })
+                .map(|cost| cost.min(TOLD_MAX)),
+            turns: u64::from(told.turns),
+            duration_ms: if told.duration_ms > 0 { told.duration_ms } else { took_ms }.min(TOLD_MAX),
         };
         if capabilities.counts_whole_session {
-            usage = usage.without_tokens_of(self.used_before().await?);
+            usage = usage.without_tokens_of(before);
         }
-        self.tools.store.record_usage(self.lease, usage).await?;
-        self.job.usage = usage;
-        if let Some(session) = &verdict.session_id {
-            self.effects(Effects { session_id: Some(session.clone()), ..Effects::default() }).await?;
+        self.job.usage = self.tools.store.record_usage(self.lease, step, session, usage).await?;
+        if let Some(session) = session {
+            self.effects(Effects { session_id: Some(session.to_owned()), ..Effects::default() }).await?;
         }
         Ok(())
     }
 
-    /// What is known of the conversation that this attempt continues: the earlier jobs of the chain that held it, and the
-    /// earlier attempts of this one. An attempt that did not come to tell its usage is in the next total.
-    async fn used_before(&self) -> Step<Usage> {
-        let Start::Resume { session_id: Some(session) } = &self.job.start else {
-            return Ok(Usage::default());
+    /// The money that the agent may still use, in millionths of a US dollar: what is left to the job, or to its client
+    /// for today, whichever is less. `None`: as much as it likes.
+    pub(super) async fn allowance(&self) -> Step<Option<u64>> {
+        let of_job = self.options.max_budget_usd_micros.map(|budget| budget.saturating_sub(self.cost()));
+        let of_day = match self.options.max_budget_usd_per_day_micros {
+            Some(budget) => {
+                let spent = self.tools.store.cost_today(&self.client.id).await?;
+                Some(budget.saturating_sub(spent))
+            }
+            None => None,
         };
-        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        let held = |job: &&crate::domain::job::Job| {
-            job.number < self.job.number && job.effects.session_id.as_ref() == Some(session)
+        Ok([of_job, of_day].into_iter().flatten().min())
+    }
+
+    /// Nothing starts without money left for it.
+    pub(super) async fn refuse_unpaid(&self) -> Step<()> {
+        match self.allowance().await? {
+            Some(0) => Err(self.budget_spent(false, "").await?),
+            _ => Ok(()),
+        }
+    }
+
+    /// The end of an attempt for want of money. A job that is stopped for its client's day goes on tomorrow; only if the
+    /// money is really gone by our own books, or it would start again at once.
+    pub(super) async fn budget_spent(&self, ran: bool, said: &str) -> Step<Halt> {
+        let of_job = self.options.max_budget_usd_micros;
+        if of_job.is_none_or(|budget| self.cost() < budget)
+            && let Some(budget) = self.options.max_budget_usd_per_day_micros
+        {
+            let spent = self.tools.store.cost_today(&self.client.id).await?;
+            if spent >= budget {
+                let detail = format!("{} of {} (maxBudgetUsdPerDay).", dollars(spent), dollars(budget));
+                let code = ReasonCode::ClientBudget;
+                return Ok(if ran { Halt::fault(code, &detail) } else { Halt::unspent(code, &detail) });
+            }
+        }
+        let detail = match of_job {
+            Some(budget) => format!("{} of {} (maxBudgetUsd). {said}", dollars(self.cost()), dollars(budget)),
+            None => said.to_owned(),
         };
-        let jobs = chain.iter().filter(held).fold(Usage::default(), |sum, job| sum.plus(job.usage));
-        let attempts = self.tools.store.list_attempts(self.job.number).await?;
-        let earlier = attempts.iter().filter(|attempt| attempt.number < self.lease.attempt);
-        Ok(earlier.fold(jobs, |sum, attempt| sum.plus(attempt.usage)))
+        Ok(Halt::fault(ReasonCode::MaxBudget, &detail))
+    }
+
+    /// What the job has cost so far, as far as it was told.
+    fn cost(&self) -> u64 {
+        self.job.usage.cost_micro_usd.unwrap_or(0)
+    }
+}
+
+/// Millionths of a dollar with as many digits as are needed, at least cents.
+fn dollars(micros: u64) -> String {
+    let (whole, rest) = (micros / 1_000_000, format!("{:06}", micros % 1_000_000));
+    let digits = rest.trim_end_matches('0').len().max(2);
+    format!("${whole}.{}", &rest[..digits])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_amounts_are_not_rounded_away() {
+        let shown = [0, 1, 10_000, 1_250_000, 2_003_400, 12_000_000].map(dollars);
+        assert_eq!(shown, ["$0.00", "$0.000001", "$0.01", "$1.25", "$2.0034", "$12.00"]);
     }
 }

@@ -233,6 +233,28 @@ fn tokens_and_money_are_those_of_the_run_alone() {
     assert_eq!((usage.turns, usage.duration_ms), (2, 1_789));
 }
 
+/// What is known of a turn that has no end: the tokens of its answers, each once though it comes in pieces.
+#[test]
+fn a_run_that_is_cut_off_has_used_what_its_answers_say_and_no_money_is_made_up() {
+    let piece = |id: &str, tokens: u64| {
+        format!(
+            r#"{{"type":"assistant","message":{{"id":"{id}","content":[{{"type":"text","text":"x"}}],"usage":{{"input_tokens":{tokens},"output_tokens":1}}}}}}"#
+        )
+    };
+    let lines = [piece("a", 100), piece("a", 100), piece("b", 200), piece("a", 110), piece("error", 0)];
+    let cut_off = lines[..4].join("\n");
+    let usage = read(cut_off.as_bytes(), b"", signal(9)).1.usage;
+    assert_eq!((usage.input_tokens, usage.output_tokens, usage.turns), (310, 2, 2));
+    assert_eq!((usage.cost_usd_micros, usage.session_cost_usd_micros), (None, None));
+    let usage = read(&transcript("sigkill-while-tool-runs"), b"", signal(9)).1.usage;
+    assert!(usage.input_tokens > 10_000 && usage.turns > 0 && usage.cost_usd_micros.is_none(), "{usage:?}");
+    // with the end come the numbers of the whole turn, and only they count
+    let told = r#"{"type":"result","subtype":"success","is_error":false,"num_turns":2,"total_cost_usd":0.5,"usage":{"input_tokens":7,"output_tokens":8}}"#;
+    let usage = read(format!("{cut_off}\n{told}").as_bytes(), b"", code(0)).1.usage;
+    assert_eq!((usage.input_tokens, usage.output_tokens, usage.turns), (7, 8, 2));
+    assert_eq!((usage.cost_usd_micros, usage.session_cost_usd_micros), (None, Some(500_000)));
+}
+
 /// One line per event: its name and its text.
 fn told(name: &str) -> String {
     let (events, _) = read(&transcript(name), b"", code(0));

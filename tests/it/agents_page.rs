@@ -55,8 +55,8 @@ const TAIL: &str = "
 
   A vain try in which the model said nothing is not counted. `command` has no conversations. In a new conversation a prompt that
   is too long is an `api_error`.
-- **Tokens** of codex are totals of its conversation; what earlier jobs of the chain used is taken off. Those of claude, opencode
-  and gemini are of the run.
+- **Tokens and money**, and how budgets are held: [usage.md](usage.md). claude ends itself at the budget that it is given, opencode
+  is ended; the others do not say what they cost, and nothing is guessed, so budgets are refused for them.
 - **Commits.** codex in `workspace-write` cannot commit in a worktree: the repository is outside of what it may write. offshoot
   commits for it, as it does for gemini in `auto_edit`.
 - **Tools that are told late.** opencode tells of a tool when it is done, so a tool that works without a word for longer than

@@ -183,7 +183,7 @@ async fn attempt(door: &Door, nth: u64) -> JobView {
     write!(store.add_system_message(lease, "worktree ready"));
     let effects = Effects { head_sha: Some("c0ffee".to_owned()), ..Effects::default() };
     write!(store.record_effects(lease, effects.clone()));
-    write!(store.record_usage(lease, offshoot::domain::job::Usage::default()));
+    write!(store.record_usage(lease, "agent-1", None, offshoot::domain::job::Usage::default()));
     write!(store.finish(lease, done(), |_| Some(callback("one", "https://example.org/hook"))))
 }
 

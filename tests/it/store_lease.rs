@@ -20,7 +20,7 @@ async fn let_through(store: &Store, lease: Lease) -> Vec<&'static str> {
         ("record_effects", store.record_effects(lease, effects).await),
         ("record_branch", store.record_branch(lease, &branch).await),
         ("add_warning", store.add_warning(lease, "late").await),
-        ("record_usage", store.record_usage(lease, Usage::default()).await),
+        ("record_usage", store.record_usage(lease, "agent-1", None, Usage::default()).await.map(|_| ())),
         ("begin_step", store.begin_step(lease, "agent-9").await),
         ("record_shim", store.record_shim(lease, "agent-9", "{}".to_owned(), 1).await),
         ("add_system_message", store.add_system_message(lease, "late").await),
@@ -159,13 +159,13 @@ async fn usage_adds_up_over_attempts_and_each_keeps_its_own_exit() {
     bench.submit(&client, "1").await;
     let first = bench.claim().await.lease;
     let usage = |turns, cost| Usage { turns, cost_micro_usd: cost, input_tokens: 10, ..Usage::default() };
-    bench.store.record_usage(first, usage(1, None)).await.unwrap();
-    bench.store.record_usage(first, usage(3, Some(100))).await.unwrap();
+    bench.store.record_usage(first, "agent-1", None, usage(1, None)).await.unwrap();
+    bench.store.record_usage(first, "agent-1", None, usage(3, Some(100))).await.unwrap();
     let crashed = Effects { exit_code: Some(134), ..Effects::default() };
     bench.store.record_effects(first, crashed).await.unwrap();
     bench.end(first, fault(ReasonCode::Crashed)).await;
     let second = bench.claim().await.lease;
-    bench.store.record_usage(second, usage(4, Some(50))).await.unwrap();
+    bench.store.record_usage(second, "agent-1", None, usage(4, Some(50))).await.unwrap();
     let back = bench.end(second, fault(ReasonCode::Stopped)).await;
     let sum = Usage { turns: 7, cost_micro_usd: Some(150), input_tokens: 20, ..Usage::default() };
     assert_eq!(back.job.usage, sum);

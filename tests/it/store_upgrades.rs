@@ -5,8 +5,9 @@ use std::path::Path;
 
 use offshoot::clock::Clock;
 use offshoot::domain::id::{JobNumber, JobRef};
-use offshoot::domain::job::{Status, WaitingFor};
-use offshoot::store::{BackupKind, Limits, SCHEMA_VERSION, Store, backup};
+use offshoot::domain::job::{Status, Usage, WaitingFor};
+use offshoot::domain::usage::Grouping;
+use offshoot::store::{BackupKind, Limits, SCHEMA_VERSION, Store, UsageQuery, backup};
 use rusqlite::Connection;
 
 use crate::store_fixture::NOW_MS;
@@ -76,6 +77,15 @@ async fn data_of_every_schema_is_carried_over() {
         }
         let goes = store.clones_to_remove().await.unwrap();
         assert_eq!(goes.len(), usize::from(version >= 8), "schema {version}");
+        let by = vec![Grouping::Day, Grouping::Client, Grouping::Label];
+        let used = store.usage_page(UsageQuery { by, limit: 9, ..UsageQuery::default() }).await.unwrap();
+        let told = u64::from(version >= 9);
+        assert_eq!((used.total.runs, used.groups.len() as u64), (told, told), "schema {version}");
+        assert!(used.groups.iter().all(|group| group.label.is_none() && group.sums == used.total));
+        assert_eq!(used.total.usage, if told == 1 { finished.usage } else { Usage::default() });
+        // the running one begins at nothing, and what was told before stays
+        let more = Usage { turns: 1, ..Usage::default() };
+        assert_eq!(store.record_usage(adopted[0].lease, "agent-1", None, more).await.unwrap(), more);
         let deaths = store.server_deaths_in_a_row(adopted[0].lease).await.unwrap();
         assert_eq!(deaths, u32::from(version >= 5), "schema {version}");
     }

@@ -118,6 +118,7 @@ impl ClaudeParser {
     /// The first line of another answer of the model is another turn.
     fn progress(&mut self, message: &Message) -> Option<AgentEvent> {
         let id = message.id.as_str()?;
+        self.run.note_answer(id, &message.usage.0);
         if self.message_id.as_deref() == Some(id) {
             return None;
         }
@@ -131,7 +132,7 @@ impl ClaudeParser {
         }
         self.turns = self.turns.saturating_add(1);
         let files = u32::try_from(self.files.len()).ok();
-        Some(AgentEvent::Progress { turns: self.turns, context_tokens, files })
+        Some(AgentEvent::Progress { turns: self.turns, context_tokens, files, cost_usd_micros: None })
     }
 
     fn note_file(&mut self, block: &Block) {

@@ -2,7 +2,10 @@
 //! API error has `subtype: "success"` and exit 1, an interrupt exits 0, a run in which every tool was denied exits 0
 //! with a success, and a killed one has no result at all.
 
-use super::shapes::Line;
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use super::shapes::{Line, TurnUsage};
 use super::tool;
 use crate::agent::last_words::LastWords;
 use crate::agent::lenient::{Content, Scalar};
@@ -38,8 +41,13 @@ pub(super) struct Run {
     pub(super) last_words: LastWords,
     ending: Option<Ending>,
     usage: Usage,
+    /// Tokens of the answers since the last result, by a hash of their ids: all that is known of a turn that is cut off.
+    open: BTreeMap<u64, Usage>,
     denials: Vec<Denial>,
 }
+
+/// Answers of one turn that are told apart; `maxTurns` ends at the same number. Those beyond are in the result only.
+const ANSWERS_MAX: usize = 10_000;
 
 /// One result event.
 #[derive(Debug)]
@@ -64,19 +72,24 @@ impl Run {
         self.waits_for = None;
     }
 
+    /// An answer of the model; it comes in several pieces, each with the tokens of all of it so far.
+    pub(super) fn note_answer(&mut self, id: &str, tokens: &TurnUsage) {
+        let used = tokens_of(tokens);
+        // made up by the agent itself, to report an error
+        if used == Usage::default() {
+            return;
+        }
+        let mut hasher = DefaultHasher::new();
+        id.hash(&mut hasher);
+        let id = hasher.finish();
+        if self.open.len() < ANSWERS_MAX || self.open.contains_key(&id) {
+            self.open.insert(id, Usage { turns: 1, ..used });
+        }
+    }
+
     pub(super) fn end_turn(&mut self, ending: Ending) {
-        let (sum, turn) = (&mut self.usage, &ending.usage);
-        sum.input_tokens = sum.input_tokens.saturating_add(turn.input_tokens);
-        sum.output_tokens = sum.output_tokens.saturating_add(turn.output_tokens);
-        sum.cache_read_tokens = sum.cache_read_tokens.saturating_add(turn.cache_read_tokens);
-        sum.cache_write_tokens = sum.cache_write_tokens.saturating_add(turn.cache_write_tokens);
-        sum.cost_usd_micros = match (sum.cost_usd_micros, turn.cost_usd_micros) {
-            (Some(one), Some(other)) => Some(one.saturating_add(other)),
-            (one, other) => one.or(other),
-        };
-        sum.session_cost_usd_micros = turn.session_cost_usd_micros.or(sum.session_cost_usd_micros);
-        sum.turns = sum.turns.saturating_add(turn.turns);
-        sum.duration_ms = sum.duration_ms.saturating_add(turn.duration_ms);
+        self.open.clear();
+        add(&mut self.usage, &ending.usage);
         let room = DENIALS_MAX.saturating_sub(self.denials.len());
         self.denials.extend(ending.denials.iter().take(room).cloned());
         self.session_id = ending.session_id.clone().or(self.session_id.take());
@@ -107,6 +120,20 @@ impl Ending {
     }
 }
 
+fn add(sum: &mut Usage, turn: &Usage) {
+    sum.input_tokens = sum.input_tokens.saturating_add(turn.input_tokens);
+    sum.output_tokens = sum.output_tokens.saturating_add(turn.output_tokens);
+    sum.cache_read_tokens = sum.cache_read_tokens.saturating_add(turn.cache_read_tokens);
+    sum.cache_write_tokens = sum.cache_write_tokens.saturating_add(turn.cache_write_tokens);
+    sum.cost_usd_micros = match (sum.cost_usd_micros, turn.cost_usd_micros) {
+        (Some(one), Some(other)) => Some(one.saturating_add(other)),
+        (one, other) => one.or(other),
+    };
+    sum.session_cost_usd_micros = turn.session_cost_usd_micros.or(sum.session_cost_usd_micros);
+    sum.turns = sum.turns.saturating_add(turn.turns);
+    sum.duration_ms = sum.duration_ms.saturating_add(turn.duration_ms);
+}
+
 pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     let outcome = outcome(run, exit);
     // The result of a vain resume repeats the id that was asked for.
@@ -114,7 +141,10 @@ pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     AgentVerdict {
         outcome,
         session_id: run.session_id.clone().filter(|_| !no_session),
-        usage: run.usage,
+        usage: run.open.values().fold(run.usage, |mut sum, answer| {
+            add(&mut sum, answer);
+            sum
+        }),
         denials: run.denials.clone(),
         auth_source: run.auth.clone(),
         agent_version: run.version.clone(),
@@ -209,7 +239,8 @@ fn api_fault(run: &Run, ending: &Ending) -> Fault {
 }
 
 /// Tokens and money of this turn alone. `total_cost_usd` and `modelUsage` grow over a whole resumed session, and
-/// `usage` is zero after an interrupt; the difference since the last result is right in all cases.
+/// `usage` is zero after an interrupt; the difference since the last result is right in all cases. Where it is missing
+/// only the session's cost is known.
 fn usage(line: &Line) -> Usage {
     let session_cost_usd_micros = micros(&line.total_cost_usd);
     let mut usage = Usage {
@@ -220,13 +251,8 @@ fn usage(line: &Line) -> Usage {
     };
     let models = &line.model_usage_since_last_result.0;
     if models.is_empty() {
-        let turn = &line.usage.0;
-        usage.input_tokens = turn.input_tokens.as_count().unwrap_or(0);
-        usage.output_tokens = turn.output_tokens.as_count().unwrap_or(0);
-        usage.cache_read_tokens = turn.cache_read_input_tokens.as_count().unwrap_or(0);
-        usage.cache_write_tokens = turn.cache_creation_input_tokens.as_count().unwrap_or(0);
-        usage.cost_usd_micros = session_cost_usd_micros;
-        return usage;
+        let Usage { session_cost_usd_micros, turns, duration_ms, .. } = usage;
+        return Usage { session_cost_usd_micros, turns, duration_ms, ..tokens_of(&line.usage.0) };
     }
     let sum = |field: fn(&super::shapes::ModelUsage) -> Option<u64>| {
         models.iter().filter_map(|model| field(&model.0)).fold(0, u64::saturating_add)
@@ -237,6 +263,17 @@ fn usage(line: &Line) -> Usage {
     usage.cache_write_tokens = sum(|model| model.cache_creation_input_tokens.as_count());
     usage.cost_usd_micros = Some(sum(|model| micros(&model.cost_usd)));
     usage
+}
+
+fn tokens_of(told: &TurnUsage) -> Usage {
+    let count = |field: &Scalar| field.as_count().unwrap_or(0);
+    Usage {
+        input_tokens: count(&told.input_tokens),
+        output_tokens: count(&told.output_tokens),
+        cache_read_tokens: count(&told.cache_read_input_tokens),
+        cache_write_tokens: count(&told.cache_creation_input_tokens),
+        ..Usage::default()
+    }
 }
 
 /// Dollars to millionths; absent, negative and absurd amounts are absent.

@@ -51,7 +51,14 @@ impl Agent for Opencode {
             structured_events: true,
             tells_denials: true,
             // not effort: its variants have each provider's own names, and an unknown one is ignored
-            options: &[OptionName::Model, OptionName::PermissionMode, OptionName::AppendSystemPrompt],
+            // budgets: it tells the cost of each step, and whoever follows it ends it
+            options: &[
+                OptionName::Model,
+                OptionName::PermissionMode,
+                OptionName::AppendSystemPrompt,
+                OptionName::MaxBudgetUsd,
+                OptionName::MaxBudgetUsdPerDay,
+            ],
             permission_modes: ALL_MODES,
             efforts: &[],
         }

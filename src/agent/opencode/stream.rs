@@ -81,7 +81,12 @@ impl OpencodeParser {
         let tokens = &part.tokens.0;
         let parts = [&tokens.input, &tokens.cache.0.read, &tokens.cache.0.write];
         let context_tokens = parts.iter().filter_map(|part| part.as_count()).fold(0, u64::saturating_add);
-        let mut events = vec![AgentEvent::Progress { turns: self.run.turns(), context_tokens, files: None }];
+        let mut events = vec![AgentEvent::Progress {
+            turns: self.run.turns(),
+            context_tokens,
+            files: None,
+            cost_usd_micros: self.run.cost_usd_micros(),
+        }];
         if part.reason.as_str() == Some("stop") {
             events.push(AgentEvent::Ended { ok: true, text: self.run.said.clone() });
         }

@@ -54,6 +54,10 @@ impl Run {
         self.usage.turns
     }
 
+    pub(super) fn cost_usd_micros(&self) -> Option<u64> {
+        self.usage.cost_usd_micros
+    }
+
     /// Takes the first error; those after it are its consequences.
     pub(super) fn fail(&mut self, failure: &Failure) {
         let message = failure.data.0.message.text();

@@ -20,11 +20,13 @@ mod retry;
 pub(super) mod serve;
 mod show;
 mod submit;
+mod usage;
 pub(super) mod version;
 mod wait;
 mod watch;
 mod webhook;
 
+pub(super) use usage::UsageFlags;
 pub(super) use webhook::WebhookVerb;
 
 use jiff::tz::TimeZone;
@@ -64,6 +66,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Gc { dry_run } => gc::run(dry_run, context).await,
         Verb::Webhook(verb) => Box::pin(webhook::run(verb, context)).await,
+        Verb::Usage(flags) => usage::run(flags, context).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
         Verb::Backup(flags) => backup::run(&flags, context).await,
         Verb::Demo(_) | Verb::Restore(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {

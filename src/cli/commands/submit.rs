@@ -125,6 +125,7 @@ fn request(flags: SubmitFlags, prompt: String) -> SubmitRequest {
         agent: flags.agent,
         model: flags.model,
         max_turns: flags.max_turns,
+        max_budget_usd: flags.budget,
         timeout_seconds: flags.timeout.map(|timeout| timeout.as_secs()),
         publish: flags.dry_run.then(|| "none".to_owned()).or(flags.publish),
         ..Options::default()

@@ -58,7 +58,8 @@ pub fn scripted_agent_main() -> ExitCode {
     };
     let clock = Clock::system();
     let session_id = session_id(&arguments).unwrap_or_else(|| clock.random_uuid());
-    let mut agent = ScriptedAgent { speaker: Speaker::new(out.lock(), session_id, &dir), dir, clock };
+    let budget = value_of(&arguments, &["--max-budget-usd"]).and_then(|usd| usd.parse().ok());
+    let mut agent = ScriptedAgent { speaker: Speaker::new(out.lock(), session_id, &dir), dir, clock, budget };
     agent.run(&find_marks(&prompt))
 }
 
@@ -66,6 +67,8 @@ struct ScriptedAgent<W> {
     speaker: Speaker<W>,
     dir: PathBuf,
     clock: Clock,
+    /// US dollars; looked at after each mark, as the real program does after each turn.
+    budget: Option<f64>,
 }
 
 /// Whether the next mark is played.
@@ -88,6 +91,10 @@ impl<W: std::io::Write> ScriptedAgent<W> {
                 Ok(Next::GoOn { worked: now }) => worked |= now,
                 Ok(Next::End(exit)) => return exit,
                 Err(error) => return self.give_up(&error),
+            }
+            if self.budget.is_some_and(|budget| self.speaker.cost() >= budget) {
+                self.speaker.result(&Ending::out_of_budget());
+                return ExitCode::FAILURE;
             }
         }
         if !worked && let Err(error) = self.edit() {
@@ -116,6 +123,15 @@ impl<W: std::io::Write> ScriptedAgent<W> {
             "api-error" => Ok(self.api_error(mark.number("status", 500))),
             "not-logged-in" => Ok(self.not_logged_in()),
             "usage-limit" => Ok(self.usage_limit(mark)),
+            "spend" => {
+                self.speaker.say("This is expensive.");
+                self.speaker.spend(mark.number("micro_usd", 0));
+                Ok(WAITED)
+            }
+            "broken" => {
+                self.speaker.spend(mark.number("micro_usd", 0));
+                Ok(Next::End(self.give_up(&std::io::Error::other("broken on purpose"))))
+            }
             "crash" => Ok(self.crash(mark.number("code", 1))),
             "hang" => Ok(self.hang()),
             "ignores-term" => Ok(self.ignore_signals()),
@@ -273,11 +289,15 @@ fn fail(reason: &str) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// The value of `--session-id` or `--resume`, joined by `=` or as the next argument.
 fn session_id(arguments: &[String]) -> Option<String> {
+    value_of(arguments, &["--session-id", "--resume"])
+}
+
+/// The value of one of these flags, joined by `=` or as the next argument.
+fn value_of(arguments: &[String], flags: &[&str]) -> Option<String> {
     let mut left = arguments.iter();
     while let Some(argument) = left.next() {
-        for flag in ["--session-id", "--resume"] {
+        for flag in flags {
             match argument.strip_prefix(flag) {
                 Some("") => return left.next().cloned(),
                 Some(value) if value.starts_with('=') => return Some(value[1..].to_owned()),

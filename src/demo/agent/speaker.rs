@@ -13,6 +13,8 @@ pub(super) struct Speaker<W> {
     cwd: String,
     turns: u64,
     output_tokens: u64,
+    /// Millionths of a dollar, besides what the tokens cost.
+    spent: u64,
     denials: Vec<Value>,
 }
 
@@ -33,6 +35,10 @@ impl Ending {
     /// As the real program says it: a success that is an error.
     pub(super) fn api_error(status: Option<u64>, text: &str) -> Self {
         Self::new("success", true, "api_error", status, text)
+    }
+
+    pub(super) fn out_of_budget() -> Self {
+        Self::new("error_max_budget_usd", true, "budget_exhausted", None, "Reached maximum budget")
     }
 
     pub(super) fn broken(text: &str) -> Self {
@@ -59,7 +65,7 @@ const INPUT_TOKENS_PER_TURN: u64 = 1_200;
 impl<W: Write> Speaker<W> {
     pub(super) fn new(out: W, session_id: String, cwd: &Path) -> Self {
         let cwd = cwd.to_string_lossy().into_owned();
-        Self { out, session_id, cwd, turns: 0, output_tokens: 0, denials: Vec::new() }
+        Self { out, session_id, cwd, turns: 0, output_tokens: 0, spent: 0, denials: Vec::new() }
     }
 
     pub(super) fn init(&mut self, auth: &str) {
@@ -134,10 +140,21 @@ impl<W: Write> Speaker<W> {
         }));
     }
 
-    pub(super) fn result(&mut self, ending: &Ending) {
+    /// As if the model had cost so many millionths of a dollar more.
+    pub(super) fn spend(&mut self, micro_usd: u64) {
+        self.spent += micro_usd;
+    }
+
+    /// US dollars so far.
+    #[expect(clippy::cast_precision_loss, reason = "small numbers, and the price is invented")]
+    pub(super) fn cost(&self) -> f64 {
         let input_tokens = self.turns * INPUT_TOKENS_PER_TURN;
-        #[expect(clippy::cast_precision_loss, reason = "small numbers, and the price is invented")]
-        let cost = input_tokens as f64 * PRICE.0 + self.output_tokens as f64 * PRICE.1;
+        let tokens = input_tokens as f64 * PRICE.0 + self.output_tokens as f64 * PRICE.1;
+        tokens + self.spent as f64 / 1e6
+    }
+
+    pub(super) fn result(&mut self, ending: &Ending) {
+        let (input_tokens, cost) = (self.turns * INPUT_TOKENS_PER_TURN, self.cost());
         let usage = json!({"scripted": {
             "inputTokens": input_tokens, "outputTokens": self.output_tokens, "cacheReadInputTokens": 0,
             "cacheCreationInputTokens": 0, "costUSD": cost,

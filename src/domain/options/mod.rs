@@ -105,9 +105,9 @@ options! {
     append_system_prompt / AppendSystemPrompt / "appendSystemPrompt": String,
     /// Turns of the agent, 1 to 10,000.
     max_turns / MaxTurns / "maxTurns": u32,
-    /// Money for one attempt, in millionths of a US dollar, up to 10,000 dollars.
+    /// Money for one job, all its attempts together, in millionths of a US dollar, up to 10,000 dollars.
     max_budget_usd_micros / MaxBudgetUsd / "maxBudgetUsd": u64,
-    /// Money for all jobs of a client in one day, in millionths of a US dollar. Clients only.
+    /// Money for all jobs of a client in one day (UTC), in millionths of a US dollar. Clients only.
     max_budget_usd_per_day_micros / MaxBudgetUsdPerDay / "maxBudgetUsdPerDay": u64,
     /// Agent time while the machine is awake, 1 second to 7 days.
     timeout_seconds / TimeoutSeconds / "timeoutSeconds": u64,

@@ -175,10 +175,13 @@ async fn unpublished_work_is_not_removed_by_accident() {
 #[tokio::test]
 async fn values_that_nothing_would_use_are_refused_by_name() {
     let bench = Bench::new().await;
-    for (option, value) in [("setEnv", json!({"NPM_TOKEN": "npm"})), ("maxBudgetUsdPerDay", json!(5))] {
-        let body = json!({"name": "n", "githubOrg": "a", "githubRepo": "b", "options": {option: value}});
-        let pointers = bench.post("/clients", &body).await.pointers(422, "not_supported");
-        assert_eq!(pointers, [format!("/options/{option}")]);
+    let set = |option: &str, value: Value| json!({"name": "n", "githubOrg": "a", "githubRepo": "b", "options": {option: value}});
+    let secret = set("setEnv", json!({"NPM_TOKEN": "npm"}));
+    assert_eq!(bench.post("/clients", &secret).await.pointers(422, "not_supported"), ["/options/setEnv"]);
+    for amount in [0, -1] {
+        let body = set("maxBudgetUsdPerDay", json!(amount));
+        let pointers = bench.post("/clients", &body).await.pointers(422, "invalid");
+        assert_eq!(pointers, ["/options/maxBudgetUsdPerDay"], "{amount}");
     }
     assert_eq!(bench.get("/clients").await.json(), json!({"clients": []}));
 }

@@ -73,10 +73,7 @@ async fn paths_and_methods() {
         bench.get(&format!("/clients/{id}")).await.problem(404, "not_found");
     }
     let later = [
-        (
-            "GET",
-            "/ui /ui/ /ui/x / /docs /sessions /sessions/1 /tokens /profiles /profiles/x /usage?by=client",
-        ),
+        ("GET", "/ui /ui/ /ui/x / /docs /sessions /sessions/1 /tokens /profiles /profiles/x"),
         ("GET", "/jobs/1/artifacts/a/b"),
         ("POST", "/jobs/1/follow-up /tokens /profiles"),
         ("DELETE", "/sessions/1 /tokens/x /profiles/x"),

@@ -9,7 +9,7 @@ use super::{deaths, jobs, rows};
 use crate::domain::attempt::{Attempt, Lease};
 use crate::domain::branch::BranchName;
 use crate::domain::id::JobNumber;
-use crate::domain::job::{Effects, Usage};
+use crate::domain::job::Effects;
 use crate::domain::lifecycle::Transition;
 use crate::domain::options::RunOptions;
 use crate::domain::time::Timestamp;
@@ -160,29 +160,6 @@ impl Store {
                 connection
                     .prepare_cached("UPDATE jobs SET warnings = ?2 WHERE number = ?1")?
                     .execute(params![lease.job.0, text])?;
-                Ok(())
-            })
-            .await
-    }
-
-    /// Stores what the attempt has used so far and adds it up for the job.
-    ///
-    /// # Errors
-    /// [`StoreError::LeaseLost`].
-    pub async fn record_usage(&self, lease: Lease, usage: Usage) -> Result<(), StoreError> {
-        self.database
-            .write(Edge::RecordUsage, move |connection| {
-                check(connection, lease)?;
-                connection
-                    .prepare_cached("UPDATE attempts SET usage = ?3 WHERE job = ?1 AND number = ?2")?
-                    .execute(params![lease.job.0, lease.attempt, rows::usage_text(&usage)])?;
-                let mut statement = connection.prepare_cached("SELECT usage FROM attempts WHERE job = ?1")?;
-                let all = statement
-                    .query_map([lease.job.0], rows::usage)?
-                    .try_fold(Usage::default(), |sum, next| next.map(|next| sum.plus(next)))?;
-                connection
-                    .prepare_cached("UPDATE jobs SET usage = ?2 WHERE number = ?1")?
-                    .execute(params![lease.job.0, rows::usage_text(&all)])?;
                 Ok(())
             })
             .await

@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
-use super::{attempts, deaths, disk, events, finish, jobs, queue, reconcile, turns};
+use super::{attempts, deaths, disk, events, finish, jobs, queue, reconcile, turns, usage};
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -126,7 +126,8 @@ fn claim(
     if running >= limits.running_max {
         return Ok(None);
     }
-    let Some(number) = turns::first(connection, now, limits)? else { return Ok(None) };
+    let spent = usage::spent_clients(connection, now.wall)?;
+    let Some(number) = turns::first(connection, now, limits, &spent)? else { return Ok(None) };
     turns::take(connection, number)?;
     let lease = begin_attempt(connection, now, epoch, number)?;
     let job = jobs::get(connection, number)?;

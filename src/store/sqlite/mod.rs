@@ -37,6 +37,7 @@ mod reconcile;
 mod retention;
 mod rows;
 mod turns;
+mod usage;
 mod waits;
 mod wal;
 mod writer;

@@ -149,7 +149,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
     store.begin_step(lease, "agent-1").await.unwrap();
     store.add_system_message(lease, "hello").await.unwrap();
     store.ingest(lease, "agent-1", crate::store::Ingest::default()).await.unwrap();
-    store.record_usage(lease, crate::domain::job::Usage::default()).await.unwrap();
+    store.record_usage(lease, "agent-1", None, crate::domain::job::Usage::default()).await.unwrap();
     store.finish(lease, AttemptEnd::Completed { outcome: Outcome::NoChanges }, |_| None).await.unwrap();
     store.forget_old_answers().await.unwrap();
     let look = |connection: &Connection| {

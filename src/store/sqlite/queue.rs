@@ -1,6 +1,6 @@
 //! The queue as people see it: who runs, who waits, at which place and why; pause and resume; holds.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
@@ -10,11 +10,11 @@ use super::super::steady::Moment;
 use super::super::view::{Accounts, QueuePage, QueuePlace, QueueState, QueuedJob, RunningJob};
 use super::super::{Change, Limits, Store};
 use super::jobs::queued_view;
-use super::{clear_meta, disk, meta, rows, set_meta};
+use super::{clear_meta, disk, meta, rows, set_meta, usage};
 use crate::domain::hold::Hold;
 use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
 use crate::domain::reason::ReasonCode;
-use crate::domain::time::Timestamp;
+use crate::domain::time::{Day, Timestamp};
 use crate::failpoint::Edge;
 
 /// Queued jobs on one page.
@@ -124,7 +124,12 @@ impl Store {
                              WHERE probe IS NULL AND until > ?1 AND due_at > ?2)",
                     )?
                     .query_row([now.wall.as_ms(), now.steady_ms()], |row| row.get(0))?;
-                Ok(next.map(Duration::from_millis))
+                let next = next.map(Duration::from_millis);
+                if usage::spent_clients(connection, now.wall)?.is_empty() {
+                    return Ok(next);
+                }
+                let tomorrow = Day::of(now.wall).end().since(now.wall);
+                Ok(Some(next.map_or(tomorrow, |next| next.min(tomorrow))))
             })
             .await
     }
@@ -168,6 +173,8 @@ pub(super) struct QueueContext {
     holds: HashMap<String, Hold>,
     per_client_max: Option<u32>,
     running: HashMap<i64, u32>,
+    /// Clients that have spent their money for the day.
+    spent: HashSet<i64>,
 }
 
 impl QueueContext {
@@ -187,6 +194,7 @@ impl QueueContext {
             holds: holds(connection, now)?.into_iter().map(|hold| (hold.login.clone(), hold)).collect(),
             per_client_max: limits.running_per_client_max,
             running,
+            spent: usage::spent_clients(connection, now.wall)?,
         })
     }
 
@@ -212,6 +220,10 @@ impl QueueContext {
                 _ => WaitingFor::Login,
             };
             return Ok(Waiting { for_, until: hold.until });
+        }
+        if job.needs_agent() && self.spent.contains(&client) {
+            let until = Some(Day::of(self.now.wall).end());
+            return Ok(Waiting { for_: WaitingFor::ClientLimit, until });
         }
         let not_before: Option<i64> = row.get("not_before")?;
         if let Some(until) = not_before.filter(|until| *until > self.now.steady_ms()) {

@@ -60,11 +60,13 @@ pub(super) fn next(connection: &Connection, client: i64, rank: i64) -> Result<i6
     Ok(own.map_or(0, |turn| turn + 1).max(served.unwrap_or(0)))
 }
 
-/// The job that may start: of the first client, by priority and turn, that has one, the first.
+/// The job that may start: of the first client, by priority and turn, that has one, the first. Clients in `spent` start no
+/// agents.
 pub(super) fn first(
     connection: &Connection,
     now: Moment,
     limits: Limits,
+    spent: &HashSet<i64>,
 ) -> Result<Option<JobNumber>, StoreError> {
     let mut order = connection.prepare_cached(
         "SELECT rank, client FROM jobs INDEXED BY jobs_queued WHERE status = 'queued' ORDER BY rank, turn, number",
@@ -74,7 +76,7 @@ pub(super) fn first(
     while let Some(row) = rows.next()? {
         let (rank, client): (i64, i64) = (row.get(0)?, row.get(1)?);
         if seen.insert((rank, client))
-            && let Some(number) = first_of(connection, now, limits, client, rank)?
+            && let Some(number) = first_of(connection, now, limits, (client, rank), spent.contains(&client))?
         {
             return Ok(Some(number));
         }
@@ -86,21 +88,22 @@ fn first_of(
     connection: &Connection,
     now: Moment,
     limits: Limits,
-    client: i64,
-    rank: i64,
+    (client, rank): (i64, i64),
+    is_spent: bool,
 ) -> Result<Option<JobNumber>, StoreError> {
     let number = connection
         .prepare_cached(&format!(
             "SELECT number FROM jobs j INDEXED BY jobs_queued_by_client
              WHERE client = ?4 AND rank = ?5 AND {STARTABLE}
                AND client NOT IN (SELECT number FROM clients WHERE paused = 1)
+               AND (?6 = 0 OR start_head_sha IS NOT NULL OR head_sha IS NOT NULL)
                AND (?3 IS NULL
                     OR (SELECT count(*) FROM jobs r INDEXED BY jobs_running
                         WHERE r.client = j.client AND r.status = 'running') < ?3)
              ORDER BY turn, number LIMIT 1"
         ))?
         .query_row(
-            params![now.wall.as_ms(), now.steady_ms(), limits.running_per_client_max, client, rank],
+            params![now.wall.as_ms(), now.steady_ms(), limits.running_per_client_max, client, rank, is_spent],
             |row| row.get(0),
         )
         .optional()?;

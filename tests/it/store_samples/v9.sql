@@ -9,7 +9,9 @@ VALUES ('job-aaaa', 1, 'Add a file', 'feat/a', 'feat/a', 'admin', 'claude', 'job
     'pull_request', 1, 'c0ffee', 'c0ffee', 'https://github.com/Acme/widgets/pull/12', 12,
     '{"input":10,"output":20,"cache_read":0,"cache_write":0,"cost_micro_usd":210000,"turns":3,"duration_ms":900}',
     1, 1000, 1100, 1200, 1200, 'https://example.org/hook');
-INSERT INTO attempts (job, number, started_at, ended_at, exit_code) VALUES (1, 1, 1100, 1200, 0);
+INSERT INTO attempts (job, number, started_at, ended_at, exit_code, usage) VALUES (1, 1, 1100, 1200, 0,
+    '{"input":10,"output":20,"cache_read":0,"cache_write":0,"cost_micro_usd":210000,"turns":3,"duration_ms":900}');
+INSERT INTO steps (job, attempt, name, shim, released, log_records) VALUES (1, 1, 'agent-1', '{}', 1, 9);
 INSERT INTO messages (job, seq, kind, attempt, content, bytes, at) VALUES (1, 1, 'system', 1, 'worktree ready', 14, 1100);
 
 INSERT INTO jobs (id, client, prompt, branch, branch_key, submitted_by, login, root_id, rank, turn, status, phase,
