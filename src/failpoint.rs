@@ -73,6 +73,7 @@ edges! {
     RecordEffects, "store.record-effects", "commit: what is true outside by now";
     StartOver, "store.start-over", "commit: the agent works on it after all";
     ForgetSession, "store.forget-session", "commit: the agent's conversation is lost";
+    DeleteSession, "store.delete-session", "commit: a conversation is forgotten";
     AddMessage, "store.add-message", "commit: a word of the server";
     AddWarning, "store.add-warning", "commit: a warning";
     BeginStep, "store.begin-step", "commit: a step will be started";

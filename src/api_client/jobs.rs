@@ -7,7 +7,7 @@ use reqwest::{Method, Response};
 use super::{ApiClient, ApiError};
 use crate::wire::job::{Cancelled, Job, JobPage};
 use crate::wire::message::MessagePage;
-use crate::wire::request::{RetryRequest, SubmitRequest};
+use crate::wire::request::{FollowUpRequest, RetryRequest, SubmitRequest};
 use crate::wire::snapshot::SnapshotList;
 
 /// Longest time that a raw log or a snapshot may take to arrive; it can be hundreds of megabytes.
@@ -188,6 +188,20 @@ impl ApiClient {
     /// [`ApiError::Conflict`] while the job, or another on its branch, is live.
     pub async fn retry_job(&self, job: &str, request: &RetryRequest, key: &str) -> Result<Job, ApiError> {
         let call = self.call(Method::POST, &["jobs", job, "retry"], &[]);
+        call.json(request).idempotency_key(key).answer().await
+    }
+
+    /// Queues a job that goes on where another has ended.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when its client was deleted.
+    pub async fn follow_up_job(
+        &self,
+        job: &str,
+        request: &FollowUpRequest,
+        key: &str,
+    ) -> Result<Job, ApiError> {
+        let call = self.call(Method::POST, &["jobs", job, "follow-up"], &[]);
         call.json(request).idempotency_key(key).answer().await
     }
 

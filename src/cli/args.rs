@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::{UsageFlags, WebhookVerb};
+use super::commands::{FollowUpFlags, UsageFlags, WebhookVerb};
 use super::human;
 use crate::domain::id::JobRef;
 
@@ -66,6 +66,8 @@ pub(super) enum Verb {
     Cancel(CancelFlags),
     /// Try a failed or cancelled job again.
     Retry(RetryFlags),
+    /// Go on with something new where a job has ended: on its branch, in its conversation and pull request.
+    FollowUp(Box<FollowUpFlags>),
     /// List the work of a job that is kept, or unpack it into a new directory.
     Rescue(RescueFlags),
     /// Look at the queue, close and open it.
@@ -390,7 +392,7 @@ pub(super) enum ConfigVerb {
 }
 
 /// Takes `142`, `#142`, an id, or the beginning of one; what can be none of them need not be asked for.
-fn job_name(text: &str) -> Result<String, String> {
+pub(super) fn job_name(text: &str) -> Result<String, String> {
     let name = text.strip_prefix('#').unwrap_or(text);
     let known = JobRef::parse(name).map(|_| name.to_owned());
     known.ok_or_else(|| {

@@ -130,6 +130,7 @@ impl Verb {
             Self::Wait(_) => "wait",
             Self::Cancel(_) => "cancel",
             Self::Retry(_) => "retry",
+            Self::FollowUp(_) => "follow-up",
             Self::Rescue(_) => "rescue",
             Self::Queue(_) => "queue",
             Self::Webhook(_) => "webhook",

@@ -126,6 +126,14 @@ pub struct Chain {
     pub parent: Option<JobId>,
 }
 
+impl Chain {
+    /// Whether the job goes on where another has ended, with something new.
+    #[must_use]
+    pub fn follows_up(&self) -> bool {
+        self.original.is_none() && self.parent.is_some()
+    }
+}
+
 /// Where the work of a job begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Start {

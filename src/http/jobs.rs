@@ -1,4 +1,4 @@
-//! What changes jobs: submit, cancel, retry.
+//! What changes jobs: submit, cancel, retry, follow up.
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -11,7 +11,7 @@ use super::idempotency::{AnswerKept, Key};
 use super::problem::ApiError;
 use crate::app::{App, Created};
 use crate::wire::job::{Cancelled, Job};
-use crate::wire::request::{RetryRequest, SubmitRequest};
+use crate::wire::request::{FollowUpRequest, RetryRequest, SubmitRequest};
 
 /// Submits a job. The answer is sent when the job is on disk.
 #[utoipa::path(post, path = "/jobs", tag = "jobs", request_body = SubmitRequest,
@@ -50,6 +50,21 @@ pub(super) async fn retry_job(
     JsonBody(body): JsonBody,
 ) -> Result<Response, ApiError> {
     Ok(created(app.retry_job(&caller, &id, &body, key).await?))
+}
+
+/// Goes on with something new where a job has ended: the same branch, conversation and pull request. Waits while a job is live
+/// on the branch.
+#[utoipa::path(post, path = "/jobs/{id}/follow-up", tag = "jobs", request_body = FollowUpRequest,
+    params(("id" = String, Path)),
+    responses((status = 201, body = Job, headers(("Location" = String)))))]
+pub(super) async fn follow_up_job(
+    State(app): State<App>,
+    Token(caller): Token,
+    Path(id): Path<String>,
+    Key(key): Key,
+    JsonBody(body): JsonBody,
+) -> Result<Response, ApiError> {
+    Ok(created(app.follow_up_job(&caller, &id, &body, key).await?))
 }
 
 fn created(job: Created<Job>) -> Response {

@@ -12,10 +12,7 @@ const CHANGED: MethodFilter = ANY.or(MethodFilter::PATCH).or(MethodFilter::DELET
 
 /// Path, methods, what is missing.
 const LATER: &[(&str, MethodFilter, &str)] = &[
-    ("/jobs/{id}/follow-up", MethodFilter::POST, "follow-ups are"),
     ("/jobs/{id}/artifacts/{*path}", MethodFilter::GET, "kept files are"),
-    ("/sessions", MethodFilter::GET, "sessions are"),
-    ("/sessions/{id}", CHANGED, "sessions are"),
     ("/tokens", ANY, "named tokens are"),
     ("/tokens/{id}", CHANGED, "named tokens are"),
     ("/profiles", ANY, "profiles are"),

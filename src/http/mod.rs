@@ -28,6 +28,7 @@ mod query;
 mod queue;
 mod request_id;
 mod serve;
+mod sessions;
 mod snapshots;
 mod system;
 mod table;

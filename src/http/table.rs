@@ -5,7 +5,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use super::openapi::Api;
-use super::{backups, clients, deliveries, events, job_reads, jobs, live, queue, snapshots, system, usage};
+use super::{
+    backups, clients, deliveries, events, job_reads, jobs, live, queue, sessions, snapshots, system, usage,
+};
 use crate::app::App;
 
 pub(super) fn routes() -> OpenApiRouter<App> {
@@ -23,6 +25,10 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(snapshots::get_snapshot))
         .routes(routes!(jobs::cancel_job))
         .routes(routes!(jobs::retry_job))
+        .routes(routes!(jobs::follow_up_job))
+        // sessions
+        .routes(routes!(sessions::list_sessions))
+        .routes(routes!(sessions::get_session, sessions::delete_session))
         // events
         .routes(routes!(events::job_events))
         .routes(routes!(events::all_events))

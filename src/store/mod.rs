@@ -38,9 +38,10 @@ pub use restore::{Restored, restore};
 pub use sqlite::{SCHEMA_VERSION, Stray, Verified};
 pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
-    EventPage, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied,
+    EventPage, Forgotten, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied,
     OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob,
-    StepRecord, StoredAnswer, ToldEvent, TranscriptState, UsageGroup, UsagePage, UsagePlace, UsageQuery,
+    SessionFilter, SessionJob, SessionView, StepRecord, StoredAnswer, ToldEvent, TranscriptState, UsageGroup,
+    UsagePage, UsagePlace, UsageQuery,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.

@@ -25,6 +25,7 @@ pub mod options;
 pub mod problem;
 pub mod queue;
 pub mod request;
+pub mod session;
 pub mod snapshot;
 pub mod sync;
 pub mod time;

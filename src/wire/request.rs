@@ -248,6 +248,81 @@ impl Retry {
     }
 }
 
+/// `POST /jobs/:id/follow-up`. What is left out is as it was in the job that is followed up.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct FollowUpRequest {
+    /// 1 byte to 256 KiB after trimming.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub prompt: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub body: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_feature_id: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub os_callback_url: Option<String>,
+    /// An object of at most 16 KiB.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Value>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub labels: Option<Vec<String>>,
+    /// −10…10, higher first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub priority: Option<i64>,
+    /// RFC 3339, at most a year ahead: the job is not started before it. Not taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub run_at: Option<String>,
+    /// Each that is set replaces that of the job before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub options: Option<Options>,
+}
+
+/// A follow-up as it was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct FollowUp {
+    pub prompt: Option<String>,
+    pub title: Option<String>,
+    pub body: Option<String>,
+    pub os_feature_id: Option<String>,
+    pub callback_url: Option<String>,
+    pub metadata: Option<Value>,
+    pub labels: Option<Vec<String>>,
+    pub priority: Option<i64>,
+    pub run_at: Option<String>,
+    pub options: RunOptions,
+}
+
+impl FollowUp {
+    /// Reads the body of `POST /jobs/:id/follow-up`. What would lead away from the job before is a fault.
+    pub fn read(value: &Value, reading: &mut Reading) -> Self {
+        let Some(mut f) = Fields::of(value, "", reading) else { return Self::default() };
+        let follow_up = Self {
+            prompt: f.text("prompt"),
+            title: f.text("title"),
+            body: f.text("body"),
+            os_feature_id: f.text("osFeatureId"),
+            callback_url: f.text("osCallbackUrl"),
+            metadata: f.value("metadata").cloned(),
+            labels: f.texts("labels"),
+            priority: f.integer("priority"),
+            run_at: f.text("runAt"),
+            options: read_options(&mut f),
+        };
+        for name in ["clientId", "githubOrg", "githubRepo", "branchName", "baseBranch", "dependsOn"] {
+            if f.value(name).is_some() {
+                f.fault(name, "is that of the job that is followed up; to choose it, submit another job");
+            }
+        }
+        for name in ["profile", "variables", "attachments"] {
+            f.later(name);
+        }
+        f.finish();
+        follow_up
+    }
+}
+
 /// `POST /gc`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]

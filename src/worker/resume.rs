@@ -7,7 +7,6 @@ use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::steps::FIRST_TURN;
 use crate::agent::{Capabilities, Fault, Session, Usage};
-use crate::domain::id::JobId;
 use crate::domain::job::{Job, Start};
 use crate::domain::reason::ReasonCode;
 use crate::git::{BranchStart, CommitId, Repository};
@@ -16,6 +15,12 @@ use crate::process::{ExitCause, StepState, inspect};
 /// What an agent is told that goes on where it was cut off, before what was asked for.
 const GO_ON: &str = "Your work on this was cut off before it was finished. The files are as you left them. \
     Look at what is there, go on, and finish it. This was asked for:";
+
+/// What an agent is told that follows up work of which it knows nothing, before what was asked for then.
+const FOLLOWS: &str = "This follows up earlier work, the result of which is in the files and the history of this branch. \
+    This was asked for at first:";
+/// Before what is asked for now.
+const NOW: &str = "That is done or was left. This is asked for now:";
 
 /// Kept work that an agent goes on with.
 pub(super) struct Kept {
@@ -76,11 +81,21 @@ impl Line<'_> {
     pub(super) async fn prompt(&self) -> Step<String> {
         let own = &self.job.request.prompt;
         let Start::Resume { session_id } = &self.job.start else { return Ok(own.clone()) };
+        if self.job.chain.follows_up() && !self.agent()?.1.capabilities().resume {
+            // to a plain command the prompt is no text, and what went before is in the files
+            return Ok(own.clone());
+        }
         let original = self.original().await?.map(|job| job.request.prompt).unwrap_or_default();
         Ok(match session_id {
             Some(id) if *own == original || self.was_asked(id).await? => format!("{GO_ON}\n\n{own}"),
             Some(_) => own.clone(),
             // who starts afresh knows nothing of what was said before
+            None if self.job.chain.follows_up() => match self.before().await? {
+                Some(before) => {
+                    format!("{FOLLOWS}\n\n{}\n\n{NOW}\n\n{own}", before.request.prompt)
+                }
+                None => own.clone(),
+            },
             None if *own == original || original.is_empty() => own.clone(),
             None => format!("{original}\n\n{own}"),
         })
@@ -146,21 +161,43 @@ impl Line<'_> {
         Ok(self.tools.store.forget_session(self.lease).await?)
     }
 
-    /// The newest work of this job or of the one that it retries, if the conversation goes on.
+    /// The newest work of this job or of the one that it retries, if the conversation goes on. Who follows up a job goes on
+    /// with its work in any case: the branch has it, or it is kept.
     pub(super) async fn kept_work(&self, repository: &Repository) -> Step<Option<Kept>> {
-        if !matches!(self.job.start, Start::Resume { session_id: Some(_) }) {
+        let goes_on = matches!(self.job.start, Start::Resume { session_id: Some(_) });
+        let follows_up = self.job.chain.follows_up();
+        if !goes_on && !follows_up {
             return Ok(None);
         }
-        let original = self.original().await?;
-        let effects = original.as_ref().map(|job| job.effects.clone()).unwrap_or_default();
-        let base = self.job.effects.base_sha.clone().or(effects.base_sha);
-        let Some(base) = base.map(|base| Self::commit_id(&base)).transpose()? else { return Ok(None) };
-        for job in [Some(&self.job.id), original.as_ref().map(|job| &job.id)].into_iter().flatten() {
-            if let Some(kept) = newest(repository, job, &base).await? {
+        let before = if follows_up { self.before().await? } else { self.original().await? };
+        let base_before = before.as_ref().and_then(|job| job.effects.base_sha.clone());
+        let ran_before = self.ran_before()?;
+        let published = follows_up && before.as_ref().is_some_and(Job::is_published);
+        if published && !(goes_on && ran_before) {
+            return Ok(None);
+        }
+        if let Some(base) = self.job.effects.base_sha.as_ref().or(base_before.as_ref()) {
+            // what lay in the path when this job began is of the one before
+            let which = if goes_on && ran_before { "" } else { "1-before" };
+            let prefix = format!("refs/offshoot/{}/{which}", self.job.id);
+            if let Some(kept) = newest(repository, &prefix, &Self::commit_id(base)?).await? {
                 return Ok(Some(kept));
             }
         }
-        Ok(None)
+        let (Some(before), Some(base)) = (before, base_before) else { return Ok(None) };
+        if published {
+            return Ok(None);
+        }
+        let prefix = format!("refs/offshoot/{}/", before.id);
+        let kept = newest(repository, &prefix, &Self::commit_id(&base)?).await?;
+        if follows_up && kept.is_none() && before.effects.files_changed != Some(0) {
+            let text = format!(
+                "The work of job #{} is not kept any more: this one begins without it.",
+                before.number
+            );
+            self.warn(&text).await?;
+        }
+        Ok(kept)
     }
 
     /// Lays the kept work out in the worktree.
@@ -188,6 +225,13 @@ impl Line<'_> {
         Ok(!repository.find_snapshots(&taken).await?.is_empty())
     }
 
+    /// The newest job of the chain before this one that came so far as to have a worktree.
+    async fn before(&self) -> Step<Option<Job>> {
+        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+        let mut earlier = chain.into_iter().rev().filter(|job| job.number < self.job.number);
+        Ok(earlier.find(|job| job.effects.base_sha.is_some()))
+    }
+
     async fn original(&self) -> Step<Option<Job>> {
         let Some(original) = &self.job.chain.original else { return Ok(None) };
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
@@ -195,15 +239,11 @@ impl Line<'_> {
     }
 }
 
-/// The newest snapshot of a job whose history builds on `base`, or its result.
-async fn newest(repository: &Repository, job: &JobId, base: &CommitId) -> Step<Option<Kept>> {
-    let prefix = format!("refs/offshoot/{job}/");
-    let mut found = repository.find_snapshots(&prefix).await?;
+/// The newest snapshot below `prefix` whose history builds on `base`, or the result of its job.
+async fn newest(repository: &Repository, prefix: &str, base: &CommitId) -> Step<Option<Kept>> {
+    let mut found = repository.find_snapshots(prefix).await?;
     // times are whole seconds, within which attempts can follow each other
-    let attempt = |name: &str| {
-        let digits = name.strip_prefix(&prefix)?.split_once('-')?.0;
-        digits.parse::<u32>().ok()
-    };
+    let attempt = |name: &str| name.rsplit('/').next()?.split_once('-')?.0.parse::<u32>().ok();
     found.sort_by_key(|one| std::cmp::Reverse((attempt(&one.name), one.taken_at)));
     for one in found {
         let is_result = one.name.ends_with("/head");

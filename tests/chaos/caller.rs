@@ -372,6 +372,7 @@ impl Caller {
                 }
             }
             Need::Redelivery => self.redeliver().await,
+            Need::EndedConversation => self.forget_conversation().await,
             Need::Resume => {
                 let body = json!({"url": self.stand.receiver.url_with("nobody", [])});
                 let answered = self.ask("POST", "/webhooks/resume", Some(&body), None).await;
@@ -403,6 +404,32 @@ impl Caller {
             self.complain(format!("POST {path}: {} {}", answered.status, answered.body));
         }
         answered.body
+    }
+
+    /// Of a job that nothing goes on with.
+    async fn forget_conversation(&self) {
+        let until = Instant::now() + ANSWERED_MAX;
+        while Instant::now() < until {
+            for job in self.accepted().iter().filter(|job| job.kind == Kind::UsageLimit) {
+                let told = self.job(&job.id).await;
+                let Some(session) = told["sessionId"].as_str().filter(|_| told["completedAt"].is_string())
+                else {
+                    continue;
+                };
+                let path = format!("/sessions/{session}");
+                let answered = self.ask("DELETE", &path, None, None).await;
+                // gone: the answer to the first request was lost
+                if !matches!(answered.status, 200 | 404) {
+                    self.complain(format!("DELETE {path}: {} {}", answered.status, answered.body));
+                }
+                let named = self.job(&job.id).await;
+                if !named["sessionId"].is_null() {
+                    self.complain(format!("{} names a conversation that was deleted: {named}", job.id));
+                }
+                return;
+            }
+            self.pause(100).await;
+        }
     }
 
     async fn redeliver(&self) {

@@ -130,6 +130,7 @@ impl Kind {
             Need::TornBranch => Some(Self::Torn),
             Need::CutOff => Some(Self::CutOff),
             Need::LostConversation => Some(Self::Forgotten),
+            Need::EndedConversation => Some(Self::UsageLimit),
             Need::Decoration => Some(Self::Decorated),
             Need::PullRequest => Some(Self::PullRequest),
             Need::Cancel | Need::LostShim => Some(Self::Hang),

@@ -103,6 +103,8 @@ pub(crate) enum Need {
     CutOff,
     /// An agent that goes on and does not know its conversation any more.
     LostConversation,
+    /// A conversation that is forgotten by hand.
+    EndedConversation,
     /// Reviewers that the forge refuses, and labels.
     Decoration,
     /// A pull request.
@@ -151,6 +153,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::StartOver => Need::TornBranch,
         Edge::RestoreFiles => Need::CutOff,
         Edge::ForgetSession => Need::LostConversation,
+        Edge::DeleteSession => Need::EndedConversation,
         Edge::AddWarning | Edge::AddLabels | Edge::RequestReviewers => Need::Decoration,
         Edge::OpenPullRequest => Need::PullRequest,
         Edge::RequestCancel | Edge::AskCancel => Need::Cancel,

@@ -228,3 +228,67 @@ async fn an_agent_that_cannot_continue_begins_anew_and_that_is_said() {
     assert!(warnings.contains("cannot continue a conversation") && warnings.contains("paid anew"), "{job:#}");
     stand.finish().await;
 }
+
+#[tokio::test]
+async fn conversations_are_listed_with_their_jobs_and_one_that_nobody_holds_is_forgotten() {
+    let mut stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let write = |file: &str| format!("[[scenario:write path={file} content={file}]]");
+    let first = stand.submit_prompt("a", &write("a.txt")).await;
+    let session = stand.completed(&first).await["sessionId"].as_str().unwrap().to_owned();
+    let next = stand.post(&format!("/jobs/{first}/follow-up"), &json!({"prompt": write("b.txt")})).await;
+    stand.completed(next["id"].as_str().unwrap()).await;
+    let shell = json!({"prompt": "echo x > x.txt", "branchName": "sh", "options": {"agent": "sh"}});
+    stand.completed(&stand.submit(shell).await).await;
+    let other = stand.submit_prompt("other", &write("c.txt")).await;
+    let other_session = stand.completed(&other).await["sessionId"].as_str().unwrap().to_owned();
+
+    let listed = stand.get("/sessions").await;
+    let ids: Vec<_> = listed["sessions"].as_array().unwrap().iter().map(|one| one["id"].clone()).collect();
+    assert_eq!((ids, &listed["nextCursor"]), (vec![json!(other_session), json!(session)], &Value::Null));
+    let one = stand.get(&format!("/sessions/{session}")).await;
+    assert_eq!(one, listed["sessions"][1]);
+    let numbers: Vec<_> = one["jobs"].as_array().unwrap().iter().map(|job| job["number"].clone()).collect();
+    assert_eq!((numbers, &one["jobsTotal"]), (vec![json!(2), json!(1)], &json!(2)));
+    assert_eq!((&one["rootJobId"], &one["branchName"]), (&json!(first), &json!("a")));
+    assert_eq!((&one["agent"], &one["client"]["githubRepo"]), (&json!("claude"), &json!("widgets")));
+    let page = stand.get("/sessions?limit=1").await;
+    assert_eq!(page["sessions"].as_array().unwrap().len(), 1);
+    let cursor = page["nextCursor"].as_str().unwrap();
+    let rest = stand.get(&format!("/sessions?limit=1&after={cursor}")).await;
+    assert_eq!((&rest["sessions"][0]["id"], &rest["nextCursor"]), (&json!(session), &Value::Null));
+    assert_eq!(stand.get("/sessions?clientId=cli-nobody").await["sessions"], json!([]));
+    for wrong in ["limit=0", "limit=201", "after=x", "clientId=x"] {
+        assert_eq!(stand.call("GET", &format!("/sessions?{wrong}"), None).await.0, 422, "{wrong}");
+    }
+
+    // never while somebody goes on in it, or is going to
+    let prompt = format!("[[scenario:gate file={}]]{}", stand.gate("g").display(), write("d.txt"));
+    let runs = stand.post(&format!("/jobs/{other}/follow-up"), &json!({"prompt": prompt})).await;
+    let path = format!("/sessions/{other_session}");
+    let (status, problem) = stand.call("DELETE", &path, None).await;
+    assert_eq!((status, &problem["code"]), (409, &json!("session_live")), "{problem}");
+    stand.wait_for_tool(runs["id"].as_str().unwrap()).await;
+    let (status, problem) = stand.call("DELETE", &path, None).await;
+    assert!(status == 409 && problem["error"].as_str().unwrap().contains("#5"), "{problem}");
+    stand.open_gate("g");
+    assert_eq!(stand.completed(runs["id"].as_str().unwrap()).await["sessionId"], other_session);
+
+    let path = format!("/sessions/{session}");
+    let (status, answer) = stand.call("DELETE", &path, None).await;
+    assert_eq!((status, answer), (200, json!({"deleted": session, "jobs": 2})));
+    stand.kill9().await;
+    stand.start_again().await;
+    for method in ["GET", "DELETE"] {
+        assert_eq!(stand.call(method, &path, None).await.0, 404, "{method}");
+    }
+    assert_eq!(stand.job(&first).await["sessionId"], Value::Null);
+    assert_eq!(stand.get("/sessions").await["sessions"].as_array().unwrap().len(), 1);
+    let again = stand.post(&format!("/jobs/{first}/follow-up"), &json!({"prompt": write("e.txt")})).await;
+    let job = stand.completed(again["id"].as_str().unwrap()).await;
+    assert!(job["warnings"].to_string().contains("starts afresh"), "{job:#}");
+    assert_ne!(job["sessionId"], session);
+    let last = stand.prompts().rsplit("This follows up earlier work").next().unwrap().to_owned();
+    assert!(last.contains("a.txt") || last.contains("b.txt"), "it is told what it was about: {last}");
+    stand.finish().await;
+}

@@ -49,6 +49,7 @@ mod life_clients;
 mod life_damage;
 mod life_ends;
 mod life_events;
+mod life_follow_up;
 mod life_holds;
 mod life_limits;
 mod life_load;

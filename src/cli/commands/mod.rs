@@ -10,6 +10,7 @@ mod cancel;
 mod client;
 pub(super) mod config;
 mod follow;
+mod follow_up;
 mod gc;
 mod logs;
 mod ls;
@@ -30,6 +31,8 @@ pub(super) use usage::UsageFlags;
 pub(super) use webhook::WebhookVerb;
 
 use jiff::tz::TimeZone;
+
+pub(super) use follow_up::FollowUpFlags;
 
 use super::args::Verb;
 use super::error::{CliError, Ended};
@@ -62,6 +65,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Wait(flags) => Box::pin(wait::run(&flags, context)).await,
         Verb::Cancel(flags) => cancel::run(&flags, context).await,
         Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
+        Verb::FollowUp(flags) => Box::pin(follow_up::run(*flags, context)).await,
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Gc { dry_run } => gc::run(dry_run, context).await,

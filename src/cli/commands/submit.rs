@@ -1,6 +1,7 @@
 //! `offshoot submit`
 
 use std::io::{IsTerminal as _, Read as _};
+use std::path::Path;
 use std::time::Duration;
 
 use super::follow::follow;
@@ -20,7 +21,7 @@ const SENDS_MAX: u32 = 3;
 pub(super) async fn run(flags: SubmitFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
     let then = Then { wait: flags.wait, follow: flags.follow, quiet: flags.quiet };
     let key = flags.key.clone().unwrap_or_else(|| context.clock.random_uuid());
-    let prompt = prompt(&flags)?;
+    let prompt = prompt(flags.file.as_deref(), flags.prompt.as_deref(), "submit")?;
     let mut request = request(flags, prompt);
     name_repository(&mut request, context).await?;
     let job = send(&request, &key, context).await?;
@@ -84,16 +85,16 @@ fn queued(job: &Job) -> String {
     format!("{word} #{}  {}  {}{position}{why}", it.number, it.client_name, it.branch_name)
 }
 
-/// The prompt from wherever the flags say.
-fn prompt(flags: &SubmitFlags) -> Result<String, CliError> {
-    if let Some(path) = &flags.file {
+/// The prompt from wherever the flags say; `verb` is what was typed.
+pub(super) fn prompt(file: Option<&Path>, prompt: Option<&str>, verb: &str) -> Result<String, CliError> {
+    if let Some(path) = file {
         let file = std::fs::File::open(path).map_err(|error| CliError::file(path, &error))?;
         return read_prompt(file, &path.display().to_string());
     }
-    match flags.prompt.as_deref() {
+    match prompt {
         None if std::io::stdin().is_terminal() => Err(CliError::usage("there is no prompt")
-            .hint("give it", "offshoot submit \"what to do\"")
-            .hint("or a file", "offshoot submit --file prompt.md")),
+            .hint("give it", format!("offshoot {verb} \"what to do\""))
+            .hint("or a file", format!("offshoot {verb} --file prompt.md"))),
         None | Some("-") => read_prompt(std::io::stdin().lock(), "standard input"),
         Some(prompt) => check_prompt(prompt.to_owned(), "the prompt"),
     }

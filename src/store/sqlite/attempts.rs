@@ -96,22 +96,26 @@ impl Store {
         self.database
             .write(Edge::RecordBranch, move |connection| {
                 check(connection, lease)?;
+                // who follows it up goes where it goes
+                let moved = with_followers(connection, lease.job)?;
                 let client = connection
                     .prepare_cached("SELECT client FROM jobs WHERE number = ?1")?
                     .query_row([lease.job.0], |row| row.get(0))?;
-                if let Some(conflict) = jobs::branch_conflict(connection, client, &branch, &[lease.job.0])? {
+                if let Some(conflict) = jobs::branch_conflict(connection, client, &branch, &moved)? {
                     return Err(StoreError::BranchBusy(conflict));
                 }
-                connection
-                    .prepare_cached(
-                        "UPDATE jobs SET branch = ?2, branch_key = ?3, updated_at = ?4 WHERE number = ?1",
-                    )?
-                    .execute(params![
-                        lease.job.0,
-                        branch.as_str(),
-                        branch.as_str().to_ascii_lowercase(),
-                        now.as_ms()
-                    ])?;
+                for job in moved {
+                    connection
+                        .prepare_cached(
+                            "UPDATE jobs SET branch = ?2, branch_key = ?3, updated_at = ?4 WHERE number = ?1",
+                        )?
+                        .execute(params![
+                            job,
+                            branch.as_str(),
+                            branch.as_str().to_ascii_lowercase(),
+                            now.as_ms()
+                        ])?;
+                }
                 Ok(())
             })
             .await
@@ -284,6 +288,17 @@ pub(super) fn end(
             decided.reason.as_ref().map(|reason| &reason.message),
         ])?;
     Ok(())
+}
+
+/// The job, and those of its chain that wait to follow it up.
+fn with_followers(connection: &Connection, job: JobNumber) -> Result<Vec<i64>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT f.number FROM jobs j JOIN jobs f ON f.root_id = j.root_id
+         WHERE j.number = ?1 AND (f.number = ?1
+             OR (f.status = 'queued' AND f.parent_id IS NOT NULL AND f.original_id IS NULL))",
+    )?;
+    let numbers = statement.query_map([job.0], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(numbers)
 }
 
 /// The attempt is over and another follows: its agent goes on with the conversation of this one, unless only the commit has

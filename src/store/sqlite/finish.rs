@@ -9,6 +9,7 @@ use rusqlite::{Connection, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
+use super::waits::Waiter;
 use super::{attempts, deaths, deliveries, events, jobs, turns, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
@@ -136,10 +137,11 @@ pub(super) fn apply(
     }
     while let Some(job) = over.pop_front() {
         let waiting = waits::take_waiting_for(connection, job.number)?;
-        followers.extend_from_slice(&waiting);
-        for dependent in waiting {
-            if job.status == Status::Completed {
+        followers.extend(waiting.iter().map(|waiter| waiter.job));
+        for Waiter { job: dependent, any_end } in waiting {
+            if any_end || job.status == Status::Completed {
                 waits::release(connection, now.wall, dependent)?;
+                jobs::take_up_session(connection, dependent)?;
                 continue;
             }
             let code = job.reason.as_ref().map(|reason| reason.code.as_str());

@@ -154,7 +154,10 @@ fn insert(
     let branch = new.request.branch.clone().unwrap_or_else(|| {
         BranchName::for_job(number.0, new.request.title.as_deref().unwrap_or(&new.request.prompt))
     });
-    let dependencies = Dependencies::find(connection, &new.request.depends_on)?;
+    let mut dependencies = Dependencies::find(connection, &new.request.depends_on)?;
+    if new.chain.as_ref().is_some_and(Chain::follows_up) {
+        dependencies.queue_behind(connection, client, &branch)?;
+    }
     let before = dependencies.before(connection)?;
     if let Some(conflict) = branch_conflict(connection, client, &branch, &before)? {
         return Err(StoreError::BranchBusy(conflict));
@@ -165,6 +168,7 @@ fn insert(
     let blocked_by = dependencies.count();
     write_row(connection, now, id, number, client, &branch, place, blocked_by, &new, &chain)?;
     dependencies.write(connection, number)?;
+    take_up_session(connection, number)?;
     events::append(connection, now, number, None, EventKind::JobQueued, &JobMoved::queued().to_text())?;
     Ok((number, dependencies.failed))
 }
@@ -235,6 +239,21 @@ fn write_row(
     Ok(())
 }
 
+/// A job that follows up another goes on with the newest conversation of its chain that its agent has held: as of now, for
+/// those before it may still be at it.
+pub(super) fn take_up_session(connection: &Connection, number: JobNumber) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE jobs SET start_session_id = coalesce((SELECT e.session_id FROM jobs e
+                 WHERE e.root_id = jobs.root_id AND e.number < jobs.number AND e.login = jobs.login
+                     AND e.session_id IS NOT NULL AND coalesce(e.reason_code, '') <> 'poisoned'
+                 ORDER BY e.number DESC LIMIT 1), '')
+             WHERE number = ?1 AND parent_id IS NOT NULL AND original_id IS NULL",
+        )?
+        .execute([number.0])?;
+    Ok(())
+}
+
 fn ids_text(ids: &[JobId]) -> String {
     let ids: Vec<_> = ids.iter().map(JobId::as_str).collect();
     serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned())
@@ -248,7 +267,7 @@ fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
     Ok(JobNumber(last.unwrap_or(0) + 1))
 }
 
-/// The live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its
+/// The newest live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its
 /// twin in another case.
 pub(super) fn branch_conflict(
     connection: &Connection,
@@ -266,7 +285,7 @@ pub(super) fn branch_conflict(
         "SELECT id, number, branch FROM jobs INDEXED BY jobs_live_branch
          WHERE client = ?1 AND status IN ('queued', 'running') AND number NOT IN (SELECT value FROM json_each(?5))
            AND (branch_key IN (SELECT value FROM json_each(?2)) OR (branch_key > ?3 AND branch_key < ?4))
-         ORDER BY number LIMIT 1",
+         ORDER BY number DESC LIMIT 1",
     )?;
     let found = statement
         .query_row(params![client, above, format!("{key}/"), format!("{key}0"), except], |row| {

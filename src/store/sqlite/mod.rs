@@ -36,6 +36,7 @@ mod readings;
 mod reconcile;
 mod retention;
 mod rows;
+mod sessions;
 mod turns;
 mod usage;
 mod waits;

@@ -208,7 +208,8 @@ impl QueueContext {
             return Ok(plain(WaitingFor::Disk));
         }
         if row.get::<_, i64>("blocked_by")? > 0 {
-            return Ok(plain(WaitingFor::Dependency));
+            let for_branch = job.chain.follows_up() && job.request.depends_on.is_empty();
+            return Ok(plain(if for_branch { WaitingFor::Branch } else { WaitingFor::Dependency }));
         }
         if let Some(until) = job.request.run_at.filter(|until| *until > self.now.wall) {
             return Ok(Waiting { for_: WaitingFor::RunAt, until: Some(until) });

@@ -26,7 +26,7 @@ fn unreadable(column: &'static str) -> rusqlite::Error {
     )
 }
 
-fn parsed<T>(
+pub(super) fn parsed<T>(
     row: &Row<'_>,
     column: &'static str,
     parse: impl FnOnce(&str) -> Option<T>,

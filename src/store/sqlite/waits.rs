@@ -1,4 +1,5 @@
-//! Jobs that wait for other jobs: what a new one waits for, and who waits for one that is over.
+//! Jobs that wait for other jobs: what a new one waits for, and who waits for one that is over. Who depends on another waits for
+//! its success, who follows up another for its end.
 //!
 //! On one branch every live job waits, directly or through others, for all live ones before it. So at most one of them
 //! is not blocked, which the index `jobs_startable_branch` makes sure of.
@@ -6,6 +7,8 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
+use super::jobs;
+use crate::domain::branch::BranchName;
 use crate::domain::id::{JobId, JobNumber};
 use crate::domain::job::Status;
 use crate::domain::reason::{Reason, ReasonCode};
@@ -16,6 +19,8 @@ use crate::domain::time::Timestamp;
 pub(super) struct Dependencies {
     /// Those that have not succeeded.
     pub(super) open: Vec<i64>,
+    /// Those whose end is waited for, whatever it is.
+    pub(super) earlier: Vec<i64>,
     /// One of them never will.
     pub(super) failed: Option<Reason>,
 }
@@ -44,13 +49,29 @@ impl Dependencies {
         Ok(found)
     }
 
+    /// Has the job wait for the end of every live one that its branch cannot be beside. They are few: each of them waits for
+    /// those before it on its branch.
+    pub(super) fn queue_behind(
+        &mut self,
+        connection: &Connection,
+        client: i64,
+        branch: &BranchName,
+    ) -> Result<(), StoreError> {
+        while let Some(found) = jobs::branch_conflict(connection, client, branch, &self.before(connection)?)?
+        {
+            self.earlier.push(found.number.0);
+        }
+        Ok(())
+    }
+
     pub(super) fn count(&self) -> i64 {
-        i64::try_from(self.open.len()).unwrap_or(i64::MAX)
+        i64::try_from(self.open.len() + self.earlier.len()).unwrap_or(i64::MAX)
     }
 
     /// All that end before the new job can start: the open ones and what they wait for themselves.
     pub(super) fn before(&self, connection: &Connection) -> Result<Vec<i64>, StoreError> {
-        let open = serde_json::to_string(&self.open).unwrap_or_else(|_| "[]".to_owned());
+        let waited_for: Vec<_> = self.open.iter().chain(&self.earlier).collect();
+        let waited_for = serde_json::to_string(&waited_for).unwrap_or_else(|_| "[]".to_owned());
         let mut statement = connection.prepare_cached(
             "WITH RECURSIVE before (number) AS (
                  SELECT value FROM json_each(?1)
@@ -58,15 +79,16 @@ impl Dependencies {
                  SELECT w.dependency FROM before b CROSS JOIN waits w ON w.job = b.number)
              SELECT number FROM before",
         )?;
-        let numbers = statement.query_map([open], |row| row.get(0))?.collect::<Result<_, _>>()?;
+        let numbers = statement.query_map([waited_for], |row| row.get(0))?.collect::<Result<_, _>>()?;
         Ok(numbers)
     }
 
     pub(super) fn write(&self, connection: &Connection, job: JobNumber) -> Result<(), StoreError> {
-        for dependency in &self.open {
+        let open = self.open.iter().map(|number| (*number, false));
+        for (dependency, any_end) in open.chain(self.earlier.iter().map(|number| (*number, true))) {
             connection
-                .prepare_cached("INSERT INTO waits (job, dependency) VALUES (?1, ?2)")?
-                .execute([job.0, *dependency])?;
+                .prepare_cached("INSERT INTO waits (job, dependency, any_end) VALUES (?1, ?2, ?3)")?
+                .execute(params![job.0, dependency, any_end])?;
         }
         Ok(())
     }
@@ -89,14 +111,18 @@ pub(super) fn forget(connection: &Connection, over: JobNumber) -> Result<(), Sto
     Ok(())
 }
 
+/// Who waited for a job that is over.
+pub(super) struct Waiter {
+    pub(super) job: JobNumber,
+    /// Its end was enough.
+    pub(super) any_end: bool,
+}
+
 /// Takes out who waits for a job that is over, oldest first.
-pub(super) fn take_waiting_for(
-    connection: &Connection,
-    over: JobNumber,
-) -> Result<Vec<JobNumber>, StoreError> {
+pub(super) fn take_waiting_for(connection: &Connection, over: JobNumber) -> Result<Vec<Waiter>, StoreError> {
     let waiting = connection
-        .prepare_cached("SELECT job FROM waits WHERE dependency = ?1 ORDER BY job")?
-        .query_map([over.0], |row| row.get(0).map(JobNumber))?
+        .prepare_cached("SELECT job, any_end FROM waits WHERE dependency = ?1 ORDER BY job")?
+        .query_map([over.0], |row| Ok(Waiter { job: JobNumber(row.get(0)?), any_end: row.get(1)? }))?
         .collect::<Result<Vec<_>, _>>()?;
     if !waiting.is_empty() {
         connection.prepare_cached("DELETE FROM waits WHERE dependency = ?1")?.execute([over.0])?;
@@ -104,7 +130,7 @@ pub(super) fn take_waiting_for(
     Ok(waiting)
 }
 
-/// One dependency of the job has succeeded.
+/// One that the job waited for has succeeded, or is over where that is enough.
 pub(super) fn release(connection: &Connection, now: Timestamp, job: JobNumber) -> Result<(), StoreError> {
     connection
         .prepare_cached("UPDATE jobs SET blocked_by = blocked_by - 1, updated_at = ?2 WHERE number = ?1")?

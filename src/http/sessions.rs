@@ -1,0 +1,47 @@
+//! `/sessions`.
+
+use axum::Json;
+use axum::extract::{Path, State};
+
+use super::auth::Token;
+use super::problem::ApiError;
+use super::query::Query;
+use crate::app::{App, SessionQuery};
+use crate::wire::session::{Session, SessionDeleted, SessionPage};
+
+/// Conversations of agents with their jobs, the one with the newest job first.
+#[utoipa::path(get, path = "/sessions", tag = "sessions",
+    params(("clientId" = Option<String>, Query), ("limit" = Option<i64>, Query), ("after" = Option<String>, Query)),
+    responses((status = 200, body = SessionPage)))]
+pub(super) async fn list_sessions(
+    State(app): State<App>,
+    query: Query,
+) -> Result<Json<SessionPage>, ApiError> {
+    let wanted = SessionQuery {
+        client_id: query.text("clientId"),
+        limit: query.integer("limit")?,
+        after: query.text("after"),
+    };
+    Ok(Json(app.list_sessions(&wanted).await?))
+}
+
+/// One conversation.
+#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path)),
+    responses((status = 200, body = Session)))]
+pub(super) async fn get_session(
+    State(app): State<App>,
+    Path(id): Path<String>,
+) -> Result<Json<Session>, ApiError> {
+    Ok(Json(app.get_session(&id).await?))
+}
+
+/// Forgets a conversation: no job can go on with it any more. The agent's own files of it stay.
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path)),
+    responses((status = 200, body = SessionDeleted)))]
+pub(super) async fn delete_session(
+    State(app): State<App>,
+    Token(caller): Token,
+    Path(id): Path<String>,
+) -> Result<Json<SessionDeleted>, ApiError> {
+    Ok(Json(app.delete_session(&caller, &id).await?))
+}
