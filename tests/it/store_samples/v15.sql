@@ -1,4 +1,4 @@
--- What an installation at schema 13 may hold: as before, and a conversation that a finished job has held.
+-- What an installation at schema 15 may hold: as before, and a conversation that a finished job has held.
 INSERT INTO clients (id, os_client_id, name, org, repo, repository_key, default_branch, cloned_at, created_at, updated_at)
 VALUES ('cli-aaaa', 'os-1', 'widgets', 'Acme', 'widgets', 'acme/widgets', 'main', 1000, 900, 1000);
 
@@ -21,8 +21,8 @@ VALUES ('job-bbbb', 1, 'Fix it', 'feat/b', 'feat/b', 'admin', 'claude', 'job-bbb
     2, 1, 1, 4711, 1001, 1100, 1050, 1300);
 INSERT INTO attempts (job, number, counted, started_at, ended_at, reason_code, reason_message)
 VALUES (2, 1, 1, 1100, 1150, 'interrupted', 'The agent was cut off before it had finished.');
-INSERT INTO attempts (job, number, started_at, transcript_bytes, server_deaths, server_deaths_in_a_row)
-VALUES (2, 2, 1200, 0, 1, 1);
+INSERT INTO attempts (job, number, started_at, transcript_bytes, server_deaths, server_deaths_in_a_row, end_judged)
+VALUES (2, 2, 1200, 0, 1, 1, 1);
 INSERT INTO meta (key, value) VALUES ('boot', 'another start of the machine');
 INSERT INTO steps (job, attempt, name, shim, released, log_records) VALUES (2, 2, 'agent-1', '{}', 1, 7);
 
