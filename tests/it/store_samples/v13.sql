@@ -1,4 +1,4 @@
--- What an installation at schema 15 may hold: as before, and a conversation that a finished job has held.
+-- What an installation at schema 13 may hold: as before, and a job that follows up another, whose end it waits for.
 INSERT INTO clients (id, os_client_id, name, org, repo, repository_key, default_branch, cloned_at, created_at, updated_at)
 VALUES ('cli-aaaa', 'os-1', 'widgets', 'Acme', 'widgets', 'acme/widgets', 'main', 1000, 900, 1000);
 
@@ -71,4 +71,3 @@ VALUES ('job-gggg', 1, 'And then', 'feat/b', 'feat/b', 'admin', 'claude', 'job-b
     '', 1, 1006, 1006);
 INSERT INTO waits (job, dependency, any_end) VALUES (7, 2, 1);
 INSERT INTO events (job, attempt, kind, payload, at) VALUES (7, NULL, 'job.queued', '{}', 1006);
-UPDATE jobs SET session_id = '5e551044-0000-4000-8000-000000000000' WHERE number = 1;
