@@ -79,6 +79,7 @@ edges! {
     BeginStep, "store.begin-step", "commit: a step will be started";
     RecordShim, "store.record-shim", "commit: who supervises the step";
     Ingest, "store.ingest", "commit: what the agent has said";
+    RecordVerification, "store.record-verification", "commit: what the owner's commands say of the work";
     RecordUsage, "store.record-usage", "commit: what the agent has used";
     Finish, "store.finish", "commit: the end of an attempt, with the callback";
     ForgetWorktree, "store.forget-worktree", "commit: the job's worktree is gone";

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use futures_util::Stream;
+use futures_util::{Stream, StreamExt as _, stream};
 
 use super::App;
 use super::error::AppError;
@@ -73,7 +73,8 @@ impl App {
         }
     }
 
-    /// What the agent of an attempt has written to its standard output so far, byte for byte.
+    /// What the agent of an attempt has written to its standard output so far, byte for byte; the turns in which it repaired
+    /// its work behind the first.
     ///
     /// # Errors
     /// As [`Self::job_log`].
@@ -84,11 +85,18 @@ impl App {
     ) -> Result<impl Stream<Item = std::io::Result<Vec<u8>>> + Send + use<>, AppError> {
         let (job, attempt) = self.attempt(job, attempt).await?;
         let steps = self.0.store.list_steps(job, attempt).await?;
-        let agent = steps.into_iter().rfind(|step| step.name.starts_with("agent-"));
-        let step = agent.ok_or(AppError::NotFound("output of this attempt"))?.name;
-        let step =
-            AgentStep { store: &self.0.store, run_dir: &self.0.settings.run_dir, job, attempt, name: &step };
-        agent_output(&step).map_err(|error| AppError::Internal(error.to_string()))
+        let mut turns: Vec<_> =
+            steps.into_iter().map(|step| step.name).filter(|name| name.starts_with("agent-")).collect();
+        if turns.is_empty() {
+            return Err(AppError::NotFound("output of this attempt"));
+        }
+        turns.sort_by_key(|name| turn_number(name));
+        let output = |name: &String| {
+            let run_dir = &self.0.settings.run_dir;
+            agent_output(&AgentStep { store: &self.0.store, run_dir, job, attempt, name })
+        };
+        let outputs = turns.iter().map(output).collect::<Result<Vec<_>, _>>();
+        Ok(stream::iter(outputs.map_err(|error| AppError::Internal(error.to_string()))?).flatten())
     }
 
     /// What an attempt said and says, until it is over; of the newest and of those after it when none is named, until the
@@ -117,4 +125,9 @@ impl App {
         }
         Ok((job.number, attempt))
     }
+}
+
+/// `agent-10` comes after `agent-2` and `agent-2-2`.
+fn turn_number(name: &str) -> Vec<u32> {
+    name.split('-').filter_map(|part| part.parse().ok()).collect()
 }

@@ -223,11 +223,9 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
         reading.fault(format!("/options{}", violation.pointer()), violation.rule);
     }
     let is_empty = |name: OptionName| match name {
-        OptionName::Verify => options.verify.as_ref().is_none_or(Vec::is_empty),
         OptionName::Artifacts => options.artifacts.as_ref().is_none_or(Vec::is_empty),
         OptionName::SetEnv => options.set_env.as_ref().is_none_or(BTreeMap::is_empty),
         OptionName::Isolation => options.isolation != Some(Isolation::Sandbox),
-        OptionName::VerifyRounds => false,
         _ => true,
     };
     for name in options.set_names().into_iter().filter(|name| !is_empty(*name)) {

@@ -205,7 +205,6 @@ fn what_is_not_built_is_said() {
         reading.not_supported.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
     };
     let table = [
-        (json!({"verify": [["make"]]}), "/options/verify"),
         (json!({"artifacts": ["out/*"]}), "/options/artifacts"),
         (json!({"isolation": "sandbox"}), "/options/isolation"),
     ];
@@ -213,7 +212,9 @@ fn what_is_not_built_is_said() {
         assert_eq!(unbuilt(value), [pointer]);
     }
     assert_eq!(
-        unbuilt(json!({"setup": ["make"], "copyFiles": [".env"], "isolation": "none", "agent": "mine"})),
+        unbuilt(
+            json!({"setup": ["make"], "verify": ["make"], "verifyRounds": 2, "copyFiles": [".env"], "isolation": "none", "agent": "mine"})
+        ),
         Vec::<String>::new()
     );
 }

@@ -302,7 +302,7 @@ mod tests {
                 "code": "verify_failed", "message": "A verification command failed; nothing was pushed. exit 1",
                 "hint": "look at its output: offshoot logs 139; the work is kept", "retryable": true
             },
-            "verify": [{ "command": "cargo test", "exitCode": 1, "durationMs": 130_000 }],
+            "verify": [{ "command": "cargo test", "round": 2, "exitCode": 1, "durationMs": 130_000, "output": "1 failed" }],
             "worktreePath": "/w/acme/widg/job-9x1m4c", "warnings": ["one\u{1b}[2J", "two"],
             "callback": { "state": "none", "tries": 0, "lastStatus": null },
         }))

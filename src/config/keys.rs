@@ -183,9 +183,6 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
     ("github.app_key_file", Unbuilt::Refused),
     ("github.app_installation_id", Unbuilt::Refused),
     ("defaults.isolation", Unbuilt::Refused),
-    // whoever asks for these does not want a result without them
-    ("defaults.verify", Unbuilt::Refused),
-    ("defaults.verify_rounds", Unbuilt::Warned),
     ("defaults.artifacts", Unbuilt::Warned),
     ("notify.*", Unbuilt::Warned),
     ("profiles.*", Unbuilt::Warned),

@@ -206,6 +206,21 @@ impl Usage {
     }
 }
 
+/// One command of `verify`, and how it ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verification {
+    /// On one line, for people.
+    pub command: String,
+    /// 1 for the first look at the agent's work, one more after each repair.
+    pub round: u32,
+    /// `None`: it was killed, or never ran.
+    pub exit_code: Option<i64>,
+    /// Wall time.
+    pub duration_ms: u64,
+    /// The end of what it wrote, a few kilobytes; of one that did not accept the work.
+    pub output: Option<String>,
+}
+
 /// What the job has brought about so far. Each field is stored when it is true and never taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Effects {
@@ -251,6 +266,8 @@ pub struct Job {
     pub backoff_tries: u32,
     pub effects: Effects,
     pub usage: Usage,
+    /// Of the newest round of verification; the first that did not accept the work is the last.
+    pub verify: Vec<Verification>,
     pub warnings: Vec<String>,
     pub cancel_requested_at: Option<Timestamp>,
     pub created_at: Timestamp,

@@ -168,6 +168,7 @@ mod tests {
             backoff_tries: 0,
             effects: Effects::default(),
             usage: Usage::default(),
+            verify: Vec::new(),
             warnings: Vec::new(),
             cancel_requested_at: None,
             created_at: at,

@@ -81,7 +81,7 @@ pub fn render_callback(
         metadata: metadata(job.request.metadata.as_deref()),
         labels: job.request.labels.clone(),
         usage: job.usage.into(),
-        verify: Vec::new(),
+        verify: job.verify.iter().map(Verification::from).collect(),
     };
     let body = serde_json::to_vec(&body).expect("plain members with text keys always serialise");
     Some(RenderedCallback { event_id, delivery_id, kind: kind.to_string(), url, body })

@@ -222,8 +222,25 @@ impl From<domain::job::Usage> for Usage {
 #[serde(rename_all = "camelCase")]
 pub struct Verification {
     pub command: String,
+    /// 1 for the first look at the agent's work, one more after each repair.
+    pub round: u32,
+    /// `null` when it was killed or could not be run.
     pub exit_code: Option<i64>,
     pub duration_ms: u64,
+    /// The end of what it wrote; `null` unless it failed.
+    pub output: Option<String>,
+}
+
+impl From<&domain::job::Verification> for Verification {
+    fn from(result: &domain::job::Verification) -> Self {
+        Self {
+            command: result.command.clone(),
+            round: result.round,
+            exit_code: result.exit_code,
+            duration_ms: result.duration_ms,
+            output: result.output.clone(),
+        }
+    }
 }
 
 /// A file that was kept.
@@ -301,7 +318,7 @@ impl From<&JobView> for JobSummary {
             insertions: effects.insertions,
             deletions: effects.deletions,
             usage: job.usage.into(),
-            verify: Vec::new(),
+            verify: job.verify.iter().map(Verification::from).collect(),
             warnings: job.warnings.clone(),
             callback: view.callback.into(),
             artifacts: Vec::new(),
@@ -385,6 +402,13 @@ pub(super) mod tests {
             backoff_tries: 0,
             effects: Effects { head_sha: Some("b".repeat(40)), files_changed: Some(2), ..Effects::default() },
             usage: job::Usage { input_tokens: 10, cost_micro_usd: Some(12_500), ..job::Usage::default() },
+            verify: vec![job::Verification {
+                command: "cargo test".to_owned(),
+                round: 2,
+                exit_code: Some(0),
+                duration_ms: 1_500,
+                output: None,
+            }],
             warnings: vec!["a label was refused".to_owned()],
             cancel_requested_at: None,
             created_at: at(0),

@@ -11,6 +11,7 @@ use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::steps::unless_it_lives;
 use super::supervise::StepEnd;
+use super::verify::Ask;
 use super::{AgentEntry, native_command};
 use crate::agent::registry::find_agent;
 use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, AgentReader, Fault, Invocation, Session};
@@ -39,7 +40,7 @@ impl Line<'_> {
     }
 
     /// Finds the agent's turn where an earlier server left it, or starts it in the prepared worktree; comes back at its end.
-    pub(super) async fn run_agent(&mut self, name: &str, worktree: &Path) -> Step<AgentWork> {
+    pub(super) async fn run_agent(&mut self, name: &str, worktree: &Path, ask: &Ask<'_>) -> Step<AgentWork> {
         if let Some(work) = self.find_turn(name, worktree).await? {
             return Ok(work);
         }
@@ -48,9 +49,17 @@ impl Line<'_> {
         let (entry, agent) = self.agent()?;
         self.refuse_unsupported(agent)?;
         self.refuse_unpaid().await?;
-        self.settle_session(agent.capabilities()).await?;
-        let session = self.session();
-        let prompt = self.prompt().await?;
+        let (session, prompt) = match ask {
+            Ask::Work => {
+                // of the attempt before this one
+                self.record_verification(&[]).await?;
+                self.settle_session(agent.capabilities()).await?;
+                (self.session(), self.prompt().await?)
+            }
+            Ask::Repair { refused, afresh } => {
+                self.ask_repair(refused, *afresh, agent.capabilities()).await?
+            }
+        };
         let command = agent
             .command(&self.invocation(&entry, agent, worktree, session.clone(), prompt).await?)
             .map_err(refused_start)?;

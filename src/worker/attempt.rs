@@ -6,7 +6,6 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::halt::{Halt, Step};
-use super::steps::FIRST_TURN;
 use super::{Signals, Tools, Worker, sweep_worktree_of};
 use crate::agent::AgentVerdict;
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
@@ -204,7 +203,7 @@ impl<'a> Line<'a> {
         self.commit(work).await
     }
 
-    /// Prepares, sets up and runs the agent, each only where that is not done or under way already.
+    /// Prepares, sets up, runs the agent and verifies its work, each only where that is not done or under way already.
     async fn agent_work(&mut self) -> Step<AgentWork> {
         self.bury_earlier_attempt().await?;
         let worktree = if self.has_begun()? {
@@ -224,7 +223,7 @@ impl<'a> Line<'a> {
             }
         };
         self.set_up(&worktree).await?;
-        self.run_agent(FIRST_TURN, &worktree).await
+        self.accepted_work(&worktree).await
     }
 
     /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.

@@ -8,6 +8,8 @@ use super::halt::{Halt, Step};
 use super::steps::unless_it_lives;
 use super::supervise::{IDLE_IN_TOOL_MAX, StepEnd};
 use crate::agent::{AgentOutcome, AgentReader, BASE_ENVIRONMENT_NAMES, command_output};
+use crate::domain::attempt::AttemptEnd;
+use crate::domain::job::Phase;
 use crate::domain::options::StepCommand;
 use crate::domain::reason::ReasonCode;
 use crate::domain::step_limit::StepLimit;
@@ -18,21 +20,35 @@ const SHOWN_CHARS_MAX: usize = 200;
 
 /// How a command ended.
 pub(super) struct CommandEnd {
+    pub(super) exit_code: Option<i64>,
+    /// Wall time.
+    pub(super) duration_ms: u64,
     /// The end of what it wrote, for people.
     pub(super) tail: String,
     /// What went wrong, to be read after the command; `None`: it succeeded.
     pub(super) failure: Option<String>,
 }
 
+/// What became of a command that was started.
+pub(super) enum Ran {
+    Ended(CommandEnd),
+    /// Its supervisor was killed, or was told to end together with the server. Nothing of it lives.
+    CutOff(Halt),
+}
+
 impl Line<'_> {
     /// Runs the commands of `setup` one after the other. One that has ended is not run again by a later server, one that
     /// runs is followed.
-    pub(super) async fn set_up(&self, worktree: &Path) -> Step<()> {
+    pub(super) async fn set_up(&mut self, worktree: &Path) -> Step<()> {
         let commands = self.options.setup.clone();
         for (index, command) in commands.iter().enumerate() {
             let name = format!("setup-{}", index + 1);
             let title = format!("setup {} of {}", index + 1, commands.len());
-            let end = self.run_command(&name, &title, command, worktree).await?;
+            let end = match self.run_command(&name, &title, command, worktree, Phase::Preparing).await? {
+                Ran::Ended(end) => end,
+                // what it has done by half is there: the next attempt begins with fresh files
+                Ran::CutOff(halt) => return Err(halt),
+            };
             let Some(failure) = end.failure else { continue };
             let last = end.tail.lines().last().map(|line| format!(" Its last words: {line}"));
             let detail = format!("`{}` {failure}.{}", shown(command), last.unwrap_or_default());
@@ -42,32 +58,34 @@ impl Line<'_> {
     }
 
     /// Finds the command where an earlier server left it, or starts it; comes back at its end.
-    async fn run_command(
-        &self,
+    pub(super) async fn run_command(
+        &mut self,
         name: &str,
         title: &str,
         command: &StepCommand,
         worktree: &Path,
-    ) -> Step<CommandEnd> {
+        phase: Phase,
+    ) -> Step<Ran> {
         let step = self.step_dir(name)?;
         match inspect(&step)? {
             StepState::NotStarted | StepState::NotReleased => {}
             // it may have left at its barrier: its server died before it said go
             StepState::Running(_) | StepState::Exited(_) => {
-                if let Some(end) = self.watch_command(&step, name, worktree).await? {
-                    return Ok(end);
+                if let Some(ran) = self.watch_command(&step, name, worktree).await? {
+                    return Ok(ran);
                 }
             }
-            StepState::Lost(_) => return Err(self.lost(&step, &[], false).await),
+            StepState::Lost(_) => return cut_off(self.lost(&step, &[], false).await),
         }
         self.check_signals()?;
+        self.phase(phase).await?;
         self.say(&format!("{title}: {}", shown(command))).await?;
         let launched = self.launch(&step, name, &self.spec_of(command, worktree)).await?;
         self.check_signals()?;
         launched.release().await?;
         tracing::info!(step = name, "command started");
         match self.watch_command(&step, name, worktree).await? {
-            Some(end) => Ok(end),
+            Some(ran) => Ok(ran),
             None => Err(Halt::fault(ReasonCode::Interrupted, "Its supervisor was killed before it began.")),
         }
     }
@@ -80,13 +98,13 @@ impl Line<'_> {
     }
 
     /// Follows the command to its end; `None` when it was never released.
-    async fn watch_command(&self, step: &StepDir, name: &str, worktree: &Path) -> Step<Option<CommandEnd>> {
+    async fn watch_command(&self, step: &StepDir, name: &str, worktree: &Path) -> Step<Option<Ran>> {
         let reader = AgentReader::new(command_output());
         let followed = self.supervise(step, worktree, reader, name, self.command_idle_max()).await;
         match followed.map_err(|halt| unless_it_lives(step, halt))? {
             StepEnd::NotReleased => Ok(None),
             StepEnd::Lost { members, out_of_memory, .. } => {
-                Err(self.lost(step, &members, out_of_memory).await)
+                cut_off(self.lost(step, &members, out_of_memory).await).map(Some)
             }
             StepEnd::Exited { record, verdict, limit } => {
                 let tail = match verdict.outcome {
@@ -105,7 +123,7 @@ impl Line<'_> {
 
     /// What uses up the machine ends the attempt as it does for an agent; time, silence and output are the command's own
     /// failure.
-    fn judge_command(&self, record: &ExitRecord, limit: Option<StepLimit>, tail: String) -> Step<CommandEnd> {
+    fn judge_command(&self, record: &ExitRecord, limit: Option<StepLimit>, tail: String) -> Step<Ran> {
         let failure = match (limit, record.cause) {
             (Some(StepLimit::Idle), _) => {
                 Some(format!("was ended: it was silent for {} s", self.command_idle_max().as_secs()))
@@ -118,6 +136,9 @@ impl Line<'_> {
                 Some(format!("cannot be run: {}", record.text.as_deref().unwrap_or_default()))
             }
             (None, _) => {
+                if record.cause == ExitCause::Stopped {
+                    return cut_off(Halt::fault(ReasonCode::Stopped, ""));
+                }
                 self.check_exit(record)?;
                 if record.out_of_memory {
                     return Err(Halt::fault(ReasonCode::OutOfMemory, "The kernel killed a command."));
@@ -130,7 +151,25 @@ impl Line<'_> {
                 }
             }
         };
-        Ok(CommandEnd { tail, failure })
+        let duration_ms = record.ended_at_ms.saturating_sub(record.started_at_ms);
+        Ok(Ran::Ended(CommandEnd {
+            exit_code: record.code.map(i64::from),
+            duration_ms: u64::try_from(duration_ms).unwrap_or(0),
+            tail,
+            failure,
+        }))
+    }
+}
+
+/// Whether the end of a step is none of its own doing.
+fn cut_off(halt: Halt) -> Step<Ran> {
+    match &halt {
+        Halt::Ended(AttemptEnd::Faulted { reason, .. })
+            if matches!(reason.code, ReasonCode::Interrupted | ReasonCode::Stopped) =>
+        {
+            Ok(Ran::CutOff(halt))
+        }
+        _ => Err(halt),
     }
 }
 

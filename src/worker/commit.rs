@@ -3,18 +3,13 @@
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::text;
-use crate::agent::AgentOutcome;
 use crate::domain::job::{Effects, Phase};
 use crate::domain::reason::ReasonCode;
 use crate::git::{Collected, CommitSpec};
 
 impl Line<'_> {
-    /// Judges the agent's run, commits what is there, and gives the commit it began at; `None` when nothing changed.
+    /// Commits what is there, and gives the commit it began at; `None` when nothing changed.
     pub(super) async fn commit(&mut self, work: AgentWork) -> Step<Option<String>> {
-        if let AgentOutcome::Failed { fault, message } = &work.verdict.outcome {
-            self.judge_conversation(*fault, message, &work.verdict.usage).await?;
-            return Err(self.agent_halt(*fault, message));
-        }
         self.check_signals()?;
         self.phase(Phase::Committing).await?;
         let Some(base) = self.job.effects.base_sha.clone() else {

@@ -37,6 +37,7 @@ mod supervise;
 mod text;
 mod told;
 mod usage;
+mod verify;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

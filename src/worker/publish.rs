@@ -102,12 +102,13 @@ impl Line<'_> {
             let detail = "No forge is configured; options.publish = \"branch\" does without.";
             return Err(Halt::fault(ReasonCode::PullRequestRefused, detail));
         };
+        let is_verified = !self.options.verify.is_empty();
         let new = NewPullRequest {
             repo: forge_name(&self.client.repository),
             head: self.job.request.branch.as_str().to_owned(),
             base: base.to_owned(),
             title: text::pull_request_title(&self.job),
-            body: text::pull_request_body(&self.job, &self.client.repository, base),
+            body: text::pull_request_body(&self.job, &self.client.repository, base, is_verified),
             draft: self.options.draft,
         };
         let opened = ensure_pull_request(&*forge, &new, &EnsureWaits::default())

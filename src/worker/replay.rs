@@ -91,6 +91,9 @@ impl Line<'_> {
             }
             None => None,
         };
+        if let (Some(original), None) = (&original, ready.measure) {
+            self.record_verification(&original.verify).await?;
+        }
         let numbers = original.map(|job| job.effects).unwrap_or_default();
         let count = |at: usize, known: Option<i64>| match ready.measure {
             Some(measure) => Some(i64::try_from(measure[at]).unwrap_or(i64::MAX)),

@@ -1,4 +1,4 @@
-//! Going on with the agent's conversation: in the next attempt, in a retry, in the next turn of the same attempt, each with
+//! Going on with the agent's conversation: in the next attempt, in a retry, each with
 //! the work that was there. Where that cannot be, the agent starts afresh, and the job says so.
 
 use std::path::Path;
@@ -89,16 +89,27 @@ impl Line<'_> {
         Ok(match session_id {
             Some(id) if *own == original || self.was_asked(id).await? => format!("{GO_ON}\n\n{own}"),
             Some(_) => own.clone(),
-            // who starts afresh knows nothing of what was said before
-            None if self.job.chain.follows_up() => match self.before().await? {
-                Some(before) => {
-                    format!("{FOLLOWS}\n\n{}\n\n{NOW}\n\n{own}", before.request.prompt)
-                }
-                None => own.clone(),
-            },
-            None if *own == original || original.is_empty() => own.clone(),
-            None => format!("{original}\n\n{own}"),
+            None => self.prompt_afresh().await?,
         })
+    }
+
+    /// The same for an agent that knows nothing of what was said before.
+    pub(super) async fn prompt_afresh(&self) -> Step<String> {
+        let own = &self.job.request.prompt;
+        if !matches!(self.job.start, Start::Resume { .. }) {
+            return Ok(own.clone());
+        }
+        if self.job.chain.follows_up() {
+            return Ok(match self.before().await? {
+                Some(before) => format!("{FOLLOWS}\n\n{}\n\n{NOW}\n\n{own}", before.request.prompt),
+                None => own.clone(),
+            });
+        }
+        let original = self.original().await?.map(|job| job.request.prompt).unwrap_or_default();
+        if *own == original || original.is_empty() {
+            return Ok(own.clone());
+        }
+        Ok(format!("{original}\n\n{own}"))
     }
 
     /// Whether an earlier attempt of this job asked the conversation for it.
@@ -107,19 +118,6 @@ impl Line<'_> {
         Ok(attempts.iter().any(|attempt| {
             attempt.number < self.lease.attempt && attempt.session_id.as_deref() == Some(session_id)
         }))
-    }
-
-    /// Another turn of the agent within this attempt: the conversation that it has just held, and what it is told there. One
-    /// that cannot go on with it is told everything.
-    #[expect(dead_code, reason = "for rounds of repair")]
-    pub(super) async fn next_turn(&self, capabilities: Capabilities, text: &str) -> Step<(Session, String)> {
-        match &self.job.effects.session_id {
-            Some(id) if capabilities.resume => Ok((Session::Resume { id: id.clone() }, text.to_owned())),
-            _ => {
-                let session = Session::New { id: self.tools.clock.random_uuid() };
-                Ok((session, format!("{}\n\n{text}", self.prompt().await?)))
-            }
-        }
     }
 
     /// After a failure: whether the conversation was at fault, by the agent's own words, or may be. Then the next attempt does

@@ -17,7 +17,12 @@ pub(super) fn pull_request_title(job: &Job) -> String {
 
 /// The pull request's text: the caller's own, then what is known about the work, then a marker by which the pull
 /// request is recognised.
-pub(super) fn pull_request_body(job: &Job, repository: &RepositoryName, base: &str) -> String {
+pub(super) fn pull_request_body(
+    job: &Job,
+    repository: &RepositoryName,
+    base: &str,
+    is_verified: bool,
+) -> String {
     let mut body = String::new();
     if let Some(own) = &job.request.body {
         body.push_str(own.trim_end());
@@ -39,12 +44,32 @@ pub(super) fn pull_request_body(job: &Job, repository: &RepositoryName, base: &s
     {
         row("Change", &format!("{files} files, +{insertions} −{deletions}"));
     }
-    row("Verification", "none configured");
+    row("Verification", &verification(job, is_verified));
     if let Some(cost) = cost(&job.usage) {
         row("Cost", &cost);
     }
     body.push_str(&format!("\n<!-- offshoot:{} -->\n", job.id));
     body
+}
+
+/// `is_verified`: the owner has set commands.
+fn verification(job: &Job, is_verified: bool) -> String {
+    let Some(last) = job.verify.last() else {
+        // of a commit that was taken over and brought onto another one
+        return if is_verified { "not repeated for this commit" } else { "none configured" }.to_owned();
+    };
+    let seconds = |ms: u64| ms.div_ceil(1_000);
+    let results = job.verify.iter().map(|one| {
+        let how = one.exit_code.map_or_else(|| "no exit code".to_owned(), |code| format!("exit {code}"));
+        // a backtick of the command would end the quotation
+        format!("`{}` {how}, {} s", one.command.replace('`', "'"), seconds(one.duration_ms))
+    });
+    let results = results.collect::<Vec<_>>().join("; ");
+    match last.round {
+        1 => results,
+        2 => format!("{results} (after a repair)"),
+        round => format!("{results} (after {} repairs)", round - 1),
+    }
 }
 
 fn cost(usage: &Usage) -> Option<String> {

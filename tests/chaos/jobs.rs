@@ -53,6 +53,10 @@ pub(crate) enum Kind {
     TakenBranch,
     /// Has commands and files of the owner before its agent.
     SetUp,
+    /// Has commands that accept its work.
+    Verified,
+    /// Has one that refuses it once: its agent repairs it in the same conversation.
+    Repaired,
     /// Changes the clone's configuration.
     Tampers,
     /// Waits for a job that was sent before.
@@ -98,6 +102,8 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::Forgotten, 2),
     (Kind::TakenBranch, 4),
     (Kind::SetUp, 6),
+    (Kind::Verified, 5),
+    (Kind::Repaired, 4),
     (Kind::Tampers, 1),
     (Kind::After, 8),
     (Kind::Later, 3),
@@ -123,6 +129,7 @@ impl Kind {
         match need {
             Need::NewRepository | Need::TermWithAgents => Some(Self::Edit),
             Need::Crowd => Some(Self::Slow),
+            Need::Verification => Some(Self::Repaired),
             Need::SetUp => Some(Self::SetUp),
             Need::Tampering => Some(Self::Tampers),
             Need::TakenBranch => Some(Self::TakenBranch),
@@ -141,7 +148,7 @@ impl Kind {
 
     /// Its agent speaks in events.
     fn has_events(self) -> bool {
-        matches!(self, Self::UsageLimit | Self::CutOff | Self::Forgotten)
+        matches!(self, Self::UsageLimit | Self::CutOff | Self::Forgotten | Self::Repaired)
     }
 
     fn opens_a_pull_request(self) -> bool {
@@ -173,9 +180,16 @@ impl Kind {
             | Self::Resumed
             | Self::TakenBranch
             | Self::SetUp
+            | Self::Verified
+            | Self::Repaired
             | Self::Later
             | Self::Old => &["branch_pushed"],
         }
+    }
+
+    /// Turns of its agent in one attempt.
+    pub(crate) fn turns(self) -> usize {
+        if self == Self::Repaired { 2 } else { 1 }
     }
 
     /// Attempts that are used up by the agent's own doing.
@@ -207,6 +221,9 @@ impl Places<'_> {
     /// What the agent is told: a shell script, but for the one that speaks in events.
     pub(crate) fn prompt(&self, kind: Kind, number: u64, wait_ms: u64, remote: &Path) -> String {
         let once = self.once(&format!("once-{number}"));
+        if kind == Kind::Repaired {
+            return format!("[[scenario:write path=f-{number}.txt]]");
+        }
         if kind.has_events() && kind != Kind::UsageLimit {
             return format!(
                 "[[scenario:commit-itself]][[scenario:write path=half-{number}.txt]][[scenario:api-error once={once}]]"
@@ -268,6 +285,13 @@ impl Places<'_> {
             options["copyFiles"] = json!([".env"]);
             options["setup"] =
                 json!(["sleep 0.1; [ ! -e set-up ] && echo set up > set-up", ["test", "-s", ".env"]]);
+        }
+        if matches!(kind, Kind::Verified | Kind::Repaired) {
+            let once = self.once(&format!("refused-once-{number}"));
+            let refuses = format!("sleep 0.1; [ -e {once} ] || {{ touch {once}; echo not yet; exit 3; }}");
+            let looks = json!(["test", "-s", format!("f-{number}.txt")]);
+            let last = if kind == Kind::Repaired { json!(refuses) } else { json!("sleep 0.1") };
+            options["verify"] = json!([looks, last]);
         }
         if kind == Kind::TakenBranch {
             options["onBranchExists"] = json!("suffix");

@@ -127,6 +127,8 @@ pub(crate) enum Need {
     OldJob,
     /// Files of the owner and a command before the agent.
     SetUp,
+    /// A command that looks at the work of an agent.
+    Verification,
     /// More agents than may run, for long enough to be counted.
     Crowd,
     /// SIGTERM.
@@ -170,6 +172,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         | Edge::ForgetJobs
         | Edge::ForgetEvents => Need::OldJob,
         Edge::CopyIn => Need::SetUp,
+        Edge::RecordVerification => Need::Verification,
         Edge::AskStop => Need::TermWithAgents,
         _ => Need::Jobs,
     }

@@ -75,6 +75,8 @@ async fn data_of_every_schema_is_carried_over() {
             let timed = store.get_job(&by_number(5)).await.unwrap();
             assert_eq!(timed.job.request.run_at.unwrap().as_ms(), NOW_MS + 60_000);
         }
+        let rounds: Vec<_> = finished.verify.iter().map(|one| (one.round, one.exit_code)).collect();
+        assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
         let goes = store.clones_to_remove().await.unwrap();
         assert_eq!(goes.len(), usize::from(version >= 8), "schema {version}");
         let by = vec![Grouping::Day, Grouping::Client, Grouping::Label];

@@ -9,7 +9,7 @@ use super::{deaths, jobs, rows};
 use crate::domain::attempt::{Attempt, Lease};
 use crate::domain::branch::BranchName;
 use crate::domain::id::JobNumber;
-use crate::domain::job::Effects;
+use crate::domain::job::{Effects, Verification};
 use crate::domain::lifecycle::Transition;
 use crate::domain::options::RunOptions;
 use crate::domain::time::Timestamp;
@@ -167,6 +167,29 @@ impl Store {
                 Ok(())
             })
             .await
+    }
+
+    /// Stores how the newest round of verification went so far; in the place of what is there.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn record_verification(
+        &self,
+        lease: Lease,
+        results: Vec<Verification>,
+    ) -> Result<(), StoreError> {
+        let (now, text) = (self.now(), rows::verify_text(results));
+        self.database
+            .write(Edge::RecordVerification, move |connection| {
+                check(connection, lease)?;
+                connection
+                    .prepare_cached("UPDATE jobs SET verify = ?2, updated_at = ?3 WHERE number = ?1")?
+                    .execute(params![lease.job.0, text, now.as_ms()])?;
+                deaths::came_forward(connection, lease)
+            })
+            .await?;
+        self.tell(Change::JobMoved(lease.job));
+        Ok(())
     }
 
     /// The intent to start a step, written before its shim is spawned. Repeatable.

@@ -11,7 +11,9 @@ use crate::domain::client::{Client, RepositoryName};
 use crate::domain::delivery::{Delivery, DeliveryState};
 use crate::domain::hold::Hold;
 use crate::domain::id::{ClientId, DeliveryId, EventId, JobId, JobNumber};
-use crate::domain::job::{Chain, Effects, Job, JobRequest, Outcome, Phase, Start, Status, Usage};
+use crate::domain::job::{
+    Chain, Effects, Job, JobRequest, Outcome, Phase, Start, Status, Usage, Verification,
+};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
@@ -93,6 +95,41 @@ pub(super) fn usage_text(usage: &Usage) -> String {
     serde_json::to_string(&column).unwrap_or_else(|_| "{}".to_owned())
 }
 
+/// How the results of a verification are stored.
+#[derive(serde::Serialize, serde::Deserialize)]
+struct VerificationColumn {
+    command: String,
+    round: u32,
+    exit_code: Option<i64>,
+    duration_ms: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    output: Option<String>,
+}
+
+fn verify(row: &Row<'_>) -> rusqlite::Result<Vec<Verification>> {
+    let column: Vec<VerificationColumn> = json(row, "verify")?;
+    let result = |stored: VerificationColumn| Verification {
+        command: stored.command,
+        round: stored.round,
+        exit_code: stored.exit_code,
+        duration_ms: stored.duration_ms,
+        output: stored.output,
+    };
+    Ok(column.into_iter().map(result).collect())
+}
+
+pub(super) fn verify_text(results: Vec<Verification>) -> String {
+    let column = |result: Verification| VerificationColumn {
+        command: result.command,
+        round: result.round,
+        exit_code: result.exit_code,
+        duration_ms: result.duration_ms,
+        output: result.output,
+    };
+    let column: Vec<_> = results.into_iter().map(column).collect();
+    serde_json::to_string(&column).unwrap_or_else(|_| "[]".to_owned())
+}
+
 pub(super) fn reason(row: &Row<'_>) -> rusqlite::Result<Option<Reason>> {
     let Some(code) = row.get::<_, Option<String>>("reason_code")? else { return Ok(None) };
     let code = ReasonCode::parse(&code).ok_or_else(|| unreadable("reason_code"))?;
@@ -131,6 +168,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         backoff_tries: row.get("backoff_tries")?,
         effects: effects(row)?,
         usage: usage(row)?,
+        verify: verify(row)?,
         warnings: json(row, "warnings")?,
         cancel_requested_at: instant(row, "cancel_requested_at")?,
         created_at: some_instant(row, "created_at")?,
