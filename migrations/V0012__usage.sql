@@ -4,7 +4,7 @@ ALTER TABLE steps ADD COLUMN usage TEXT;
 ALTER TABLE steps ADD COLUMN session TEXT;
 CREATE INDEX steps_by_session ON steps (session) WHERE session IS NOT NULL;
 
-UPDATE steps SET usage = a.usage, session = coalesce(a.session_id, j.session_id)
+UPDATE steps SET usage = a.usage, session = coalesce(a.session_id, iif(a.number = j.attempt, j.session_id, NULL))
 FROM attempts a JOIN jobs j ON j.number = a.job
 WHERE steps.name = 'agent-1' AND a.job = steps.job AND a.number = steps.attempt
   AND a.ended_at IS NOT NULL AND a.usage <> '{}';
@@ -44,10 +44,10 @@ CREATE TABLE usage_labels (
 
 INSERT INTO usage_days
 SELECT a.ended_at / 86400000, j.client, count(*), sum(json_extract(a.usage, '$.cost_micro_usd') IS NULL),
-    sum(json_extract(a.usage, '$.input')), sum(json_extract(a.usage, '$.output')),
-    sum(json_extract(a.usage, '$.cache_read')), sum(json_extract(a.usage, '$.cache_write')),
-    coalesce(sum(json_extract(a.usage, '$.cost_micro_usd')), 0), sum(json_extract(a.usage, '$.turns')),
-    sum(json_extract(a.usage, '$.duration_ms'))
+    sum(min(json_extract(a.usage, '$.input'), 1000000000000)), sum(min(json_extract(a.usage, '$.output'), 1000000000000)),
+    sum(min(json_extract(a.usage, '$.cache_read'), 1000000000000)), sum(min(json_extract(a.usage, '$.cache_write'), 1000000000000)),
+    coalesce(sum(min(json_extract(a.usage, '$.cost_micro_usd'), 1000000000000)), 0), sum(min(json_extract(a.usage, '$.turns'), 1000000000000)),
+    sum(min(json_extract(a.usage, '$.duration_ms'), 1000000000000))
 FROM attempts a JOIN jobs j ON j.number = a.job
 WHERE a.ended_at IS NOT NULL AND a.usage <> '{}'
 GROUP BY 1, 2;
@@ -55,10 +55,10 @@ GROUP BY 1, 2;
 INSERT INTO usage_labels
 SELECT a.ended_at / 86400000, j.client, coalesce(l.value, ''), count(*),
     sum(json_extract(a.usage, '$.cost_micro_usd') IS NULL),
-    sum(json_extract(a.usage, '$.input')), sum(json_extract(a.usage, '$.output')),
-    sum(json_extract(a.usage, '$.cache_read')), sum(json_extract(a.usage, '$.cache_write')),
-    coalesce(sum(json_extract(a.usage, '$.cost_micro_usd')), 0), sum(json_extract(a.usage, '$.turns')),
-    sum(json_extract(a.usage, '$.duration_ms'))
-FROM attempts a JOIN jobs j ON j.number = a.job LEFT JOIN json_each(j.labels) l
+    sum(min(json_extract(a.usage, '$.input'), 1000000000000)), sum(min(json_extract(a.usage, '$.output'), 1000000000000)),
+    sum(min(json_extract(a.usage, '$.cache_read'), 1000000000000)), sum(min(json_extract(a.usage, '$.cache_write'), 1000000000000)),
+    coalesce(sum(min(json_extract(a.usage, '$.cost_micro_usd'), 1000000000000)), 0), sum(min(json_extract(a.usage, '$.turns'), 1000000000000)),
+    sum(min(json_extract(a.usage, '$.duration_ms'), 1000000000000))
+FROM attempts a JOIN jobs j ON j.number = a.job LEFT JOIN (SELECT DISTINCT k.number, e.value FROM jobs k, json_each(k.labels) e) l ON l.number = j.number
 WHERE a.ended_at IS NOT NULL AND a.usage <> '{}'
 GROUP BY 1, 2, 3;

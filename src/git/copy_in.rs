@@ -15,6 +15,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
 
+use super::commit_id::CommitId;
 use super::disk;
 use super::error::GitError;
 use super::repository::{Repository, blocking};
@@ -26,6 +27,8 @@ use crate::failpoint::{self, Edge};
 /// More is no configuration but a data set, which belongs elsewhere.
 const FILES_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
+/// What is told of files that were not copied.
+const NOTES_MAX: usize = 50;
 /// Of the record: a thousand of the longest paths.
 const RECORD_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
@@ -44,21 +47,23 @@ pub struct CopiedIn {
 }
 
 impl Repository {
-    /// Copies the regular files below `from` that any of `rules` wants into a worktree that was just made. What is there
-    /// is not overwritten, no link is followed on either side, and no copied file is ever staged. A `from` that is not
-    /// there holds nothing.
+    /// Copies the regular files below `from` that any of `rules` wants into a worktree that was just made. What `base`, where
+    /// the work began, has is left alone, what is there is not overwritten, no link is followed on either side, and none of
+    /// the others is ever staged, also where work that was kept has brought it along. A `from` that is not there holds nothing.
     ///
     /// # Errors
     /// [`GitError::Io`], [`GitError::InvalidArgument`].
     pub async fn copy_in(
         &self,
         worktree: &Path,
+        base: &CommitId,
         from: &Path,
         rules: Vec<PathRule>,
     ) -> Result<CopiedIn, GitError> {
         let place = Place::new(&self.path, worktree)?;
         let from = from.to_owned();
-        let copied = blocking(move || copy(&place, &from, &rules));
+        let base = base.oid()?;
+        let copied = blocking(move || copy(&place, base, &from, &rules));
         failpoint::around(Edge::CopyIn, copied).await
     }
 }
@@ -108,7 +113,11 @@ fn record(place: &Place) -> PathBuf {
     place.record.join("copied")
 }
 
-fn copy(place: &Place, from: &Path, rules: &[PathRule]) -> Result<CopiedIn, GitError> {
+fn copy(place: &Place, base: Oid, from: &Path, rules: &[PathRule]) -> Result<CopiedIn, GitError> {
+    let failed = GitError::library("look up which files the base has");
+    let library = super::refs::open(&place.clone)?;
+    let base = library.find_commit(base).and_then(|commit| commit.tree()).map_err(failed)?;
+    let is_tracked = |path: &[u8]| base.get_path(Path::new(OsStr::from_bytes(path))).is_ok();
     let mut wanted = Wanted::new(rules);
     match walk(from, &mut wanted) {
         Ok(()) | Err(GitError::WorktreeBroken(_)) => {}
@@ -118,8 +127,13 @@ fn copy(place: &Place, from: &Path, rules: &[PathRule]) -> Result<CopiedIn, GitE
     let unmatched = (0..rules.len()).filter(|rule| !matched.contains(rule)).collect();
     let failed = GitError::errno("open the worktree");
     let root = nix::fcntl::open(&place.path, DIR_FLAGS, Mode::empty()).map_err(failed)?;
-    let mut free = Vec::new();
+    let (mut free, mut list) = (Vec::new(), Vec::new());
     for (path, mode) in files {
+        if is_tracked(&path) {
+            notes.push(Note::new(&path, "not copied: it is in the repository"));
+            continue;
+        }
+        list.extend_from_slice(&[path.as_slice(), b"\0"].concat());
         match is_free(&root, &path) {
             Ok(true) => free.push((path, mode)),
             Ok(false) => notes.push(Note::new(&path, "not copied: it is there already")),
@@ -128,7 +142,6 @@ fn copy(place: &Place, from: &Path, rules: &[PathRule]) -> Result<CopiedIn, GitE
             }
         }
     }
-    let list: Vec<u8> = free.iter().flat_map(|(path, _)| [path.as_slice(), b"\0"].concat()).collect();
     let failed = GitError::io("record which files are copied in");
     disk::replace_file(&record(place), &list).map_err(&failed)?;
     let mut copied = Vec::new();
@@ -141,7 +154,17 @@ fn copy(place: &Place, from: &Path, rules: &[PathRule]) -> Result<CopiedIn, GitE
             Err(_) => notes.push(Note::new(&path, "not copied: it cannot be read, or changed meanwhile")),
         }
     }
-    Ok(CopiedIn { copied, notes, unmatched })
+    Ok(CopiedIn { copied, notes: bounded(notes), unmatched })
+}
+
+/// Each becomes a warning of the job.
+fn bounded(mut notes: Vec<Note>) -> Vec<Note> {
+    let more = notes.len().saturating_sub(NOTES_MAX);
+    if more > 0 {
+        notes.truncate(NOTES_MAX);
+        notes.push(Note::new(b"*", "not copied: many more, see the rules"));
+    }
+    notes
 }
 
 /// Collects what is wanted of the owner's files.

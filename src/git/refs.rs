@@ -55,8 +55,13 @@ pub(super) fn is_to_delete(library: &Library, name: &str) -> Result<bool, GitErr
     if !is_safe_name(name) {
         return Err(GitError::InvalidArgument("not a valid ref name"));
     }
+    clear_to(library.path(), name)?;
     let lock = library.path().join(format!("{name}.lock"));
     disk::remove_any(&lock).map_err(GitError::io("remove a stale lock"))?;
+    let path = library.path().join(name);
+    if !is_plain_or_absent(&path) {
+        disk::remove_any(&path).map_err(GitError::io("remove what is no ref"))?;
+    }
     match library.find_reference(name) {
         Ok(_) => Ok(true),
         Err(error) if error.code() == ErrorCode::NotFound => Ok(false),
@@ -72,6 +77,19 @@ pub(super) fn is_safe_name(name: &str) -> bool {
 /// A FIFO in the place of a ref would stop a reader for ever.
 fn is_plain_or_absent(path: &Path) -> bool {
     path.symlink_metadata().map_or(true, |meta| meta.is_file() || meta.is_dir())
+}
+
+/// Removes links in the place of the directories of a ref: what is behind them is not the clone's.
+fn clear_to(clone: &Path, name: &str) -> Result<(), GitError> {
+    let mut path = PathBuf::from(clone);
+    let Some((dirs, _)) = name.rsplit_once('/') else { return Ok(()) };
+    for part in dirs.split('/') {
+        path.push(part);
+        if path.symlink_metadata().is_ok_and(|meta| meta.is_symlink()) {
+            disk::remove_any(&path).map_err(GitError::io("clear the way to a ref"))?;
+        }
+    }
+    Ok(())
 }
 
 /// Removes stale locks on the way to a ref, an unreadable ref, and links in the place of directories.

@@ -17,6 +17,8 @@ use super::repository::blocking;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(100);
+/// How often the patience begins anew because of a change.
+const ROUNDS_MAX: u32 = 5;
 /// What is written under the lock of `packed-refs`.
 const WRITTEN: &str = "packed-refs.new";
 
@@ -46,15 +48,18 @@ pub(super) fn remove_all(clone: &Path) -> io::Result<usize> {
     Ok(locks.len())
 }
 
-/// Waits until the clone has no lock any more, or nothing of it has changed for `patience`: then what is left is removed.
+/// Waits until the clone has no lock any more, or nothing of it has changed for `patience`: then what is left is removed. At
+/// most five times as long.
 ///
 /// # Errors
 /// [`GitError::Io`].
 pub(super) async fn outlast(clone: &Path, patience: Duration) -> Result<(), GitError> {
     let failed = GitError::io("look for stale locks");
     let mut seen = look(clone).map_err(&failed)?;
-    let mut since = Instant::now();
-    while !seen.is_empty() {
+    let began = Instant::now();
+    let mut since = began;
+    // somebody who is at it all the time is left to the caller, who fails and tries again later
+    while !seen.is_empty() && began.elapsed() < patience * ROUNDS_MAX {
         if since.elapsed() >= patience {
             let clone = clone.to_owned();
             return blocking(move || remove_all(&clone).map(|_| ()).map_err(failed)).await;

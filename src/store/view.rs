@@ -440,7 +440,7 @@ pub struct SessionView {
     pub branch: BranchName,
     /// The chain.
     pub root: JobId,
-    /// The newest first, at most [`SESSION_JOBS_MAX`].
+    /// The newest first, at most 100.
     pub jobs: Vec<SessionJob>,
     pub jobs_total: u64,
     pub began_at: Timestamp,

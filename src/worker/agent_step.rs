@@ -47,8 +47,12 @@ impl Line<'_> {
         self.check_signals()?;
         self.phase(Phase::Agent).await?;
         let (entry, agent) = self.agent()?;
-        self.refuse_unsupported(agent)?;
-        self.refuse_unpaid().await?;
+        let is_repair = matches!(ask, Ask::Repair { .. });
+        if !is_repair {
+            // the first turn has passed it, with the options that the attempt goes on with
+            self.refuse_unsupported(agent)?;
+        }
+        self.refuse_unpaid(is_repair).await?;
         let (session, prompt) = match ask {
             Ask::Work => {
                 // of the attempt before this one

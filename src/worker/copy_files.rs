@@ -5,11 +5,16 @@ use std::path::Path;
 use super::attempt::Line;
 use super::halt::Step;
 use crate::domain::glob::path_matches;
-use crate::git::{PathRule, Repository};
+use crate::git::{CommitId, PathRule, Repository};
 
 impl Line<'_> {
     /// Copies what the globs name from `<files_dir>/<org>/<repo>`, and tells what of it is missing or was left out.
-    pub(super) async fn copy_files(&self, repository: &Repository, worktree: &Path) -> Step<()> {
+    pub(super) async fn copy_files(
+        &self,
+        repository: &Repository,
+        worktree: &Path,
+        base: &CommitId,
+    ) -> Step<()> {
         let globs = &self.options.copy_files;
         if globs.is_empty() {
             return Ok(());
@@ -18,7 +23,7 @@ impl Line<'_> {
         let from = self.tools.settings.files_dir.join(org).join(repo);
         let rules =
             globs.iter().cloned().map(|glob| -> PathRule { Box::new(move |path| path_matches(&glob, path)) });
-        let copied = repository.copy_in(worktree, &from, rules.collect()).await?;
+        let copied = repository.copy_in(worktree, base, &from, rules.collect()).await?;
         for rule in copied.unmatched {
             let name = &self.client.repository;
             self.warn(&format!("copyFiles: there is no file \"{}\" for {name} in files_dir.", globs[rule]))

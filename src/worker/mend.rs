@@ -16,7 +16,7 @@ impl Line<'_> {
         let AttemptEnd::Faulted { reason, .. } = &end else { return Ok(end) };
         let is_explained =
             matches!(reason.code, ReasonCode::Internal | ReasonCode::CloneFailed | ReasonCode::CloneDamaged);
-        if !is_explained || matches!(self.job.phase, Phase::Agent | Phase::Committing) {
+        if !is_explained || matches!(self.job.phase, Phase::Agent | Phase::Verifying | Phase::Committing) {
             return Ok(end);
         }
         let Ok(repository) = self.tools.repository(&self.client) else { return Ok(end) };

@@ -73,15 +73,15 @@ impl Line<'_> {
         })
         .await?;
         let branch = beginning.branch.as_str();
+        self.keep_local_branch(&repository, branch, &beginning.start).await?;
         if let Some(kept) = &kept {
             self.lay_out(&repository, &path, kept).await?;
             self.say(&format!("worktree ready: branch {branch}, with the work that was kept")).await?;
         } else {
-            self.keep_local_branch(&repository, branch, &beginning.start).await?;
             repository.ensure_worktree(&path, branch, &beginning.start, BranchStart::Reset).await?;
             self.say(&format!("worktree ready: branch {branch} from {}", short(&beginning.start))).await?;
         }
-        self.copy_files(&repository, &path).await?;
+        self.copy_files(&repository, &path, &beginning.start).await?;
         Ok(path)
     }
 
@@ -185,6 +185,16 @@ impl Line<'_> {
         }
         let detail = format!("All of {branch}-2 to {branch}-{SUFFIX_MAX} exist.");
         Err(Halt::fault(ReasonCode::BranchExists, &detail))
+    }
+
+    /// Whether another job of the chain has pushed to this branch.
+    pub(super) async fn chain_pushed_before(&self) -> Step<bool> {
+        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+        Ok(chain.iter().any(|job| {
+            job.id != self.job.id
+                && job.request.branch == self.job.request.branch
+                && job.effects.pushed_sha.is_some()
+        }))
     }
 
     /// A push whose record was lost to a kill is known by what it left on the remote.

@@ -73,10 +73,15 @@ impl Line<'_> {
         head: &CommitId,
         base_sha: &str,
     ) -> Step<Pin> {
-        let mode = match (&self.job.start, self.options.on_branch_exists) {
-            (Start::Publish { .. }, _) => PushMode::FastForward,
-            (_, OnBranchExists::Reset) => PushMode::Reset,
-            _ => PushMode::FastForward,
+        let is_reset = self.options.on_branch_exists == OnBranchExists::Reset;
+        // what this chain has pushed before, somebody may have gone on with
+        let mode = if is_reset
+            && !matches!(self.job.start, Start::Publish { .. })
+            && !self.chain_pushed_before().await?
+        {
+            PushMode::Reset
+        } else {
+            PushMode::FastForward
         };
         if let (Start::Agent | Start::Resume { .. }, Some(tip)) =
             (&self.job.start, &self.job.effects.branch_tip)

@@ -152,7 +152,13 @@ impl Line<'_> {
 
     /// Whatever ended an attempt that went on with a conversation may be in the conversation: the next one does without.
     pub(super) async fn leave_conversation(&self, why: &str) -> Step<()> {
-        if !matches!(self.job.start, Start::Resume { session_id: Some(_) }) {
+        let is_in_one = match &self.job.start {
+            Start::Resume { session_id: Some(_) } => true,
+            // left by a server that was killed before it stored the end of the attempt
+            Start::Resume { session_id: None } => self.adopted,
+            _ => false,
+        };
+        if !is_in_one {
             return Ok(());
         }
         self.warn(&format!("The agent's conversation is left, for {why}.")).await?;
@@ -168,6 +174,13 @@ impl Line<'_> {
             return Ok(None);
         }
         let before = if follows_up { self.before().await? } else { self.original().await? };
+        // what must not be published is in its history, and would be in that of this one
+        let is_secret =
+            |job: &Job| job.reason.as_ref().is_some_and(|it| it.code == ReasonCode::SecretDetected);
+        if before.as_ref().is_some_and(is_secret) {
+            self.warn("The work of the job before holds a secret: this one begins without it.").await?;
+            return Ok(None);
+        }
         let base_before = before.as_ref().and_then(|job| job.effects.base_sha.clone());
         let ran_before = self.ran_before()?;
         let published = follows_up && before.as_ref().is_some_and(Job::is_published);
@@ -183,12 +196,13 @@ impl Line<'_> {
             }
         }
         let (Some(before), Some(base)) = (before, base_before) else { return Ok(None) };
-        if published {
+        // what an attempt before had left, the one that changed nothing had given up
+        if published || (follows_up && before.effects.files_changed == Some(0)) {
             return Ok(None);
         }
         let prefix = format!("refs/offshoot/{}/", before.id);
         let kept = newest(repository, &prefix, &Self::commit_id(&base)?).await?;
-        if follows_up && kept.is_none() && before.effects.files_changed != Some(0) {
+        if follows_up && kept.is_none() {
             let text = format!(
                 "The work of job #{} is not kept any more: this one begins without it.",
                 before.number
@@ -243,7 +257,8 @@ async fn newest(repository: &Repository, prefix: &str, base: &CommitId) -> Step<
     // times are whole seconds, within which attempts can follow each other
     let attempt = |name: &str| name.rsplit('/').next()?.split_once('-')?.0.parse::<u32>().ok();
     found.sort_by_key(|one| std::cmp::Reverse((attempt(&one.name), one.taken_at)));
-    for one in found {
+    // of a branch that was in the way, perhaps another chain's
+    for one in found.into_iter().filter(|one| !one.name.ends_with("-branch")) {
         let is_result = one.name.ends_with("/head");
         let head =
             if is_result { Some(one.commit.clone()) } else { repository.parent_of(&one.commit).await? };

@@ -65,10 +65,10 @@ impl Line<'_> {
         Ok([of_job, of_day].into_iter().flatten().min())
     }
 
-    /// Nothing starts without money left for it.
-    pub(super) async fn refuse_unpaid(&self) -> Step<()> {
+    /// Nothing starts without money left for it. An attempt whose agent `ran` before has cost something, and counts.
+    pub(super) async fn refuse_unpaid(&self, ran: bool) -> Step<()> {
         match self.allowance().await? {
-            Some(0) => Err(self.budget_spent(false, "").await?),
+            Some(0) => Err(self.budget_spent(ran, "").await?),
             _ => Ok(()),
         }
     }

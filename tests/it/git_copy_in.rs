@@ -13,7 +13,7 @@ fn rule(suffix: &'static str) -> PathRule {
 
 async fn copy_in(rig: &Rig, rules: Vec<PathRule>) -> CopiedIn {
     let from = rig.dir.path().join("files");
-    rig.repository.copy_in(&rig.worktree_path(), &from, rules).await.unwrap()
+    rig.repository.copy_in(&rig.worktree_path(), &rig.base, &from, rules).await.unwrap()
 }
 
 fn notes(copied: &CopiedIn) -> Vec<String> {
@@ -47,7 +47,7 @@ async fn what_is_wanted_is_copied_and_nothing_is_overwritten_or_followed() {
     assert_eq!(
         notes(&copied),
         [
-            "a.txt: not copied: it is there already",
+            "a.txt: not copied: it is in the repository",
             "away/y.env: not copied: a link or a file is where its directory would be",
             "link.env: not copied: a link, and links are not followed",
         ]
@@ -98,6 +98,25 @@ async fn a_copied_file_that_an_agent_commits_is_refused_also_when_it_is_removed_
     run(&path, &["commit", "-q", "-m", "not that"]);
     let refused = rig.repository.collect(&path, &rig.base, spec()).await;
     assert!(matches!(refused, Err(GitError::CopyCommitted { .. })), "it is in the history");
+}
+
+#[tokio::test]
+async fn what_kept_work_brings_along_is_the_owners_all_the_same() {
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    fs::create_dir(rig.dir.path().join("files")).unwrap();
+    for name in [".env", "a.txt"] {
+        fs::write(rig.dir.path().join("files").join(name), "KEY=1").unwrap();
+    }
+    // an attempt before has committed the one and removed the other, which is the repository's
+    fs::write(path.join(".env"), "KEY=1").unwrap();
+    run(&path, &["rm", "-q", "a.txt"]);
+    run(&path, &["add", "-A"]);
+    run(&path, &["commit", "-q", "-m", "everything"]);
+    let copied = copy_in(&rig, vec![rule(".env"), rule("a.txt")]).await;
+    assert_eq!((copied.copied.len(), path.join("a.txt").exists()), (0, false));
+    let refused = rig.try_collect().await;
+    assert!(matches!(&refused, Err(GitError::CopyCommitted { path }) if path == ".env"), "{refused:?}");
 }
 
 #[tokio::test]

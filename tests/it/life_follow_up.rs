@@ -49,6 +49,31 @@ async fn a_follow_up_goes_on_where_the_job_was_and_does_not_open_a_second_pull_r
     stand.finish().await;
 }
 
+/// A chain has one place, also where one of its jobs had to take another branch than was asked for.
+#[tokio::test]
+async fn a_follow_up_waits_for_another_one_on_the_branch_that_this_had_to_take() {
+    let stand = Stand::new().await;
+    stand.foreign_commit("taken", "theirs.txt", "theirs");
+    stand.post("/queue/pause", &json!({})).await;
+    let options = json!({"onBranchExists": "suffix"});
+    let body = json!({"prompt": write("a.txt"), "branchName": "taken", "options": options});
+    let first = stand.submit(body).await;
+    stand.post(&format!("/jobs/{first}/cancel"), &json!({})).await;
+    stand.post("/queue/resume", &json!({})).await;
+    let prompt = format!("{}{}", stand.gate_mark("g"), write("b.txt"));
+    let second = follow_up(&stand, &first, json!({"prompt": prompt})).await;
+    stand.wait_for_tool(&second).await;
+    let third = follow_up(&stand, &first, json!({"prompt": write("c.txt")})).await;
+    let waits = stand.job(&third).await;
+    assert_eq!((&waits["status"], &waits["branchName"]), (&json!("queued"), &json!("taken-2")), "{waits:#}");
+    let (status, refused) = stand.call("POST", &format!("/jobs/{first}/retry"), Some(&json!({}))).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("branch_busy")), "{refused:#}");
+    stand.open_gate("g");
+    let (one, two) = (stand.completed(&second).await, stand.completed(&third).await);
+    assert_eq!((&one["prNumber"], &two["baseSha"]), (&two["prNumber"], &one["headSha"]));
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn follow_ups_of_a_living_job_wait_for_its_end_in_their_order_over_a_kill() {
     let mut stand = Stand::new().await;

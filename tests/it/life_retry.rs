@@ -182,7 +182,7 @@ async fn cut_off_at_once(stand: &Stand) -> Value {
 #[tokio::test]
 async fn a_conversation_that_is_lost_or_cannot_be_is_begun_afresh_and_that_is_said() {
     let stand = Stand::new().await;
-    stand.install_noting_claude(stand::UNKNOWN);
+    stand.install_noting_claude(stand::agents::UNKNOWN);
     let job = cut_off(&stand, "lost").await;
     let body = json!({"mode": "resume", "prompt": "[[scenario:write path=rest.txt content=rest]]"});
     stand.open_gate("never");

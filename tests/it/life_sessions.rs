@@ -151,7 +151,7 @@ async fn a_conversation_that_cannot_be_continued_is_begun_afresh_and_the_job_say
     let full = format!("cat {full}; exit 1");
     let in_use = "echo 'Error: Session ID x is already in use.' >&2; exit 1";
     for (name, vain, counted, words) in [
-        ("unknown", stand::UNKNOWN, false, "No conversation found"),
+        ("unknown", stand::agents::UNKNOWN, false, "No conversation found"),
         ("in-use", in_use, false, "is already in use"),
         ("full", full.as_str(), true, "Prompt is too long"),
     ] {

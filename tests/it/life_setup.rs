@@ -213,7 +213,7 @@ async fn files_of_the_owner_are_there_and_in_no_result() {
         [
             "copyFiles: there is no file \"nothing.txt\" for acme/widgets in files_dir.",
             "copyFiles: .env.link: not copied: a link, and links are not followed",
-            "copyFiles: README.md: not copied: it is there already",
+            "copyFiles: README.md: not copied: it is in the repository",
         ]
     );
     // nor in a snapshot, whoever takes it
@@ -239,6 +239,11 @@ async fn a_copied_file_that_the_agent_commits_is_not_pushed() {
     let job = stand.failed(&id, "secret_detected").await;
     let message = job["reason"]["message"].as_str().unwrap();
     assert!(message.ends_with(".env was copied into the worktree and is committed"), "{message}");
+    assert_eq!(stand.tip("p"), None);
+    // nor by those that could go on with its work, whatever they are told to copy
+    let body = json!({"prompt": "true", "options": {"copyFiles": []}});
+    let next = stand.post(&format!("/jobs/{id}/follow-up"), &body).await["id"].as_str().unwrap().to_owned();
+    assert_eq!(stand.completed(&next).await["outcome"], "no_changes");
     assert_eq!(stand.tip("p"), None);
     stand.finish().await;
 }

@@ -167,7 +167,7 @@ async fn who_cannot_or_does_not_know_the_conversation_repairs_afresh_and_that_is
     let warnings = job["warnings"].to_string();
     assert!(warnings.contains("cannot continue a conversation") && warnings.contains("afresh"), "{warnings}");
 
-    stand.install_noting_claude(stand::UNKNOWN);
+    stand.install_noting_claude(stand::agents::UNKNOWN);
     let id = submit(&stand, "l", BAD, json!({"verify": [wants_good(&stand)]})).await;
     let job = stand.completed(&id).await;
     assert!(

@@ -87,6 +87,7 @@ pub(crate) fn succeed(
     set_meta(&changes, "epoch", &epoch.to_string())?;
     set_meta(&changes, RUNNING, &epoch.to_string())?;
     queue::pause(&changes, now, Some(pause_reason))?;
+    set_meta(&changes, reconcile::RESTORED, "1")?;
     changes.commit()?;
     Ok(())
 }

@@ -151,15 +151,22 @@ fn insert(
         return Err(StoreError::NotFound("client"));
     }
     let number = next_number(connection)?;
-    let branch = new.request.branch.clone().unwrap_or_else(|| {
-        BranchName::for_job(number.0, new.request.title.as_deref().unwrap_or(&new.request.prompt))
-    });
+    let follows = new.chain.as_ref().filter(|chain| chain.follows_up());
+    let branch = match (follows, new.request.branch.clone()) {
+        // an earlier one of the chain may have had to take another name
+        (Some(chain), _) => branch_of_chain(connection, &chain.root)?,
+        (None, Some(branch)) => branch,
+        (None, None) => {
+            BranchName::for_job(number.0, new.request.title.as_deref().unwrap_or(&new.request.prompt))
+        }
+    };
+    let root = new.chain.as_ref().map(|chain| &chain.root);
     let mut dependencies = Dependencies::find(connection, &new.request.depends_on)?;
-    if new.chain.as_ref().is_some_and(Chain::follows_up) {
-        dependencies.queue_behind(connection, client, &branch)?;
+    if follows.is_some() {
+        dependencies.queue_behind(connection, client, &branch, root)?;
     }
     let before = dependencies.before(connection)?;
-    if let Some(conflict) = branch_conflict(connection, client, &branch, &before)? {
+    if let Some(conflict) = conflict(connection, client, &branch, root, &before)? {
         return Err(StoreError::BranchBusy(conflict));
     }
     let rank = -i64::from(new.request.priority);
@@ -269,6 +276,55 @@ fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
 
 /// The newest live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its
 /// twin in another case.
+/// The live job that one on this branch, of this chain, cannot run beside; but for those of `except`.
+pub(super) fn conflict(
+    connection: &Connection,
+    client: i64,
+    branch: &BranchName,
+    root: Option<&JobId>,
+    except: &[i64],
+) -> Result<Option<BranchConflict>, StoreError> {
+    let of_branch = branch_conflict(connection, client, branch, except)?;
+    match (of_branch, root) {
+        (None, Some(root)) => chain_conflict(connection, root, except),
+        (found, _) => Ok(found),
+    }
+}
+
+/// A chain has one worktree, whatever branches its jobs are on.
+fn chain_conflict(
+    connection: &Connection,
+    root: &JobId,
+    except: &[i64],
+) -> Result<Option<BranchConflict>, StoreError> {
+    let except = serde_json::to_string(except).unwrap_or_else(|_| "[]".to_owned());
+    let found = connection
+        .prepare_cached(
+            "SELECT id, number, branch FROM jobs WHERE root_id = ?1 AND status IN ('queued', 'running')
+                 AND number NOT IN (SELECT value FROM json_each(?2))
+             ORDER BY number DESC LIMIT 1",
+        )?
+        .query_row(params![root.as_str(), except], named_branch)
+        .optional()?;
+    found.map(busy).transpose()
+}
+
+fn branch_of_chain(connection: &Connection, root: &JobId) -> Result<BranchName, StoreError> {
+    let newest: String = connection
+        .prepare_cached("SELECT branch FROM jobs WHERE root_id = ?1 ORDER BY number DESC LIMIT 1")?
+        .query_row([root.as_str()], |row| row.get(0))?;
+    BranchName::parse(&newest).map_err(|_| StoreError::Corrupt("a branch is not readable".to_owned()))
+}
+
+fn named_branch(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, i64, String)> {
+    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+}
+
+fn busy((id, number, branch): (String, i64, String)) -> Result<BranchConflict, StoreError> {
+    let job = JobId::parse(&id).map_err(|_| StoreError::Corrupt("a job id is not readable".to_owned()))?;
+    Ok(BranchConflict { job, number: JobNumber(number), branch })
+}
+
 pub(super) fn branch_conflict(
     connection: &Connection,
     client: i64,
@@ -288,12 +344,8 @@ pub(super) fn branch_conflict(
          ORDER BY number DESC LIMIT 1",
     )?;
     let found = statement
-        .query_row(params![client, above, format!("{key}/"), format!("{key}0"), except], |row| {
-            Ok((row.get::<_, String>(0)?, row.get(1)?, row.get(2)?))
-        });
-    let Some((id, number, branch)) = found.optional()? else { return Ok(None) };
-    let job = JobId::parse(&id).map_err(|_| StoreError::Corrupt("a job id is not readable".to_owned()))?;
-    Ok(Some(BranchConflict { job, number: JobNumber(number), branch }))
+        .query_row(params![client, above, format!("{key}/"), format!("{key}0"), except], named_branch);
+    found.optional()?.map(busy).transpose()
 }
 
 pub(super) fn resolve(connection: &Connection, job: &JobRef) -> Result<JobNumber, StoreError> {

@@ -10,8 +10,12 @@ use rusqlite::{Connection, params};
 use super::super::Store;
 use super::super::error::StoreError;
 use super::super::logs::Logs;
+use super::meta;
 use super::place::Place;
 use crate::domain::id::JobNumber;
+
+/// In `meta` of a database that was put back and has not been served yet.
+pub(super) const RESTORED: &str = "restored";
 
 /// Raises the numbers of jobs, and of the attempts of queued jobs, beyond those that have files. Running ones are looked at
 /// when they are adopted ([`overtaken`]).
@@ -29,8 +33,22 @@ pub(super) fn reconcile(connection: &mut Connection, logs: &Logs) -> Result<(), 
 }
 
 /// Running jobs whose newest attempt with files the database does not know, with that.
+/// In a database that has just been put back also those whose attempt has no files here: they ran on another machine, or
+/// longer ago than output is kept.
 pub(super) fn overtaken(connection: &Connection, logs: &Logs) -> Result<Vec<(JobNumber, u32)>, StoreError> {
-    further(connection, logs, "running")
+    let mut overtaken = further(connection, logs, "running")?;
+    if meta(connection, RESTORED)?.is_some() {
+        let unknown: Vec<(i64, u32)> = connection
+            .prepare("SELECT number, attempt FROM jobs WHERE status = 'running' AND head_sha IS NULL")?
+            .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+            .collect::<Result<_, _>>()?;
+        let unknown = unknown.into_iter().map(|(number, attempt)| (JobNumber(number), attempt));
+        overtaken.extend(
+            unknown.filter(|(job, attempt)| logs.newest_attempt(*job).is_none_or(|it| it < *attempt)),
+        );
+        connection.execute("DELETE FROM meta WHERE key = ?1", [RESTORED])?;
+    }
+    Ok(overtaken)
 }
 
 fn further(connection: &Connection, logs: &Logs, status: &str) -> Result<Vec<(JobNumber, u32)>, StoreError> {

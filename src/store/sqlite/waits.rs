@@ -49,16 +49,16 @@ impl Dependencies {
         Ok(found)
     }
 
-    /// Has the job wait for the end of every live one that its branch cannot be beside. They are few: each of them waits for
+    /// Has the job wait for the end of every live one of its chain, and that its branch cannot be beside. They are few: each of them waits for
     /// those before it on its branch.
     pub(super) fn queue_behind(
         &mut self,
         connection: &Connection,
         client: i64,
         branch: &BranchName,
+        root: Option<&JobId>,
     ) -> Result<(), StoreError> {
-        while let Some(found) = jobs::branch_conflict(connection, client, branch, &self.before(connection)?)?
-        {
+        while let Some(found) = jobs::conflict(connection, client, branch, root, &self.before(connection)?)? {
             self.earlier.push(found.number.0);
         }
         Ok(())

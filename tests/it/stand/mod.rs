@@ -7,7 +7,7 @@
 
 #![allow(dead_code, reason = "a stand offers more than one test file uses")]
 
-mod agents;
+pub(crate) mod agents;
 pub(crate) mod audit;
 mod process;
 mod receiver;
@@ -22,7 +22,6 @@ use tokio::time::{Instant, interval};
 
 use crate::fake_github::{FakeGithub, TOKEN};
 
-pub(crate) use agents::UNKNOWN;
 pub(crate) use process::{Running, SETPRIV};
 pub(crate) use receiver::{Answer, Callback, Receiver};
 
