@@ -185,7 +185,8 @@ impl World {
             }
             if !struck && let Some(who) = self.newly_struck() {
                 struck = true;
-                if who.contains("agent-") {
+                // the supervisor of a step, and not the server
+                if Evidence::marker(&who).is_some() {
                     self.hurt(&who);
                     life.until = Instant::now() + self.some_ms(700);
                 }
