@@ -55,6 +55,8 @@ const TAIL: &str = "
 
   A vain try in which the model said nothing is not counted. `command` has no conversations. In a new conversation a prompt that
   is too long is an `api_error`.
+- **Retries of follow-ups.** `offshoot retry` of a follow-up that failed before its commit begins at the base again, without unpublished work
+  of the job before it; `retry --resume` goes on with what was there, and so does another follow-up.
 - **Forgetting.** `GET /sessions` lists the conversations that jobs name, `DELETE /sessions/:id` has every job forget one: no retry
   and no follow-up goes on with it. The agent's own files of it are the agent's, and stay.
 - **Tokens and money**, and how budgets are held: [usage.md](usage.md). claude ends itself at the budget that it is given, opencode
