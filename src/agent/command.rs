@@ -1,7 +1,7 @@
 //! Any program as an agent: the prompt on standard input, every line is output, the exit code decides.
 
 use super::text::{visible, visible_bytes};
-use super::verdict::{AgentOutcome, AgentVerdict, StepExit, Usage};
+use super::verdict::{AgentOutcome, AgentVerdict, StepExit};
 use super::{
     Agent, AgentCommand, AgentError, AgentEvent, Capabilities, EVENT_TEXT_BYTES_MAX, Invocation, ProbeSpec,
     Stream, StreamParser,
@@ -68,15 +68,7 @@ impl StreamParser for PlainParser {
             let (fault, message) = exit.fault(said);
             AgentOutcome::Failed { fault, message }
         };
-        AgentVerdict {
-            outcome,
-            session_id: None,
-            usage: Usage::default(),
-            denials: Vec::new(),
-            auth_source: None,
-            agent_version: None,
-            model: None,
-        }
+        AgentVerdict::plain(outcome)
     }
 }
 

@@ -1,7 +1,7 @@
 //! What a command of the owner writes: plain lines, of which the end is kept.
 
 use super::text::visible_bytes;
-use super::verdict::{AgentOutcome, AgentVerdict, StepExit, Usage};
+use super::verdict::{AgentOutcome, AgentVerdict, StepExit};
 use super::{AgentEvent, EVENT_TEXT_BYTES_MAX, Fault, Stream, StreamParser};
 
 /// Bytes of the end that is kept: a failing test with its trace, and little beside an answer of the API.
@@ -41,15 +41,7 @@ impl StreamParser for CommandOutput {
         } else {
             AgentOutcome::Failed { fault: Fault::Crashed, message: tail }
         };
-        AgentVerdict {
-            outcome,
-            session_id: None,
-            usage: Usage::default(),
-            denials: Vec::new(),
-            auth_source: None,
-            agent_version: None,
-            model: None,
-        }
+        AgentVerdict::plain(outcome)
     }
 }
 

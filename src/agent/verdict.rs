@@ -46,6 +46,21 @@ pub enum AgentOutcome {
     },
 }
 
+impl AgentVerdict {
+    /// Of a program that tells nothing of itself.
+    pub(super) fn plain(outcome: AgentOutcome) -> Self {
+        Self {
+            outcome,
+            session_id: None,
+            usage: Usage::default(),
+            denials: Vec::new(),
+            auth_source: None,
+            agent_version: None,
+            model: None,
+        }
+    }
+}
+
 /// Why a step did not succeed. Every agent's own wording is mapped to these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {

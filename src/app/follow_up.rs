@@ -2,10 +2,9 @@
 
 use serde_json::Value;
 
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use super::{App, Created, rules, scheduling};
-use crate::domain::id::JobRef;
 use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Start};
 use crate::domain::options::RunOptions;
 use crate::store::AnswerKey;
@@ -27,13 +26,7 @@ impl App {
         body: &Value,
         key: Option<AnswerKey>,
     ) -> Result<Created<wire::job::Job>, AppError> {
-        caller.needs(Scope::Submit)?;
-        self.refuse_while_draining()?;
-        let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
-        let job = self.0.store.get_job(&job).await?.job;
-        if job.request.submitted_by != caller.name {
-            caller.needs(Scope::Operate)?;
-        }
+        let job = self.job_to_repeat(caller, job).await?;
         let client = self.0.store.get_client(&job.client_id).await?;
         if client.deleted_at.is_some() {
             return Err(AppError::conflict("client_deleted", "the client of this job was deleted"));

@@ -26,13 +26,7 @@ impl App {
         body: &Value,
         key: Option<AnswerKey>,
     ) -> Result<Created<wire::job::Job>, AppError> {
-        caller.needs(Scope::Submit)?;
-        self.refuse_while_draining()?;
-        let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
-        let job = self.0.store.get_job(&job).await?.job;
-        if job.request.submitted_by != caller.name {
-            caller.needs(Scope::Operate)?;
-        }
+        let job = self.job_to_repeat(caller, job).await?;
         let mut reading = Reading::default();
         let asked = Retry::read(body, &mut reading);
         if asked.prompt.is_some() {
@@ -57,6 +51,18 @@ impl App {
         let login = self.login(&options, &client.options);
         let new = again(job, start, prompt, options, caller, login);
         self.store_job(new, reading.warnings, key).await
+    }
+
+    /// A job that this caller may have another one made of: one of its own, or any for `operate`.
+    pub(super) async fn job_to_repeat(&self, caller: &Caller, job: &str) -> Result<Job, AppError> {
+        caller.needs(Scope::Submit)?;
+        self.refuse_while_draining()?;
+        let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
+        let job = self.0.store.get_job(&job).await?.job;
+        if job.request.submitted_by != caller.name {
+            caller.needs(Scope::Operate)?;
+        }
+        Ok(job)
     }
 
     /// Those of the job; but who publishes a dry run does not want another dry run.

@@ -278,9 +278,9 @@ async fn begin_work(
 ) -> Result<usize, StartError> {
     let mut dispatcher =
         Dispatcher::new(store.clone(), worker.clone(), stages.drain.clone(), stages.stop_agents.clone());
-    failpoint::around(Edge::SweepTrash, empty_trash(worker)).await;
-    // before the worktrees that they work in can go
+    // before anything goes that they work in
     stop_strangers(worker).await?;
+    failpoint::around(Edge::SweepTrash, empty_trash(worker)).await;
     finish_clone_removals(worker).await?;
     // where the machine does not say, no start is told from another
     let boot = machine_start().unwrap_or_default();

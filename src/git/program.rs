@@ -15,7 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
 use super::disk;
-use super::error::GitError;
+use super::error::{GitError, last_lines};
 use super::leash::{self, Leash};
 use super::network;
 use super::settings::GitSettings;
@@ -131,6 +131,17 @@ impl Git {
 
     pub(super) async fn run(&self, call: Call<'_>) -> Result<Output, GitError> {
         self.0.run(call).await
+    }
+
+    /// As [`Self::run`], for a step whose failure is none of a remote's.
+    pub(super) async fn run_local(&self, call: Call<'_>) -> Result<(), GitError> {
+        let step = call.step;
+        let output = self.run(call).await?;
+        if output.success {
+            Ok(())
+        } else {
+            Err(GitError::Program { step, text: last_lines(&output.stderr) })
+        }
     }
 
     /// As [`Self::run`], for long work that gives way when `stop` is done: `None` then, and no process is left. If this

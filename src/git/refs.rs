@@ -55,7 +55,7 @@ pub(super) fn is_to_delete(library: &Library, name: &str) -> Result<bool, GitErr
     if !is_safe_name(name) {
         return Err(GitError::InvalidArgument("not a valid ref name"));
     }
-    clear_to(library.path(), name)?;
+    clear_dirs(library.path(), name)?;
     let lock = library.path().join(format!("{name}.lock"));
     disk::remove_any(&lock).map_err(GitError::io("remove a stale lock"))?;
     let path = library.path().join(name);
@@ -80,7 +80,7 @@ fn is_plain_or_absent(path: &Path) -> bool {
 }
 
 /// Removes links in the place of the directories of a ref: what is behind them is not the clone's.
-fn clear_to(clone: &Path, name: &str) -> Result<(), GitError> {
+fn clear_dirs(clone: &Path, name: &str) -> Result<(), GitError> {
     let mut path = PathBuf::from(clone);
     let Some((dirs, _)) = name.rsplit_once('/') else { return Ok(()) };
     for part in dirs.split('/') {
@@ -94,16 +94,11 @@ fn clear_to(clone: &Path, name: &str) -> Result<(), GitError> {
 
 /// Removes stale locks on the way to a ref, an unreadable ref, and links in the place of directories.
 fn clear_way(clone: &Path, name: &str) -> Result<(), GitError> {
+    clear_dirs(clone, name)?;
     let failed = GitError::io("clear the way to a ref");
-    let mut path = PathBuf::from(clone);
-    let parts: Vec<&str> = name.split('/').collect();
-    for (at, part) in parts.iter().enumerate() {
-        path.push(part);
-        let last = at + 1 == parts.len();
-        let meta = path.symlink_metadata();
-        if meta.as_ref().is_ok_and(|meta| (last && !meta.is_dir()) || (!last && meta.is_symlink())) {
-            disk::remove_any(&path).map_err(&failed)?;
-        }
+    let path = clone.join(name);
+    if path.symlink_metadata().is_ok_and(|meta| !meta.is_dir()) {
+        disk::remove_any(&path).map_err(&failed)?;
     }
     for stale in [clone.join(format!("{name}.lock")), clone.join("logs").join(name)] {
         disk::remove_any(&stale).map_err(&failed)?;

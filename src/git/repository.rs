@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::commit_id::CommitId;
 use super::disk;
-use super::error::{GitError, last_lines};
+use super::error::GitError;
 use super::locks::{InUse, RepositoryLock, RepositoryLocks};
 use super::program::{Call, Git};
 use super::{refs, tamper};
@@ -115,10 +115,7 @@ impl Repository {
         let step = "write the bundle";
         let call =
             Call { step, git_dir: Some(&self.path), work_tree: None, args, config: Vec::new(), deadline };
-        let output = failpoint::around(Edge::Bundle, self.git.run(call)).await?;
-        if !output.success {
-            return Err(GitError::Program { step, text: last_lines(&output.stderr) });
-        }
+        failpoint::around(Edge::Bundle, self.git.run_local(call)).await?;
         // git leaves it to the kernel when it reaches the disk, and the clone is deleted next
         let file = file.to_owned();
         blocking(move || {
@@ -156,22 +153,11 @@ impl Repository {
             return Ok(());
         }
         let args = ["update-ref", "--no-deref", "-d", name].map(OsString::from).to_vec();
-        let deadline = self.git.settings().query_deadline;
-        let call = Call {
-            step: "delete a ref",
-            git_dir: Some(&self.path),
-            work_tree: None,
-            args,
-            config: Vec::new(),
-            deadline,
-        };
+        let (step, deadline) = ("delete a ref", self.git.settings().query_deadline);
+        let call =
+            Call { step, git_dir: Some(&self.path), work_tree: None, args, config: Vec::new(), deadline };
         // by a program of its own: killed in the middle, this one would leave a lock behind that stops every fetch
-        let output = failpoint::around(Edge::DeleteRef, self.git.run(call)).await?;
-        if output.success {
-            Ok(())
-        } else {
-            Err(GitError::Program { step: "delete a ref", text: last_lines(&output.stderr) })
-        }
+        failpoint::around(Edge::DeleteRef, self.git.run_local(call)).await
     }
 
     /// Whether `commit` is `ancestor` or has it among its ancestors; false when either is not in the clone.

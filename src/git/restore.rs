@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::commit_id::CommitId;
-use super::error::{GitError, last_lines};
+use super::error::GitError;
 use super::program::Call;
 use super::refs;
 use super::repository::Repository;
@@ -46,12 +46,6 @@ impl Repository {
         let args = std::iter::once("read-tree").chain(args.iter().copied()).map(OsString::from).collect();
         let deadline = self.git.settings().checkout_deadline;
         let (git_dir, work_tree) = (Some(place.admin.as_path()), Some(place.path.as_path()));
-        let output =
-            self.git.run(Call { step, git_dir, work_tree, args, config: Vec::new(), deadline }).await?;
-        if output.success {
-            Ok(())
-        } else {
-            Err(GitError::Program { step, text: last_lines(&output.stderr) })
-        }
+        self.git.run_local(Call { step, git_dir, work_tree, args, config: Vec::new(), deadline }).await
     }
 }

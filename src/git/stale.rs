@@ -114,6 +114,24 @@ mod tests {
         assert!(!lock.exists() && began.elapsed() >= PATIENCE * 5 / 3);
 
         fs::write(&lock, "").unwrap();
+        let began = Instant::now();
+        let busy = async {
+            loop {
+                sleep(PATIENCE / 2).await;
+                fs::write(&written, format!("{:?}", began.elapsed())).unwrap();
+            }
+        };
+        tokio::select! {
+            waited = outlast(dir.path(), PATIENCE) => waited.unwrap(),
+            () = busy => {}
+        }
+        assert!(
+            lock.exists() && began.elapsed() <= PATIENCE * (ROUNDS_MAX + 1),
+            "the caller has not for ever"
+        );
+        fs::remove_file(&lock).unwrap();
+
+        fs::write(&lock, "").unwrap();
         let released = async {
             sleep(PATIENCE / 2).await;
             fs::remove_file(&lock).unwrap();

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
-use super::Worker;
 use super::attempt::Line;
 use super::halt::Step;
+use super::{Tools, Worker};
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobNumber, JobRef};
@@ -86,13 +86,7 @@ impl Line<'_> {
         path: &Path,
         base: &CommitId,
     ) -> Result<(), GitError> {
-        let limits = &self.tools.settings.step_limits;
-        let spec = SnapshotSpec {
-            name,
-            taken_at: self.now().as_ms() / 1_000,
-            file_bytes_max: self.tools.settings.file_bytes_max,
-            new: if self.ran_away { limits.runaway_kept() } else { limits.worktree },
-        };
+        let spec = self.tools.snapshot_spec(name, self.ran_away);
         let taken = repository.snapshot(path, base, spec).await?;
         tracing::info!(snapshot = %taken.name, commit = %taken.commit, "worktree snapshotted");
         for note in &taken.notes {
@@ -130,6 +124,19 @@ impl Line<'_> {
             self.tools.store.pause_client(&self.client.id, &reason.message).await?;
         }
         Ok(())
+    }
+}
+
+impl Tools {
+    /// How a worktree is snapshotted now; less is kept of one that `ran_away`.
+    pub(super) fn snapshot_spec(&self, name: String, ran_away: bool) -> SnapshotSpec {
+        let limits = &self.settings.step_limits;
+        SnapshotSpec {
+            name,
+            taken_at: self.clock.now_ms() / 1_000,
+            file_bytes_max: self.settings.file_bytes_max,
+            new: if ran_away { limits.runaway_kept() } else { limits.worktree },
+        }
     }
 }
 
@@ -322,15 +329,10 @@ pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Re
     let Some(last) = chain.last() else { return Ok(()) };
     let Ok(client) = tools.store.get_client(&last.client_id).await else { return Ok(()) };
     let repository = tools.repository(&client)?;
-    let limits = &tools.settings.step_limits;
     let whose = last_at_work(chain).unwrap_or(last);
     let base = base_for(&repository, &client, path, chain).await?;
-    let spec = SnapshotSpec {
-        name: format!("refs/offshoot/{}/{}-swept", whose.id, whose.attempt),
-        taken_at: tools.clock.now_ms() / 1_000,
-        file_bytes_max: tools.settings.file_bytes_max,
-        new: if chain.iter().any(ran_away) { limits.runaway_kept() } else { limits.worktree },
-    };
+    let name = format!("refs/offshoot/{}/{}-swept", whose.id, whose.attempt);
+    let spec = tools.snapshot_spec(name, chain.iter().any(ran_away));
     match repository.snapshot(path, &base, spec).await {
         // its job is over: only the log can still be told
         Ok(taken) => taken.notes.iter().for_each(|note| {

@@ -8,7 +8,7 @@ use super::cleanup::{base_for, last_at_work};
 use super::halt::{Halt, Step, forge_halt};
 use super::remotes::forge_name;
 use crate::domain::branch::BranchName;
-use crate::domain::job::Effects;
+use crate::domain::job::{Effects, Job};
 use crate::domain::options::{OnBranchExists, Publish};
 use crate::domain::reason::ReasonCode;
 use crate::forge::ForgeError;
@@ -189,20 +189,22 @@ impl Line<'_> {
 
     /// Whether another job of the chain has pushed to this branch.
     pub(super) async fn chain_pushed_before(&self) -> Step<bool> {
-        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        Ok(chain.iter().any(|job| {
-            job.id != self.job.id
-                && job.request.branch == self.job.request.branch
-                && job.effects.pushed_sha.is_some()
-        }))
+        let mut on_branch = self.chain_on_this_branch().await?.into_iter();
+        Ok(on_branch.any(|job| job.id != self.job.id && job.effects.pushed_sha.is_some()))
     }
 
     /// A push whose record was lost to a kill is known by what it left on the remote.
     async fn chain_has_pushed(&self, tip: &CommitId) -> Step<bool> {
-        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        Ok(chain.iter().filter(|job| job.request.branch == self.job.request.branch).any(|job| {
+        let mut on_branch = self.chain_on_this_branch().await?.into_iter();
+        Ok(on_branch.any(|job| {
             job.effects.pushed_sha.is_some() || job.effects.head_sha.as_deref() == Some(tip.as_str())
         }))
+    }
+
+    async fn chain_on_this_branch(&self) -> Step<Vec<Job>> {
+        let mut chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+        chain.retain(|job| job.request.branch == self.job.request.branch);
+        Ok(chain)
     }
 
     /// The branch may be that of a kept worktree of another chain, and all that has the commits of its agent.

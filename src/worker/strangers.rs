@@ -9,7 +9,7 @@ use super::cleanup::{base_for, worktrees_below};
 use super::{Tools, Worker};
 use crate::domain::client::Client;
 use crate::domain::id::JobId;
-use crate::git::{GitError, SnapshotSpec, bytes_on_disk};
+use crate::git::{GitError, bytes_on_disk};
 use crate::process::{StepDir, StepState, inspect};
 use crate::store::{StoreError, Stray};
 
@@ -95,12 +95,7 @@ pub(super) async fn release_unknown(
 ) -> Result<(), GitError> {
     let repository = tools.repository(client)?;
     let base = base_for(&repository, client, path, &[]).await?;
-    let spec = SnapshotSpec {
-        name: format!("refs/offshoot/{root}/0-found"),
-        taken_at: tools.clock.now_ms() / 1_000,
-        file_bytes_max: tools.settings.file_bytes_max,
-        new: tools.settings.step_limits.worktree,
-    };
+    let spec = tools.snapshot_spec(format!("refs/offshoot/{root}/0-found"), false);
     match repository.snapshot(path, &base, spec).await {
         Ok(_) | Err(GitError::WorktreeBroken(_)) => {}
         Err(error) => return Err(error),

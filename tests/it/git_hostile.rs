@@ -214,3 +214,21 @@ async fn names_that_stand_for_the_repository_elsewhere_are_left_out() {
     assert_eq!(noted, [".GIT", ".git ", "dir", "dir/.Git", "git~1"]);
     assert_eq!(rig.collect().await.head, collected.head);
 }
+
+/// A FIFO would stop a reader for ever, and a link leads out of the clone.
+#[tokio::test]
+async fn what_an_agent_has_put_in_the_place_of_a_ref_stops_no_deletion() {
+    let rig = Rig::new().await;
+    let heads = rig.repository.path().join("refs/heads");
+    mkfifo(&heads.join("pipe"), Mode::S_IRUSR).unwrap();
+    let outside = rig.dir.path().join("outside");
+    fs::create_dir(&outside).unwrap();
+    fs::write(outside.join("y.lock"), "somebody's").unwrap();
+    symlink(&outside, heads.join("linked")).unwrap();
+    for name in ["pipe", "linked/y"] {
+        let name = format!("refs/heads/{name}");
+        let deleted = rig.repository.delete_ref(&name);
+        tokio::time::timeout(std::time::Duration::from_secs(30), deleted).await.expect("it ends").unwrap();
+    }
+    assert!(outside.join("y.lock").exists() && !heads.join("pipe").exists());
+}

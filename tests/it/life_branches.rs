@@ -203,26 +203,40 @@ async fn a_worktree_that_a_changed_clone_kept_goes_at_the_next_pass_after_that()
 }
 
 /// A retry that is over before it began has no base of its own; the files are those of the job before it.
-/// Its branch has the only copy of what its agent has committed.
+/// Its branch has the only copy of what its agent has committed; the job that comes begins there anew, or goes on with work
+/// that was kept.
 #[tokio::test]
 async fn a_job_on_the_branch_of_a_kept_worktree_costs_none_of_its_commits() {
-    let stand = Stand::new().await;
-    let commit = "G='git -c user.email=a@b.c -c user.name=a'; echo 1 > mine.txt; git add -A; $G commit -qm mine; \
-                  git rm -q mine.txt; $G commit -qm gone; exit 5";
-    let options = json!({"agent": "sh", "keepWorktree": true, "maxAttempts": 1});
-    let kept = stand.submit(json!({"prompt": commit, "branchName": "both", "options": options})).await;
-    let worktree = stand.failed(&kept, "crashed").await["worktreePath"].as_str().unwrap().to_owned();
-    let mine = stand.git_clone(&["rev-parse", "refs/heads/both~1"]);
-    let next = stand
-        .submit(json!({"prompt": "echo 2 > other.txt", "branchName": "both", "options": {"agent": "sh"}}))
-        .await;
-    stand.completed(&next).await;
-    stand.post("/gc", &json!({})).await;
-    let holders =
-        stand.git_clone(&["for-each-ref", "--contains", &mine, "--format=%(refname)", "refs/offshoot"]);
-    assert_eq!(holders, format!("refs/offshoot/{next}/1-branch"));
-    assert!(std::path::Path::new(&worktree).exists());
-    stand.finish_leaving(&[&kept]).await;
+    for follows_up in [false, true] {
+        let stand = Stand::new().await;
+        let shell = async |prompt: &str, keeps: bool| {
+            let options = json!({"agent": "sh", "keepWorktree": keeps, "maxAttempts": 1});
+            stand.submit(json!({"prompt": prompt, "branchName": "both", "options": options})).await
+        };
+        let half = shell("echo 0 > half.txt; exit 5", false).await;
+        stand.failed(&half, "crashed").await;
+        let commit = "G='git -c user.email=a@b.c -c user.name=a'; echo 1 > mine.txt; git add -A; $G commit -qm mine; \
+                      git rm -q mine.txt; $G commit -qm gone; exit 5";
+        let kept = shell(commit, true).await;
+        let worktree = stand.failed(&kept, "crashed").await["worktreePath"].as_str().unwrap().to_owned();
+        let mine = stand.git_clone(&["rev-parse", "refs/heads/both~1"]);
+        let next = if follows_up {
+            let answer = stand
+                .post(&format!("/jobs/{half}/follow-up"), &json!({"prompt": "echo 2 > other.txt"}))
+                .await;
+            answer["id"].as_str().unwrap().to_owned()
+        } else {
+            shell("echo 2 > other.txt", false).await
+        };
+        stand.completed(&next).await;
+        stand.post("/gc", &json!({})).await;
+        let args = ["for-each-ref", "--contains", &mine, "--format=%(refname)", "refs/offshoot"];
+        assert_eq!(stand.git_clone(&args), format!("refs/offshoot/{next}/1-branch"));
+        assert!(std::path::Path::new(&worktree).exists());
+        let files = if follows_up { "half.txt\nother.txt" } else { "other.txt" };
+        assert_eq!(stand.git(&["diff", "--name-only", "main", "both"]), files);
+        stand.finish_leaving(&[&kept]).await;
+    }
 }
 
 #[tokio::test]

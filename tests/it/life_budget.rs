@@ -136,6 +136,29 @@ async fn a_client_that_has_spent_its_day_waits_for_the_next_and_others_do_not() 
     stand.finish().await;
 }
 
+/// Two at once may spend more than the day has. The attempt that finds nothing left for its repair has cost something.
+#[tokio::test]
+async fn an_attempt_that_has_no_money_left_for_its_repair_is_counted() {
+    let stand = Stand::with(Plan { workers: 2, ..Plan::default() }).await;
+    let widgets = json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets", "options": {"maxBudgetUsdPerDay": 1.0}});
+    stand.post("/clients", &widgets).await;
+    let submit = async |branch: &str, spent: u32, verify: Value| {
+        let prompt = format!("[[scenario:spend micro_usd={spent}]] [[scenario:edit]]");
+        let options = json!({"publish": "branch", "verify": verify, "verifyRounds": 1, "maxAttempts": 1});
+        stand.submit(json!({"prompt": prompt, "branchName": branch, "options": options})).await
+    };
+    let check = format!("while [ ! -e {} ]; do sleep 0.02; done; exit 3", stand.gate("v").display());
+    let first = submit("first", 300_000, json!([check])).await;
+    stand.wait_for(&first, "checked", |job| job["phase"] == "verifying").await;
+    let second = submit("second", 800_000, json!([])).await;
+    stand.failed(&second, "client_budget").await;
+    stand.open_gate("v");
+    let job = stand.wait_for_status(&first, "failed").await;
+    assert_eq!(job["reason"]["code"], "client_budget", "{job:#}");
+    assert_eq!((attempts(&job).len(), &attempts(&job)[0]["counted"]), (1, &json!(true)), "{job:#}");
+    stand.finish().await;
+}
+
 /// Of the five runs above, four of them of `widgets`.
 async fn assert_report(stand: &Stand, widgets: &str) {
     let report = stand.get("/usage?by=client,label").await;

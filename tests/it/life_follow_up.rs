@@ -1,7 +1,9 @@
 //! Follow-ups on a whole server: the same branch, place, conversation and pull request, whatever has become of the job before.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::fake_github::{Effect, Fault};
 use crate::rescue::offshoot;
 use crate::stand::Stand;
 
@@ -71,6 +73,47 @@ async fn a_follow_up_waits_for_another_one_on_the_branch_that_this_had_to_take()
     stand.open_gate("g");
     let (one, two) = (stand.completed(&second).await, stand.completed(&third).await);
     assert_eq!((&one["prNumber"], &two["baseSha"]), (&two["prNumber"], &one["headSha"]));
+    stand.finish().await;
+}
+
+/// Work that is kept is laid out as it was; what others have pushed since is not overwritten by it, whatever the job was let do
+/// with a branch that was there before.
+#[tokio::test]
+async fn a_follow_up_overwrites_nothing_that_came_to_the_branch_since() {
+    let stand = Stand::new().await;
+    stand.foreign_commit("again", "old.txt", "old");
+    let refusal = Effect::Status(422, json!({"message": "Validation Failed", "errors": []}), Vec::new());
+    stand.github.fault(Fault::new(refusal).on(Method::POST, "/pulls"));
+    let options = json!({"onBranchExists": "reset"});
+    let first =
+        stand.submit(json!({"prompt": write("a.txt"), "branchName": "again", "options": options})).await;
+    stand.failed(&first, "pull_request_refused").await;
+    let theirs = stand.foreign_commit("again", "theirs.txt", "theirs");
+    let second = follow_up(&stand, &first, json!({"prompt": write("b.txt")})).await;
+    stand.failed(&second, "branch_moved").await;
+    assert_eq!(stand.tip("again"), Some(theirs));
+    let again = stand.retry(&second, json!({})).await;
+    stand.completed(&again).await;
+    assert_eq!(stand.git(&["diff", "--name-only", "main", "again"]), "a.txt\nb.txt\ntheirs.txt");
+    stand.finish().await;
+}
+
+/// What an attempt left that was followed by one which found nothing to do is no work to go on with.
+#[tokio::test]
+async fn a_follow_up_of_a_job_without_changes_begins_without_what_an_attempt_had_left() {
+    let stand = Stand::new().await;
+    let once = stand.path("once");
+    let prompt = format!(
+        "[ ! -e {0} ] || exit 0; touch {0}; echo half > half.txt; kill -9 $PPID; sleep 1000",
+        once.display()
+    );
+    let body = json!({"prompt": prompt, "branchName": "none", "options": {"agent": "sh"}});
+    let first = stand.submit(body).await;
+    let job = stand.completed(&first).await;
+    assert_eq!((&job["outcome"], &job["attempt"]), (&json!("no_changes"), &json!(2)), "{job:#}");
+    let second = follow_up(&stand, &first, json!({"prompt": "echo b > b.txt"})).await;
+    stand.completed(&second).await;
+    assert_eq!(stand.git(&["diff", "--name-only", "main", "none"]), "b.txt");
     stand.finish().await;
 }
 

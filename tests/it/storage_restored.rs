@@ -112,6 +112,34 @@ async fn nothing_is_paid_again_before_somebody_has_looked() {
     stand.finish().await;
 }
 
+/// As on another machine: nothing here says that it has ever run.
+#[tokio::test]
+async fn a_job_that_ran_at_the_backup_waits_also_where_no_file_of_it_is() {
+    let mut stand = Stand::new().await;
+    let id = stand.submit_prompt("far", &format!("{}[[scenario:edit]]", stand.gate_mark("g"))).await;
+    stand.wait_for_tool(&id).await;
+    let name = name_of_backup(&stand).await;
+    stand.open_gate("g");
+    stand.completed(&id).await;
+    let runs = stand.runs();
+    stand.kill9().await;
+    put_back(&stand, &name).await;
+    for dir in ["data/attempts", "worktrees"] {
+        std::fs::remove_dir_all(stand.path(dir)).unwrap_or_else(|error| panic!("{dir}: {error}"));
+    }
+    for _ in 0..2 {
+        stand.start_again().await;
+        let job = stand.job(&id).await;
+        assert_eq!((&job["status"], &job["waiting"]["for"]), (&json!("queued"), &json!("paused")), "{job:#}");
+        assert_eq!(stand.runs(), runs);
+        stand.kill9().await;
+    }
+    stand.start_again().await;
+    stand.post("/queue/resume", &json!({})).await;
+    assert_eq!(stand.completed(&id).await["attempt"], 2);
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn a_clone_that_goes_takes_no_work_along_that_the_database_does_not_know() {
     let mut stand = Stand::new().await;

@@ -39,10 +39,16 @@ fn at_schema(version: i64, file: &Path) -> Connection {
     connection
 }
 
+/// What an installation at this schema may hold. One that begins with "As at schema" has only what is new.
 fn sample(version: i64) -> String {
     let path = root().join(format!("tests/it/store_samples/v{version}.sql"));
-    std::fs::read_to_string(&path)
-        .unwrap_or_else(|_| panic!("schema {version} has no sample: write {}", path.display()))
+    let own = std::fs::read_to_string(&path)
+        .unwrap_or_else(|_| panic!("schema {version} has no sample: write {}", path.display()));
+    if own.starts_with(&format!("-- As at schema {}", version - 1)) {
+        sample(version - 1) + &own
+    } else {
+        own
+    }
 }
 
 #[tokio::test]
@@ -91,6 +97,26 @@ async fn data_of_every_schema_is_carried_over() {
         let deaths = store.server_deaths_in_a_row(adopted[0].lease).await.unwrap();
         assert_eq!(deaths, u32::from(version >= 5), "schema {version}");
     }
+}
+
+/// Each label counts once, and what an agent once printed as its usage does not stop the server.
+#[tokio::test]
+async fn usage_of_older_schemas_is_summed_within_bounds() {
+    let dir = tempfile::tempdir().unwrap();
+    let connection = at_schema(11, &dir.path().join("offshoot.db"));
+    connection.execute_batch(&sample(11)).unwrap();
+    let more = "UPDATE jobs SET labels = '[\"x\",\"x\"]' WHERE number = 1;
+        UPDATE attempts SET usage = json_set(usage, '$.input', 9000000000000000000) WHERE job = 1;
+        INSERT INTO attempts (job, number, started_at, ended_at, usage)
+            SELECT job, 2, started_at, ended_at, usage FROM attempts WHERE job = 1;";
+    connection.execute_batch(more).unwrap();
+    drop(connection);
+    let store = open(dir.path());
+    let by = vec![Grouping::Label];
+    let used = store.usage_page(UsageQuery { by, limit: 9, ..UsageQuery::default() }).await.unwrap();
+    let labels: Vec<_> = used.groups.iter().map(|group| (group.label.as_deref(), group.sums.runs)).collect();
+    assert_eq!(labels, [(Some("x"), 2)]);
+    assert_eq!((used.total.runs, used.total.usage.input_tokens), (2, 2_000_000_000_000));
 }
 
 /// The copy from before is a whole database of its schema, from which the migration can be made again.

@@ -93,13 +93,10 @@ impl Run {
 
 pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     AgentVerdict {
-        outcome: outcome(run, exit),
         session_id: run.session_id.clone(),
         usage: run.usage,
         denials: run.denials.clone(),
-        auth_source: None,
-        agent_version: None,
-        model: None,
+        ..AgentVerdict::plain(outcome(run, exit))
     }
 }
 

@@ -58,13 +58,10 @@ impl Run {
 
 pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     AgentVerdict {
-        outcome: outcome(run, exit),
         session_id: run.session_id.clone(),
         usage: run.usage,
-        denials: Vec::new(),
-        auth_source: None,
-        agent_version: None,
         model: run.model.clone(),
+        ..AgentVerdict::plain(outcome(run, exit))
     }
 }
 
