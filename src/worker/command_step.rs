@@ -32,7 +32,7 @@ pub(super) struct CommandEnd {
 /// What became of a command that was started.
 pub(super) enum Ran {
     Ended(CommandEnd),
-    /// Its supervisor was killed, or was told to end together with the server. Nothing of it lives.
+    /// It or its supervisor was killed, or it was told to end together with the server. Nothing of it lives.
     CutOff(Halt),
 }
 
@@ -145,6 +145,10 @@ impl Line<'_> {
                 }
                 match (record.code, record.signal) {
                     (Some(0), _) => None,
+                    // nobody kills himself so: what it would have said of the work is not known
+                    (None, Some(libc::SIGKILL)) => {
+                        return cut_off(Halt::fault(ReasonCode::Interrupted, "A command was killed."));
+                    }
                     (Some(code), _) => Some(format!("exited with {code}")),
                     (None, Some(signal)) => Some(format!("was killed by signal {signal}")),
                     (None, None) => Some("ended in an unknown way".to_owned()),

@@ -84,9 +84,7 @@ fn ended_as_it_had_to(evidence: &Evidence) -> Vec<String> {
         let ends = if job.publishes { &["branch_pushed", "pull_request"][..] } else { job.kind.ends() };
         let was_hurt = evidence.hurt.contains_key(&job.number);
         // what fails once may have had its once in an attempt that was cut off
-        // a command of the owner that is killed has failed, and says so
-        let is_of_kill = matches!(reason, "interrupted" | "crashed" | "setup_failed" | "verify_failed");
-        let by_kill = was_hurt && (is_of_kill || end == "branch_pushed");
+        let by_kill = was_hurt && (matches!(reason, "interrupted" | "crashed") || end == "branch_pushed");
         let by_deaths = is_of_deaths(&told["reason"]);
         let by_caller = job.cancelled && matches!(end, "cancelled");
         if !ends.contains(&end) && !by_kill && !by_deaths && !by_caller {

@@ -119,6 +119,21 @@ async fn what_kept_work_brings_along_is_the_owners_all_the_same() {
     assert!(matches!(&refused, Err(GitError::CopyCommitted { path }) if path == ".env"), "{refused:?}");
 }
 
+/// Each note becomes a warning, which every list of jobs carries.
+#[tokio::test]
+async fn what_is_not_copied_is_told_of_within_bounds() {
+    let rig = Rig::new().await;
+    rig.worktree().await;
+    let from = rig.dir.path().join("files");
+    fs::create_dir(&from).unwrap();
+    for number in 0..300 {
+        symlink("elsewhere", from.join(format!("{number}.env"))).unwrap();
+    }
+    let notes = notes(&copy_in(&rig, vec![rule(".env")]).await);
+    assert_eq!(notes.len(), 51, "{notes:?}");
+    assert!(notes.contains(&"*: not copied: many more, see the rules".to_owned()), "{notes:?}");
+}
+
 #[tokio::test]
 async fn an_owner_without_files_is_no_fault() {
     let rig = Rig::new().await;

@@ -111,6 +111,19 @@ async fn a_command_that_fails_ends_the_job_before_the_agent_and_keeps_what_is_th
     stand.finish().await;
 }
 
+/// Nobody knows what it would have come to.
+#[tokio::test]
+async fn a_command_that_is_killed_is_run_again_in_the_next_attempt() {
+    let stand = Stand::new().await;
+    let once = stand.path("once");
+    let setup = format!("[ -e {0} ] || {{ touch {0}; kill -9 $$; }}; echo done > done.txt", once.display());
+    let id = submit(&stand, "k", "cat done.txt", json!({"setup": [setup]})).await;
+    let job = stand.completed(&id).await;
+    let attempts = job["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), &attempts[0]["reason"]["code"]), (2, &json!("interrupted")), "{job:#}");
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn a_command_is_cancelled_with_all_that_it_started() {
     let stand = Stand::new().await;

@@ -245,6 +245,22 @@ async fn a_verification_that_is_cut_off_is_begun_again_without_the_agent() {
     stand.finish().await;
 }
 
+/// A kill says nothing of the work, and no agent is paid to repair it.
+#[tokio::test]
+async fn a_verification_that_is_killed_is_begun_again_and_nothing_is_repaired() {
+    let stand = Stand::new().await;
+    let once = stand.path("once");
+    let check = format!("[ -e {0} ] || {{ touch {0}; kill -9 $$; }}", once.display());
+    let id = submit(&stand, "k", BAD, json!({"verify": [check], "verifyRounds": 1})).await;
+    let job = stand.completed(&id).await;
+    assert_eq!((job["attempts"].as_array().unwrap().len(), stand.runs()), (1, 1), "{job:#}");
+    assert_eq!(
+        results(&job).iter().map(|(_, round, code)| (*round, code.clone())).collect::<Vec<_>>(),
+        [(1, json!(0))]
+    );
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn a_verification_is_cancelled_with_all_that_it_started() {
     let stand = Stand::new().await;
