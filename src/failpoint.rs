@@ -60,6 +60,7 @@ edges! {
     KeepAnswer, "store.keep-answer", "commit: the answer to a repeated request";
     ForgetAnswers, "store.forget-answers", "commit: old answers are forgotten";
     Submit, "store.submit", "commit: a new job";
+    SayToAgent, "store.say-to-agent", "commit: a word for the agent";
     RequestCancel, "store.request-cancel", "commit: the wish to cancel";
     PauseQueue, "store.pause-queue", "commit: nothing starts";
     ResumeQueue, "store.resume-queue", "commit: jobs start again";

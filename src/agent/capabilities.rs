@@ -1,5 +1,6 @@
 //! What a kind of agent can do, and what of the run options it can carry out.
 
+use crate::domain::inward::Hears;
 use crate::domain::options::{Effort, OptionName, PermissionMode, RunOptions};
 
 /// What a kind of agent can do; callers branch on these, never on the kind.
@@ -14,8 +15,8 @@ pub struct Capabilities {
     pub cost: bool,
     /// The tokens that it reports are those of the whole conversation, the steps before this one included.
     pub counts_whole_session: bool,
-    /// The running process takes further messages on standard input.
-    pub live_messages: bool,
+    /// When it hears what people say to it.
+    pub hears: Hears,
     /// Output is a sequence of typed events, so that silence and progress can be told apart.
     pub structured_events: bool,
     /// It says which tool uses were not permitted.

@@ -127,6 +127,7 @@ impl From<StoreError> for AppError {
                 Self::conflict("client_busy", format!("the client has live jobs: {}", numbers.join(", ")))
             }
             StoreError::QueueFull { max } => Self::QueueFull { max },
+            StoreError::Unheard(why) => Self::conflict(why.code(), why.to_string()),
             StoreError::Refused(refusal) => Self::AlreadyOver(refusal),
             StoreError::DiskFull => Self::DiskFull,
             StoreError::Stopped => {

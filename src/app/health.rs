@@ -105,7 +105,7 @@ fn abilities(can: Capabilities) -> AgentAbilities {
     AgentAbilities {
         resume: can.resume,
         cost: can.cost,
-        live_messages: can.live_messages,
+        hears: can.hears.into(),
         structured_events: can.structured_events,
         tells_denials: can.tells_denials,
         options: can.options.iter().map(|name| name.camel_case().to_owned()).collect(),

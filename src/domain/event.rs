@@ -17,6 +17,9 @@ named_enum! {
         AgentToolResult = "agent.tool_result",
         AgentProgress = "agent.progress",
         AgentOutput = "agent.output",
+        MessageStored = "message.stored",
+        MessageDelivered = "message.delivered",
+        JobInterrupted = "job.interrupted",
         JobHeld = "job.held",
         JobCompleted = "job.completed",
         JobFailed = "job.failed",
@@ -45,6 +48,11 @@ impl EventKind {
             Self::AgentOutput => {
                 "Output that is no event of the agent's own protocol: plain lines, many in one event."
             }
+            Self::MessageStored => "Somebody has said something to the agent; it is kept for its next turn.",
+            Self::MessageDelivered => "A turn of the agent is told what was said to it.",
+            Self::JobInterrupted => {
+                "Somebody wants the running turn of the agent to end, and the job to go on."
+            }
             Self::JobHeld => "The attempt is over and the job waits again.",
             Self::JobCompleted => "The job is over: it did what it could.",
             Self::JobFailed => "The job is over: it failed.",
@@ -54,12 +62,14 @@ impl EventKind {
         }
     }
 
-    /// Whether it is one of the words, lines and signs of an attempt rather than a step of a job's life.
+    /// Whether it has words, lines or signs rather than being a step of a job's life.
     #[must_use]
     pub const fn is_told(self) -> bool {
         matches!(
             self,
             Self::JobNote
+                | Self::MessageStored
+                | Self::JobInterrupted
                 | Self::AgentMessage
                 | Self::AgentThinking
                 | Self::AgentToolUse

@@ -17,6 +17,7 @@ pub mod event;
 pub mod glob;
 pub mod hold;
 pub mod id;
+pub mod inward;
 pub mod job;
 pub mod lifecycle;
 pub mod limit;

@@ -17,7 +17,7 @@ use super::problem::ApiError;
 use super::query::Query;
 use crate::app::{App, AppError, Caller, Follower};
 use crate::wire::event::StreamItem;
-use crate::wire::live::{Inward, Refused};
+use crate::wire::live::{Refused, Taken, parse};
 
 /// The largest frame from a caller: the longest text, with every byte of it escaped twice over.
 const FRAME_BYTES_MAX: usize = 1024 * 1024;
@@ -25,8 +25,8 @@ const FRAME_BYTES_MAX: usize = 1024 * 1024;
 const SILENT_MAX: Duration = Duration::from_secs(50);
 
 /// The events of a job as JSON text frames, as in its stream; `{"type":"done"}` and `{"type":"reset"}` carry theirs in
-/// `data`. Inward: `{"type":"message","id","text"}` and `{"type":"interrupt"}`, answered `{"type":"refused"}` with a
-/// problem.
+/// `data`. Inward: `{"type":"message","id","text"}` and `{"type":"interrupt"}`, answered `{"type":"accepted","id"}` once it
+/// is stored, or `{"type":"refused"}` with a problem.
 #[utoipa::path(get, path = "/ws/jobs/{id}", tag = "events",
     params(("id" = String, Path),
         ("after" = Option<String>, Query, description = "Only events with a larger number; latest: from now on")),
@@ -134,15 +134,18 @@ impl Talk {
         let frame = read.as_ref().unwrap_or(&Value::Null);
         let told = match &read {
             Err(_) => Err(AppError::Malformed("a frame must be a JSON object".to_owned())),
-            Ok(frame) => match Inward::parse(frame) {
-                Ok(word) => self.app.tell_agent(&self.caller, &self.job, &word).await,
+            Ok(frame) => match parse(frame) {
+                Ok(word) => {
+                    let taken = Taken::of(&word);
+                    self.app.tell_agent(&self.caller, &self.job, word).await.map(|()| taken)
+                }
                 Err(faults) => Err(AppError::Invalid(faults)),
             },
         };
-        let answer = match told {
-            Ok(()) => return r#"{"type":"accepted"}"#.to_owned(),
-            Err(error) => Refused::of(frame, *ApiError::from(error).problem),
-        };
-        serde_json::to_string(&answer).unwrap_or_default()
+        match told {
+            Ok(taken) => serde_json::to_string(&taken),
+            Err(error) => serde_json::to_string(&Refused::of(frame, *ApiError::from(error).problem)),
+        }
+        .unwrap_or_default()
     }
 }

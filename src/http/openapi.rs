@@ -11,12 +11,13 @@ use utoipa::{Modify, OpenApi as OpenApiDerive};
 use super::table;
 use crate::wire::callback::CallbackBody;
 use crate::wire::event::{Event, StreamDone, StreamFrame, StreamReset};
+use crate::wire::live::Taken;
 use crate::wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
 #[derive(OpenApiDerive)]
 #[openapi(
     info(title = "offshoot", description = "A job queue for coding agents on your own machine."),
-    components(schemas(Problem, CallbackBody, Event, StreamDone, StreamReset, StreamFrame)),
+    components(schemas(Problem, CallbackBody, Event, StreamDone, StreamReset, StreamFrame, Taken)),
     modifiers(&Bearer),
     security(("token" = [])),
 )]

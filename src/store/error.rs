@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::id::{JobId, JobNumber};
+use crate::domain::inward::Unheard;
 use crate::domain::lifecycle::Refusal;
 
 /// The live job that stands in the way of a branch.
@@ -32,6 +33,9 @@ pub enum StoreError {
     QueueFull { max: u32 },
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// Nobody would hear what is to be said to an agent.
+    #[error(transparent)]
+    Unheard(#[from] Unheard),
     /// The lease is of an older epoch or attempt: whoever holds it has lost the job and must stop.
     #[error("the lease on job {0} is over")]
     LeaseLost(JobNumber),

@@ -58,6 +58,8 @@ pub enum Change {
     /// Status, phase or effects of a job.
     JobMoved(JobNumber),
     CancelRequested(JobNumber),
+    /// Something was said to its agent.
+    Said(JobNumber),
     /// A job ended without a worker: what its earlier attempts left can go.
     Abandoned(JobNumber),
     /// A client was unpaused, its clone put right: worktrees that could not be swept can be.
@@ -75,7 +77,9 @@ impl Change {
         match self {
             Self::JobMoved(moved) | Self::Messages(moved) => job.is_none_or(|job| job == moved),
             Self::Deliveries => true,
-            Self::Queue | Self::CancelRequested(_) | Self::Abandoned(_) | Self::Unpaused => false,
+            Self::Queue | Self::CancelRequested(_) | Self::Said(_) | Self::Abandoned(_) | Self::Unpaused => {
+                false
+            }
         }
     }
 }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::inward::{MessageStored, MessagesGiven};
 use super::time::UtcTime;
 use super::told::{Output, Progress, ToolResult, ToolUse, Words, told};
 use super::words::{DeliveryState, EventKind, Outcome, Phase, ReasonCode, Status};
@@ -37,8 +38,12 @@ pub enum EventData {
     Job(JobMoved),
     /// `delivery.delivered`, `delivery.dead`.
     Delivery(DeliveryMoved),
-    /// `agent.message`, `agent.thinking`, `job.note`.
+    /// `agent.message`, `agent.thinking`, `job.note`, `job.interrupted`.
     Words(Words),
+    /// `message.stored`
+    MessageStored(MessageStored),
+    /// `message.delivered`
+    MessagesGiven(MessagesGiven),
     /// `agent.tool_use`
     ToolUse(ToolUse),
     /// `agent.tool_result`
@@ -82,7 +87,9 @@ pub const fn schema_of(kind: domain::event::EventKind) -> &'static str {
         | Kind::JobFailed
         | Kind::JobCancelled => "JobMoved",
         Kind::DeliveryDelivered | Kind::DeliveryDead => "DeliveryMoved",
-        Kind::JobNote | Kind::AgentMessage | Kind::AgentThinking => "Words",
+        Kind::JobNote | Kind::JobInterrupted | Kind::AgentMessage | Kind::AgentThinking => "Words",
+        Kind::MessageStored => "MessageStored",
+        Kind::MessageDelivered => "MessagesGiven",
         Kind::AgentToolUse => "ToolUse",
         Kind::AgentToolResult => "ToolResult",
         Kind::AgentProgress => "Progress",
@@ -174,7 +181,7 @@ impl StreamItem {
     }
 }
 
-/// Data of `attempt.started` and of every `job.*` but `job.note`.
+/// Data of `attempt.started` and of every `job.*` but `job.note` and `job.interrupted`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct JobMoved {

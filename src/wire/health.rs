@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::backup::BackupEntry;
 use super::time::UtcTime;
-use super::words::ReasonCode;
+use super::words::{Hears, ReasonCode};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -77,8 +77,8 @@ pub struct AgentAbilities {
     pub resume: bool,
     /// Say what a run cost.
     pub cost: bool,
-    /// Take messages while it runs.
-    pub live_messages: bool,
+    /// When it hears a message or an interruption.
+    pub hears: Hears,
     /// Tell what it does as it does it.
     pub structured_events: bool,
     /// Say which tool uses were not permitted.

@@ -18,6 +18,7 @@ pub mod event;
 pub mod fields;
 pub mod gc;
 pub mod health;
+pub mod inward;
 pub mod job;
 pub mod live;
 pub mod message;

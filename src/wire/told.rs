@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::event::{Event, EventData};
+use super::inward::MessageStored;
 use super::message::Message;
 use super::time::UtcTime;
 use super::words::MessageKind;
@@ -16,6 +17,8 @@ use crate::domain::event::{EventKind, MessageKind as Channel};
 const TOOL_LEAD: &str = ": ";
 /// Before the result of a tool that says it failed.
 const FAILED_LEAD: &str = "failed: ";
+/// Before what somebody has said to the agent.
+pub const SAID_LEAD: &str = "said to the agent: ";
 
 /// The stored part of an event. Only what applies is written, so that a row stays below a hundred bytes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,7 +75,7 @@ pub enum Sign {
     Ended,
 }
 
-/// Data of `agent.message`, `agent.thinking` and `job.note`.
+/// Data of `agent.message`, `agent.thinking`, `job.note` and `job.interrupted`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Words {
@@ -188,6 +191,12 @@ pub(super) fn told(
             let stream = if facts.stderr == Some(true) { Channel::Stderr } else { Channel::Stdout };
             EventData::Output(Output { stream: stream.into(), text, message_seq })
         }
+        EventKind::MessageStored => EventData::MessageStored(MessageStored {
+            id: facts.id,
+            by: facts.name.unwrap_or_default(),
+            text,
+            message_seq,
+        }),
         _ => EventData::Words(Words { text, message_seq }),
     })
 }
@@ -201,6 +210,7 @@ fn without_lead<'w>(kind: EventKind, facts: &Facts, words: &'w str) -> &'w str {
             words.strip_prefix(name.as_str()).and_then(|rest| rest.strip_prefix(TOOL_LEAD))
         }
         (EventKind::AgentToolResult, _, Some(false)) => words.strip_prefix(FAILED_LEAD),
+        (EventKind::MessageStored, ..) => words.strip_prefix(SAID_LEAD),
         _ => None,
     };
     rest.unwrap_or(words)
@@ -213,7 +223,13 @@ impl Event {
     pub fn message(&self) -> Option<Message> {
         let data = self.data.clone();
         let (channel, content) = match self.type_.0 {
-            EventKind::JobNote => (Channel::System, serde_json::from_value::<Words>(data).ok()?.text?),
+            EventKind::JobNote | EventKind::JobInterrupted => {
+                (Channel::System, serde_json::from_value::<Words>(data).ok()?.text?)
+            }
+            EventKind::MessageStored => {
+                let text = serde_json::from_value::<MessageStored>(data).ok()?.text?;
+                (Channel::System, format!("{SAID_LEAD}{text}"))
+            }
             EventKind::AgentProgress => {
                 (Channel::System, serde_json::from_value::<Progress>(data).ok()?.text?)
             }

@@ -73,6 +73,9 @@ mirrored! {
     EventKind = domain::event::EventKind;
     /// What sums of usage are made by.
     Grouping = domain::usage::Grouping;
+    /// When an agent hears what is said to it.
+    #[derive(Default)]
+    Hears = domain::inward::Hears;
     /// What a retry repeats.
     RetryMode = domain::retry::RetryMode;
 }

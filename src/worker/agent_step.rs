@@ -9,9 +9,10 @@ use secrecy::ExposeSecret as _;
 
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
+use super::inward::{is_interrupted, with_said};
 use super::steps::unless_it_lives;
 use super::supervise::StepEnd;
-use super::verify::Ask;
+use super::turns::Ask;
 use super::{AgentEntry, native_command};
 use crate::agent::registry::find_agent;
 use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, AgentReader, Fault, Invocation, Session};
@@ -47,22 +48,21 @@ impl Line<'_> {
         self.check_signals()?;
         self.phase(Phase::Agent).await?;
         let (entry, agent) = self.agent()?;
-        let is_repair = matches!(ask, Ask::Repair { .. });
-        if !is_repair {
-            // the first turn has passed it, with the options that the attempt goes on with
+        let is_first = matches!(ask, Ask::Work);
+        if is_first {
+            // further ones go on with the options that this has passed with
             self.refuse_unsupported(agent)?;
         }
-        self.refuse_unpaid(is_repair).await?;
+        self.refuse_unpaid(!is_first).await?;
+        let said = self.tools.store.said_to_agent(self.lease.job).await?;
         let (session, prompt) = match ask {
             Ask::Work => {
                 // of the attempt before this one
                 self.record_verification(&[]).await?;
                 self.settle_session(agent.capabilities()).await?;
-                (self.session(), self.prompt().await?)
+                (self.session(), with_said(self.prompt().await?, &said))
             }
-            Ask::Repair { refused, afresh } => {
-                self.ask_repair(refused, *afresh, agent.capabilities()).await?
-            }
+            Ask::GoOn(why) => self.ask_to_go_on(why, name, &said, agent.capabilities()).await?,
         };
         let command = agent
             .command(&self.invocation(&entry, agent, worktree, session.clone(), prompt).await?)
@@ -70,7 +70,8 @@ impl Line<'_> {
         let step = self.step_dir(name)?;
         let spec = self.command_spec(&entry, agent, &command, &step, worktree);
         self.write_prompt(&step, name, &command.stdin).await?;
-        let launched = self.launch(&step, name, &spec).await?;
+        let upto = said.last().map_or(0, |said| said.seq);
+        let launched = self.launch_turn(&step, name, &spec, upto).await?;
         // who makes up the id of a new conversation tells it later
         if agent.capabilities().names_session || matches!(session, Session::Resume { .. }) {
             self.effects(Effects { session_id: Some(session.id().to_owned()), ..Effects::default() }).await?;
@@ -123,12 +124,18 @@ impl Line<'_> {
             }
             (None, _) => {}
         }
-        self.check_exit(&record)?;
+        let interrupted = is_interrupted(&record);
+        if interrupted && self.signals.cancel.is_cancelled() {
+            return Err(Halt::Ended(AttemptEnd::Cancelled));
+        }
+        if !interrupted {
+            self.check_exit(&record)?;
+        }
         if record.out_of_memory && matches!(verdict.outcome, AgentOutcome::Failed { .. }) {
             self.leave_conversation("the memory ran out in it again").await?;
             return Err(Halt::fault(ReasonCode::OutOfMemory, "The kernel killed it."));
         }
-        Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict }))
+        Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict, interrupted }))
     }
 
     /// What the agent's own verdict means for the job.

@@ -143,6 +143,8 @@ async fn options_of(tools: &Tools, assignment: &Assignment, client: &Client) -> 
 pub(super) struct AgentWork {
     pub(super) worktree: PathBuf,
     pub(super) verdict: AgentVerdict,
+    /// Somebody ended the turn, and the agent is to go on in another.
+    pub(super) interrupted: bool,
 }
 
 impl<'a> Line<'a> {
@@ -242,6 +244,7 @@ impl<'a> Line<'a> {
                 self.pause_tampered(&end).await?;
                 self.ran_away = matches!(&end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::ResourceLimit);
                 if !self.is_judged_by_worktree() && self.ends_the_job(&end).await? {
+                    self.warn_of_unheard().await?;
                     self.clean_up(true).await?;
                 }
                 Ok(end)
@@ -269,11 +272,16 @@ impl<'a> Line<'a> {
     pub(super) async fn phase(&mut self, phase: Phase) -> Step<()> {
         if self.job.phase != phase {
             self.tools.store.reach_phase(self.lease, phase).await?;
-            self.job.phase = phase;
-            self.phase_time = Some(PhaseTime { phase, since: Instant::now() });
-            tracing::info!(%phase, "phase");
+            self.phase_reached(phase);
         }
         Ok(())
+    }
+
+    /// What this walk has stored of the phase.
+    pub(super) fn phase_reached(&mut self, phase: Phase) {
+        self.job.phase = phase;
+        self.phase_time = Some(PhaseTime { phase, since: Instant::now() });
+        tracing::info!(%phase, "phase");
     }
 
     /// Stores effects and keeps the own copy of the job in step.

@@ -21,6 +21,7 @@ mod command_step;
 mod commit;
 mod copy_files;
 mod halt;
+mod inward;
 mod limits;
 mod mend;
 mod output;
@@ -36,6 +37,7 @@ mod strangers;
 mod supervise;
 mod text;
 mod told;
+mod turns;
 mod usage;
 mod verify;
 

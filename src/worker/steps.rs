@@ -21,6 +21,12 @@ const DEATHS_IN_A_ROW_MAX: u32 = 3;
 pub(super) const FIRST_TURN: &str = "agent-1";
 
 impl Line<'_> {
+    /// Whether this step of the attempt was ever released.
+    pub(super) fn has_run(&self, name: &str) -> Step<bool> {
+        let state = inspect(&self.step_dir(name)?)?;
+        Ok(!matches!(state, StepState::NotStarted | StepState::NotReleased))
+    }
+
     /// Whether a step of this very attempt was ever released: then its worktree is prepared, and somebody may work in it.
     pub(super) fn has_begun(&self) -> Step<bool> {
         let begun = |state: &StepState| !matches!(state, StepState::NotStarted | StepState::NotReleased);
@@ -56,6 +62,22 @@ impl Line<'_> {
     /// Starts the shim of a step and holds it at its barrier, with its identity stored.
     pub(super) async fn launch(&self, step: &StepDir, name: &str, spec: &CommandSpec) -> Step<Launched> {
         self.tools.store.begin_step(self.lease, name).await?;
+        self.hold(step, name, spec).await
+    }
+
+    /// The same for a turn of the agent, whose prompt has all that was said up to this number.
+    pub(super) async fn launch_turn(
+        &self,
+        step: &StepDir,
+        name: &str,
+        spec: &CommandSpec,
+        upto: i64,
+    ) -> Step<Launched> {
+        self.tools.store.begin_turn(self.lease, name, upto).await?;
+        self.hold(step, name, spec).await
+    }
+
+    async fn hold(&self, step: &StepDir, name: &str, spec: &CommandSpec) -> Step<Launched> {
         let launched = self.tools.launcher.launch(step, spec).await?;
         let pid = i64::from(launched.identity().pid);
         let identity = identity_text(launched.identity());

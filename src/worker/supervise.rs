@@ -7,6 +7,7 @@ use tokio::time::{Instant, timeout};
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
+use super::inward::{INTERRUPT, Interruptions};
 use super::limits::LimitWatch;
 use super::told::told;
 use crate::agent::{self, AgentEvent, AgentReader, AgentVerdict, StepExit};
@@ -82,6 +83,7 @@ struct Reading {
 #[derive(Default)]
 struct Asked {
     cancel: bool,
+    interrupt: bool,
     stop: bool,
     limit: Option<StepLimit>,
 }
@@ -105,6 +107,7 @@ impl Line<'_> {
         let allowance = self.allowance().await?;
         let mut limits = LimitWatch::new(step, worktree, self.tools.settings.step_limits);
         let mut hit = None;
+        let mut interruptions = Interruptions::of(&self.tools.store, self.lease, name);
         let state = loop {
             let wait = if reading.pending.is_empty() { LOOK } else { FLUSH_AFTER };
             let signals = self.signals;
@@ -124,6 +127,10 @@ impl Line<'_> {
                     hit = Some(limit);
                     Ok(Ok(None))
                 }
+                wanted = interruptions.wanted() => {
+                    wanted?;
+                    Ok(Ok(None))
+                }
                 looked = timeout(wait, tail.next()) => looked,
             };
             match looked {
@@ -140,13 +147,20 @@ impl Line<'_> {
             let too_dear =
                 allowance.is_some_and(|most| reading.cost_usd_micros.is_some_and(|cost| cost >= most));
             let over = hit.or(too_dear.then_some(StepLimit::Budget));
-            self.ask(step, idle, over, &mut asked).await;
+            self.ask(step, idle, over, interruptions.are_wanted(), &mut asked).await;
         };
         self.conclude(name, reading, state, &asked, &limits).await
     }
 
     /// Passes on what the outside wants; a shim that is just ending needs no asking.
-    async fn ask(&self, step: &StepDir, idle: bool, hit: Option<StepLimit>, asked: &mut Asked) {
+    async fn ask(
+        &self,
+        step: &StepDir,
+        idle: bool,
+        hit: Option<StepLimit>,
+        interrupt: bool,
+        asked: &mut Asked,
+    ) {
         let control = Control::new(step);
         if self.signals.stop_agents.is_cancelled() && !asked.stop {
             asked.stop = true;
@@ -163,6 +177,10 @@ impl Line<'_> {
             asked.limit = Some(limit);
             tracing::info!(limit = limit.as_str(), "ending the step");
             control.end(limit.as_str()).await
+        } else if interrupt && !asked.interrupt {
+            asked.interrupt = true;
+            tracing::info!("interrupting the step");
+            control.end(INTERRUPT).await
         } else {
             return;
         };

@@ -87,7 +87,7 @@ impl Caller {
         self.complaints.lock().unwrap().push(what);
     }
 
-    fn roll<T>(&self, with: impl FnOnce(&mut Dice) -> T) -> T {
+    pub(crate) fn roll<T>(&self, with: impl FnOnce(&mut Dice) -> T) -> T {
         with(&mut self.dice.lock().unwrap())
     }
 
@@ -167,7 +167,7 @@ impl Caller {
     }
 
     /// Waits for nothing that ever comes.
-    async fn pause(&self, ms: u64) {
+    pub(crate) async fn pause(&self, ms: u64) {
         let never = std::future::pending::<()>();
         let _ = timeout(Duration::from_millis(ms), never).await;
     }
@@ -272,6 +272,7 @@ impl Caller {
             }
             Kind::RejectedOnce | Kind::DryRun | Kind::Moved | Kind::Torn => self.publish(&job).await,
             Kind::CutOff | Kind::Forgotten => self.go_on(&job).await,
+            Kind::Told => self.tell(&job).await,
             Kind::Tampers => self.lift_tampering(&job).await,
             Kind::Old => self.wait_until_it_may_grow_old(&job).await,
             _ => {}

@@ -57,6 +57,8 @@ pub(crate) enum Kind {
     Verified,
     /// Has one that refuses it once: its agent repairs it in the same conversation.
     Repaired,
+    /// Is told something while its agent works, and does that too.
+    Told,
     /// Changes the clone's configuration.
     Tampers,
     /// Waits for a job that was sent before.
@@ -104,6 +106,7 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::SetUp, 6),
     (Kind::Verified, 5),
     (Kind::Repaired, 4),
+    (Kind::Told, 4),
     (Kind::Tampers, 1),
     (Kind::After, 8),
     (Kind::Later, 3),
@@ -131,6 +134,7 @@ impl Kind {
             Need::Crowd => Some(Self::Slow),
             Need::Verification => Some(Self::Repaired),
             Need::SetUp => Some(Self::SetUp),
+            Need::Words => Some(Self::Told),
             Need::Tampering => Some(Self::Tampers),
             Need::TakenBranch => Some(Self::TakenBranch),
             Need::MovedBranch => Some(Self::Moved),
@@ -148,7 +152,7 @@ impl Kind {
 
     /// Its agent speaks in events.
     fn has_events(self) -> bool {
-        matches!(self, Self::UsageLimit | Self::CutOff | Self::Forgotten | Self::Repaired)
+        matches!(self, Self::UsageLimit | Self::CutOff | Self::Forgotten | Self::Repaired | Self::Told)
     }
 
     fn opens_a_pull_request(self) -> bool {
@@ -182,6 +186,7 @@ impl Kind {
             | Self::SetUp
             | Self::Verified
             | Self::Repaired
+            | Self::Told
             | Self::Later
             | Self::Old => &["branch_pushed"],
         }
@@ -189,7 +194,7 @@ impl Kind {
 
     /// Turns of its agent in one attempt.
     pub(crate) fn turns(self) -> usize {
-        if self == Self::Repaired { 2 } else { 1 }
+        if matches!(self, Self::Repaired | Self::Told) { 2 } else { 1 }
     }
 
     /// Attempts that are used up by the agent's own doing.
@@ -223,6 +228,9 @@ impl Places<'_> {
         let once = self.once(&format!("once-{number}"));
         if kind == Kind::Repaired {
             return format!("[[scenario:write path=f-{number}.txt]]");
+        }
+        if kind == Kind::Told {
+            return format!("[[scenario:slow seconds=1]][[scenario:write path=f-{number}.txt]]");
         }
         if kind.has_events() && kind != Kind::UsageLimit {
             return format!(

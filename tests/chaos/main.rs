@@ -24,6 +24,7 @@ mod run;
 #[path = "../it/stand/mod.rs"]
 mod stand;
 mod watch;
+mod words;
 mod world;
 
 use plan::Plan;

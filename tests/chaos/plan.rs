@@ -109,6 +109,8 @@ pub(crate) enum Need {
     Decoration,
     /// A pull request.
     PullRequest,
+    /// An agent that is told something while it works.
+    Words,
     /// An agent that hangs until it is cancelled.
     Cancel,
     /// A callback that is sent again.
@@ -159,6 +161,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::AddWarning | Edge::AddLabels | Edge::RequestReviewers => Need::Decoration,
         Edge::OpenPullRequest => Need::PullRequest,
         Edge::RequestCancel | Edge::AskCancel => Need::Cancel,
+        Edge::SayToAgent => Need::Words,
         Edge::Redeliver => Need::Redelivery,
         Edge::ResumeUrl => Need::Resume,
         Edge::EndLostTree => Need::LostShim,

@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use offshoot::agent::registry::find_agent;
 use offshoot::agent::{AGENT_OPTIONS, Capabilities};
 use offshoot::domain::agent_kind::AgentKind;
+use offshoot::domain::inward::Hears;
 use offshoot::domain::options::OptionName;
 
 use crate::openapi::assert_current;
@@ -57,6 +58,7 @@ const TAIL: &str = "
   is too long is an `api_error`.
 - **Retries of follow-ups.** `offshoot retry` of a follow-up that failed before its commit begins at the base again, without unpublished work
   of the job before it; `retry --resume` goes on with what was there, and so does another follow-up.
+- **Messages and interruptions** (`/ws/jobs/:id`): [events.md](events.md#words-for-the-agent). HEARS
 - **Forgetting.** `GET /sessions` lists the conversations that jobs name, `DELETE /sessions/:id` has every job forget one: no retry
   and no follow-up goes on with it. The agent's own files of it are the agent's, and stay.
 - **Tokens and money**, and how budgets are held: [usage.md](usage.md). claude ends itself at the budget that it is given, opencode
@@ -136,7 +138,7 @@ fn docs_agents_are_current() {
     row(&mut page, "says what a run cost", |can| yes(can.cost));
     row(&mut page, "tells what it does as it does it", |can| yes(can.structured_events));
     row(&mut page, "says which tools were denied", |can| yes(can.tells_denials));
-    row(&mut page, "takes messages while it runs", |can| yes(can.live_messages));
+    row(&mut page, "hears messages and interruptions", |can| can.hears.as_str().replace('_', " "));
     for option in AGENT_OPTIONS {
         let words = |can: Capabilities| match option {
             OptionName::Effort => can.efforts.iter().map(|word| word.as_str()).collect(),
@@ -152,6 +154,10 @@ fn docs_agents_are_current() {
             }
         });
     }
-    page.push_str(TAIL);
+    let hears: Vec<String> = Hears::ALL
+        .iter()
+        .map(|it| format!("*{}*: {}", it.as_str().replace('_', " "), it.sentence()))
+        .collect();
+    page.push_str(&TAIL.replace("HEARS", &hears.join(" ")));
     assert_current("docs/agents.md", &page);
 }

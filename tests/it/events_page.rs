@@ -46,12 +46,41 @@ data: {\"seq\":41,\"type\":\"agent.tool_use\",\"job\":7,\"jobId\":\"job-…\",\"
 
 `GET /ws/jobs/:id` gives the same through a WebSocket: each event is a text frame of the JSON above, `reset` and `done` are
 `{\"type\":\"done\",\"data\":{…}}`; pings every 15 s; `?after=` as above; closed with 1000 after `done`, 1001 when the server ends.
-Inward it knows `{\"type\":\"message\",\"id\":\"…\",\"text\":\"…\"}` and `{\"type\":\"interrupt\"}`. **Neither is carried out by this version**: a
-frame is answered with `{\"type\":\"refused\",\"id\":…,\"problem\":{…}}`, where the problem is that of an HTTP answer (`not_supported`,
-`invalid`, `malformed`). A frame has at most 1 MiB.
+Inward it takes `{\"type\":\"message\",\"id\":\"…\",\"text\":\"…\"}` and `{\"type\":\"interrupt\"}` (scope `operate`): [words for the
+agent](#words-for-the-agent). Each frame is answered, `{\"type\":\"accepted\",\"id\":…}` or `{\"type\":\"refused\",\"id\":…,\"problem\":{…}}`,
+where the problem is that of an HTTP answer. A frame has at most 1 MiB.
 
 `GET /jobs/:id/log?follow=true` gives the readable output alone as text until the job is over; `offshoot logs -f JOB` prints
 the messages and goes on over a restart of the server.
+
+## Words for the agent
+
+A **message** is stored before it is accepted, and then told to the agent:
+
+- in a turn of its own, in the same conversation, as soon as the running one has ended, before anybody looks at the work. What
+  comes while `verify` looks at it is told after that, and the work is looked at again; if it is not accepted, the agent is told
+  both at once. A message is worth a turn also where no repair is left.
+- with the prompt, if no agent runs yet. An attempt that begins anew (after a crash, a limit, `offshoot retry`) is told all that
+  was ever said to the job again, as it is told the prompt again.
+
+A running turn is told nothing: its prompt is a file, and that is all of its standard input. Who cannot wait interrupts it. An **interrupt** ends the running turn as a cancel ends a job (interrupt, terminate, kill), keeps the attempt and
+what it has done, and begins the next turn in the same conversation, with all messages that wait; without one the agent is told
+to bring its work to an end. What the turn has used is counted. An agent that has not told by then which conversation it holds
+(opencode before the first word of the model, codex and gemini in the moment of their start) goes on afresh, with a warning.
+
+`id` (at most 128 bytes) is the caller's own: the same id with the same text is accepted again and told once, so who gets no answer
+sends it again. Refused are: a job that is over (`job_over`); one whose work is being committed or published
+(`job_publishing`); an interrupt while no turn runs (`agent_not_running`); the same id with another text (`message_id_taken`); more
+than 100 things said to a job, or 1 MiB (`too_many_messages`); agents that hear nothing (`not_supported`, [agents.md](agents.md)).
+A message to a turn that ends its job, in failure or by a cancel, is told to the retry; the job has a warning that says so.
+
+| promise | how it is tested | broken once |
+|---|---|---|
+| Told once, in the same conversation, before the work is judged | `life_inward::what_is_said_is_told_…` | words told after the verification only: it failed |
+| No message is overtaken by the commit | `life_inward::what_is_said_while_…`, with one that comes during `verify`; `store_inward::a_word_goes_to_…` | no look at what is unheard before the commit: both failed |
+| An interrupt ends the turn and neither job nor attempt | `life_inward::an_interruption_…`; over a death of the server in `…words_outlive_servers_…` | the turn cancelled instead of interrupted: both failed |
+| Over deaths of the server and of the agent nothing is lost and no turn comes twice | `life_inward::words_outlive_servers_…`, `…who_begins_anew_…`; `tests/chaos`, kind `Told`; the real programs: `tests/rig`, `told` | a turn that is told something forgotten by the next server: `words_outlive_…` failed; the prompt of a new attempt without the words: `who_begins_…`; an interruption looked for only when a hint comes: `words_outlive_…` |
+| Nothing is accepted that nobody will hear | `life_inward::nothing_is_accepted_…`, `store_inward::a_word_goes_to_…` | accepted while it is published: both failed |
 
 ## What is stored
 

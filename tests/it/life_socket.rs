@@ -11,9 +11,9 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 use crate::stand::{SECRET, Stand};
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(crate) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
-async fn connect(stand: &Stand, path: &str) -> Socket {
+pub(crate) async fn connect(stand: &Stand, path: &str) -> Socket {
     let url = format!("{}{path}", stand.base_url().replace("http://", "ws://"));
     let mut request = url.into_client_request().unwrap();
     request.headers_mut().insert("Authorization", format!("Bearer {SECRET}").parse().unwrap());
@@ -21,7 +21,7 @@ async fn connect(stand: &Stand, path: &str) -> Socket {
 }
 
 /// The next frame; a close is its code.
-async fn next(socket: &mut Socket) -> Result<Value, Option<u16>> {
+pub(crate) async fn next(socket: &mut Socket) -> Result<Value, Option<u16>> {
     loop {
         let frame = tokio::time::timeout(Duration::from_secs(30), socket.next()).await.expect("it speaks");
         match frame {
@@ -33,7 +33,7 @@ async fn next(socket: &mut Socket) -> Result<Value, Option<u16>> {
     }
 }
 
-async fn until(socket: &mut Socket, kind: &str) -> Value {
+pub(crate) async fn until(socket: &mut Socket, kind: &str) -> Value {
     loop {
         let frame = next(socket).await.unwrap();
         if frame["type"] == kind {

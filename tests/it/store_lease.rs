@@ -22,6 +22,8 @@ async fn let_through(store: &Store, lease: Lease) -> Vec<&'static str> {
         ("add_warning", store.add_warning(lease, "late").await),
         ("record_usage", store.record_usage(lease, "agent-1", None, Usage::default()).await.map(|_| ())),
         ("begin_step", store.begin_step(lease, "agent-9").await),
+        ("begin_turn", store.begin_turn(lease, "agent-9", 1).await),
+        ("leave_agent", store.leave_agent(lease).await.map(|_| ())),
         ("record_shim", store.record_shim(lease, "agent-9", "{}".to_owned(), 1).await),
         ("add_system_message", store.add_system_message(lease, "late").await),
         ("ingest", store.ingest(lease, "agent-9", Ingest::default()).await),
@@ -45,7 +47,7 @@ async fn a_good_lease_lets_every_call_through() {
     let client = bench.client("a").await;
     bench.submit(&client, "1").await;
     let lease = bench.claim().await.lease;
-    assert_eq!(let_through(&bench.store, lease).await.len(), 11);
+    assert_eq!(let_through(&bench.store, lease).await.len(), 13);
 }
 
 #[tokio::test]
@@ -62,7 +64,7 @@ async fn an_older_server_has_lost_every_lease() {
     assert_eq!(bench.view(old.job).await, before, "nothing was touched");
     assert_eq!((adopted.len(), adopted[0].adopted), (1, true));
     assert_eq!((adopted[0].lease.attempt, adopted[0].lease.job), (1, old.job));
-    assert_eq!(let_through(&later, adopted[0].lease).await.len(), 11);
+    assert_eq!(let_through(&later, adopted[0].lease).await.len(), 13);
 }
 
 #[tokio::test]

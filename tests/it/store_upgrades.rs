@@ -83,6 +83,8 @@ async fn data_of_every_schema_is_carried_over() {
         }
         let rounds: Vec<_> = finished.verify.iter().map(|one| (one.round, one.exit_code)).collect();
         assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
+        let said = store.said_to_agent(JobNumber(1)).await.unwrap();
+        assert_eq!(said.len(), if version >= 16 { 3 } else { 0 }, "schema {version}");
         let goes = store.clones_to_remove().await.unwrap();
         assert_eq!(goes.len(), usize::from(version >= 8), "schema {version}");
         let by = vec![Grouping::Day, Grouping::Client, Grouping::Label];

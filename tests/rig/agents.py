@@ -23,6 +23,7 @@ from types import SimpleNamespace
 sys.dont_write_bytecode = True
 
 import procs
+import words
 from parts import Broken, Model, call, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -202,6 +203,23 @@ def cancel(server: Server, kind: str) -> None:
     same("processes that are left", found, [])
 
 
+def told(server: Server, kind: str) -> None:
+    """An interruption ends the turn, and the message is told in the same conversation where there is one by then."""
+    job = server.submit(kind, f"{kind}-told", "Please. [[scenario:hang]]")
+    procs.until("an agent that waits", lambda: (server.call("GET", f"/jobs/{job}")[1]["phase"] == "agent"), JOB_SECONDS)
+    time.sleep(8)  # until the model is asked
+    text = "Do this. [[scenario:write-file path=t.txt]]"
+    words.say(server.url, server.secret, job, {"type": "message", "id": "m-1", "text": text})
+    words.say(server.url, server.secret, job, {"type": "interrupt"})
+    ended = server.ended(job)
+    same("outcome", ended["outcome"] or ended["reason"], "branch_pushed")
+    same("attempts", len(ended["attempts"]), 1)
+    same("the file", server.show(f"{kind}-told", "t.txt"), "hello from the fake model\n")
+    afresh = any("afresh" in warning for warning in ended["warnings"])
+    if afresh and kind != "opencode":  # which tells its conversation only with the model's first word
+        raise AssertionError(f"not in the same conversation: {ended['warnings']}")
+
+
 def refused(server: Server, kind: str) -> None:
     body = {"githubOrg": "acme", "githubRepo": "widgets", "branchName": f"{kind}-x", "prompt": "x",
             "options": {"agent": kind, "maxTurns": 3}}
@@ -226,7 +244,7 @@ def health(server: Server, kind: str) -> None:
     same("installed", agent["installed"], True)
 
 
-SCENARIOS = [health, write, commit, no_change, bad_request, resume, cancel, refused, not_logged_in]
+SCENARIOS = [health, write, commit, no_change, bad_request, resume, cancel, told, refused, not_logged_in]
 
 
 def play(server: Server, kinds: list[str]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 import procs
+import words
 from parts import CLAUDE_VERSION, Forge, Model
 from stand import AGENT, AUTHOR, Receiver, Server, signature_faults
 
@@ -287,6 +288,20 @@ def cancel(stage: Stage) -> None:
     assert kept == "half done\n", f"the snapshot's draft.txt is {kept!r}"
 
 
+def told(stage: Stage) -> None:
+    """An interruption ends the turn with its tool, and the message is told in the same conversation."""
+    held, job, tool, _ = held_job(stage, "told")
+    server = stage.server
+    acts = f"Words {stage.quiet}.\n" + script({"write": "told.txt", "content": "told\n"}, {"say": "ok"})
+    words.say(server.url, server.api_secret, job.id, {"type": "message", "id": "m-1", "text": acts})
+    words.say(server.url, server.api_secret, job.id, {"type": "interrupt"})
+    record = ended(stage, job)
+    assert not procs.is_alive(tool), "the tool outlived the interruption"
+    assert (record["outcome"], len(record["attempts"])) == ("pull_request", 1), f"{record['outcome']}, {record['attempts']}"
+    assert not record["warnings"], f"{record['warnings']}"  # such as a conversation that is not continued
+    assert server.git("show", f"{record['headSha']}:told.txt") == "told\n"
+
+
 def held_job(stage: Stage, name: str) -> tuple[Held, Job, procs.Process, int]:
     held = Held(stage, name)
     job = submit(stage, name, script({"bash": held.command}), EDITING)
@@ -343,6 +358,7 @@ def sigterm(stage: Stage) -> None:
 RESTARTS = {
     "leaves-child": ("completed, the child is ended", leaves_child),
     "cancel": ("cancelled, no process, snapshot kept", cancel),
+    "told": ("interrupted, told in the same conversation, published", told),
     "kill-9": ("adopted: one attempt, one run", kill_nine),
     "kill-9-ended": ("ended meanwhile: finished from its record", kill_nine_ended),
     "sigterm": ("exit 0, adopted; whsec_ secret from here on", sigterm),

@@ -15,6 +15,7 @@ use super::{
     Capabilities, Invocation, ProbeSpec, Session, StreamParser, Version, base_names_and, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
+use crate::domain::inward::Hears;
 use serde::Deserialize as _;
 use std::path::Path;
 
@@ -65,7 +66,7 @@ impl Agent for Claude {
             names_session: true,
             cost: true,
             counts_whole_session: false,
-            live_messages: false,
+            hears: Hears::BetweenTurns,
             structured_events: true,
             tells_denials: true,
             options: AGENT_OPTIONS,

@@ -15,6 +15,7 @@ use super::{
     ProbeSpec, Session, StreamParser, Version, base_names_and, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
+use crate::domain::inward::Hears;
 use crate::domain::options::OptionName;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +48,7 @@ impl Agent for Codex {
             names_session: false,
             cost: false,
             counts_whole_session: true,
-            live_messages: false,
+            hears: Hears::BetweenTurns,
             structured_events: true,
             tells_denials: true,
             options: &[

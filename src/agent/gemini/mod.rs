@@ -15,6 +15,7 @@ use super::{
     StreamParser, Version, base_names_and, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
+use crate::domain::inward::Hears;
 use crate::domain::options::OptionName;
 use std::path::Path;
 
@@ -40,7 +41,7 @@ impl Agent for Gemini {
             names_session: true,
             cost: false,
             counts_whole_session: false,
-            live_messages: false,
+            hears: Hears::BetweenTurns,
             structured_events: true,
             tells_denials: false,
             options: &[OptionName::Model, OptionName::PermissionMode, OptionName::AppendSystemPrompt],

@@ -16,6 +16,7 @@ use super::{
     ProbeSpec, Session, StreamParser, Version, base_names_and, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
+use crate::domain::inward::Hears;
 use crate::domain::options::OptionName;
 use std::path::Path;
 
@@ -47,7 +48,7 @@ impl Agent for Opencode {
             names_session: false,
             cost: true,
             counts_whole_session: false,
-            live_messages: false,
+            hears: Hears::BetweenTurns,
             structured_events: true,
             tells_denials: true,
             // not effort: its variants have each provider's own names, and an unknown one is ignored

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::StepRecord;
 use super::super::{Change, Store};
-use super::{deaths, jobs, rows};
+use super::{deaths, inward, jobs, rows};
 use crate::domain::attempt::{Attempt, Lease};
 use crate::domain::branch::BranchName;
 use crate::domain::id::JobNumber;
@@ -197,16 +197,28 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`].
     pub async fn begin_step(&self, lease: Lease, name: &str) -> Result<(), StoreError> {
-        let name = name.to_owned();
+        self.begin_turn(lease, name, 0).await
+    }
+
+    /// The same for a turn of the agent. With it go all words up to the number `upto` that no turn of this attempt had.
+    ///
+    /// # Errors
+    /// [`StoreError::LeaseLost`].
+    pub async fn begin_turn(&self, lease: Lease, name: &str, upto: i64) -> Result<(), StoreError> {
+        let (now, name) = (self.now(), name.to_owned());
         self.database
             .write(Edge::BeginStep, move |connection| {
                 check(connection, lease)?;
                 connection
                     .prepare_cached("INSERT OR IGNORE INTO steps (job, attempt, name) VALUES (?1, ?2, ?3)")?
                     .execute(params![lease.job.0, lease.attempt, name])?;
-                Ok(())
+                inward::give(connection, now, lease, &name, upto)
             })
-            .await
+            .await?;
+        if upto > 0 {
+            self.tell(Change::Messages(lease.job));
+        }
+        Ok(())
     }
 
     /// Who the step's shim is, written before it is told to go.

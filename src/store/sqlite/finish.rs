@@ -10,7 +10,7 @@ use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Limits, Store};
 use super::waits::Waiter;
-use super::{attempts, deaths, deliveries, events, jobs, turns, waits};
+use super::{attempts, deaths, deliveries, events, inward, jobs, turns, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::JobNumber;
@@ -40,18 +40,36 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`].
     pub async fn reach_phase(&self, lease: Lease, phase: Phase) -> Result<(), StoreError> {
+        self.come_to(lease, phase, false).await.map(drop)
+    }
+
+    /// As [`Self::reach_phase`]. False: somebody has said something to the agent that it has not heard, and with `all_heard`
+    /// the job stays where it is.
+    pub(super) async fn come_to(
+        &self,
+        lease: Lease,
+        phase: Phase,
+        all_heard: bool,
+    ) -> Result<bool, StoreError> {
         let (now, limits) = (self.moment(), self.limits);
-        self.database
+        let reached = self
+            .database
             .write(Edge::ReachPhase, move |connection| {
                 attempts::check(connection, lease)?;
+                if all_heard && inward::has_unheard(connection, lease)? {
+                    return Ok(false);
+                }
                 apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), &|_| None)?;
                 let judges = matches!(phase, Phase::Committing | Phase::Pushing | Phase::OpeningPr);
                 deaths::note_judging(connection, lease, judges)?;
-                deaths::came_forward(connection, lease)
+                deaths::came_forward(connection, lease)?;
+                Ok(true)
             })
             .await?;
-        self.tell(Change::JobMoved(lease.job));
-        Ok(())
+        if reached {
+            self.tell(Change::JobMoved(lease.job));
+        }
+        Ok(reached)
     }
 
     /// Ends the attempt and decides what becomes of the job. When the job is over, so are those that depended on its success;

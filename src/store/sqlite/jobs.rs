@@ -8,7 +8,7 @@ use super::super::view::{CancelRequest, KeyedAnswer};
 use super::super::{Change, Limits, Store};
 use super::queue::QueueContext;
 use super::waits::Dependencies;
-use super::{answers, clients, events, finish, rows, turns};
+use super::{answers, clients, events, finish, inward, rows, turns};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
 use crate::domain::event::EventKind;
@@ -176,6 +176,9 @@ fn insert(
     write_row(connection, now, id, number, client, &branch, place, blocked_by, &new, &chain)?;
     dependencies.write(connection, number)?;
     take_up_session(connection, number)?;
+    if let Some(original) = &chain.original {
+        inward::take_over(connection, number, original.as_str())?;
+    }
     events::append(connection, now, number, None, EventKind::JobQueued, &JobMoved::queued().to_text())?;
     Ok((number, dependencies.failed))
 }

@@ -28,9 +28,7 @@ impl Store {
         self.database
             .write(Edge::AddMessage, move |connection| {
                 attempts::check(connection, lease)?;
-                let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
-                let place = (None, Some(text.as_str()), bytes);
-                let message = insert(connection, lease, MessageKind::System, place, now)?;
+                let message = insert_own(connection, lease, &text, now)?;
                 events::append_told(connection, now, lease, EventKind::JobNote, "{}", Some(message))
             })
             .await?;
@@ -195,6 +193,17 @@ fn write_ingest(
         .prepare_cached("UPDATE steps SET log_records = ?4 WHERE job = ?1 AND attempt = ?2 AND name = ?3")?
         .execute(params![lease.job.0, lease.attempt, step, ingest.log_records])?;
     Ok(())
+}
+
+/// A message of our own, with its text.
+pub(super) fn insert_own(
+    connection: &Connection,
+    lease: Lease,
+    text: &str,
+    now: Timestamp,
+) -> Result<i64, StoreError> {
+    let bytes = u64::try_from(text.len()).unwrap_or(u64::MAX);
+    insert(connection, lease, MessageKind::System, (None, Some(text), bytes), now)
 }
 
 fn insert(

@@ -26,6 +26,7 @@ mod events;
 mod examine;
 mod finish;
 mod holes;
+mod inward;
 mod jobs;
 mod listing;
 mod messages;

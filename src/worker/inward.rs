@@ -1,0 +1,104 @@
+//! What people say to the agent: which turn is told what, and the end of a turn that somebody interrupts.
+
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::attempt::Line;
+use super::halt::Step;
+use crate::domain::attempt::Lease;
+use crate::domain::inward::Said;
+use crate::process::{ExitCause, ExitRecord};
+use crate::store::{Change, Store};
+
+/// The word in the exit record of a turn that was interrupted.
+pub(super) const INTERRUPT: &str = "interrupt";
+
+/// Between what was asked for at first and what was said since.
+const SINCE: &str = "This was said since, by the one it is done for:";
+
+impl Line<'_> {
+    /// Whether there is something that only the turn `next` would tell the agent.
+    pub(super) async fn has_unheard(&self, next: &str) -> Step<bool> {
+        let said = self.tools.store.said_to_agent(self.lease.job).await?;
+        Ok(!unheard(&said, self.lease.attempt, next).is_empty())
+    }
+
+    /// Of a job that ends: a retry is told what the agent was not, and that is said.
+    pub(super) async fn warn_of_unheard(&self) -> Step<()> {
+        let said = self.tools.store.said_to_agent(self.lease.job).await?;
+        let is_heard = |said: &&Said| said.given_to.is_none() && said.text.is_some();
+        match said.iter().filter(is_heard).count() {
+            0 => Ok(()),
+            1 => self.warn("A message came too late for the agent; a retry is told it.").await,
+            many => {
+                self.warn(&format!("{many} messages came too late for the agent; a retry is told them."))
+                    .await
+            }
+        }
+    }
+}
+
+/// The messages that no turn of the attempt but `turn` has.
+pub(super) fn unheard<'s>(said: &'s [Said], attempt: u32, turn: &str) -> Vec<&'s str> {
+    let is_new = |said: &&Said| match &said.given_to {
+        Some((given, step)) => *given != attempt || step == turn,
+        None => true,
+    };
+    said.iter().filter(is_new).filter_map(|said| said.text.as_deref()).collect()
+}
+
+/// The prompt of an attempt with all that was ever said: as with the prompt itself, who is begun anew is told it anew.
+pub(super) fn with_said(prompt: String, said: &[Said]) -> String {
+    let said: Vec<&str> = said.iter().filter_map(|said| said.text.as_deref()).collect();
+    if said.is_empty() { prompt } else { format!("{prompt}\n\n{SINCE}\n\n{}", said.join("\n\n")) }
+}
+
+/// Whether the turn was ended because somebody wanted that.
+pub(super) fn is_interrupted(record: &ExitRecord) -> bool {
+    record.cause == ExitCause::Ended && record.text.as_deref() == Some(INTERRUPT)
+}
+
+/// Tells when the running turn is to be interrupted.
+pub(super) struct Interruptions<'s> {
+    store: &'s Store,
+    lease: Lease,
+    /// `None`: what runs is no turn of an agent, and is not interrupted.
+    changes: Option<Receiver<Change>>,
+    /// There may be one that was not looked for yet.
+    look: bool,
+    wanted: bool,
+}
+
+impl<'s> Interruptions<'s> {
+    pub(super) fn of(store: &'s Store, lease: Lease, step: &str) -> Self {
+        // watched before the first look, so that nothing falls in between
+        let changes = step.starts_with("agent-").then(|| store.watch());
+        Self { store, lease, changes, look: true, wanted: false }
+    }
+
+    pub(super) fn are_wanted(&self) -> bool {
+        self.wanted
+    }
+
+    /// Comes back once, when somebody has interrupted the turn. Nothing is lost when the future is dropped.
+    pub(super) async fn wanted(&mut self) -> Step<()> {
+        let Some(changes) = self.changes.as_mut().filter(|_| !self.wanted) else {
+            return std::future::pending().await;
+        };
+        loop {
+            if self.look {
+                self.wanted = self.store.is_interrupted(self.lease).await?;
+                self.look = false;
+                if self.wanted {
+                    return Ok(());
+                }
+            }
+            match changes.recv().await {
+                Ok(Change::Said(job)) if job == self.lease.job => self.look = true,
+                Ok(_) => {}
+                Err(RecvError::Lagged(_)) => self.look = true,
+                Err(RecvError::Closed) => return std::future::pending().await,
+            }
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! The turns of the agent within an attempt: the first one, those in which it is told what people have said meanwhile, and
+//! those in which it repairs what the owner's commands do not accept.
+//!
+//! Turns are named by the round whose verification follows them: `agent-1`, `agent-1-2`, …, then `agent-2`. Which turn comes
+//! next is decided by what the steps on disk and the store say, so that a later server decides the same.
+
+use std::path::Path;
+
+use super::attempt::{AgentWork, Line};
+use super::halt::Step;
+use super::inward::unheard;
+use super::steps::FIRST_TURN;
+use super::verify::{Refused, refused_for_good};
+use crate::agent::{AgentOutcome, Capabilities, Session};
+use crate::domain::inward::Said;
+use crate::domain::job::Phase;
+
+/// What an agent is told whose work was not accepted.
+const REPAIR: &str = "Your work is not accepted yet. Repair what is wrong, and leave the check itself as it is: it runs again when \
+    you have finished.";
+
+/// Before what people have said while it worked.
+const SAID: &str = "A message about this work, from the one it is done for. What was asked for before holds, unless the message says \
+    otherwise:";
+
+/// After it was interrupted.
+const INTERRUPTED: &str = "You were interrupted in what you did, on purpose. The files are as you left them. Leave what you were just \
+    doing, look at what is there, and bring the work to its end.";
+
+/// Before any of them, for an agent that does not know the conversation in which the work was done.
+const AFRESH: &str = "Somebody has worked on this before you, and the files are as they were left. Look at what is there. This was \
+    asked for:";
+
+/// What a turn of the agent is for.
+pub(super) enum Ask<'a> {
+    /// What the job asks for.
+    Work,
+    GoOn(GoOn<'a>),
+}
+
+/// Why it goes on.
+#[derive(Clone, Copy)]
+pub(super) struct GoOn<'a> {
+    pub(super) refused: Option<&'a Refused>,
+    pub(super) interrupted: bool,
+    /// The conversation is lost.
+    pub(super) afresh: bool,
+}
+
+impl Line<'_> {
+    /// The agent's work, after all that people had to say, accepted by the owner's commands, after as many repairs as it took
+    /// and the owner allows. From here on nothing more is said to it.
+    pub(super) async fn accepted_work(&mut self, worktree: &Path) -> Step<AgentWork> {
+        let (mut repairs, mut round) = (0, 1);
+        let mut work = self.turns_of(1, worktree, Ask::Work).await?;
+        loop {
+            let refused = self.verify(round, worktree).await?;
+            let next = turn_name(round + 1, 1);
+            // a turn that has begun shows that it was decided so
+            let goes_on = self.has_run(&next)? || self.has_unheard(&next).await?;
+            if refused.is_none() && !goes_on && self.leave_agent().await? {
+                return Ok(work);
+            }
+            if let Some(refused) = &refused {
+                if repairs >= self.options.verify_rounds && !goes_on {
+                    return Err(refused_for_good(refused, repairs));
+                }
+                repairs += 1;
+            }
+            round += 1;
+            let ask = GoOn { refused: refused.as_ref(), interrupted: false, afresh: false };
+            let denials = std::mem::take(&mut work.verdict.denials);
+            work = self.turns_of(round, worktree, Ask::GoOn(ask)).await?;
+            work.verdict.denials.splice(0..0, denials);
+        }
+    }
+
+    /// The turns of a round, until nobody has anything more to say. Their number is bounded by that of what can be said.
+    async fn turns_of(&mut self, round: u32, worktree: &Path, ask: Ask<'_>) -> Step<AgentWork> {
+        let mut ask = ask;
+        let mut number = 1;
+        let mut denials = Vec::new();
+        loop {
+            let mut work = self.run_agent(&turn_name(round, number), worktree, &ask).await?;
+            number += 1;
+            let next = turn_name(round, number);
+            let goes_on = GoOn { refused: None, interrupted: work.interrupted, afresh: false };
+            ask = match ask {
+                Ask::GoOn(why) if !why.afresh && has_lost_it(&work) => {
+                    Ask::GoOn(GoOn { afresh: true, ..why })
+                }
+                _ if work.interrupted => Ask::GoOn(goes_on),
+                _ => {
+                    self.judge(&work).await?;
+                    let is_said = self.has_unheard(&next).await? && !self.is_being_verified(round)?;
+                    if !is_said && !self.has_run(&next)? {
+                        work.verdict.denials.splice(0..0, denials);
+                        return Ok(work);
+                    }
+                    Ask::GoOn(goes_on)
+                }
+            };
+            denials.append(&mut work.verdict.denials);
+        }
+    }
+
+    /// What the agent itself says of its turn.
+    async fn judge(&self, work: &AgentWork) -> Step<()> {
+        let AgentOutcome::Failed { fault, message } = &work.verdict.outcome else { return Ok(()) };
+        self.judge_conversation(*fault, message, &work.verdict.usage).await?;
+        Err(self.agent_halt(*fault, message))
+    }
+
+    /// Comes to the commit, unless somebody has said something by now.
+    async fn leave_agent(&mut self) -> Step<bool> {
+        self.check_signals()?;
+        if self.job.phase == Phase::Committing {
+            return Ok(true);
+        }
+        let left = self.tools.store.leave_agent(self.lease).await?;
+        if left {
+            self.phase_reached(Phase::Committing);
+        }
+        Ok(left)
+    }
+
+    /// The conversation and the words of a turn that goes on.
+    pub(super) async fn ask_to_go_on(
+        &self,
+        why: &GoOn<'_>,
+        turn: &str,
+        said: &[Said],
+        capabilities: Capabilities,
+    ) -> Step<(Session, String)> {
+        let lost = match &self.job.effects.session_id {
+            _ if !capabilities.resume => "this kind of agent cannot continue a conversation",
+            Some(id) if !why.afresh => {
+                let new = unheard(said, self.lease.attempt, turn);
+                return Ok((Session::Resume { id: id.clone() }, words(why, new)));
+            }
+            _ => "there is none that the agent knows and can go on with",
+        };
+        self.warn(&format!(
+            "The agent's conversation is not continued ({lost}): it goes on with its work afresh."
+        ))
+        .await?;
+        let asked = self.prompt_afresh().await?;
+        let all = said.iter().filter_map(|said| said.text.as_deref()).collect();
+        let session = Session::New { id: self.tools.clock.random_uuid() };
+        Ok((session, format!("{AFRESH}\n\n{asked}\n\n{}", words(why, all))))
+    }
+}
+
+/// The first one of the first round is [`FIRST_TURN`].
+fn turn_name(round: u32, number: u32) -> String {
+    match (round, number) {
+        (1, 1) => FIRST_TURN.to_owned(),
+        (_, 1) => format!("agent-{round}"),
+        _ => format!("agent-{round}-{number}"),
+    }
+}
+
+/// Whether the turn came to nothing because the agent does not know its conversation.
+fn has_lost_it(work: &AgentWork) -> bool {
+    matches!(&work.verdict.outcome, AgentOutcome::Failed { fault, .. } if fault.is_of_the_session())
+}
+
+fn words(why: &GoOn<'_>, said: Vec<&str>) -> String {
+    let interrupted = why.interrupted.then(|| INTERRUPTED.to_owned());
+    let refused = why.refused.map(|refused| format!("{REPAIR}\n\n{}", refused.told()));
+    let said = (!said.is_empty()).then(|| format!("{SAID}\n\n{}", said.join("\n\n")));
+    let all: Vec<String> = [interrupted, refused, said].into_iter().flatten().collect();
+    all.join("\n\n")
+}
