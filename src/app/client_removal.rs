@@ -13,6 +13,10 @@ use crate::store::StoreError;
 use crate::wire::client::ClientDeleted;
 use crate::worker::{RemovalError, bundle_unpublished, unpublished_snapshots};
 
+/// Looks at the jobs of a client that is deleted by force. Each but the first is for jobs that came while those before them
+/// were ended; whoever sends so many more is told that the client is busy.
+const ROUNDS_MAX: u32 = 10;
+
 impl App {
     /// Deletes a client; its history stays. `force` cancels its live jobs, and allows `remove_repo` to take snapshots
     /// that were never published, after they were written to a bundle in the data directory.
@@ -43,19 +47,43 @@ impl App {
         remove_repo: bool,
         force: bool,
     ) -> Result<ClientDeleted, AppError> {
+        let repository = self.repository(&client.repository)?;
+        let remove_repo = remove_repo && repository.exists();
+        let (mut bundled, mut rounds) = (Vec::new(), 1);
+        loop {
+            let tried = self.delete_idle(&client, &repository, remove_repo, force, &mut bundled).await;
+            let Err(error) = tried else { break };
+            // a job that came while those before it were ended is ended too
+            let may_go_on = force && rounds < ROUNDS_MAX && matches!(error, AppError::Conflict { .. });
+            if !may_go_on || self.0.store.live_jobs_of(&client.id).await?.is_empty() {
+                return Err(error);
+            }
+            rounds += 1;
+        }
+        let removed = remove_repo && self.remove_clone(&client, &repository, &bundled).await?;
+        tracing::info!(client.id = %client.id, repo_removed = removed, "client deleted");
+        Ok(ClientDeleted { deleted: true, repo_removed: removed })
+    }
+
+    /// Deletes the client once its jobs are over, which `force` sees to; `bundled` is what was saved from its clone by then.
+    async fn delete_idle(
+        &self,
+        client: &Client,
+        repository: &Repository,
+        remove_repo: bool,
+        force: bool,
+        bundled: &mut Vec<Snapshot>,
+    ) -> Result<(), AppError> {
         let live = self.0.store.live_jobs_of(&client.id).await?;
         if !live.is_empty() && !force {
             return Err(StoreError::ClientBusy { jobs: live }.into());
         }
         self.end_jobs(&live).await?;
-        let repository = self.repository(&client.repository)?;
-        let remove_repo = remove_repo && repository.exists();
-        let bundled =
-            if remove_repo { self.save_unpublished(&client, &repository, force).await? } else { Vec::new() };
+        if remove_repo {
+            *bundled = self.save_unpublished(client, repository, force, bundled).await?;
+        }
         self.0.store.delete_client(&client.id, remove_repo).await?;
-        let removed = remove_repo && self.remove_clone(&client, &repository, &bundled).await?;
-        tracing::info!(client.id = %client.id, repo_removed = removed, "client deleted");
-        Ok(ClientDeleted { deleted: true, repo_removed: removed })
+        Ok(())
     }
 
     /// Of a deleted client. A job that was accepted behind the first look may have left more work: no other can come any
@@ -72,17 +100,24 @@ impl App {
         let store = &self.0.store;
         let data_dir = &self.0.settings.data_dir;
         bundle_unpublished(store, client, repository, data_dir, bundled).await.map_err(stays)?;
-        if store.clones_to_remove().await?.iter().all(|going| going.id != client.id) {
-            return Ok(false);
+        let still_goes = async {
+            let going = store.clones_to_remove().await?;
+            Ok::<_, RemovalError>(going.iter().any(|going| going.id == client.id))
+        };
+        let removed = repository.remove_if(still_goes).await.map_err(stays)?;
+        if removed {
+            store.forget_clone(&client.id).await?;
         }
-        repository.remove().await.map_err(AppError::git)?;
-        store.forget_clone(&client.id).await?;
-        Ok(true)
+        Ok(removed)
     }
 
     async fn end_jobs(&self, jobs: &[JobNumber]) -> Result<(), AppError> {
         for job in jobs {
-            self.request_cancel(&JobRef::Number(*job)).await?;
+            match self.request_cancel(&JobRef::Number(*job)).await {
+                // it has come to its end meanwhile
+                Ok(_) | Err(AppError::AlreadyOver(_)) => {}
+                Err(error) => return Err(error),
+            }
         }
         for job in jobs {
             self.wait_until_over(*job).await?;
@@ -90,13 +125,14 @@ impl App {
         Ok(())
     }
 
-    /// Work that no remote has, in snapshots and in worktrees that were kept: refused, or with `force` bundled first. Gives
-    /// what is in the bundle.
+    /// Work that no remote has, in snapshots and in worktrees that were kept: refused, or with `force` bundled first, unless
+    /// all of it was `bundled` before. Gives what is in bundles then.
     async fn save_unpublished(
         &self,
         client: &Client,
         repository: &Repository,
         force: bool,
+        bundled: &[Snapshot],
     ) -> Result<Vec<Snapshot>, AppError> {
         let (store, upkeep) = (&self.0.store, self.0.upkeep.get());
         let snapshots = unpublished_snapshots(store, repository).await.map_err(stays)?;
@@ -119,7 +155,7 @@ impl App {
         if let Some(upkeep) = upkeep {
             upkeep.release_worktrees(client).await.map_err(stays)?;
         }
-        bundle_unpublished(store, client, repository, &self.0.settings.data_dir, &[]).await.map_err(stays)
+        bundle_unpublished(store, client, repository, &self.0.settings.data_dir, bundled).await.map_err(stays)
     }
 }
 

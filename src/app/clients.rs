@@ -15,6 +15,7 @@ use crate::wire;
 use crate::wire::client::{ClientChanged, ClientCreated, ClientDetail, ClientList};
 use crate::wire::fields::Reading;
 use crate::wire::request::{ClientChange, Registration};
+use crate::worker::RemovalError;
 
 impl App {
     /// # Errors
@@ -243,15 +244,11 @@ impl Registering {
     /// Nothing of a registration that failed may stay, unless the clone has an owner by now.
     async fn take_clone_back(&self) {
         let is_same = |client: &Client| client.repository == self.new.repository;
-        match self.app.0.store.list_clients().await {
-            Ok(clients) if !clients.iter().any(is_same) => {}
-            Ok(_) => return,
-            Err(error) => {
-                tracing::warn!(%error, "nobody knows whose the clone of a failed registration is: it stays");
-                return;
-            }
-        }
-        if let Err(error) = self.repository.remove().await {
+        let has_no_owner = async {
+            let clients = self.app.0.store.list_clients().await?;
+            Ok::<_, RemovalError>(!clients.iter().any(is_same))
+        };
+        if let Err(error) = self.repository.remove_if(has_no_owner).await {
             tracing::warn!(%error, "the clone of a failed registration could not be removed");
         }
     }

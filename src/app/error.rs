@@ -9,6 +9,9 @@ use crate::store::StoreError;
 use crate::wire::fields::Reading;
 use crate::wire::problem::{Fault, JobName};
 
+/// The code of a job whose client is not there any more.
+pub(super) const CLIENT_DELETED: &str = "client_deleted";
+
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
     /// A value that cannot be read at all: a query parameter of the wrong type.
@@ -68,6 +71,10 @@ impl AppError {
 
     pub(super) fn conflict(code: &'static str, detail: impl Into<String>) -> Self {
         Self::Conflict { code, detail: detail.into(), existing: None, jobs: Vec::new() }
+    }
+
+    pub(super) fn client_deleted() -> Self {
+        Self::conflict(CLIENT_DELETED, "the client of this job was deleted")
     }
 
     /// Faults first: what is invalid stays invalid in later versions.

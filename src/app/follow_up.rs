@@ -29,7 +29,7 @@ impl App {
         let job = self.job_to_repeat(caller, job).await?;
         let client = self.0.store.get_client(&job.client_id).await?;
         if client.deleted_at.is_some() {
-            return Err(AppError::conflict("client_deleted", "the client of this job was deleted"));
+            return Err(AppError::client_deleted());
         }
         let mut reading = Reading::default();
         let asked = FollowUp::read(body, &mut reading);

@@ -43,7 +43,7 @@ impl App {
         }
         let client = self.0.store.get_client(&job.client_id).await?;
         if client.deleted_at.is_some() {
-            return Err(AppError::conflict("client_deleted", "the client of this job was deleted"));
+            return Err(AppError::client_deleted());
         }
         let options = self.options_of_retry(&job, &start);
         self.check_options(caller, &options, Some(&client.options), &mut reading)?;

@@ -73,25 +73,49 @@ impl Repository {
         failpoint::around(Edge::RepairClone, repaired).await
     }
 
+    /// As [`Self::exists`], once nobody is about to make the clone or to take it away.
+    pub async fn is_there_to_stay(&self) -> bool {
+        let _held = self.lock.administer().await;
+        self.exists()
+    }
+
     /// Renames the clone away and deletes it. Absence is success.
     ///
     /// # Errors
     /// [`GitError::Io`].
     pub async fn remove(&self) -> Result<(), GitError> {
+        self.remove_if(std::future::ready(Ok::<_, GitError>(true))).await?;
+        Ok(())
+    }
+
+    /// As [`Self::remove`], unless `may_go` says no; false then. It is asked behind the administration lock, so whoever has a
+    /// right to the clone, and looks with [`Self::is_there_to_stay`] or [`Self::ensure_clone`] whether it is there, has either
+    /// been seen or finds it gone.
+    ///
+    /// # Errors
+    /// What `may_go` said; [`GitError::Io`].
+    pub async fn remove_if<E: From<GitError>>(
+        &self,
+        may_go: impl Future<Output = Result<bool, E>>,
+    ) -> Result<bool, E> {
         let name = self.path.file_name().unwrap_or_default().to_string_lossy().into_owned();
         let away =
             self.path.with_file_name(format!(".{}{}", self.git.unique(&name), super::clone::HALF_SUFFIX));
         {
             let _held = self.lock.administer().await;
+            if !may_go.await? {
+                return Ok(false);
+            }
             match failpoint::at(Edge::RemoveClone, || std::fs::rename(&self.path, &away)) {
                 Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(GitError::io("rename the clone away")(error));
+                    return Err(GitError::io("rename the clone away")(error).into());
                 }
                 _ => {}
             }
         }
         let deleted = blocking(move || disk::remove_any(&away).map_err(GitError::io("delete the clone")));
-        failpoint::around(Edge::DeleteClone, deleted).await
+        failpoint::around(Edge::DeleteClone, deleted).await?;
+        Ok(true)
     }
 
     /// Writes the named refs with their history to `file`, as git-bundle(1) defines it. Its directory is made when it is

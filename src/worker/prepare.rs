@@ -91,7 +91,8 @@ impl Line<'_> {
     }
 
     pub(super) async fn ensure_clone(&self, repository: &Repository, remote: &Remote) -> Step<()> {
-        if repository.exists() {
+        // one that a deleted client had before may be on its way out
+        if repository.is_there_to_stay().await {
             return Ok(());
         }
         self.say("cloning the repository").await?;

@@ -262,3 +262,20 @@ async fn a_lock_of_the_packed_refs_stops_no_fetch() {
     assert_eq!(repository.resolve_base("gone").await.unwrap(), None);
     assert!(!lock.exists());
 }
+
+/// A deletion that is about to take the clone, and a job of whoever has registered the repository again.
+#[tokio::test]
+async fn whoever_looks_for_a_clone_that_may_go_waits_until_that_is_settled() {
+    for goes in [true, false] {
+        let rig = Rig::new().await;
+        let (say, said) = tokio::sync::oneshot::channel();
+        let may_go = async { Ok::<_, GitError>(said.await.unwrap()) };
+        let mut removal = Box::pin(rig.repository.remove_if(may_go));
+        assert!(futures_util::poll!(&mut removal).is_pending());
+        let mut look = Box::pin(rig.repository.is_there_to_stay());
+        assert!(futures_util::poll!(&mut look).is_pending(), "nobody knows yet whether it goes");
+        say.send(goes).unwrap();
+        assert_eq!(removal.await.unwrap(), goes);
+        assert_eq!((look.await, rig.repository.exists()), (!goes, !goes));
+    }
+}

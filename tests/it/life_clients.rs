@@ -157,9 +157,8 @@ async fn an_interrupted_removal_bundles_what_is_in_no_bundle_before_it_goes_on()
     stand.finish().await;
 }
 
-/// The deletion waits in its bundle, for which the snapshots were listed, and a job comes and goes.
-#[tokio::test]
-async fn work_of_a_job_that_comes_while_its_client_is_deleted_is_bundled_too() {
+/// A stand whose git waits for the gate `bundle` where it would write a bundle, after a touch of `bundling`.
+async fn stand_with_slow_bundles() -> Stand {
     let mut stand = Stand::built(Plan::default()).await;
     let path = "/usr/local/bin:/usr/bin:/bin";
     let script = format!(
@@ -171,6 +170,13 @@ async fn work_of_a_job_that_comes_while_its_client_is_deleted_is_bundled_too() {
     install_program(&stand.path("programs/git"), &script);
     stand.set_env("PATH", format!("{}:{path}", stand.path("programs").display()));
     stand.start().await;
+    stand
+}
+
+/// The deletion waits in its bundle, for which the snapshots were listed, and a job comes and goes.
+#[tokio::test]
+async fn work_of_a_job_that_comes_while_its_client_is_deleted_is_bundled_too() {
+    let stand = stand_with_slow_bundles().await;
     let (id, clone) = register(&stand, "late").await;
     fail_with_file(&stand, &id, "a", "early.txt").await;
     let path = format!("/clients/{id}?removeRepo=true&force=true");
@@ -185,6 +191,61 @@ async fn work_of_a_job_that_comes_while_its_client_is_deleted_is_bundled_too() {
     assert!(!clone.exists());
     assert_eq!(bundled(&stand, "late.txt"), ["left"]);
     assert!(!bundled(&stand, "early.txt").is_empty());
+    stand.finish().await;
+}
+
+/// As above, and the job that comes does not go: force is meant for that one too.
+#[tokio::test]
+async fn a_job_that_comes_while_its_client_is_deleted_by_force_is_cancelled_like_those_before() {
+    let stand = stand_with_slow_bundles().await;
+    let (id, clone) = register(&stand, "busy").await;
+    fail_with_file(&stand, &id, "a", "early.txt").await;
+    let path = format!("/clients/{id}?removeRepo=true&force=true");
+    let late = async {
+        let begun = async || stand.path("bundling").exists().then_some(());
+        stand.wait_until("the bundle is being written", begun).await;
+        let prompt = format!("[[scenario:write path=late.txt content=left]]{}", stand.gate_mark("never"));
+        let job = stand.submit(json!({"clientId": id, "branchName": "b", "prompt": prompt})).await;
+        stand.wait_for_tool(&job).await;
+        stand.open_gate("bundle");
+        job
+    };
+    let ((status, deleted), late) = tokio::join!(stand.call("DELETE", &path, None), late);
+    assert_eq!((status, &deleted["repoRemoved"]), (200, &json!(true)), "{deleted}");
+    assert_eq!(stand.job(&late).await["status"], "cancelled");
+    assert!(!clone.exists());
+    assert_eq!(bundled(&stand, "late.txt"), ["left"]);
+    stand.finish().await;
+}
+
+/// Deleted between the look at the client and the job: whoever names it is told what anybody is told who comes later, and who
+/// names its repository gets a new client.
+#[tokio::test]
+async fn a_submission_that_loses_to_the_deletion_of_its_client_is_one_that_came_later() {
+    let stand = Stand::new().await;
+    let (id, _) = register(&stand, "lost").await;
+    let mut database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    // what the server reads until the commit is the client as it was
+    let deletion = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    deletion.execute("UPDATE clients SET deleted_at = 1 WHERE id = ?1", [&id]).unwrap();
+    let by_id = json!({"clientId": id, "branchName": "i", "prompt": "Greet"});
+    let by_name = json!({"githubOrg": "acme", "githubRepo": "lost", "branchName": "n", "prompt": "Greet"});
+    let commit = async {
+        // time enough for both to look
+        for _ in 0..50 {
+            stand.get("/clients").await;
+        }
+        deletion.commit().unwrap();
+    };
+    let ((by_id, refused), (by_name, accepted), ()) = tokio::join!(
+        stand.call("POST", "/jobs", Some(&by_id)),
+        stand.call("POST", "/jobs", Some(&by_name)),
+        commit
+    );
+    assert_eq!((by_id, &refused["errors"][0]["pointer"]), (422, &json!("/clientId")), "{refused}");
+    assert_eq!(by_name, 201, "{accepted}");
+    assert_ne!(accepted["clientId"], json!(id));
+    stand.completed(accepted["id"].as_str().unwrap()).await;
     stand.finish().await;
 }
 
