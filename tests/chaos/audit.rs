@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::audit_work::{
+    kept_worktrees_stay, none_between, nothing_in_vain, old_worktrees, removals_are_whole,
+    unpublished_work_is_kept,
+};
 use crate::evidence::{Accepted, Age, Evidence};
-use crate::jobs::{Hook, Kind};
+use crate::jobs::Hook;
 use crate::stand::Callback;
 use crate::world::CALLBACK_WAITS;
 
@@ -26,6 +30,9 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("what is old is forgotten, and nothing else", only_the_old_is_forgotten),
     ("a removed client is gone whole, its work kept", removals_are_whole),
     ("what a failed job left is kept", unpublished_work_is_kept),
+    ("a kept worktree stays its time, and is told", kept_worktrees_stay),
+    ("a job that comes while its client is deleted is refused or ends", none_between),
+    ("what is cancelled before it begins does nothing", nothing_in_vain),
     ("never more running than may", not_too_many),
     ("one live attempt", one_live_attempt),
     ("an agent runs once per attempt", agents_run_once),
@@ -95,7 +102,7 @@ fn ended_as_it_had_to(evidence: &Evidence) -> Vec<String> {
 }
 
 /// Servers that die one after the other over what an agent left end its attempt, as promised.
-fn is_of_deaths(reason: &Value) -> bool {
+pub(crate) fn is_of_deaths(reason: &Value) -> bool {
     let message = reason["message"].as_str().unwrap_or_default();
     reason["code"] == "poisoned" || message.contains("servers in a row died")
 }
@@ -222,7 +229,7 @@ fn only_the_old_is_forgotten(evidence: &Evidence) -> Vec<String> {
     let mut faults = Vec::new();
     for job in &evidence.accepted {
         let is_known = !evidence.forgotten.contains(&job.id);
-        if is_known == (job.age == Some(Age::PastListing)) {
+        if is_known == (job.age == Some(Age::Forgotten)) {
             faults.push(format!("{} is of age {:?} and known: {is_known}", job.id, job.age));
         }
         let ran = evidence
@@ -230,7 +237,8 @@ fn only_the_old_is_forgotten(evidence: &Evidence) -> Vec<String> {
             .iter()
             .any(|run| Evidence::marker(run).is_some_and(|(job_run, _)| job_run == job.number));
         let has_output = evidence.outputs.contains(&job.number);
-        if has_output && job.age.is_some() || !has_output && job.age.is_none() && ran {
+        let is_to_go = job.age.is_some_and(|age| age != Age::Unkept);
+        if has_output && is_to_go || !has_output && !is_to_go && ran {
             faults.push(format!("{} is of age {:?} and has its output: {has_output}", job.id, job.age));
         }
     }
@@ -238,46 +246,6 @@ fn only_the_old_is_forgotten(evidence: &Evidence) -> Vec<String> {
         faults.push(format!("{} old events are there", evidence.old_events));
     }
     faults
-}
-
-fn removals_are_whole(evidence: &Evidence) -> Vec<String> {
-    let mut faults = Vec::new();
-    for client in &evidence.removed {
-        if !client.is_deleted || client.clone_is_there {
-            faults.push(format!(
-                "{} is half removed: deleted {}, its clone is there: {}",
-                client.id, client.is_deleted, client.clone_is_there
-            ));
-        }
-        for job in evidence.accepted.iter().filter(|job| job.repo == client.repo) {
-            let told = evidence.job_told(&job.id);
-            let is_published = matches!(told["outcome"].as_str(), Some("branch_pushed" | "pull_request"));
-            if let (Some(head), false) = (told["headSha"].as_str(), is_published)
-                && !client.kept.contains(head)
-            {
-                faults.push(format!("{head} of {} was kept nowhere when {} was removed", job.id, client.id));
-            }
-        }
-    }
-    faults
-}
-
-/// An agent that leaves a file of each attempt and dies, and that nobody killed: the files are nowhere but in snapshots.
-fn unpublished_work_is_kept(evidence: &Evidence) -> Vec<String> {
-    let is_there = |job: &&Accepted| evidence.removed.iter().all(|client| client.repo != job.repo);
-    let own_end = |job: &&Accepted| {
-        let code = &evidence.job_told(&job.id)["reason"]["code"];
-        job.kind == Kind::Crash && code == "crashed" && !evidence.hurt.contains_key(&job.number)
-    };
-    let jobs = evidence.accepted.iter().filter(is_there).filter(own_end).filter(|job| job.age.is_none());
-    jobs.flat_map(|job| {
-        let kept = evidence.snapshots.get(&job.id);
-        let of_job = |run: &&String| Evidence::marker(run).is_some_and(|(number, _)| number == job.number);
-        let left = evidence.runs.iter().filter(of_job).map(|run| format!("left-{run}"));
-        let lost = left.filter(move |file| !kept.is_some_and(|files| files.contains(file)));
-        lost.map(|file| format!("{file} of {} is nowhere", job.id))
-    })
-    .collect()
 }
 
 fn not_too_many(evidence: &Evidence) -> Vec<String> {
@@ -339,7 +307,7 @@ fn no_process(evidence: &Evidence) -> Vec<String> {
 }
 
 fn nothing_on_disk(evidence: &Evidence) -> Vec<String> {
-    evidence.leftovers.clone()
+    evidence.leftovers.iter().cloned().chain(old_worktrees(evidence)).collect()
 }
 
 fn database_is_whole(evidence: &Evidence) -> Vec<String> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::*;
@@ -20,6 +21,7 @@ fn accepted(id: &str, number: i64, kind: Kind) -> Accepted {
         kind,
         publishes: false,
         hook: Hook::Fine,
+        keeps: false,
         cancelled: false,
         over: None,
         age: None,
@@ -32,7 +34,7 @@ fn told(branch: &str, outcome: &str, head: Option<&str>) -> Value {
         _ => "completed",
     };
     json!({"status": status, "outcome": outcome, "branchName": branch, "headSha": head, "prNumber": null,
-        "reason": null, "attempts": [{"number": 1, "counted": false, "reason": null}],
+        "reason": null, "clientId": "cli-a", "startedAt": "then", "worktreePath": null, "attempts": [{"number": 1, "counted": false, "reason": null}],
         "callback": {"state": "delivered", "tries": 1, "lastStatus": 204}})
 }
 
@@ -58,8 +60,32 @@ fn pull(number: u64, head: &str, job: &str) -> FakePull {
     }
 }
 
+/// One whose unpublished work is in a bundle, and one that was deleted without its clone, beside which a job was refused.
+fn removed() -> Vec<Removed> {
+    let gone = Removed {
+        id: "cli-gone".to_owned(),
+        repo: "acme/gone".to_owned(),
+        with_clone: true,
+        deleted_at: Some(Timestamp::UNIX_EPOCH),
+        kept: BTreeSet::from(["ff66".to_owned()]),
+        ..Removed::default()
+    };
+    let problem = json!({"code": "invalid", "errors": [{"pointer": "/clientId"}]});
+    let late = Removed {
+        id: "cli-late".to_owned(),
+        repo: "acme/late".to_owned(),
+        forced: true,
+        deleted_at: Some(Timestamp::UNIX_EPOCH),
+        clone_is_there: true,
+        refused: vec![(422, json!({"by": "id", "problem": problem}))],
+        ..Removed::default()
+    };
+    vec![gone, late]
+}
+
 /// A pull request, a branch, jobs without changes, whose receiver wants no more, or never works, or that are old, one that
-/// failed and left a file, and the unpublished work of a client that was removed.
+/// failed and left a file, the unpublished work of a client that was removed, one whose worktree is kept, its retry that was
+/// cancelled before it began, and one that was sent while its client was deleted.
 fn sound() -> Evidence {
     let mut with_pull = told("c/1", "pull_request", Some("aa11"));
     with_pull["prNumber"] = 1.into();
@@ -71,6 +97,14 @@ fn sound() -> Evidence {
     let old = told("c/7", "no_changes", None);
     let mut crashed = told("c/8", "failed", None);
     crashed["reason"] = json!({"code": "crashed"});
+    let mut kept = crashed.clone();
+    (kept["branchName"], kept["worktreePath"]) = ("c/9".into(), "/w/job-k".into());
+    let mut cancelled = told("c/9", "cancelled", None);
+    (cancelled["attempts"], cancelled["startedAt"]) = (json!([]), Value::Null);
+    cancelled["type"] = "job.cancelled".into();
+    let in_vain = Accepted { root: "job-k".to_owned(), keeps: true, ..accepted("job-l", 10, Kind::InVain) };
+    let mut late = told("c/11", "cancelled", None);
+    (late["clientId"], late["completedAt"]) = ("cli-late".into(), "1970-01-01T00:00:00.050Z".into());
     let all = [
         (accepted("job-a", 1, Kind::PullRequest), with_pull, 204),
         (accepted("job-b", 2, Kind::Edit), told("c/2", "branch_pushed", Some("bb22")), 204),
@@ -78,14 +112,19 @@ fn sound() -> Evidence {
         (Accepted { hook: Hook::Gone, ..accepted("job-d", 4, Kind::NoChange) }, suspended, 410),
         (Accepted { hook: Hook::Broken, ..accepted("job-e", 5, Kind::NoChange) }, given_up, 500),
         (Accepted { repo: "acme/gone".to_owned(), ..accepted("job-f", 6, Kind::DryRun) }, unpublished, 204),
-        (Accepted { age: Some(Age::PastListing), ..accepted("job-g", 7, Kind::NoChange) }, old, 204),
-        (accepted("job-h", 8, Kind::Crash), crashed, 204),
+        (Accepted { age: Some(Age::Forgotten), ..accepted("job-g", 7, Kind::NoChange) }, old, 204),
+        (accepted("job-h", 8, Kind::Crash), crashed.clone(), 204),
+        (Accepted { keeps: true, ..accepted("job-k", 9, Kind::Forsaken) }, kept, 204),
+        (in_vain, cancelled, 204),
+        (Accepted { repo: "acme/late".to_owned(), ..accepted("job-m", 11, Kind::Late) }, late, 204),
     ];
     let mut evidence = Evidence { allowed: 3, integrity: "ok".to_owned(), ..Evidence::default() };
     for (job, told, status) in all {
         evidence.callbacks.push(callback(&job.id, &told, status));
         evidence.listed.push(job.id.clone());
-        evidence.runs.push(format!("x1-{}-1-agent-1", job.number));
+        if job.kind != Kind::InVain {
+            evidence.runs.push(format!("x1-{}-1-agent-1", job.number));
+        }
         evidence.told.insert(job.id.clone(), told);
         evidence.accepted.push(job);
     }
@@ -96,16 +135,12 @@ fn sound() -> Evidence {
     evidence.deliveries.insert("job-e".to_owned(), json!({"deliveries": [listed]}));
     evidence.dead.insert("job-e".to_owned());
     evidence.snapshots.insert("job-h".to_owned(), BTreeSet::from(["left-x1-8-1-agent-1".to_owned()]));
-    evidence.outputs.extend((1..=8).filter(|number| *number != 7));
+    evidence.worktrees.insert("job-k".to_owned(), BTreeSet::from(["left-x1-9-1-agent-1".to_owned()]));
+    evidence.deliveries.insert("job-l".to_owned(), json!({"deliveries": [{"state": "delivered"}]}));
+    evidence.outputs.extend((1..=11).filter(|number| *number != 7 && *number != 10));
     evidence.forgotten.insert("job-g".to_owned());
     evidence.listed.retain(|id| id != "job-g");
-    evidence.removed.push(Removed {
-        id: "cli-gone".to_owned(),
-        repo: "acme/gone".to_owned(),
-        is_deleted: true,
-        clone_is_there: false,
-        kept: BTreeSet::from(["ff66".to_owned()]),
-    });
+    evidence.removed = removed();
     evidence.pulls.push(pull(1, "c/1", "job-a"));
     for (branch, commit) in [("main", "0000"), ("c/1", "aa11"), ("c/2", "bb22")] {
         evidence.tips.insert((REPO.to_owned(), branch.to_owned()), commit.to_owned());
@@ -186,9 +221,9 @@ const BROKEN: &[(&str, Break)] = &[
     ("what is old is forgotten, and nothing else", |e| e.forgotten.clear()),
     ("what is old is forgotten, and nothing else", |e| e.outputs.extend([7])),
     ("what is old is forgotten, and nothing else", |e| e.outputs.retain(|job| *job != 2)),
-    ("what is old is forgotten, and nothing else", |e| e.accepted[1].age = Some(Age::PastOutput)),
+    ("what is old is forgotten, and nothing else", |e| e.accepted[1].age = Some(Age::Silent)),
     ("what is old is forgotten, and nothing else", |e| e.old_events = 1),
-    ("a removed client is gone whole, its work kept", |e| e.removed[0].is_deleted = false),
+    ("a removed client is gone whole, its work kept", |e| e.removed[0].deleted_at = None),
     ("a removed client is gone whole, its work kept", |e| e.removed[0].clone_is_there = true),
     ("a removed client is gone whole, its work kept", |e| e.removed[0].kept.clear()),
     ("every callback was accepted, or given up with a reason", |e| e.unwanted.push("unsigned".to_owned())),
@@ -209,6 +244,51 @@ const BROKEN: &[(&str, Break)] = &[
     ("no secret is anywhere", |e| e.watched.leaks.extend(["shown to git".to_owned()])),
     ("settled in time", |e| e.settled = SETTLED_MAX + Duration::from_millis(1)),
     ("nothing complained", |e| e.complaints.push("panicked".to_owned())),
+    ("a removed client is gone whole, its work kept", |e| e.removed[1].clone_is_there = false),
+    ("no worktree, half clone or lock is left", |e| {
+        e.worktrees.insert("job-b".to_owned(), BTreeSet::new());
+    }),
+    ("no worktree, half clone or lock is left", |e| {
+        e.accepted[8].age = Some(Age::Unkept);
+        e.accepted[9].age = Some(Age::Unkept);
+    }),
+    ("no worktree, half clone or lock is left", |e| {
+        e.removed.push(Removed { repo: REPO.to_owned(), with_clone: true, ..Removed::default() });
+    }),
+    ("a kept worktree stays its time, and is told", |e| e.worktrees.clear()),
+    ("a kept worktree stays its time, and is told", |e| tell(e, "job-k")["worktreePath"] = Value::Null),
+    ("a kept worktree stays its time, and is told", |e| tell(e, "job-k")["worktreePath"] = "/w/other".into()),
+    ("a kept worktree stays its time, and is told", |e| tell(e, "job-l")["worktreePath"] = "/w/job-k".into()),
+    ("a kept worktree stays its time, and is told", |e| tell(e, "job-b")["worktreePath"] = "/w/job-b".into()),
+    ("a job that comes while its client is deleted is refused or ends", |e| e.removed[1].refused[0].0 = 404),
+    ("a job that comes while its client is deleted is refused or ends", |e| {
+        e.removed[1].refused[0].1["by"] = "name".into();
+    }),
+    ("a job that comes while its client is deleted is refused or ends", |e| {
+        e.removed[1].refused[0].1["problem"]["errors"][0]["pointer"] = "/prompt".into();
+    }),
+    ("a job that comes while its client is deleted is refused or ends", |e| e.removed[1].forced = false),
+    ("a job that comes while its client is deleted is refused or ends", |e| {
+        tell(e, "job-m")["completedAt"] = "1970-01-01T00:00:00.101Z".into();
+    }),
+    ("a job that comes while its client is deleted is refused or ends", |e| {
+        tell(e, "job-m")["clientId"] = "cli-heir".into();
+    }),
+    ("a job that comes while its client is deleted is refused or ends", |e| {
+        e.removed[1].heirs.push("cli-heir".to_owned());
+    }),
+    ("what is cancelled before it begins does nothing", |e| tell(e, "job-l")["startedAt"] = "then".into()),
+    ("what is cancelled before it begins does nothing", |e| {
+        tell(e, "job-l")["attempts"] = json!([{"counted": false}]);
+    }),
+    ("what is cancelled before it begins does nothing", |e| e.runs.push("x1-10-1-agent-1".to_owned())),
+    ("what is cancelled before it begins does nothing", |e| tell(e, "job-l")["status"] = "failed".into()),
+    ("what is cancelled before it begins does nothing", |e| drop(e.deliveries.remove("job-l"))),
+    ("what is cancelled before it begins does nothing", |e| {
+        let all = e.callbacks.iter_mut().filter(|one| one.body["jobId"] == "job-l");
+        all.for_each(|one| one.body["type"] = "job.failed".into());
+    }),
+    ("what a failed job left is kept", |it| it.worktrees.clear()),
     ("what a failed job left is kept", |it| it.snapshots.clear()),
     ("what a failed job left is kept", |it| {
         it.runs.push("x1-8-2-agent-1".to_owned());

@@ -38,6 +38,13 @@ pub(crate) struct Caller {
     complaints: Mutex<Vec<String>>,
 }
 
+/// A job as it will be sent.
+pub(crate) struct Draft {
+    pub(crate) body: Value,
+    pub(crate) hook: Hook,
+    pub(crate) key: String,
+}
+
 /// An answer that is final.
 pub(crate) struct Answered {
     pub(crate) status: u16,
@@ -186,6 +193,13 @@ impl Caller {
 
     /// Sends a job of the kind and writes it down.
     pub(crate) async fn send(&self, kind: Kind, repo: &str, urgent: bool) -> Option<Accepted> {
+        let draft = self.draft(kind, repo, urgent);
+        let answer = self.post("/jobs", draft.body, &draft.key, 201).await?;
+        Some(self.write_down(&answer, kind, repo, draft.hook, false))
+    }
+
+    /// A job that is not sent yet.
+    pub(crate) fn draft(&self, kind: Kind, repo: &str, urgent: bool) -> Draft {
         let number = self.sent.fetch_add(1, Ordering::Relaxed);
         let (hook, wait_ms) = self.roll(|dice| (any_hook(dice), dice.below(400)));
         let hook = if kind == Kind::Old { Hook::Fine } else { hook };
@@ -195,19 +209,7 @@ impl Caller {
         body["priority"] = if urgent { 10.into() } else { 0.into() };
         body["githubOrg"] = org.into();
         body["githubRepo"] = name.into();
-        body["osCallbackUrl"] = match hook {
-            Hook::Fine => self.stand.receiver.url().into(),
-            Hook::FailsOnce => self.stand.receiver.url_with(&format!("once-{number}"), [fault]).into(),
-            // more answers than there can be tries
-            Hook::Gone => {
-                let gone = std::iter::repeat_n(Answer::Status(410), 64);
-                self.stand.receiver.url_with(&format!("gone-{number}"), gone).into()
-            }
-            Hook::Broken => {
-                let broken = std::iter::repeat_n(fault, 64);
-                self.stand.receiver.url_with(&format!("broken-{number}"), broken).into()
-            }
-        };
+        body["osCallbackUrl"] = self.address(hook, number, fault).into();
         if kind == Kind::After {
             // one that is forgotten by now would be refused
             let earlier = self.accepted().into_iter().filter(|job| job.kind != Kind::Old);
@@ -230,11 +232,30 @@ impl Caller {
         if kind == Kind::TakenBranch {
             self.stand.foreign_branch(repo, &jobs::branch(kind, number));
         }
-        let answer = self.post("/jobs", body, &format!("job-{number}"), 201).await?;
-        Some(self.write_down(&answer, kind, repo, hook, false))
+        Draft { body, hook, key: format!("job-{number}") }
     }
 
-    fn write_down(&self, answer: &Value, kind: Kind, repo: &str, hook: Hook, publishes: bool) -> Accepted {
+    /// Where a receiver answers so; `fault` is how it fails, if it does.
+    fn address(&self, hook: Hook, number: u64, fault: Answer) -> String {
+        let receiver = &self.stand.receiver;
+        // more answers than there can be tries
+        let always = |answer: Answer| std::iter::repeat_n(answer, 64);
+        match hook {
+            Hook::Fine => receiver.url(),
+            Hook::FailsOnce => receiver.url_with(&format!("once-{number}"), [fault]),
+            Hook::Gone => receiver.url_with(&format!("gone-{number}"), always(Answer::Status(410))),
+            Hook::Broken => receiver.url_with(&format!("broken-{number}"), always(fault)),
+        }
+    }
+
+    pub(crate) fn write_down(
+        &self,
+        answer: &Value,
+        kind: Kind,
+        repo: &str,
+        hook: Hook,
+        publishes: bool,
+    ) -> Accepted {
         let text = |field: &str| answer[field].as_str().unwrap_or_default().to_owned();
         let job = Accepted {
             id: text("id"),
@@ -244,6 +265,7 @@ impl Caller {
             kind,
             publishes,
             hook,
+            keeps: answer["options"]["keepWorktree"] == true,
             cancelled: false,
             over: None,
             age: None,
@@ -256,7 +278,7 @@ impl Caller {
     pub(crate) async fn play(self: Arc<Self>, kind: Kind, need: Need) {
         let repo = match (kind, need) {
             // a client that is paused is in nobody's way
-            (Kind::Tampers, _) | (_, Need::NewRepository) => self.new_repository(),
+            (Kind::Tampers | Kind::Forsaken, _) | (_, Need::NewRepository) => self.new_repository(),
             _ => self.roll(|dice| dice.pick(&REPOS)).to_owned(),
         };
         let Some(job) = self.send(kind, &repo, need != Need::Jobs).await else { return };
@@ -274,8 +296,13 @@ impl Caller {
             Kind::CutOff | Kind::Forgotten => self.go_on(&job).await,
             Kind::Told => self.tell(&job).await,
             Kind::Tampers => self.lift_tampering(&job).await,
+            Kind::Renewed => self.renew(&job).await,
+            Kind::Forsaken => self.retry_in_vain(&job).await,
             Kind::Old => self.wait_until_it_may_grow_old(&job).await,
             _ => {}
+        }
+        if job.keeps {
+            self.leave_chain_alone(&job.root).await;
         }
     }
 
@@ -293,47 +320,12 @@ impl Caller {
         self.pause(more).await;
     }
 
-    async fn cancel(&self, job: &Accepted) {
+    pub(crate) async fn cancel(&self, job: &Accepted) {
         self.note(&job.id, |job| job.cancelled = true);
         let answered = self.ask("POST", &format!("/jobs/{}/cancel", job.id), Some(&json!({})), None).await;
         let (status, told) = (answered.status, answered.body["status"].as_str().unwrap_or_default());
         if !(status == 400 || (status == 200 && told == "cancelled")) {
             self.complain(format!("cancelling {}: {status} {}", job.id, answered.body));
-        }
-    }
-
-    /// A retry of what was not published. The agent is not needed for it.
-    async fn publish(&self, job: &Accepted) {
-        let over = self.wait_until_over(&job.id).await;
-        let failed_at = over["reason"]["code"].as_str().unwrap_or_default();
-        if over["outcome"] != "dry_run" && !matches!(failed_at, "push_rejected" | "branch_moved") {
-            return; // its agent was killed too often, or it is published by now
-        }
-        let path = format!("/jobs/{}/retry", job.id);
-        let key = format!("retry-{}", job.number);
-        // the work of one that is torn has to be done anew, which only `auto` allows
-        let modes: &[&str] = if job.kind == Kind::Torn { &["auto"] } else { &["auto", "publish"] };
-        let mode = self.roll(|dice| dice.pick(modes));
-        if let Some(answer) = self.post(&path, json!({"mode": mode}), &key, 201).await {
-            // it inherits the address, and with it what the receiver still has to say there
-            self.write_down(&answer, job.kind, &job.repo, job.hook, job.kind != Kind::Torn);
-        }
-    }
-
-    /// A retry that goes on where the agent was cut off.
-    async fn go_on(&self, job: &Accepted) {
-        let over = self.wait_until_over(&job.id).await;
-        if over["reason"]["code"] != "api_error" {
-            return; // its agent was killed too often
-        }
-        if job.kind == Kind::Forgotten {
-            std::fs::write(self.places().once(&format!("forgotten-{}", job.root)), "").unwrap();
-        }
-        let prompt = format!("[[scenario:write path=rest-{}.txt]]", job.number);
-        let body = json!({"mode": "resume", "prompt": prompt});
-        let (path, key) = (format!("/jobs/{}/retry", job.id), format!("resume-{}", job.number));
-        if let Some(answer) = self.post(&path, body, &key, 201).await {
-            self.write_down(&answer, Kind::Resumed, &job.repo, job.hook, false);
         }
     }
 
@@ -351,8 +343,13 @@ impl Caller {
 
     async fn lift_tampering(&self, job: &Accepted) {
         let over = self.wait_until_over(&job.id).await;
-        let path = format!("/clients/{}", over["clientId"].as_str().unwrap_or_default());
-        let answered = self.ask("PATCH", &path, Some(&json!({"paused": false})), None).await;
+        self.pause_client(&over, false).await;
+    }
+
+    /// The client of this job starts nothing, or starts again.
+    pub(crate) async fn pause_client(&self, job: &Value, paused: bool) {
+        let path = format!("/clients/{}", job["clientId"].as_str().unwrap_or_default());
+        let answered = self.ask("PATCH", &path, Some(&json!({"paused": paused})), None).await;
         if answered.status != 200 {
             self.complain(format!("PATCH {path}: {} {}", answered.status, answered.body));
         }

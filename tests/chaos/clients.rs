@@ -1,6 +1,5 @@
 //! Clients that are registered and deleted again with their clone, and what is left of them.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
@@ -11,6 +10,9 @@ use crate::git_fixture::{command, litter};
 use crate::jobs::Kind;
 use crate::stand::Stand;
 
+/// With which an agent dies by itself, half done.
+const OWN_END: i64 = 7;
+
 /// What is there when a client is deleted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Until {
@@ -18,17 +20,20 @@ pub(crate) enum Until {
     Published,
     /// A commit that nobody has published.
     Unpublished,
+    /// A worktree that is kept, with files that are nowhere else.
+    Kept,
     /// A job that runs.
     Busy,
 }
 
 impl Until {
-    pub(crate) const ALL: [Self; 3] = [Self::Published, Self::Unpublished, Self::Busy];
+    pub(crate) const ALL: [Self; 4] = [Self::Published, Self::Unpublished, Self::Kept, Self::Busy];
 
     const fn kind(self) -> Kind {
         match self {
             Self::Published => Kind::Edit,
             Self::Unpublished => Kind::DryRun,
+            Self::Kept => Kind::KeptCrash,
             Self::Busy => Kind::Hang,
         }
     }
@@ -47,7 +52,7 @@ impl Caller {
         }
         let Some(job) = self.send(until.kind(), &repo, true).await else { return };
         let forced = match until {
-            Until::Published | Until::Unpublished => {
+            Until::Published | Until::Unpublished | Until::Kept => {
                 let over = self.wait_until_over(&job.id).await;
                 // one whose agent was killed too often leaves what nobody has published
                 over["outcome"] != "branch_pushed"
@@ -61,20 +66,26 @@ impl Caller {
         if forced {
             self.is_refused(&path, &job).await;
         }
-        let query = if forced { "?force=true&removeRepo=true" } else { "?removeRepo=true" };
-        let deleted = self.ask("DELETE", &format!("{path}{query}"), None, None).await;
+        let removal = |force: bool| format!("{path}?removeRepo=true&force={force}");
+        let mut deleted = self.ask("DELETE", &removal(forced), None, None).await;
+        if !forced && is_of_another_attempt(&deleted, &self.job(&job.id).await) {
+            deleted = self.ask("DELETE", &removal(true), None, None).await;
+        }
         // 404: it was deleted, and the answer was lost
         if !matches!(deleted.status, 200 | 404) {
-            return self.complain(format!("DELETE {path}{query}: {} {}", deleted.status, deleted.body));
+            return self
+                .complain(format!("DELETE {path}, by force {forced}: {} {}", deleted.status, deleted.body));
         }
-        self.write_down_removal(Removed { id, repo, ..Removed::default() });
+        self.write_down_removal(Removed { id, repo, with_clone: true, forced, ..Removed::default() });
     }
 
     /// Without force neither live jobs are ended nor the only copy of somebody's work is deleted.
     async fn is_refused(&self, path: &str, job: &Accepted) {
         let answered = self.ask("DELETE", &format!("{path}?removeRepo=true"), None, None).await;
         let told = self.job(&job.id).await;
-        let nothing_to_lose = job.kind == Kind::Hang || told["headSha"].is_null();
+        let attempts = told["attempts"].as_array().cloned().unwrap_or_default();
+        let left_files = job.kind.leaves_files() && attempts.iter().any(|one| one["exitCode"] == OWN_END);
+        let nothing_to_lose = job.kind == Kind::Hang || (told["headSha"].is_null() && !left_files);
         match (answered.status, answered.body["code"].as_str()) {
             (409, Some("client_busy" | "unpublished_work")) => {}
             // it has ended by itself, and has left nothing
@@ -88,7 +99,13 @@ impl Caller {
         let repo = self.new_repository();
         self.post_plain("/queue/pause").await;
         self.send(Kind::Edit, &repo, true).await;
-        self.post("/clients", client_body(&repo), &format!("client-{repo}"), 201).await;
+        let body = client_body(&repo);
+        let key = format!("client-{repo}");
+        let answered = self.ask("POST", "/clients", Some(&body), Some(&key)).await;
+        // somebody else has let the queue go on, and the job has cloned
+        if answered.status != 201 && answered.body["code"] != "duplicate_client" {
+            self.complain(format!("POST /clients ({key}): {} {}", answered.status, answered.body));
+        }
         self.post_plain("/queue/resume").await;
     }
 
@@ -114,19 +131,57 @@ impl Caller {
     /// What is left of the clients that were deleted: asked of the API, and looked for on disk.
     pub(crate) async fn removed(&self) -> Vec<Removed> {
         let mut all = self.removals();
+        let living = self.ask("GET", "/clients", None, None).await.body;
+        let living = living["clients"].as_array().cloned().unwrap_or_default();
         for client in &mut all {
             let Answered { body, .. } = self.ask("GET", &format!("/clients/{}", client.id), None, None).await;
-            client.is_deleted = body["deletedAt"].is_string();
-            client.clone_is_there = self.stand.path(&format!("repos/{}.git", client.repo)).exists();
+            client.deleted_at = body["deletedAt"].as_str().and_then(|at| at.parse().ok());
+            let of_repo = living.iter().filter(|one| client_body(&client.repo)["name"] == full_name(one));
+            client.heirs = of_repo.filter_map(|one| one["id"].as_str()).map(str::to_owned).collect();
+            let clone = self.stand.path(&format!("repos/{}.git", client.repo));
+            client.clone_is_there = clone.exists();
             let own = format!("{}-", client.id);
             let bundles = bundles(&self.stand).into_iter().filter(|path| file_name(path).starts_with(&own));
-            client.kept = bundles.flat_map(|bundle| commits_of(&bundle)).collect();
+            for bundle in bundles {
+                let dir = tempfile::tempdir().unwrap();
+                if unpack(&bundle, dir.path()) {
+                    client.add_kept(dir.path());
+                }
+            }
+            if client.clone_is_there {
+                client.add_kept(&clone);
+            }
         }
         all
     }
 }
 
-fn client_body(repo: &str) -> Value {
+impl Removed {
+    /// What refs of this repository name.
+    fn add_kept(&mut self, repository: &Path) {
+        let lines = |args: &[&str]| {
+            let output = command(repository, args).output().unwrap();
+            String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect::<Vec<_>>()
+        };
+        for commit in lines(&["for-each-ref", "--format=%(objectname)"]) {
+            self.kept_files.extend(lines(&["ls-tree", "-r", "--name-only", &commit]));
+            self.kept.insert(commit);
+        }
+    }
+}
+
+fn full_name(client: &Value) -> String {
+    let part = |name: &str| client[name].as_str().unwrap_or_default().to_owned();
+    format!("{}/{}", part("githubOrg"), part("githubRepo"))
+}
+
+/// What was published has no part in what an attempt before it had left when its agent was killed.
+fn is_of_another_attempt(refused: &Answered, job: &Value) -> bool {
+    let attempts = job["attempts"].as_array().map_or(0, Vec::len);
+    refused.body["code"] == "unpublished_work" && attempts > 1
+}
+
+pub(crate) fn client_body(repo: &str) -> Value {
     let (org, name) = repo.split_once('/').unwrap();
     json!({"name": repo, "githubOrg": org, "githubRepo": name})
 }
@@ -146,16 +201,11 @@ fn file_name(path: &Path) -> String {
     path.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
-/// What somebody gets out of a bundle who has nothing else: its commits, when it is whole.
-fn commits_of(bundle: &Path) -> BTreeSet<String> {
-    let dir = tempfile::tempdir().unwrap();
-    let git = |args: &[&str]| command(dir.path(), args).output().unwrap();
+/// What somebody gets out of a bundle who has nothing else; false when it is not whole.
+fn unpack(bundle: &Path, dir: &Path) -> bool {
+    let git = |args: &[&str]| command(dir, args).output().unwrap();
     git(&["init", "-q", "--bare", "."]);
     let fetched = git(&["fetch", "-q", &bundle.display().to_string(), "+refs/*:refs/kept/*"]);
     let checked = git(&["fsck", "--strict"]);
-    if !fetched.status.success() || !checked.status.success() {
-        return BTreeSet::new();
-    }
-    let listed = git(&["for-each-ref", "--format=%(objectname)"]);
-    String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
+    fetched.status.success() && checked.status.success()
 }

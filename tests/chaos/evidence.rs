@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use jiff::Timestamp;
 use serde_json::Value;
 
 use crate::fake_github::FakePull;
@@ -20,9 +21,11 @@ pub(crate) struct Accepted {
     /// A job that only publishes what an earlier one of its chain made.
     pub(crate) publishes: bool,
     pub(crate) hook: Hook,
+    /// Its worktree is to be kept.
+    pub(crate) keeps: bool,
     /// The caller has asked for its end.
     pub(crate) cancelled: bool,
-    /// What the API said of it when it was over and called back, of one that may grow old.
+    /// What the API said of it when it was over and nobody did anything about it any more, of one that may grow old.
     pub(crate) over: Option<Value>,
     /// It was made as old as this.
     pub(crate) age: Option<Age>,
@@ -31,23 +34,35 @@ pub(crate) struct Accepted {
 /// How long ago a job ended, beside what is kept for how long (the defaults of `[retention]`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Age {
+    /// Its worktree goes, which was kept.
+    Unkept,
     /// Its output goes, the job stays.
-    PastOutput,
+    Silent,
     /// The job goes.
-    PastListing,
+    Forgotten,
 }
 
-/// A client that was deleted together with its clone, as the caller remembers it.
+/// A client that was deleted, as the caller remembers it.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Removed {
     pub(crate) id: String,
     pub(crate) repo: String,
-    /// The API says that it is deleted.
-    pub(crate) is_deleted: bool,
+    /// Its clone was to go too.
+    pub(crate) with_clone: bool,
+    /// Its live jobs were cancelled.
+    pub(crate) forced: bool,
+    /// Status and problem of each job that was refused meanwhile.
+    pub(crate) refused: Vec<(u16, Value)>,
+    /// Clients that have its repository now.
+    pub(crate) heirs: Vec<String>,
+    /// When it was deleted, as the API says.
+    pub(crate) deleted_at: Option<Timestamp>,
     /// Its clone is still there.
     pub(crate) clone_is_there: bool,
-    /// Commits that its bundles have.
+    /// Commits that its bundles have, and its clone where that is there.
     pub(crate) kept: BTreeSet<String>,
+    /// Names of the files in them.
+    pub(crate) kept_files: BTreeSet<String>,
 }
 
 /// What the process table has shown while a world was under fire.
@@ -80,7 +95,9 @@ pub(crate) struct Evidence {
     pub(crate) removed: Vec<Removed>,
     /// Names of the files that are in the snapshots of a job, by its id.
     pub(crate) snapshots: BTreeMap<String, BTreeSet<String>>,
-    /// The callbacks of jobs whose receiver never works, as the API tells them, by job.
+    /// Names of the files in the worktrees that are there, by the chain's first job.
+    pub(crate) worktrees: BTreeMap<String, BTreeSet<String>>,
+    /// The callbacks of jobs whose receiver never works, or that never began, as the API tells them, by job.
     pub(crate) deliveries: BTreeMap<String, Value>,
     /// Jobs whose callback the API lists as dead.
     pub(crate) dead: BTreeSet<String>,
@@ -101,7 +118,7 @@ pub(crate) struct Evidence {
     pub(crate) watched: Watched,
     /// Processes of the installation after all was over, and after the server had ended.
     pub(crate) processes: Vec<String>,
-    /// Worktrees and trash, half clones, locks.
+    /// Trash, half clones, locks, and what clones know of worktrees that are gone.
     pub(crate) leftovers: Vec<String>,
     /// What SQLite says of its file.
     pub(crate) integrity: String,

@@ -11,7 +11,7 @@ use crate::caller::Caller;
 use crate::clients::half_bundles;
 use crate::evidence::Evidence;
 use crate::git_fixture::command;
-use crate::jobs::Hook;
+use crate::jobs::{Hook, Kind};
 use crate::old::old_events;
 use crate::stand::audit::files_below;
 use crate::stand::{Running, Stand, poll};
@@ -56,7 +56,7 @@ pub(crate) async fn gather(
             _ => Value::Null,
         };
         evidence.told.insert(job.id.clone(), told);
-        if job.hook == Hook::Broken {
+        if job.hook == Hook::Broken || job.kind == Kind::InVain {
             let path = format!("/jobs/{}/deliveries", job.id);
             evidence.deliveries.insert(job.id.clone(), caller.ask("GET", &path, None, None).await.body);
         }
@@ -88,7 +88,12 @@ pub(crate) async fn is_settled(stand: &Stand, caller: &Caller) -> bool {
         .filter_map(|job| job["number"].as_i64())
         .collect();
     let name = |path: &PathBuf| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let worktrees_belong = stand.worktrees().iter().all(|path| roots.contains(name(path).as_str()));
+    let kept = caller.accepted().into_iter().filter(|job| job.keeps && job.age.is_none());
+    let kept: BTreeSet<String> = kept.map(|job| job.root).collect();
+    let worktrees_belong = stand
+        .worktrees()
+        .iter()
+        .all(|path| roots.contains(name(path).as_str()) || kept.contains(&name(path)));
     let steps = look(stand.dir(), &[]).into_iter().filter_map(|seen| seen.marker);
     let steps_belong =
         steps.filter_map(|step| Evidence::marker(&step)).all(|(job, _)| running.contains(&job));
@@ -157,10 +162,9 @@ fn outside(stand: &Stand, evidence: &mut Evidence) {
             evidence.snapshots.entry(job).or_default().extend(files.lines().map(str::to_owned));
         }
     }
-    evidence.leftovers =
-        stand.worktrees().iter().chain(&halves(stand)).map(|path| path.display().to_string()).collect();
+    evidence.leftovers = halves(stand).iter().map(|path| path.display().to_string()).collect();
+    worktrees(stand, evidence);
     evidence.leftovers.extend(locks(stand));
-    evidence.leftovers.extend(registrations(stand));
     evidence.leftovers.extend(half_bundles(stand));
     let database = stand.path("data/offshoot.db");
     evidence.integrity = integrity(&database);
@@ -169,6 +173,29 @@ fn outside(stand: &Stand, evidence: &mut Evidence) {
     evidence.outputs = outputs.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
     evidence.secrets = secrets_in(stand, evidence);
     evidence.complaints.extend(complaints(&stand.log_text()));
+}
+
+/// Worktrees with their files, the trash, and what clones know of others.
+fn worktrees(stand: &Stand, evidence: &mut Evidence) {
+    let name = |path: &Path| path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    for path in stand.worktrees() {
+        if path.parent().is_some_and(|dir| dir.ends_with(".trash")) {
+            evidence.leftovers.push(path.display().to_string());
+            continue;
+        }
+        // somebody will look at it
+        let status = command(&path, &["status", "--porcelain"]).output().unwrap();
+        if !status.status.success() {
+            let said = String::from_utf8_lossy(&status.stderr).into_owned();
+            evidence.broken.push(format!("{}: {}", path.display(), said.trim()));
+        }
+        let files = std::fs::read_dir(&path).into_iter().flatten().filter_map(Result::ok);
+        let files = files.map(|file| name(&file.path())).collect();
+        evidence.worktrees.insert(name(&path), files);
+    }
+    let known = registrations(stand).into_iter();
+    let strays = known.filter(|path| !evidence.worktrees.contains_key(&name(path)));
+    evidence.leftovers.extend(strays.map(|path| path.display().to_string()));
 }
 
 /// `<dir>/<org>/<repo>.git`
@@ -213,13 +240,13 @@ fn locks(stand: &Stand) -> Vec<String> {
     locks.map(|file| file.display().to_string()).collect()
 }
 
-/// What clones still know of worktrees that are gone.
-fn registrations(stand: &Stand) -> Vec<String> {
+/// What clones know of worktrees.
+fn registrations(stand: &Stand) -> Vec<PathBuf> {
     let places = ["worktrees", "offshoot"];
     let dirs = repositories(&stand.path("repos")).into_iter();
     let dirs = dirs.flat_map(|(_, clone)| places.map(|place| clone.join(place)));
     let entries = dirs.filter_map(|dir| std::fs::read_dir(dir).ok()).flatten().filter_map(Result::ok);
-    entries.map(|entry| entry.path().display().to_string()).collect()
+    entries.map(|entry| entry.path()).collect()
 }
 
 /// What SQLite says of its file, as a killed server left it; nothing is folded in.

@@ -27,6 +27,18 @@ pub(crate) enum Kind {
     Crash,
     /// Dies the first time.
     CrashOnce,
+    /// Keeps its worktree.
+    Kept,
+    /// Dies each time, half done, and keeps its worktree.
+    KeptCrash,
+    /// Dies each time, half done; a retry does the work anew.
+    Renewed,
+    /// What does it then.
+    Anew,
+    /// Dies each time, half done; its retry is cancelled before it begins.
+    Forsaken,
+    /// That retry.
+    InVain,
     /// Runs until it is cancelled, with children that do not want to go.
     Hang,
     /// Is cancelled at some moment.
@@ -67,6 +79,8 @@ pub(crate) enum Kind {
     Later,
     /// Edits, and is left alone then until it is so old that it is forgotten.
     Old,
+    /// Edits, sent while its client is being deleted.
+    Late,
 }
 
 /// How the receiver of a job's callback behaves.
@@ -92,6 +106,10 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::NoChange, 8),
     (Kind::Crash, 5),
     (Kind::CrashOnce, 6),
+    (Kind::Kept, 4),
+    (Kind::KeptCrash, 3),
+    (Kind::Renewed, 4),
+    (Kind::Forsaken, 3),
     (Kind::Hang, 6),
     (Kind::CancelledSometime, 8),
     (Kind::UsageLimit, 3),
@@ -164,9 +182,10 @@ impl Kind {
         match self {
             Self::PullRequest | Self::Decorated | Self::LostAnswer => &["pull_request"],
             Self::NoChange => &["no_changes"],
-            Self::Crash => &["crashed"],
-            Self::Hang => &["cancelled"],
-            Self::CancelledSometime => &["cancelled", "branch_pushed"],
+            Self::Crash | Self::KeptCrash | Self::Renewed | Self::Forsaken => &["crashed"],
+            Self::Hang | Self::InVain => &["cancelled"],
+            // a deletion by force cancels it
+            Self::CancelledSometime | Self::Late => &["cancelled", "branch_pushed"],
             // a server that is killed over the refusal asks again
             Self::RejectedOnce => &["push_rejected", "branch_pushed"],
             Self::DryRun => &["dry_run"],
@@ -179,6 +198,8 @@ impl Kind {
             | Self::Slow
             | Self::CommitsItself
             | Self::CrashOnce
+            | Self::Kept
+            | Self::Anew
             | Self::UsageLimit
             | Self::LostPush
             | Self::Resumed
@@ -192,6 +213,11 @@ impl Kind {
         }
     }
 
+    /// Its agent dies by itself, and has left a file of each attempt.
+    pub(crate) fn leaves_files(self) -> bool {
+        matches!(self, Self::Crash | Self::KeptCrash | Self::Renewed | Self::Forsaken)
+    }
+
     /// Turns of its agent in one attempt.
     pub(crate) fn turns(self) -> usize {
         if matches!(self, Self::Repaired | Self::Told) { 2 } else { 1 }
@@ -200,7 +226,7 @@ impl Kind {
     /// Attempts that are used up by the agent's own doing.
     pub(crate) fn own_faults(self) -> u32 {
         match self {
-            Self::Crash => ATTEMPTS_MAX,
+            _ if self.leaves_files() => ATTEMPTS_MAX,
             Self::CrashOnce => 1,
             _ => 0,
         }
@@ -253,7 +279,7 @@ impl Places<'_> {
                     "{edit}{pause}git add -A; git commit -qm own\necho more >> f-{number}.txt; mkfifo p\n"
                 )
             }
-            Kind::Crash => format!("{edit}touch left-$OFFSHOOT_STEP\n{pause}exit 7\n"),
+            _ if kind.leaves_files() => format!("{edit}touch left-$OFFSHOOT_STEP\n{pause}exit 7\n"),
             Kind::CrashOnce => format!("[ -e {once} ] || {{ touch {once}; kill -9 $$; }}\n{edit}"),
             // one that leaves its session, one that ignores what can be ignored; an end of their own all the same
             Kind::Hang => {
@@ -285,6 +311,10 @@ impl Places<'_> {
         };
         let mut options = json!({"publish": publish, "maxAttempts": ATTEMPTS_MAX,
             "agent": if kind.has_events() { "claude" } else { "sh" }});
+        let keeps_by_chance = matches!(kind, Kind::Renewed | Kind::Forsaken) && number.is_multiple_of(2);
+        if keeps_by_chance || matches!(kind, Kind::Kept | Kind::KeptCrash) {
+            options["keepWorktree"] = true.into();
+        }
         if kind == Kind::Decorated {
             options["prLabels"] = json!(["made-here"]);
             options["reviewers"] = json!(["nobody"]);

@@ -9,6 +9,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod audit;
+mod audit_work;
 mod caller;
 mod clients;
 mod evidence;
@@ -20,7 +21,9 @@ mod git_fixture;
 mod jobs;
 mod old;
 mod plan;
+mod retries;
 mod run;
+mod sieges;
 #[path = "../it/stand/mod.rs"]
 mod stand;
 mod watch;

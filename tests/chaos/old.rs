@@ -7,17 +7,19 @@ use rusqlite::{Connection, params};
 
 use crate::caller::Caller;
 use crate::evidence::{Accepted, Age};
+use crate::jobs::Kind;
 
 const DAY_MS: i64 = 86_400_000;
 /// Events are forgotten from the beginning of the history on, up to the first young one.
 const EVENTS_DAYS: i64 = 400;
 
 impl Age {
-    /// The defaults of `[retention]` are 90 days for output and 365 for jobs.
+    /// The defaults of `[retention]` are 7 days for worktrees, 90 for output and 365 for jobs.
     const fn days(self) -> i64 {
         match self {
-            Self::PastOutput => 100,
-            Self::PastListing => 400,
+            Self::Unkept => 8,
+            Self::Silent => 100,
+            Self::Forgotten => 400,
         }
     }
 }
@@ -26,15 +28,34 @@ impl Caller {
     /// Makes one job old enough to be forgotten, and one whose output alone is; for times without a server. False: no job
     /// has ended that may grow old.
     pub(crate) fn let_jobs_grow_old(&self) -> bool {
-        let mut young: Vec<_> =
-            self.accepted().into_iter().filter(|job| job.over.is_some() && job.age.is_none()).collect();
+        let mut young = self.young();
+        young.retain(|job| job.kind == Kind::Old);
         let Some(first) = young.pop() else { return false };
-        let ages = [(first, Age::PastListing)].into_iter();
-        for (job, age) in ages.chain(young.pop().map(|second| (second, Age::PastOutput))) {
+        let ages = [(first, Age::Forgotten)].into_iter();
+        for (job, age) in ages.chain(young.pop().map(|second| (second, Age::Silent))) {
             make_older(&self.stand.path("data/offshoot.db"), &job, age).unwrap();
             self.note(&job.id, |job| job.age = Some(age));
         }
         true
+    }
+
+    /// The same for a worktree that was kept: the jobs of its chain become so old.
+    pub(crate) fn let_a_worktree_grow_old(&self) {
+        let mut young = self.young();
+        young.retain(|job| job.keeps && self.removals().iter().all(|client| client.repo != job.repo));
+        let Some(root) = young.first().map(|job| job.root.clone()) else { return };
+        let all = self.accepted().into_iter().filter(|job| job.root == root);
+        if all.clone().any(|job| job.over.is_none()) {
+            return;
+        }
+        for job in all {
+            make_older(&self.stand.path("data/offshoot.db"), &job, Age::Unkept).unwrap();
+            self.note(&job.id, |job| job.age = Some(Age::Unkept));
+        }
+    }
+
+    fn young(&self) -> Vec<Accepted> {
+        self.accepted().into_iter().filter(|job| job.over.is_some() && job.age.is_none()).collect()
     }
 }
 
@@ -53,6 +74,9 @@ fn make_older(file: &Path, job: &Accepted, age: Age) -> rusqlite::Result<()> {
         "UPDATE attempts SET started_at = started_at - ?2, ended_at = ended_at - ?2 WHERE job = ?1",
         params![job.number, less],
     )?;
+    if age == Age::Unkept {
+        return changes.commit();
+    }
     changes.execute(
         "UPDATE events SET at = at - ?2 WHERE seq <= (SELECT max(seq) FROM events WHERE job = ?1)",
         params![job.number, EVENTS_DAYS * DAY_MS],

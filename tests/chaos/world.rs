@@ -145,6 +145,9 @@ impl World {
                 left.insert(0, (strike, tries));
                 continue;
             }
+            if self.dice.below(4) == 0 {
+                self.caller.let_a_worktree_grow_old();
+            }
             let struck = self.live(strike, tries).await;
             match strike {
                 Strike::At { point, .. } if !struck && tries < AGAIN_MAX => {
@@ -282,6 +285,11 @@ impl World {
             self.stories.spawn(self.caller.clone().play(kind, need));
         }
         self.stories.spawn(self.caller.clone().call(need));
+        if need == Need::ClientOfAnHour || self.dice.below(14) == 0 {
+            let with_clone = need == Need::ClientOfAnHour || self.dice.below(2) == 0;
+            let caller = self.caller.clone();
+            self.stories.spawn(async move { caller.client_under_siege(with_clone).await });
+        }
         if self.dice.below(6) == 0 {
             self.stories.spawn(self.caller.clone().clear_up());
         }
