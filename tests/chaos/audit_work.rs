@@ -121,7 +121,7 @@ pub(crate) fn none_between(evidence: &Evidence) -> Vec<String> {
             }
             let completed_at = told["completedAt"].as_str().and_then(|at| at.parse::<Timestamp>().ok());
             let behind = completed_at.zip(client.deleted_at).map(|(job, client)| job.duration_since(client));
-            if is_its && behind.is_some_and(|behind| behind > SAME_MOMENT) {
+            if let Some(behind) = behind.filter(|behind| is_its && *behind > SAME_MOMENT) {
                 faults.push(format!("{} went on for {behind:?} without its client {}", job.id, client.id));
             }
         }
