@@ -1,6 +1,11 @@
 //! What goes into an agent's start, and what comes out: plain values, no behaviour.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+
+/// The directory of the attachments, in the agent's environment; not set where there are none.
+const ATTACHMENTS_VARIABLE: &str = "OFFSHOOT_ATTACHMENTS";
+
+const ATTACHED: &str = "Files that came with this task, outside of the checkout:";
 
 /// One start of an agent, as the worker asks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -10,6 +15,8 @@ pub struct Invocation {
     pub prompt: String,
     /// Absolute path of the checkout to work in.
     pub working_dir: PathBuf,
+    /// Absolute paths of files that came with the task, all in one directory outside of the checkout.
+    pub attachments: Vec<PathBuf>,
     pub model: Option<String>,
     pub effort: Option<String>,
     /// `None` is the agent's safe default: everything inside a sandbox, edits only without one.
@@ -102,13 +109,31 @@ impl Invocation {
     /// The prompt behind what would be added to the system prompt, for agents that have no place for that.
     pub(super) fn prompt_behind_instructions(&self) -> String {
         match self.append_system_prompt.as_deref().map(str::trim).filter(|text| !text.is_empty()) {
-            Some(instructions) => format!("{instructions}\n\n{}", self.prompt),
-            None => self.prompt.clone(),
+            Some(instructions) => format!("{instructions}\n\n{}", self.full_prompt()),
+            None => self.full_prompt(),
         }
     }
 
-    /// `PWD`, because some agents take their directory from it and not from the real one.
+    /// The prompt, and where the attachments are.
+    pub(super) fn full_prompt(&self) -> String {
+        if self.attachments.is_empty() {
+            return self.prompt.clone();
+        }
+        let list = self.attachments.iter().map(|path| format!("\n- {}", path.display()));
+        format!("{}\n\n{ATTACHED}\n{}\n", self.prompt, list.collect::<String>())
+    }
+
+    /// The directory of the attachments, where there are any.
+    pub(super) fn attachments_dir(&self) -> Option<&Path> {
+        self.attachments.first().and_then(|path| path.parent())
+    }
+
+    /// `PWD`, because some agents take their directory from it and not from the real one; and where the attachments are, for
+    /// programs to which the prompt is no text.
     pub(super) fn base_env(&self) -> Vec<(String, String)> {
-        self.working_dir.to_str().map(|dir| ("PWD".to_owned(), dir.to_owned())).into_iter().collect()
+        let dirs =
+            [("PWD", Some(self.working_dir.as_path())), (ATTACHMENTS_VARIABLE, self.attachments_dir())];
+        let named = |(name, dir): (&str, Option<&Path>)| Some((name.to_owned(), dir?.to_str()?.to_owned()));
+        dirs.into_iter().filter_map(named).collect()
     }
 }

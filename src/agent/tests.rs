@@ -12,6 +12,7 @@ pub(super) fn invocation(program: &str) -> Invocation {
         program: vec![program.to_owned()],
         prompt: "--help and fix it".to_owned(),
         working_dir: PathBuf::from("/w/tree"),
+        attachments: Vec::new(),
         model: None,
         effort: None,
         permission_mode: None,

@@ -5,6 +5,7 @@ use serde_json::Value;
 use super::caller::Caller;
 use super::error::AppError;
 use super::{App, Created, rules, scheduling};
+use crate::domain::attachment::AttachedFile;
 use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Start};
 use crate::domain::options::RunOptions;
 use crate::store::AnswerKey;
@@ -32,13 +33,15 @@ impl App {
             return Err(AppError::client_deleted());
         }
         let mut reading = Reading::default();
-        let asked = FollowUp::read(body, &mut reading);
+        let mut asked = FollowUp::read(body, &mut reading);
+        let files = rules::attachments(std::mem::take(&mut asked.attachments), &mut reading);
         let options = RunOptions::merge(&[&asked.options, &job.request.options]);
         self.check_options(caller, &options, Some(&client.options), &mut reading)?;
         let login = self.login(&options, &client.options);
         let (client_id, chain) = (job.client_id.clone(), job.chain.clone());
         let parent = job.id.clone();
-        let request = self.following(caller, job, asked, options, &mut reading);
+        let mut request = self.following(caller, job, asked, options, &mut reading);
+        request.attachments = files.iter().map(AttachedFile::told).collect();
         AppError::of_reading(&reading)?;
         let new = NewJob {
             client_id,
@@ -47,6 +50,7 @@ impl App {
             // which conversation that is shows when those before it have ended
             start: Start::Resume { session_id: None },
             login,
+            files,
         };
         self.store_job(new, reading.warnings, key).await
     }
@@ -85,6 +89,7 @@ impl App {
             priority,
             run_at,
             depends_on: Vec::new(),
+            attachments: Vec::new(),
             options,
             submitted_by: caller.name.clone(),
         }

@@ -6,6 +6,7 @@ use super::caller::{Caller, Scope};
 use super::error::{AppError, CLIENT_DELETED};
 use super::{App, Created};
 use super::{rules, scheduling};
+use crate::domain::attachment::AttachedFile;
 use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobId};
@@ -52,16 +53,18 @@ impl App {
         caller.needs(Scope::Submit)?;
         self.refuse_while_draining()?;
         let mut reading = Reading::default();
-        let asked = Submission::read(body, &mut reading);
+        let mut asked = Submission::read(body, &mut reading);
+        let files = rules::attachments(std::mem::take(&mut asked.attachments), &mut reading);
         let named = self.named_client(&asked, &mut reading).await?;
         let depends_on = self.dependencies(&asked.depends_on, &mut reading).await?;
-        let request = self.check_submission(caller, asked, depends_on, named.as_ref(), &mut reading)?;
+        let mut request = self.check_submission(caller, asked, depends_on, named.as_ref(), &mut reading)?;
+        request.attachments = files.iter().map(AttachedFile::told).collect();
         AppError::of_reading(&reading)?;
         let named = named.ok_or_else(|| AppError::invalid("/clientId", "is required"))?;
         self.refuse_when_full().await?;
         let client = self.ensure_client(named).await?;
         let login = self.login(&request.options, &client.options);
-        let job = NewJob { client_id: client.id, request, chain: None, start: Start::Agent, login };
+        let job = NewJob { client_id: client.id, request, chain: None, start: Start::Agent, login, files };
         self.store_job(job, reading.warnings, key).await
     }
 
@@ -213,6 +216,7 @@ impl App {
             priority,
             run_at,
             depends_on,
+            attachments: Vec::new(),
             options: asked.options,
             submitted_by: caller.name.clone(),
         })

@@ -102,12 +102,14 @@ fn again(
             // asked for now, by somebody who has seen how the others ended
             run_at: None,
             depends_on: Vec::new(),
+            attachments: request.attachments,
             options,
             submitted_by: caller.name.clone(),
         },
         chain: Some(Chain { root: job.chain.root, original: Some(job.id), parent: job.chain.parent }),
         start,
         login,
+        files: Vec::new(),
     }
 }
 

@@ -1,11 +1,12 @@
 //! The rules for what callers may write into a job or a client; each broken one is a fault with its place.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::settings::Settings;
 use crate::agent::registry::find_agent;
+use crate::domain::attachment::{ATTACHMENTS_BYTES_MAX, ATTACHMENTS_MAX, AttachedFile, check_name};
 use crate::domain::branch::BranchName;
 use crate::domain::client::{CLIENT_NAME_BYTES_MAX, InvalidRepository, RepositoryName};
 use crate::domain::job::{METADATA_BYTES_MAX, PRIORITY_MAX, PROMPT_BYTES_MAX, TITLE_CHARS_MAX};
@@ -172,6 +173,28 @@ pub(super) fn labels(labels: &[String], reading: &mut Reading) {
             );
         }
     }
+}
+
+/// Those that could be read. Names are told apart without regard to case, because file systems may not.
+pub(super) fn attachments(files: Vec<Option<AttachedFile>>, reading: &mut Reading) -> Vec<AttachedFile> {
+    if files.len() > ATTACHMENTS_MAX {
+        reading.fault("/attachments", format!("must have at most {ATTACHMENTS_MAX} entries"));
+    }
+    let mut seen = BTreeSet::new();
+    for (index, file) in files.iter().enumerate() {
+        let Some(file) = file else { continue };
+        let pointer = format!("/attachments/{index}/name");
+        if let Err(rule) = check_name(&file.name) {
+            reading.fault(pointer, rule.to_string());
+        } else if !seen.insert(file.name.to_lowercase()) {
+            reading.fault(pointer, "is the name of another attachment");
+        }
+    }
+    let files: Vec<_> = files.into_iter().flatten().collect();
+    if files.iter().map(|file| file.content.len()).sum::<usize>() > ATTACHMENTS_BYTES_MAX {
+        reading.fault("/attachments", format!("must have at most {ATTACHMENTS_BYTES_MAX} bytes together"));
+    }
+    files
 }
 
 pub(super) fn priority(priority: Option<i64>, reading: &mut Reading) -> i8 {

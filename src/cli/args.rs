@@ -143,6 +143,9 @@ pub(super) struct SubmitFlags {
     /// Read the prompt from this file.
     #[arg(short, long, value_name = "FILE")]
     pub(super) file: Option<PathBuf>,
+    /// Give the agent this file to read, a picture for example; may be given several times, 10 MiB together.
+    #[arg(long = "attach", value_name = "FILE")]
+    pub(super) attachments: Vec<PathBuf>,
     /// Work on this repository: ORG/REPO, or the name or id of a client; may be left out when there is only one client.
     #[arg(short, long, value_name = "ORG/REPO")]
     pub(super) repo: Option<String>,

@@ -1,5 +1,6 @@
 //! A job: what a caller asked for, and how far it is.
 
+use super::attachment::{AttachedFile, Attachment};
 use super::branch::BranchName;
 use super::delivery::CallbackSummary;
 use super::id::{ClientId, JobId, JobNumber};
@@ -110,6 +111,8 @@ pub struct JobRequest<Branch = BranchName> {
     pub run_at: Option<Timestamp>,
     /// Not started before all of these have succeeded; at most [`DEPENDENCIES_MAX`].
     pub depends_on: Vec<JobId>,
+    /// The files that came with it, or with the job that it retries.
+    pub attachments: Vec<Attachment>,
     pub options: RunOptions,
     /// The name of the token that submitted it.
     pub submitted_by: String,
@@ -156,6 +159,8 @@ pub struct NewJob {
     pub start: Start,
     /// The `[agents.<name>]` entry whose login it uses: what a hold holds.
     pub login: String,
+    /// What is in its attachments; of a retry nothing: it has those of the job that it retries.
+    pub files: Vec<AttachedFile>,
 }
 
 /// A request whose branch may still be open: it is made from the number that the store gives.

@@ -1,21 +1,29 @@
 //! Request bodies: read whole before a handler runs, within bounds of size and time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, to_bytes};
-use axum::extract::{FromRequestParts, Request};
+use axum::extract::{FromRequestParts, Request, State};
 use axum::http::request::Parts;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 use serde_json::Value;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::AppState;
 use super::guard::single;
 use super::problem::ApiError;
+use crate::domain::attachment::ATTACHMENTS_BYTES_MAX;
 
 /// Four times the longest prompt, so that its escapes in JSON fit too.
 const BODY_BYTES_MAX: usize = 1024 * 1024;
+/// With attachments: four bytes of base64 for three.
+const LARGE_BODY_BYTES_MAX: usize = BODY_BYTES_MAX + ATTACHMENTS_BYTES_MAX.div_ceil(3) * 4;
+/// Large bodies in memory at the same time: with what is made of them about 40 MiB each.
+const LARGE_BODIES_MAX: usize = 4;
 /// A megabyte over the slowest line that anybody works with.
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
@@ -26,28 +34,51 @@ pub(super) struct BodyBytes(pub(super) Bytes);
 /// The body as JSON; an absent one is an empty object.
 pub(super) struct JsonBody(pub(super) Value);
 
-pub(super) async fn read_body(request: Request, next: Next) -> Response {
-    match buffered(request, READ_WITHIN).await {
-        Ok(request) => next.run(request).await,
+/// Places for large bodies; one is kept until its request is answered.
+#[derive(Clone, Debug)]
+pub(super) struct LargeBodies(Arc<Semaphore>);
+
+impl Default for LargeBodies {
+    fn default() -> Self {
+        Self(Arc::new(Semaphore::new(LARGE_BODIES_MAX)))
+    }
+}
+
+pub(super) async fn read_body(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    match buffered(request, &state.0.large_bodies, READ_WITHIN).await {
+        Ok((request, _place)) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-async fn buffered(request: Request, within: Duration) -> Result<Request, ApiError> {
+async fn buffered(
+    request: Request,
+    large: &LargeBodies,
+    within: Duration,
+) -> Result<(Request, Option<OwnedSemaphorePermit>), ApiError> {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return Ok(request);
+        return Ok((request, None));
     }
-    let too_large = || {
-        let detail = format!("the body is larger than {BODY_BYTES_MAX} bytes");
-        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &detail)
-    };
     let announced =
         single(request.headers(), header::CONTENT_LENGTH)?.and_then(|text| text.parse::<u64>().ok());
-    if announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64) {
+    let is_large = announced.is_some_and(|bytes| bytes > BODY_BYTES_MAX as u64);
+    let (bytes_max, also) = match (takes_files(request.uri().path()), is_large) {
+        (true, true) => (LARGE_BODY_BYTES_MAX, ""),
+        (true, false) => {
+            (BODY_BYTES_MAX, " and does not say its length; with Content-Length it may have more")
+        }
+        (false, _) => (BODY_BYTES_MAX, ""),
+    };
+    let too_large = || {
+        let detail = format!("the body is larger than {bytes_max} bytes{also}");
+        ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", &detail)
+    };
+    if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
         return Err(too_large());
     }
+    let place = if is_large { Some(large.take(within).await?) } else { None };
     let (mut parts, body) = request.into_parts();
-    let bytes = match timeout(within, to_bytes(body, BODY_BYTES_MAX)).await {
+    let bytes = match timeout(within, to_bytes(body, bytes_max)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) if is_limit(&error) => return Err(too_large()),
         Ok(Err(_)) => {
@@ -67,7 +98,25 @@ async fn buffered(request: Request, within: Duration) -> Result<Request, ApiErro
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
     }
     parts.extensions.insert(BodyBytes(bytes.clone()));
-    Ok(Request::from_parts(parts, Body::from(bytes)))
+    Ok((Request::from_parts(parts, Body::from(bytes)), place))
+}
+
+impl LargeBodies {
+    async fn take(&self, within: Duration) -> Result<OwnedSemaphorePermit, ApiError> {
+        match timeout(within, self.0.clone().acquire_owned()).await {
+            Ok(Ok(place)) => Ok(place),
+            Ok(Err(_)) | Err(_) => {
+                let detail = "too many large requests at once; try again";
+                Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail)
+                    .retry_after(READ_WITHIN.as_secs()))
+            }
+        }
+    }
+}
+
+/// The calls whose body may bring attachments.
+fn takes_files(path: &str) -> bool {
+    path == "/jobs" || (path.starts_with("/jobs/") && path.ends_with("/follow-up"))
 }
 
 /// The limit is reported through the error's source chain only.
@@ -110,10 +159,35 @@ mod tests {
     use super::*;
 
     #[tokio::test]
+    async fn large_bodies_take_turns() {
+        let large = LargeBodies::default();
+        let ask = || {
+            let body = Body::from(vec![b' '; BODY_BYTES_MAX + 1]);
+            let length = (BODY_BYTES_MAX + 1).to_string();
+            let request = Request::builder().method(Method::POST).uri("/jobs/7/follow-up");
+            request
+                .header(header::CONTENT_LENGTH, length)
+                .header(header::CONTENT_TYPE, "application/json")
+                .body(body)
+                .unwrap()
+        };
+        let within = Duration::from_millis(20);
+        let mut places = Vec::new();
+        for _ in 0..LARGE_BODIES_MAX {
+            places.push(buffered(ask(), &large, within).await.unwrap().1.expect("a place"));
+        }
+        let refused = buffered(ask(), &large, within).await.unwrap_err();
+        assert_eq!((refused.problem.status, refused.problem.code.as_str()), (503, "busy"));
+        places.pop();
+        assert!(buffered(ask(), &large, within).await.is_ok());
+    }
+
+    #[tokio::test]
     async fn a_body_without_an_end_is_given_up() {
         let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         let request = Request::builder().method(Method::POST).body(never).unwrap();
-        let refused = buffered(request, Duration::from_millis(20)).await.unwrap_err();
+        let refused =
+            buffered(request, &LargeBodies::default(), Duration::from_millis(20)).await.unwrap_err();
         assert_eq!((refused.problem.status, refused.problem.code.as_str()), (408, "body_too_slow"));
     }
 }

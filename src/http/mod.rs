@@ -38,7 +38,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
-use axum::middleware::{from_fn, from_fn_with_state};
+use axum::middleware::from_fn_with_state;
 use secrecy::SecretString;
 use tower_http::catch_panic::CatchPanicLayer;
 
@@ -68,6 +68,7 @@ struct Shared {
     auth: auth::Tokens,
     hosts: guard::Hosts,
     in_flight: idempotency::InFlight,
+    large_bodies: body::LargeBodies,
 }
 
 impl AppState {
@@ -79,6 +80,7 @@ impl AppState {
             auth: auth::Tokens::new(&settings.secret),
             hosts: guard::Hosts::new(settings.address, &settings.allowed_hosts),
             in_flight: idempotency::InFlight::default(),
+            large_bodies: body::LargeBodies::default(),
         }))
     }
 }
@@ -93,7 +95,7 @@ pub fn router(state: AppState) -> Router {
         .with_state(state.0.app.clone())
         // the last one is the outermost
         .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
-        .layer(from_fn(body::read_body))
+        .layer(from_fn_with_state(state.clone(), body::read_body))
         .layer(from_fn_with_state(state.clone(), guard::refuse_changes))
         .layer(from_fn_with_state(state.clone(), auth::authenticate))
         .layer(from_fn_with_state(state.clone(), guard::check_origin))

@@ -6,10 +6,11 @@
 use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use super::view::IngestedMessage;
+use crate::domain::attachment::AttachedFile;
 use crate::domain::id::JobNumber;
 
 /// Shown where the transcript is shorter than its rows: the rows survived a power cut that the text did not.
@@ -82,6 +83,31 @@ impl Logs {
     #[must_use]
     pub fn step_dir(&self, job: JobNumber, attempt: u32, step: &str) -> PathBuf {
         self.attempt_dir(job, attempt).join(step)
+    }
+
+    /// Writes the files that came with a job into a directory of their own, in the place of what was there; gives their paths.
+    /// No link that an agent may have left there is followed.
+    ///
+    /// # Errors
+    /// What the file system said.
+    pub fn lay_out_attachments(&self, job: JobNumber, files: &[AttachedFile]) -> io::Result<Vec<PathBuf>> {
+        let dir = self.job_dir(job).join("attachments");
+        match std::fs::remove_dir_all(&dir) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let write = |file: &AttachedFile| {
+            let path = dir.join(&file.name);
+            OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&path)?
+                .write_all(&file.content)?;
+            Ok(path)
+        };
+        files.iter().map(write).collect()
     }
 
     #[must_use]

@@ -153,6 +153,7 @@ mod tests {
                 priority: 0,
                 run_at: None,
                 depends_on: Vec::new(),
+                attachments: Vec::new(),
                 options: RunOptions::default(),
                 submitted_by: String::new(),
             },

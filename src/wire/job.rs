@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::attachment::Attachment;
 use super::message::Message;
 use super::options::{Options, dollars};
 use super::time::UtcTime;
@@ -42,6 +43,9 @@ pub struct JobSummary {
     pub priority: i8,
     pub run_at: Option<UtcTime>,
     pub depends_on: Vec<String>,
+    /// The files that came with it.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
     pub root_job_id: String,
     pub original_job_id: Option<String>,
     pub parent_job_id: Option<String>,
@@ -302,6 +306,7 @@ impl From<&JobView> for JobSummary {
             priority: request.priority,
             run_at: request.run_at.map(UtcTime),
             depends_on: request.depends_on.iter().map(ToString::to_string).collect(),
+            attachments: request.attachments.iter().map(Attachment::from).collect(),
             root_job_id: job.chain.root.to_string(),
             original_job_id: job.chain.original.as_ref().map(ToString::to_string),
             parent_job_id: job.chain.parent.as_ref().map(ToString::to_string),
@@ -387,6 +392,7 @@ pub(super) mod tests {
                 priority: -2,
                 run_at: None,
                 depends_on: Vec::new(),
+                attachments: Vec::new(),
                 options: RunOptions { max_turns: Some(5), ..RunOptions::default() },
                 submitted_by: "admin".to_owned(),
             },

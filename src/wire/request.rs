@@ -4,9 +4,11 @@ use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use super::attachment::{self, AttachmentRequest};
 use super::fields::{Fields, Reading};
 use super::options::{self, Options};
 use super::words;
+use crate::domain::attachment::AttachedFile;
 use crate::domain::options::RunOptions;
 use crate::domain::retry::RetryMode;
 
@@ -49,6 +51,9 @@ pub struct SubmitRequest {
     /// Ids or numbers of at most 20 jobs: the job waits until all have completed, and fails when one does not.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub depends_on: Option<Vec<String>>,
+    /// At most 20 files, 10 MiB together, for the agent to read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<Vec<AttachmentRequest>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Options>,
 }
@@ -72,6 +77,8 @@ pub struct Submission {
     pub run_at: Option<String>,
     /// Each as text; empty for what can be no name of a job.
     pub depends_on: Vec<String>,
+    /// A gap for each that could not be read.
+    pub attachments: Vec<Option<AttachedFile>>,
     pub options: RunOptions,
 }
 
@@ -97,9 +104,10 @@ impl Submission {
             depends_on: f
                 .items("dependsOn", "must be an array of job ids or numbers", "", |item| Some(job_name(item)))
                 .unwrap_or_default(),
+            attachments: attachment::read(&mut f),
             options: read_options(&mut f),
         };
-        for name in ["profile", "variables", "attachments"] {
+        for name in ["profile", "variables"] {
             f.later(name);
         }
         f.finish();
@@ -274,6 +282,9 @@ pub struct FollowUpRequest {
     /// RFC 3339, at most a year ahead: the job is not started before it. Not taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub run_at: Option<String>,
+    /// At most 20 files, 10 MiB together, for the agent to read. Those of the job before are not taken over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub attachments: Option<Vec<AttachmentRequest>>,
     /// Each that is set replaces that of the job before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Options>,
@@ -291,6 +302,8 @@ pub struct FollowUp {
     pub labels: Option<Vec<String>>,
     pub priority: Option<i64>,
     pub run_at: Option<String>,
+    /// A gap for each that could not be read.
+    pub attachments: Vec<Option<AttachedFile>>,
     pub options: RunOptions,
 }
 
@@ -308,6 +321,7 @@ impl FollowUp {
             labels: f.texts("labels"),
             priority: f.integer("priority"),
             run_at: f.text("runAt"),
+            attachments: attachment::read(&mut f),
             options: read_options(&mut f),
         };
         for name in ["clientId", "githubOrg", "githubRepo", "branchName", "baseBranch", "dependsOn"] {
@@ -315,7 +329,7 @@ impl FollowUp {
                 f.fault(name, "is that of the job that is followed up; to choose it, submit another job");
             }
         }
-        for name in ["profile", "variables", "attachments"] {
+        for name in ["profile", "variables"] {
             f.later(name);
         }
         f.finish();
@@ -419,11 +433,11 @@ mod tests {
 
     #[test]
     fn what_later_versions_bring_is_recorded() {
-        let body = json!({"profile": "p", "variables": {"a": 1}, "attachments": [1]});
+        let body = json!({"profile": "p", "variables": {"a": 1}});
         let mut reading = Reading::default();
         Submission::read(&body, &mut reading);
         let places: Vec<_> = reading.not_supported.iter().map(|fault| fault.pointer.as_str()).collect();
-        assert_eq!(places, ["/profile", "/variables", "/attachments"]);
+        assert_eq!(places, ["/profile", "/variables"]);
     }
 
     #[test]

@@ -174,6 +174,7 @@ impl Line<'_> {
             program: native_command(agent, &entry.command, &path),
             prompt,
             working_dir: worktree.to_owned(),
+            attachments: self.lay_out_attachments().await?,
             model: options.model.clone(),
             effort: options.effort.map(|effort| effort.as_str().to_owned()),
             permission_mode: Some(options.permission_mode.as_str().to_owned()),

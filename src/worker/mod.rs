@@ -12,6 +12,7 @@
 //! processes and scripted agents.
 
 mod agent_step;
+mod attachments;
 mod attempt;
 mod burial;
 mod chains;

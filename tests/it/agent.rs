@@ -40,6 +40,7 @@ fn start(dir: &Path, prompt: &str) -> Child {
             program: program(),
             prompt: prompt.to_owned(),
             working_dir: dir.to_owned(),
+            attachments: Vec::new(),
             model: Some("scripted".to_owned()),
             effort: None,
             permission_mode: None,

@@ -119,12 +119,14 @@ pub(crate) fn job(client: &ClientId, branch: &str) -> NewJob {
             priority: 0,
             run_at: None,
             depends_on: Vec::new(),
+            attachments: Vec::new(),
             options: RunOptions::default(),
             submitted_by: "admin".to_owned(),
         },
         chain: None,
         start: Start::Agent,
         login: "claude".to_owned(),
+        files: Vec::new(),
     }
 }
 

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use offshoot::clock::Clock;
+use offshoot::domain::attachment::AttachedFile;
 use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::job::{Status, Usage, WaitingFor};
 use offshoot::domain::usage::Grouping;
@@ -81,6 +82,10 @@ async fn data_of_every_schema_is_carried_over() {
             let timed = store.get_job(&by_number(5)).await.unwrap();
             assert_eq!(timed.job.request.run_at.unwrap().as_ms(), NOW_MS + 60_000);
         }
+        let files = store.attached_files(JobNumber(3)).await.unwrap();
+        let (told, kept) =
+            (queued.job.request.attachments, files.iter().map(AttachedFile::told).collect::<Vec<_>>());
+        assert_eq!((told.len(), &told), (usize::from(version >= 17), &kept), "schema {version}");
         let rounds: Vec<_> = finished.verify.iter().map(|one| (one.round, one.exit_code)).collect();
         assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
         let said = store.said_to_agent(JobNumber(1)).await.unwrap();

@@ -94,7 +94,7 @@ impl Agent for Claude {
         if invocation.sandboxed {
             env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
         }
-        Ok(AgentCommand { argv, env, stdin: invocation.prompt.clone() })
+        Ok(AgentCommand { argv, env, stdin: invocation.full_prompt() })
     }
 
     /// `CLAUDE_CONFIG_DIR` holds the login. `ANTHROPIC_API_KEY` and its kin are not here: an entry that is meant to
@@ -146,6 +146,7 @@ fn options(invocation: &Invocation, mode: &str) -> Vec<String> {
     options.extend(
         values.into_iter().filter_map(|(flag, value)| value.map(|value| format!("--{flag}={value}"))),
     );
+    options.extend(invocation.attachments_dir().map(|dir| format!("--add-dir={}", dir.display())));
     // the other modes stand for a list of their own: a longer one here would undo what they refuse
     let default_allowed = if mode == ACCEPT_EDITS { DEFAULT_ALLOWED_TOOLS } else { &[][..] };
     match &invocation.allowed_tools {

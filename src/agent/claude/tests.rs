@@ -98,6 +98,20 @@ fn the_prompt_is_on_standard_input_and_nowhere_else() {
 }
 
 #[test]
+fn attachments_are_named_and_may_be_read() {
+    let attachments = vec!["/d/7/attachments/a b.png".into(), "/d/7/attachments/x".into()];
+    let command = Claude.command(&Invocation { attachments, ..invocation() }).unwrap();
+    assert!(command.argv.contains(&"--add-dir=/d/7/attachments".to_owned()));
+    let list = "\n\n- /d/7/attachments/a b.png\n- /d/7/attachments/x\n";
+    assert!(
+        command.stdin.starts_with(&invocation().prompt) && command.stdin.ends_with(list),
+        "{}",
+        command.stdin
+    );
+    assert!(command.env.contains(&("OFFSHOOT_ATTACHMENTS".to_owned(), "/d/7/attachments".to_owned())));
+}
+
+#[test]
 fn without_a_list_the_documented_tools_are_allowed_unless_everything_is() {
     let mut given = Invocation { allowed_tools: None, ..invocation() };
     let allowed = |given: &Invocation| {

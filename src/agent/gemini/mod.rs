@@ -68,6 +68,10 @@ impl Agent for Gemini {
             Session::Resume { id } => format!("--resume={id}"),
         });
         argv.extend(invocation.model.as_ref().map(|model| format!("--model={model}")));
+        // it reads nothing outside of its directories
+        argv.extend(
+            invocation.attachments_dir().map(|dir| format!("--include-directories={}", dir.display())),
+        );
         if argv.iter().any(|argument| argument.contains('\0')) {
             return Err(AgentError::Nul("run options"));
         }
@@ -116,7 +120,7 @@ mod tests {
     #[test]
     fn the_argument_table() {
         type Change = fn(&mut Invocation);
-        let rows: [(Change, &[&str]); 7] = [
+        let rows: [(Change, &[&str]); 8] = [
             (|_| {}, &["auto_edit", "--session-id=shared::SESSION"]),
             (|i| i.permission_mode = Some("plan".to_owned()), &["plan", "--session-id=shared::SESSION"]),
             (
@@ -141,6 +145,10 @@ mod tests {
             (
                 |i| i.model = Some("--yolo".to_owned()),
                 &["auto_edit", "--session-id=shared::SESSION", "--model=--yolo"],
+            ),
+            (
+                |i| i.attachments = vec!["/d/7/attachments/x".into()],
+                &["auto_edit", "--session-id=shared::SESSION", "--include-directories=/d/7/attachments"],
             ),
         ];
         for (change, expected) in rows {

@@ -91,10 +91,11 @@ impl Agent for Opencode {
         if argv.iter().any(|argument| argument.contains('\0')) {
             return Err(AgentError::Nul("run options"));
         }
+        let rules = rules.map(|rules| with_attachments(rules, invocation.attachments_dir()));
         let mut env = invocation.base_env();
         // a run must not replace the program under its siblings' feet
         env.push(("OPENCODE_DISABLE_AUTOUPDATE".to_owned(), "1".to_owned()));
-        env.extend(rules.map(|rules| ("OPENCODE_PERMISSION".to_owned(), rules.to_owned())));
+        env.extend(rules.map(|rules| ("OPENCODE_PERMISSION".to_owned(), rules)));
         Ok(AgentCommand { argv, env, stdin: invocation.prompt_behind_instructions() })
     }
 
@@ -116,6 +117,17 @@ impl Agent for Opencode {
             auth: Some(AuthProbe { argv: with_arguments(program, &["auth", "list"]), parse: parse_auth }),
         })
     }
+}
+
+/// The rules, and that what came with the task may be read; the last pattern that fits decides.
+fn with_attachments(rules: &str, dir: Option<&Path>) -> String {
+    let Some(dir) = dir else { return rules.to_owned() };
+    let mut rules: serde_json::Map<String, serde_json::Value> =
+        serde_json::from_str(rules).unwrap_or_default();
+    if let Some(outside) = rules.get_mut("external_directory") {
+        *outside = serde_json::json!({"*": outside, format!("{}/*", dir.display()): "allow"});
+    }
+    serde_json::Value::Object(rules).to_string()
 }
 
 /// `ses_` and letters and digits.

@@ -66,6 +66,16 @@ fn each_mode_is_a_set_of_rules_that_asks_nobody() {
 }
 
 #[test]
+fn what_came_with_the_task_may_be_read_and_nothing_else_outside() {
+    let attachments = vec!["/d/7/attachments/x.png".into()];
+    let command = Opencode.command(&Invocation { attachments, ..invocation() }).unwrap();
+    let rules = command.env.iter().find(|(name, _)| name == "OPENCODE_PERMISSION").unwrap();
+    let outside = r#""external_directory":{"*":"deny","/d/7/attachments/*":"allow"}"#;
+    assert!(rules.1.contains(outside) && rules.1.contains(r#""edit":"allow""#), "{}", rules.1);
+    assert!(command.stdin.contains("- /d/7/attachments/x.png"), "{}", command.stdin);
+}
+
+#[test]
 fn what_is_no_session_of_its_own_is_refused_before_the_start() {
     for id in ["", "ses_", "--continue", "ses_../x", "0bd3fb1e-6a5c-4b8f-9f4e-0d6c9c8f2a11"] {
         let given = Invocation { session: Session::Resume { id: id.to_owned() }, ..invocation() };

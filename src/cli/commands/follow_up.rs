@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::Args;
 
 use super::Context;
+use super::attached;
 use super::show::which_job;
 use super::submit::{self, Then};
 use crate::cli::args::job_name;
@@ -25,6 +26,9 @@ pub(in crate::cli) struct FollowUpFlags {
     /// Read the prompt from this file.
     #[arg(short, long, value_name = "FILE")]
     file: Option<PathBuf>,
+    /// Give the agent this file to read, a picture for example; may be given several times, 10 MiB together.
+    #[arg(long = "attach", value_name = "FILE")]
+    attachments: Vec<PathBuf>,
     /// Give the commit this title, and the pull request if it is opened anew.
     #[arg(short, long)]
     title: Option<String>,
@@ -63,6 +67,7 @@ pub(super) async fn run(flags: FollowUpFlags, context: &mut Context<'_>) -> Resu
     let request = FollowUpRequest {
         prompt: Some(prompt),
         title: flags.title,
+        attachments: attached::read_all(&flags.attachments)?,
         options: (options != Options::default()).then_some(options),
         ..FollowUpRequest::default()
     };

@@ -5,6 +5,7 @@
 //!
 //! Fails: as `api_client` does, in the words of `error.rs`. Tested: as processes in `tests/it/cli.rs`.
 
+mod attached;
 mod backup;
 mod cancel;
 mod client;

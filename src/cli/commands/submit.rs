@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::follow::follow;
-use super::{Context, client, watch};
+use super::{Context, attached, client, watch};
 use crate::api_client::ApiError;
 use crate::cli::args::SubmitFlags;
 use crate::cli::error::{CliError, Ended};
@@ -22,7 +22,8 @@ pub(super) async fn run(flags: SubmitFlags, context: &mut Context<'_>) -> Result
     let then = Then { wait: flags.wait, follow: flags.follow, quiet: flags.quiet };
     let key = flags.key.clone().unwrap_or_else(|| context.clock.random_uuid());
     let prompt = prompt(flags.file.as_deref(), flags.prompt.as_deref(), "submit")?;
-    let mut request = request(flags, prompt);
+    let attachments = attached::read_all(&flags.attachments)?;
+    let mut request = SubmitRequest { attachments, ..request(flags, prompt) };
     name_repository(&mut request, context).await?;
     let job = send(&request, &key, context).await?;
     accepted(&job, then, context).await

@@ -96,7 +96,10 @@ async fn bodies() {
     send("text/plain", Body::from("{}")).await.problem(415, "not_json");
     send("-", Body::from("{}")).await.problem(415, "not_json");
     send("application/json", Body::from("{\"a\":")).await.problem(400, "malformed");
-    send("application/json", Body::from(vec![b' '; 1024 * 1024 + 1])).await.problem(413, "body_too_large");
+    let bytes = |mib: usize| Body::from(vec![b' '; mib * 1024 * 1024 + 1]);
+    send("application/json", bytes(15)).await.problem(413, "body_too_large");
+    let small = bench.send(request(Method::POST, "/gc", &[("content-type", "application/json")], bytes(1)));
+    small.await.problem(413, "body_too_large");
     let chunks = stream::iter((0..20).map(|_| Ok::<_, std::io::Error>(Bytes::from(vec![b' '; 64 * 1024]))));
     send("application/json", Body::from_stream(chunks)).await.problem(413, "body_too_large");
     assert_eq!(send("application/json", Body::from("[]")).await.pointers(422, "invalid")[0], "");

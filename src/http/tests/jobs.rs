@@ -75,6 +75,44 @@ async fn wrong_jobs_leave_nothing() {
 }
 
 #[tokio::test]
+async fn attachments_have_plain_names_and_a_size() {
+    let bench = Bench::new().await;
+    let with = |attachments: Value| {
+        let mut body = job("files");
+        body["attachments"] = attachments;
+        body
+    };
+    let file = |name: &str| json!({"name": name, "contentBase64": "AA=="});
+    let five_mib = "A".repeat(5 * 1024 * 1024 / 3 * 4 + 4);
+    let half = |name: &str| json!({"name": name, "contentBase64": five_mib});
+    let table = [
+        (json!("x"), vec!["/attachments"]),
+        (
+            json!([file("../x"), {"name": 1}, file("A.txt"), file("a.txt")]),
+            vec![
+                "/attachments/1/name",
+                "/attachments/1/contentBase64",
+                "/attachments/0/name",
+                "/attachments/3/name",
+            ],
+        ),
+        (json!([half("a"), half("b")]), vec!["/attachments"]),
+        (json!((0..21).map(|index| file(&index.to_string())).collect::<Vec<_>>()), vec!["/attachments"]),
+    ];
+    for (attachments, pointers) in table {
+        let answer = bench.post("/jobs", &with(attachments)).await;
+        assert_eq!(answer.pointers(422, "invalid"), pointers);
+    }
+    assert_eq!(bench.get("/jobs").await.json()["total"], 0);
+    let made = bench.post("/jobs", &with(json!([half("a.bin"), file("b")]))).await;
+    assert_eq!(made.status, 201);
+    assert_eq!(made.json()["attachments"][1], json!({"name": "b", "bytes": 1}));
+    // only where files may come
+    let answer = bench.post("/queue/pause", &json!({"reason": five_mib})).await;
+    answer.problem(413, "body_too_large");
+}
+
+#[tokio::test]
 async fn disagreement_and_default_branch() {
     let bench = Bench::new().await;
     let made = bench.post("/jobs", &job("one")).await.json();

@@ -138,9 +138,11 @@ impl Bench {
     }
 
     async fn call(&self, method: Method, path: &str, headers: &[(&str, &str)], body: &Value) -> Answer {
-        let mut all = vec![("content-type", "application/json")];
+        let body = body.to_string();
+        let length = body.len().to_string();
+        let mut all = vec![("content-type", "application/json"), ("content-length", &length)];
         all.extend_from_slice(headers);
-        self.send(request(method, path, &all, Body::from(body.to_string()))).await
+        self.send(request(method, path, &all, Body::from(body))).await
     }
 
     /// A bare repository with one commit on `main`, where the clone pattern looks for it.

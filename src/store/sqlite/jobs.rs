@@ -8,7 +8,7 @@ use super::super::view::{CancelRequest, KeyedAnswer};
 use super::super::{Change, Limits, Store};
 use super::queue::QueueContext;
 use super::waits::Dependencies;
-use super::{answers, clients, events, finish, inward, rows, turns};
+use super::{answers, attachments, clients, events, finish, inward, rows, turns};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
 use crate::domain::event::EventKind;
@@ -175,6 +175,7 @@ fn insert(
     let blocked_by = dependencies.count();
     write_row(connection, now, id, number, client, &branch, place, blocked_by, &new, &chain)?;
     dependencies.write(connection, number)?;
+    attachments::write(connection, number, &new.files, chain.original.as_ref())?;
     take_up_session(connection, number)?;
     if let Some(original) = &chain.original {
         inward::take_over(connection, number, original.as_str())?;
@@ -210,9 +211,9 @@ fn write_row(
             "INSERT INTO jobs (number, id, client, prompt, branch, branch_key, title, body, os_feature_id,
                  callback_url, metadata, labels, base_branch, priority, options, submitted_by, login, root_id,
                  original_id, parent_id, start_base_sha, start_head_sha, rank, turn, status, phase, created_at,
-                 updated_at, run_at, depends_on, blocked_by, start_or_agent, start_session_id)
+                 updated_at, run_at, depends_on, blocked_by, start_or_agent, start_session_id, attachments)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25, ?26, ?27, ?28, ?29, ?30)",
+                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
         )?
         .execute(params![
             number.0,
@@ -245,6 +246,7 @@ fn write_row(
             blocked_by,
             or_agent,
             session,
+            attachments::to_text(&request.attachments),
         ])?;
     Ok(())
 }

@@ -12,6 +12,7 @@
 //! `http`; failing disks and power cuts by a file system of the tests' own in `tests/it/storage_*.rs`.
 
 mod answers;
+mod attachments;
 mod attempts;
 mod backup;
 mod checkpoint;

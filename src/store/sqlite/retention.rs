@@ -253,12 +253,13 @@ fn forget_jobs(connection: &Connection, asked: &str, before: Timestamp) -> Resul
         .query_map(params![before.as_ms(), JOBS_MAX, asked], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let text = serde_json::to_string(&jobs).unwrap_or_else(|_| "[]".to_owned());
-    const BELOW: [&str; 7] = [
+    const BELOW: [&str; 8] = [
         "DELETE FROM delivery_tries WHERE delivery IN
              (SELECT number FROM deliveries WHERE job IN (SELECT value FROM json_each(?1)))",
         "DELETE FROM deliveries WHERE job IN (SELECT value FROM json_each(?1))",
         "DELETE FROM messages WHERE job IN (SELECT value FROM json_each(?1))",
         "DELETE FROM inward WHERE job IN (SELECT value FROM json_each(?1))",
+        "DELETE FROM attachments WHERE job IN (SELECT value FROM json_each(?1))",
         "DELETE FROM steps WHERE job IN (SELECT value FROM json_each(?1))",
         "DELETE FROM attempts WHERE job IN (SELECT value FROM json_each(?1))",
         "DELETE FROM jobs WHERE number IN (SELECT value FROM json_each(?1))",

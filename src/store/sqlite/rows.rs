@@ -6,6 +6,7 @@ use rusqlite::{Row, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::ClientFacts;
+use super::attachments;
 use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, RepositoryName};
 use crate::domain::delivery::{Delivery, DeliveryState};
@@ -200,6 +201,7 @@ fn request(row: &Row<'_>) -> rusqlite::Result<JobRequest> {
             .iter()
             .map(|id| JobId::parse(id).map_err(|_| unreadable("depends_on")))
             .collect::<Result<_, _>>()?,
+        attachments: parsed(row, "attachments", attachments::from_text)?,
         options: options(row)?,
         submitted_by: row.get("submitted_by")?,
     })

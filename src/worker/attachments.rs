@@ -1,0 +1,27 @@
+//! The files that came with a job, where its agent can read them: beside its logs, never in the worktree.
+
+use std::path::PathBuf;
+
+use super::attempt::Line;
+use super::halt::{Halt, Step};
+use crate::domain::reason::ReasonCode;
+
+impl Line<'_> {
+    /// Lays out what came with the job and tells where. Each turn of the agent gets its files anew: an earlier one may have
+    /// changed them.
+    pub(super) async fn lay_out_attachments(&self) -> Step<Vec<PathBuf>> {
+        if self.job.request.attachments.is_empty() {
+            return Ok(Vec::new());
+        }
+        let files = self.tools.store.attached_files(self.lease.job).await?;
+        let (logs, job) = (self.tools.store.logs().clone(), self.lease.job);
+        match tokio::task::spawn_blocking(move || logs.lay_out_attachments(job, &files)).await {
+            Ok(Ok(paths)) => Ok(paths),
+            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOSPC) => {
+                Err(Halt::fault(ReasonCode::DiskFull, ""))
+            }
+            Ok(Err(error)) => Err(Halt::internal("the attachments cannot be written", error)),
+            Err(error) => Err(Halt::internal("the attachments cannot be written", error)),
+        }
+    }
+}
