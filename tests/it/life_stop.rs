@@ -6,6 +6,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 use tokio::time::Instant;
 
+use crate::left_out::{Need, leave_out};
 use crate::stand::{PATIENCE, Plan, SETPRIV, Stand, poll};
 
 /// Far more than it needs, and far less than the agent's gate waits.
@@ -139,7 +140,7 @@ async fn a_second_server_is_turned_away_and_the_first_goes_on() {
 #[tokio::test]
 async fn a_server_goes_with_the_thread_that_started_it() {
     if !std::path::Path::new(SETPRIV).exists() {
-        return;
+        return leave_out(Need::Setpriv, "that servers end with the test that started them");
     }
     let stand = Stand::built(Plan::default()).await;
     // not before it is ready: by then the program that starts it has asked for the signal

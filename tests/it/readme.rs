@@ -2,7 +2,7 @@
 //!
 //! Its marked blocks run in one shell, in order, against a real server with a stand-in for GitHub, a bare repository
 //! and the scripted agent. Only the server's address is replaced. Without curl (or python3, for the receiver's code)
-//! the test says so and passes.
+//! it says that it was left out.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -22,6 +22,7 @@ use tokio::process::{Child, ChildStderr, Command};
 use tokio::time::timeout;
 
 use crate::fake_github::{FakeGithub, TOKEN};
+use crate::left_out::{Need, has_program, leave_out};
 use crate::tidy_source::root;
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_offshoot");
@@ -30,7 +31,7 @@ const ADDRESS: &str = "127.0.0.1:3456";
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The blocks whose opening fence says `mark` behind the language.
-fn blocks(mark: &str) -> Vec<String> {
+pub(crate) fn blocks(mark: &str) -> Vec<String> {
     let text = fs::read_to_string(root().join("README.md")).unwrap();
     let mut found = Vec::new();
     let mut lines = text.lines();
@@ -42,15 +43,6 @@ fn blocks(mark: &str) -> Vec<String> {
         }
     }
     assert!(!found.is_empty(), "the README has no block marked {mark}");
-    found
-}
-
-#[expect(clippy::print_stderr, reason = "a skip is loud")]
-fn is_there(program: &str) -> bool {
-    let found = PATH.split(':').any(|dir| Path::new(dir).join(program).exists());
-    if !found {
-        eprintln!("SKIPPED: {program} is not installed, so the README's commands are not tried");
-    }
     found
 }
 
@@ -150,8 +142,8 @@ async fn run(home: &Path, script: &str, address: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_walk_through_works_as_printed() {
-    if !is_there("curl") {
-        return;
+    if !has_program("curl") {
+        return leave_out(Need::Curl, "the README's walk-through");
     }
     let mut stage = Stage::set().await;
     let script = format!("{}\n{}", blocks("setup").concat(), blocks("walk-through").concat());
@@ -240,8 +232,8 @@ fn the_table_of_configuration_is_true() {
 
 #[tokio::test]
 async fn the_receivers_code_accepts_what_is_signed_and_nothing_else() {
-    if !is_there("python3") {
-        return;
+    if !has_program("python3") {
+        return leave_out(Need::Python, "the README's receiver");
     }
     let home = tempfile::tempdir().unwrap();
     let now = offshoot::clock::Clock::system().now_ms() / 1_000;

@@ -1,10 +1,11 @@
 //! The service files: accepted by the real tools, and right for agents that outlive a restart.
 
-use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use plist::Value;
+
+use crate::left_out::{Need, leave_out};
 
 const UNIT: &str = include_str!("../../systemd/offshoot.service");
 const HARDENED: &str = include_str!("../../systemd/offshoot.service.d/hardened.conf");
@@ -80,11 +81,6 @@ fn rendered(dir: &Path, hardened: bool) -> PathBuf {
     file
 }
 
-/// Past the test runner, which swallows what passing tests print.
-fn loudly(why: &str) {
-    std::io::stderr().write_all(format!("SKIPPED: {why}\n").as_bytes()).unwrap();
-}
-
 /// Runs the analyser with a runtime directory of its own; `None`, and a loud line, where there is none.
 fn analyse(dir: &Path, arguments: &[&str]) -> Option<Output> {
     let mut command = Command::new("systemd-analyze");
@@ -92,7 +88,7 @@ fn analyse(dir: &Path, arguments: &[&str]) -> Option<Output> {
     match command.output() {
         Ok(output) => Some(output),
         Err(error) => {
-            loudly(&format!("systemd-analyze cannot be run here ({error}); the unit was not verified"));
+            leave_out(Need::SystemdAnalyze, &format!("judging the unit ({error})"));
             None
         }
     }
@@ -126,7 +122,10 @@ fn the_unit_is_as_closed_as_agents_allow() {
         let Some((_, overall)) = said.split_once("Overall exposure level for offshoot.service: ") else {
             let why = String::from_utf8_lossy(&output.stderr);
             assert!(why.contains("offline"), "no figure from the analyser: {said}{why}");
-            loudly(&format!("this systemd-analyze cannot judge a unit offline: {why}"));
+            leave_out(
+                Need::SystemdAnalyze,
+                &format!("judging the unit offline, which this one cannot: {why}"),
+            );
             return;
         };
         let exposure: f64 = overall.split(' ').next().unwrap().parse().unwrap();

@@ -1,9 +1,8 @@
 //! Real file systems that are full, failing or closed, below the real server. Full ones are small ones in memory, which
-//! need the right to mount; without it these tests say that they were left out.
+//! need the right to mount; without it these tests say that they were left out (see `left_out`).
 
 use std::fs;
 use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -14,6 +13,7 @@ use serde_json::{Value, json};
 
 use crate::bad_disk::Disk;
 use crate::git_fixture::add_commit;
+use crate::left_out::{Need, leave_out};
 use crate::stand::{PATIENCE, Plan, SECRET, Stand, poll};
 
 /// A file system in memory. Taken away when dropped.
@@ -31,13 +31,7 @@ impl Mount {
         if mounted.is_ok_and(|status| status.success()) {
             return Some(Self(at.to_owned()));
         }
-        #[expect(
-            clippy::print_stdout,
-            reason = "nobody shall take a test that was left out for one that passed"
-        )]
-        {
-            println!("LEFT OUT: no right to mount a small file system here");
-        }
+        leave_out(Need::Mount, &format!("a small file system at {}", at.display()));
         None
     }
 
@@ -212,10 +206,8 @@ async fn a_closed_or_foreign_directory_ends_the_start_with_77() {
     if std::os::unix::fs::chown(stand.path("data"), Some(65_534), None).is_ok() {
         refused("somebody else's").await;
         std::os::unix::fs::chown(stand.path("data"), Some(0), None).unwrap();
-    }
-    if !nix::unistd::geteuid().is_root() {
-        fs::set_permissions(stand.path("data"), fs::Permissions::from_mode(0o500)).unwrap();
-        refused("not writable").await;
+    } else {
+        leave_out(Need::Chown, "a start in a data directory of somebody else's");
     }
 }
 

@@ -7,7 +7,7 @@ use offshoot::webhook::{AddressClass, AddressError, Policy, check_url, classify,
 use Verdict::{Class, Fine, Fragment, Malformed, Metadata, Own, Scheme, TooLong, UserInfo};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
+pub(crate) enum Verdict {
     Fine,
     Class(AddressClass),
     Metadata,
@@ -28,7 +28,7 @@ const RESERVED: Verdict = Class(AddressClass::Reserved);
 
 /// Nothing allowed, no tailnet; this server listens on 8.8.4.4:3456 (a public address, so that only the listener
 /// rule can refuse it).
-const CLOSED: &[(&str, Verdict)] = &[
+pub(crate) const CLOSED: &[(&str, Verdict)] = &[
     // ordinary
     ("https://example.com", Fine),
     ("https://example.com/", Fine),
@@ -279,7 +279,7 @@ const CLOSED: &[(&str, Verdict)] = &[
 ];
 
 /// Refused under every policy.
-const NEVER: &[(&str, Verdict)] = &[
+pub(crate) const NEVER: &[(&str, Verdict)] = &[
     ("http://169.254.169.254/latest/meta-data/", Metadata),
     ("http://169.254.169.254:8080/", Metadata),
     ("http://2852039166/", Metadata),
@@ -327,7 +327,7 @@ const NEVER: &[(&str, Verdict)] = &[
 
 /// With exceptions: `receiver.lan`, `hooks.lan:9000`, `127.0.0.1:8080`, `[::1]:8080`, `10.0.0.0/8:9000`,
 /// `192.168.7.0/24`, `fd00::/8`, `localhost:7777`; no tailnet.
-const EXCEPTIONS: &[(&str, Verdict)] = &[
+pub(crate) const EXCEPTIONS: &[(&str, Verdict)] = &[
     ("http://127.0.0.1:8080/", Fine),
     ("http://2130706433:8080/", Fine),
     ("http://[::ffff:127.0.0.1]:8080/", Fine),
@@ -353,7 +353,7 @@ const EXCEPTIONS: &[(&str, Verdict)] = &[
     ("http://hooks.lan:9000/", Fine),
 ];
 
-const ALLOWED: [&str; 8] = [
+pub(crate) const ALLOWED: [&str; 8] = [
     "receiver.lan",
     "hooks.lan:9000",
     "127.0.0.1:8080",
@@ -379,7 +379,7 @@ fn verdict(text: &str, policy: &Policy) -> Verdict {
     }
 }
 
-fn policy(allow: &[&str], own: &[&str]) -> Policy {
+pub(crate) fn policy(allow: &[&str], own: &[&str]) -> Policy {
     Policy {
         allow: allow.iter().map(|entry| entry.parse().unwrap()).collect(),
         tailnet: false,
@@ -387,7 +387,7 @@ fn policy(allow: &[&str], own: &[&str]) -> Policy {
     }
 }
 
-fn open() -> Policy {
+pub(crate) fn open() -> Policy {
     let everything =
         ["0.0.0.0/0", "::/0", "metadata", "metadata.google.internal", "localhost", "x.localhost"];
     Policy { tailnet: true, ..policy(&everything, &["0.0.0.0:3456", "[::]:3456"]) }
