@@ -101,7 +101,7 @@ fn again(
             priority: request.priority,
             // asked for now, by somebody who has seen how the others ended
             run_at: None,
-            depends_on: Vec::new(),
+            depends_on: request.depends_on,
             attachments: request.attachments,
             options,
             submitted_by: caller.name.clone(),

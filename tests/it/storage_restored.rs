@@ -99,6 +99,8 @@ async fn nothing_is_paid_again_before_somebody_has_looked() {
     for id in [&running, &waiting] {
         let job = stand.job(id).await;
         assert_eq!((&job["status"], &job["waiting"]["for"]), (&json!("queued"), &json!("paused")), "{job:#}");
+        let warnings = job["warnings"].as_array().unwrap();
+        assert_eq!(warnings.iter().filter(|text| text.as_str().unwrap().contains("may be done")).count(), 1);
     }
     // it is as if somebody had paused it
     stand.terminate(Duration::from_secs(10)).await;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use offshoot::domain::attempt::AttemptEnd;
 use offshoot::domain::client::Client;
 use offshoot::domain::id::{JobId, JobNumber, JobRef};
-use offshoot::domain::job::{JobView, NewJob, Outcome, Status, Waiting, WaitingFor};
+use offshoot::domain::job::{Chain, JobView, NewJob, Outcome, Status, Waiting, WaitingFor};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{Change, StoreError};
 
@@ -184,6 +184,72 @@ async fn what_is_over_at_submit_is_ignored_or_decides_at_once() {
     let count = bench.store.list_events(None, 0, 1_000).await.unwrap().len();
     assert!(matches!(bench.try_submit(unknown).await, Err(StoreError::NotFound("job"))));
     assert_eq!(bench.store.list_events(None, 0, 1_000).await.unwrap().len(), count);
+}
+
+fn retry(of: &JobView) -> NewJob {
+    let mut new = job(&of.job.client_id, of.job.request.branch.as_str());
+    new.request.depends_on.clone_from(&of.job.request.depends_on);
+    let root = of.job.chain.root.clone();
+    new.chain = Some(Chain { root, original: Some(of.job.id.clone()), parent: None });
+    new
+}
+
+#[tokio::test]
+async fn a_dependency_is_met_by_a_retry_and_a_retry_has_the_dependencies_of_its_job() {
+    let bench = Bench::new(9);
+    let client = bench.client("widgets").await;
+    let first = bench.submit(&client, "a").await;
+    let waiter = bench.try_submit(after(&client, "b", &[&first])).await.unwrap();
+    bench.end(bench.claim().await.lease, fault(ReasonCode::VerifyFailed)).await;
+    assert!(reason(&bench, waiter.job.number).await.1.contains("Job #1"));
+
+    // nothing has changed for it
+    let again = bench.try_submit(retry(&waiter)).await.unwrap();
+    assert!(reason(&bench, again.job.number).await.1.contains("Job #1"));
+
+    // while the first is tried again it waits for that, whichever of them is named
+    let second = bench.try_submit(retry(&first)).await.unwrap();
+    let again = bench.try_submit(retry(&again)).await.unwrap();
+    assert_eq!(waits_for(&again), Some(WaitingFor::Dependency));
+    assert_eq!(again.job.request.depends_on, [first.job.id.clone()]);
+    let both = bench.try_submit(after(&client, "c", &[&first, &second])).await.unwrap();
+    assert_eq!(bench.claimed_number().await, Some(second.job.number.0));
+    assert_eq!(bench.claimed_number().await, None);
+    let lease = bench.store.adopt_running("boot").await.unwrap()[0].lease;
+    bench.end(lease, fault(ReasonCode::VerifyFailed)).await;
+    let (_, message) = reason(&bench, again.job.number).await;
+    assert!(message.contains(&format!("#{}", second.job.number)), "{message}");
+    assert_eq!(reason(&bench, both.job.number).await.0, Status::Failed);
+
+    // done by the third of them
+    let third = bench.try_submit(retry(&second)).await.unwrap();
+    bench.end(bench.claim().await.lease, done()).await;
+    for (branch, named) in [("d", &first), ("e", &second), ("f", &third)] {
+        let free = bench.try_submit(after(&client, branch, &[named])).await.unwrap();
+        assert_eq!(waits_for(&free), Some(WaitingFor::Slot), "{branch}");
+    }
+    let again = bench.try_submit(retry(&again)).await.unwrap();
+    assert_eq!(waits_for(&again), Some(WaitingFor::Slot));
+}
+
+/// What was named may be forgotten by the time somebody tries again.
+#[tokio::test]
+async fn a_retry_does_not_wait_for_a_job_that_is_forgotten() {
+    let bench = Bench::new(9);
+    let client = bench.client("widgets").await;
+    let first = bench.submit(&client, "a").await;
+    bench.end(bench.claim().await.lease, done()).await;
+    bench.clock.advance_ms(1_000);
+    let before = bench.now();
+    let waiter = bench.try_submit(after(&client, "b", &[&first])).await.unwrap();
+    bench.end(bench.claim().await.lease, fault(ReasonCode::VerifyFailed)).await;
+    assert_eq!(bench.store.forget_jobs(vec![first.job.number], before).await.unwrap(), 1);
+    let again = bench.try_submit(retry(&waiter)).await.unwrap();
+    assert_eq!(waits_for(&again), Some(WaitingFor::Slot));
+    assert!(matches!(
+        bench.try_submit(after(&client, "c", &[&first])).await,
+        Err(StoreError::NotFound("job"))
+    ));
 }
 
 /// Their turns were dealt long ago: all together they would go before everybody who came since.

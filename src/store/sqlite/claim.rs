@@ -108,7 +108,8 @@ fn put_back(
         Reason::new(ReasonCode::Interrupted, "It had come further than the restored database knows.");
     let end = AttemptEnd::Faulted { reason, until: None, spent: false };
     finish::apply(connection, now, limits, job, Cause::AttemptEnded(end), &|_| None)?;
-    reconcile::set_attempt(connection, job, newest)
+    reconcile::set_attempt(connection, job, newest)?;
+    reconcile::warn(connection, job)
 }
 
 fn claim(

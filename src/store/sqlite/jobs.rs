@@ -161,7 +161,8 @@ fn insert(
         }
     };
     let root = new.chain.as_ref().map(|chain| &chain.root);
-    let mut dependencies = Dependencies::find(connection, &new.request.depends_on)?;
+    let is_retry = new.chain.as_ref().is_some_and(|chain| chain.original.is_some());
+    let mut dependencies = Dependencies::find(connection, &new.request.depends_on, is_retry)?;
     if follows.is_some() {
         dependencies.queue_behind(connection, client, &branch, root)?;
     }

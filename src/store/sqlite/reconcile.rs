@@ -14,6 +14,9 @@ use super::meta;
 use super::place::Place;
 use crate::domain::id::JobNumber;
 
+const FURTHER: &str = "It had come further than the restored database knows, and may be done: look at its branch and at what \
+    offshoot rescue lists, and cancel it, or it runs again.";
+
 /// In `meta` of a database that was put back and has not been served yet.
 pub(super) const RESTORED: &str = "restored";
 
@@ -28,6 +31,7 @@ pub(super) fn reconcile(connection: &mut Connection, logs: &Logs) -> Result<(), 
     }
     for (number, newest) in further(&changes, logs, "queued")? {
         set_attempt(&changes, number, newest)?;
+        warn(&changes, number)?;
     }
     Ok(changes.commit()?)
 }
@@ -72,6 +76,15 @@ fn further(connection: &Connection, logs: &Logs, status: &str) -> Result<Vec<(Jo
 /// The next attempt is the one behind `attempt`.
 pub(super) fn set_attempt(connection: &Connection, job: JobNumber, attempt: u32) -> Result<(), StoreError> {
     connection.execute("UPDATE jobs SET attempt = ?2 WHERE number = ?1", params![job.0, attempt])?;
+    Ok(())
+}
+
+/// Whoever decides whether a job that had come further runs again sees it in the job.
+pub(super) fn warn(connection: &Connection, job: JobNumber) -> Result<(), StoreError> {
+    connection.execute(
+        "UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?2) WHERE number = ?1",
+        params![job.0, FURTHER],
+    )?;
     Ok(())
 }
 

@@ -26,24 +26,24 @@ pub(super) struct Dependencies {
 }
 
 impl Dependencies {
-    pub(super) fn find(connection: &Connection, ids: &[JobId]) -> Result<Self, StoreError> {
+    /// Of a job that names these. Each stands for itself and all that retry it: the work is done when one of them has
+    /// succeeded, and else the newest of them decides. `is_retry`: a job may be forgotten by the time somebody retries another
+    /// that has named it, and is no reason to wait then.
+    pub(super) fn find(connection: &Connection, ids: &[JobId], is_retry: bool) -> Result<Self, StoreError> {
         let mut found = Self::default();
         for id in ids {
-            let (number, status, code) = connection
-                .prepare_cached("SELECT number, status, reason_code FROM jobs WHERE id = ?1")?
-                .query_row([id.as_str()], |row| {
-                    Ok((row.get(0)?, row.get::<_, String>(1)?, row.get::<_, Option<String>>(2)?))
-                })
-                .optional()?
-                .ok_or(StoreError::NotFound("job"))?;
-            let status = Status::parse(&status)
-                .ok_or_else(|| StoreError::Corrupt("a status is not readable".to_owned()))?;
-            if status == Status::Completed {
+            let Some(last) = last_of(connection, id)? else {
+                if is_retry {
+                    continue;
+                }
+                return Err(StoreError::NotFound("job"));
+            };
+            if last.status == Status::Completed || found.open.contains(&last.number.0) {
                 continue;
             }
-            found.open.push(number);
-            if !status.is_live() && found.failed.is_none() {
-                found.failed = Some(failure(JobNumber(number), id, status, code.as_deref()));
+            found.open.push(last.number.0);
+            if !last.status.is_live() && found.failed.is_none() {
+                found.failed = Some(failure(last.number, &last.id, last.status, last.code.as_deref()));
             }
         }
         Ok(found)
@@ -92,6 +92,37 @@ impl Dependencies {
         }
         Ok(())
     }
+}
+
+/// How far a job is, or the one that has done or will do its work.
+struct Last {
+    number: JobNumber,
+    id: JobId,
+    status: Status,
+    code: Option<String>,
+}
+
+fn last_of(connection: &Connection, id: &JobId) -> Result<Option<Last>, StoreError> {
+    let unreadable = |what: &str| StoreError::Corrupt(format!("{what} is not readable"));
+    let found = connection
+        .prepare_cached(
+            "WITH RECURSIVE again (number, id, root_id) AS (
+                 SELECT number, id, root_id FROM jobs WHERE id = ?1
+                 UNION
+                 SELECT j.number, j.id, j.root_id FROM again a CROSS JOIN jobs j
+                 WHERE j.root_id = a.root_id AND j.original_id = a.id)
+             SELECT j.number, j.id, j.status, j.reason_code FROM again a CROSS JOIN jobs j ON j.number = a.number
+             ORDER BY j.status = 'completed' DESC, j.number DESC LIMIT 1",
+        )?
+        .query_row([id.as_str()], |row| {
+            let (id, status): (String, String) = (row.get(1)?, row.get(2)?);
+            Ok((JobNumber(row.get(0)?), id, status, row.get(3)?))
+        })
+        .optional()?;
+    let Some((number, id, status, code)) = found else { return Ok(None) };
+    let status = Status::parse(&status).ok_or_else(|| unreadable("a status"))?;
+    let id = JobId::parse(&id).map_err(|_| unreadable("a job id"))?;
+    Ok(Some(Last { number, id, status, code }))
 }
 
 /// Why a job fails that depends on one which did not succeed.
