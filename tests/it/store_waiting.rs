@@ -211,7 +211,7 @@ async fn a_dependency_is_met_by_a_retry_and_a_retry_has_the_dependencies_of_its_
     let second = bench.try_submit(retry(&first)).await.unwrap();
     let again = bench.try_submit(retry(&again)).await.unwrap();
     assert_eq!(waits_for(&again), Some(WaitingFor::Dependency));
-    assert_eq!(again.job.request.depends_on, [first.job.id.clone()]);
+    assert_eq!(again.job.request.depends_on, std::slice::from_ref(&first.job.id));
     let both = bench.try_submit(after(&client, "c", &[&first, &second])).await.unwrap();
     assert_eq!(bench.claimed_number().await, Some(second.job.number.0));
     assert_eq!(bench.claimed_number().await, None);
