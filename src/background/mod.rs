@@ -13,6 +13,7 @@ mod backups;
 mod deliverer;
 mod dispatcher;
 mod janitor;
+mod mended;
 mod prober;
 mod pulse;
 

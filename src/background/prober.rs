@@ -1,5 +1,5 @@
-//! Looks at the agents' programs and logins, so that `/health` and the doctor need not start a process, and lifts the
-//! hold of a login that works again.
+//! Looks at the agents' programs and logins, so that `/health` and the doctor need not start a process, and lets a
+//! job try a held login that may work again (`mended`).
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,10 +11,12 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::mended::{Look, Watched};
 use crate::agent::{AuthState, registry};
 use crate::app::AgentProbe;
 use crate::clock::Clock;
 use crate::domain::agent_kind::AgentKind;
+use crate::domain::hold::Hold;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
@@ -61,13 +63,14 @@ impl Prober {
 
     /// Runs until told to shut down.
     pub async fn run(self) {
+        let mut watched = Watched::default();
         loop {
             // before the look, so that no hold falls between
             let mut changes = self.store.watch();
             let held = tokio::select! {
                 biased;
                 () = self.shutdown.cancelled() => return,
-                held = self.tick() => held,
+                held = self.tick(&mut watched) => held,
             };
             let period = if held { PERIOD_HELD } else { PERIOD };
             tokio::select! {
@@ -80,7 +83,7 @@ impl Prober {
     }
 
     /// Looks at every agent; whether a login is held afterwards.
-    async fn tick(&self) -> bool {
+    async fn tick(&self, watched: &mut Watched) -> bool {
         let mut found = Vec::with_capacity(self.programs.len());
         for program in &self.programs {
             found.push(self.probe(program).await);
@@ -97,24 +100,34 @@ impl Prober {
             self.found.send_replace(found);
             return false;
         };
+        watched.keep(&accounts.holds);
         for hold in accounts.holds.iter().filter(|hold| hold.until.is_none()) {
-            let is_mended = |probe: &AgentProbe| match hold.reason.code {
-                ReasonCode::NotLoggedIn => probe.authenticated == Some(true),
-                // who has no login to ask for, like any command, is there or not
-                ReasonCode::AgentMissing => probe.installed && probe.authenticated != Some(false),
-                _ => false,
-            };
-            if found.iter().any(|probe| probe.name == hold.login && is_mended(probe)) {
-                match self.store.try_what_looks_mended(&hold.login).await {
-                    Ok(true) => tracing::info!(login = %hold.login, "the login works again"),
-                    // somebody was faster, or a probe is out
-                    Ok(false) => {}
-                    Err(error) => tracing::warn!(%error, "a hold could not be lifted"),
-                }
+            let probe = found.iter().find(|probe| probe.name == hold.login);
+            if let Some(probe) = probe
+                && watched.is_due(hold, &look(hold, probe))
+                && self.try_again(&hold.login).await
+            {
+                watched.tried(&hold.login);
             }
         }
         self.found.send_replace(found);
         !accounts.holds.is_empty()
+    }
+
+    /// Has one job try the login; whether it does.
+    async fn try_again(&self, login: &str) -> bool {
+        match self.store.try_what_looks_mended(login).await {
+            Ok(true) => {
+                tracing::info!(%login, "the login looks well: one job tries it");
+                true
+            }
+            // somebody was faster, or a probe is out
+            Ok(false) => false,
+            Err(error) => {
+                tracing::warn!(%error, "a hold could not be made due");
+                false
+            }
+        }
     }
 
     /// Resolves when a login has become held.
@@ -162,6 +175,17 @@ impl Prober {
         }
         probe
     }
+}
+
+/// What the look says about that for which the login is held.
+fn look(hold: &Hold, probe: &AgentProbe) -> Look {
+    let is_well = match hold.reason.code {
+        ReasonCode::NotLoggedIn => probe.authenticated == Some(true),
+        // who has no login to ask for, like any command, is there or not
+        ReasonCode::AgentMissing => probe.installed && probe.authenticated != Some(false),
+        _ => false,
+    };
+    Look { is_well, version: probe.version.clone() }
 }
 
 async fn run(argv: &[String], environment: &BTreeMap<OsString, OsString>) -> Option<Output> {

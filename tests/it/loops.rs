@@ -86,23 +86,74 @@ async fn a_look_at_the_agents_leaves_a_probe_alone() {
     bench.end(straggler, fault(ReasonCode::AgentMissing)).await;
     let hold = async || bench.store.accounts().await.unwrap().holds.remove(0);
     let stop = CancellationToken::new();
-    let programs = vec![AgentProgram {
-        name: "claude".to_owned(),
-        kind: AgentKind::Command,
-        command: vec!["/bin/sh".to_owned()],
-        environment: BTreeMap::new(),
-    }];
-    let (prober, mut found) = Prober::new(bench.store.clone(), bench.clock.clone(), programs, stop.clone());
+    let (prober, mut found) =
+        Prober::new(bench.store.clone(), bench.clock.clone(), program("/bin/sh"), stop.clone());
     let mut running = JoinSet::new();
     running.spawn(prober.run());
-    // the first look is told before the holds are looked at, and once more afterwards
-    for _ in 0..2 {
+    // the first look is told before the holds are looked at, and once more afterwards; the second one would try the login
+    for _ in 0..3 {
         found.changed().await.unwrap();
     }
     assert_eq!((hold().await.probe, hold().await.until), (Some(probe.job), None));
     bench.end(probe, fault(ReasonCode::Stopped)).await;
     let is_due = async || hold().await.until.is_some().then_some(());
     poll(Duration::from_secs(3_600), is_due).await.expect("the next one goes out");
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap();
+}
+
+fn program(path: &str) -> Vec<AgentProgram> {
+    vec![AgentProgram {
+        name: "claude".to_owned(),
+        kind: AgentKind::Command,
+        command: vec![path.to_owned()],
+        environment: BTreeMap::new(),
+    }]
+}
+
+/// A program that is there and cannot be run looks well at each look. Once it has gone and come again it is tried at once.
+#[tokio::test(start_paused = true)]
+async fn a_login_that_only_looks_well_is_tried_less_and_less() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let lease = bench.claim().await.lease;
+    bench.end(lease, fault(ReasonCode::AgentMissing)).await;
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("agent");
+    std::os::unix::fs::symlink("/bin/sh", &path).unwrap();
+    let stop = CancellationToken::new();
+    let programs = program(&path.display().to_string());
+    let (prober, mut found) = Prober::new(bench.store.clone(), bench.clock.clone(), programs, stop.clone());
+    let mut running = JoinSet::new();
+    running.spawn(prober.run());
+    let mut tries = 0;
+    // about eight hours: one look a minute
+    for _ in 0..500 {
+        found.changed().await.unwrap();
+        if let Some(assignment) = bench.store.claim().await.unwrap() {
+            tries += 1;
+            bench.end(assignment.lease, fault(ReasonCode::AgentMissing)).await;
+        }
+    }
+    assert!((6..=20).contains(&tries), "{tries} tries");
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap();
+
+    // the next server knows nothing of that; the program is away at its first look
+    std::fs::remove_file(&path).unwrap();
+    let (stop, programs) = (CancellationToken::new(), program(&path.display().to_string()));
+    let (prober, mut found) = Prober::new(bench.store.clone(), bench.clock.clone(), programs, stop.clone());
+    running.spawn(prober.run());
+    for _ in 0..20 {
+        found.changed().await.unwrap();
+        assert!(bench.store.claim().await.unwrap().is_none(), "what is not there is not tried");
+    }
+    std::os::unix::fs::symlink("/bin/sh", &path).unwrap();
+    let due = async || bench.store.claim().await.unwrap();
+    // one look may be under way
+    let soon = poll(Duration::from_secs(121), due).await;
+    assert!(soon.is_some(), "it has come: it is tried at the next look");
     stop.cancel();
     running.join_next().await.unwrap().unwrap();
 }
