@@ -165,15 +165,20 @@ fn endings_that_were_not_recorded() {
     let result = |fields: &str| format!("{{\"type\":\"result\",{fields}}}\n");
     let api = r#""subtype":"success","is_error":true,"terminal_reason":"api_error""#;
     let init = r#"{"type":"system","subtype":"init","apiKeySource":"none"}"#;
+    let used_up = r#""result":"You've hit your weekly limit · resets Mon 6am (UTC)""#;
     let rows = [
         (result(&format!("{api},\"api_error_status\":500")), Some(Fault::ApiError { status: Some(500) })),
         (result(&format!("{api},\"api_error_status\":null")), Some(Fault::ApiError { status: None })),
         (result(&format!("{api},\"api_error_status\":401")), Some(Fault::NotLoggedIn)),
         (result(&format!("{api},\"api_error_status\":404")), Some(Fault::ApiError { status: Some(404) })),
+        // a 429 says nothing by itself: a minute's limit, or a server that is full
+        (format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429"))), Some(Fault::Overloaded)),
         (
-            format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429"))),
+            format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429,{used_up}"))),
             Some(Fault::UsageLimit { resets_at: None }),
         ),
+        // the same words where a key is in use: its limit passes by itself
+        (result(&format!("{api},\"api_error_status\":429,{used_up}")), Some(Fault::Overloaded)),
         (result(r#""subtype":"success","is_error":false,"stop_reason":"refusal""#), Some(Fault::Refused)),
         (result(r#""subtype":"error_during_execution","is_error":true"#), Some(Fault::Crashed)),
         (result(r#""subtype":"success","is_error":"no""#), Some(Fault::ApiError { status: None })),

@@ -84,7 +84,8 @@ Reasons that its own output can bring about; every kind can be `interrupted` and
 | `max_turns` | yes | no | no | yes | no |
 | `max_budget` | yes | no | no | no | no |
 
-Only words that are known become a hold of a login; anything else about a limit is an `api_error` or `overloaded`. claude and
+Only words that are known become a hold of a login; anything else about a limit is an `api_error` or `overloaded`: a 429 of claude
+holds its login where the stream or the result says that a subscription's limit is reached, else the job waits alone. claude and
 opencode (with Anthropic's subscriptions) tell when a limit ends; codex and gemini do not, or in words of the local time, so their
 login is looked at every half hour.
 
@@ -102,7 +103,10 @@ unless the entry names them in `env`.
 | gemini | cannot be asked | never |
 | command | cannot be asked | never |
 
-A login that is held for `not_logged_in` is tried again by itself when the look finds it mended, else by `offshoot queue try-now`.
+A login that is held for `not_logged_in` or `agent_missing` is looked at once a minute. When the look turns from no to yes, or finds
+another version, one job tries the login at once. A look that says yes all the time proves little (a login that was revoked far away,
+a program that cannot run): then one job tries after a minute, and further ones after twice as long each time, up to about an hour.
+`offshoot queue try-now` tries at once.
 
 ## Programs behind scripts
 

@@ -224,8 +224,9 @@ fn api_fault(run: &Run, ending: &Ending) -> Fault {
         Some(401) => Fault::NotLoggedIn,
         None if tag == "authentication_failed" => Fault::NotLoggedIn,
         None if without_key && ending.text.starts_with("Not logged in") => Fault::NotLoggedIn,
-        // A subscription says when its window ends; a key's limit is per minute and passes by itself.
-        Some(429) if run.limit_reached.is_some() || without_key => {
+        // A subscription says that its window is used up, and when that ends; any other 429 is a limit per minute, or a
+        // server that is full, and passes by itself.
+        Some(429) if run.limit_reached.is_some() || without_key && says_used_up(&ending.text) => {
             Fault::UsageLimit { resets_at: run.limit_reached.flatten() }
         }
         None if tag == "rate_limit" && run.limit_reached.is_some() => {
@@ -236,6 +237,11 @@ fn api_fault(run: &Run, ending: &Ending) -> Fault {
         Some(429 | 503 | 529) => Fault::Overloaded,
         status => Fault::ApiError { status },
     }
+}
+
+/// The words in which a subscription is used up, of this year's versions and of those that say when in Unix time.
+fn says_used_up(text: &str) -> bool {
+    text.contains("usage limit reached") || text.starts_with("You've hit your ") && text.contains("limit")
 }
 
 /// Tokens and money of this turn alone. `total_cost_usd` and `modelUsage` grow over a whole resumed session, and
