@@ -144,3 +144,7 @@ impl Verb {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "hints_tests.rs"]
+mod tests;

@@ -258,3 +258,7 @@ fn check_agent(
         values.problem(&format!("{section}.agent"), rule);
     }
 }
+
+#[cfg(test)]
+#[path = "hints_tests.rs"]
+mod tests;

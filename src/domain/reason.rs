@@ -81,13 +81,13 @@ macro_rules! reason_codes {
 reason_codes! {
     UsageLimit, "usage_limit", HoldLogin,
         "The agent's login has reached its usage limit.",
-        "nothing to do: work goes on when the limit resets; to look now: offshoot queue try-now";
+        "nothing to do: work goes on when the limit resets; to try it now: offshoot queue try-now";
     NotLoggedIn, "not_logged_in", HoldLogin,
         "The agent is not logged in.",
-        "log the agent in as the user who runs offshoot (claude: `claude auth login`); to look now: offshoot queue try-now";
+        "log the agent in as the user who runs offshoot (claude: `claude auth login`; codex: `codex login`; opencode: `opencode auth login`; gemini: start `gemini` once) or give it its key; to try it now: offshoot queue try-now";
     AgentMissing, "agent_missing", HoldLogin,
         "The agent's program was not found or cannot be run.",
-        "install it, or name it in [agents.<name>] command; to look now: offshoot queue try-now";
+        "install it, or name it in [agents.<name>] command; to try it now: offshoot queue try-now";
     Overloaded, "overloaded", Backoff,
         "The model's service was overloaded.",
         "offshoot retry JOB";
@@ -111,7 +111,7 @@ reason_codes! {
         "offshoot retry JOB";
     OutOfMemory, "out_of_memory", Count,
         "The agent was killed because memory ran out.",
-        "run fewer jobs at once (server.max_concurrent_jobs), then: offshoot retry JOB";
+        "run fewer jobs at once (server.max_concurrent_jobs) or let a step have more (limits.step_memory_bytes_max), then: offshoot retry JOB";
     Crashed, "crashed", Count,
         "The agent ended with an error of its own.",
         "look at its last output: offshoot logs JOB; then: offshoot retry JOB";
@@ -126,25 +126,25 @@ reason_codes! {
         "change the prompt: offshoot retry JOB --prompt TEXT";
     PermissionDenied, "permission_denied", Fail,
         "The agent was denied the tools it asked for and changed nothing.",
-        "allow them with options.allowedTools or options.permissionMode, then: offshoot retry JOB";
+        "allow them with permissionMode, or for claude allowedTools, of the client (PATCH /clients/:id) or in [defaults], then: offshoot retry JOB";
     NeedsInput, "needs_input", Fail,
         "The agent asked a question that nobody answers here.",
-        "answer it in the prompt: offshoot retry JOB --prompt TEXT";
+        "answer it: offshoot retry JOB --resume --prompt TEXT";
     MaxTurns, "max_turns", Fail,
         "The agent used up the turns it was given.",
-        "raise options.maxTurns, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
+        "go on with as many again: offshoot retry JOB --resume; with more: offshoot follow-up JOB TEXT --max-turns N; what it has done: offshoot rescue JOB";
     MaxBudget, "max_budget", Fail,
         "The job used up the money it was given.",
-        "raise options.maxBudgetUsd, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
+        "go on with as much again: offshoot retry JOB --resume; what it has done: offshoot rescue JOB";
     ClientBudget, "client_budget", Count,
         "The job's client has spent its money for the day.",
-        "nothing to do while attempts are left: it goes on at midnight UTC; to go on today: PATCH /clients/:id {\"options\": {\"maxBudgetUsdPerDay\": USD}}; else offshoot retry JOB";
+        "offshoot retry JOB; to have it go on today: PATCH /clients/:id {\"options\": {\"maxBudgetUsdPerDay\": USD}}";
     Timeout, "timeout", Fail,
         "The agent ran longer than it was allowed to.",
-        "raise options.timeoutSeconds, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
+        "go on for as long again: offshoot retry JOB --resume; for longer: offshoot follow-up JOB TEXT --timeout DURATION; what it has done: offshoot rescue JOB";
     IdleTimeout, "idle_timeout", Fail,
         "The agent was silent for longer than it was allowed to.",
-        "raise options.idleTimeoutSeconds, then: offshoot retry JOB; what it has done: offshoot rescue JOB";
+        "go on: offshoot retry JOB --resume; to wait longer: idleTimeoutSeconds of the client (PATCH /clients/:id) or in [defaults]; what it has done: offshoot rescue JOB";
     OutputLimit, "output_limit", Fail,
         "The agent wrote more output than it was allowed to.",
         "look at it with: offshoot logs JOB; the number is limits.step_output_bytes_end";
@@ -159,7 +159,7 @@ reason_codes! {
         "look at its output: offshoot logs JOB; the work is kept: offshoot rescue JOB";
     ArtifactMissing, "artifact_missing", Fail,
         "A file that was to be kept does not exist.",
-        "check options.artifacts, then: offshoot retry JOB";
+        "check artifacts of the client or in [defaults], then: offshoot retry JOB";
     CloneFailed, "clone_failed", Fail,
         "The repository could not be cloned.",
         "try by hand as the user who runs offshoot: git ls-remote URL; then: offshoot retry JOB";
@@ -171,19 +171,19 @@ reason_codes! {
         "unarchive it on the forge, then: offshoot retry JOB";
     BaseNotFound, "base_not_found", Fail,
         "The base branch does not exist on the remote.",
-        "name an existing one with baseBranch, or set the client's default branch";
+        "name one that exists: offshoot submit --base BRANCH; or as the client's defaultBranch (PATCH /clients/:id)";
     ProtectedBranch, "protected_branch", Fail,
         "Work is never pushed to the default branch or to a protected one.",
-        "submit it again with another branch name";
+        "submit it under another name: offshoot submit --branch NAME";
     BranchExists, "branch_exists", Fail,
         "The branch exists on the remote and options.onBranchExists is \"fail\".",
-        "choose another branch, or onBranchExists continue, suffix or reset";
+        "submit it under another name: offshoot submit --branch NAME; or let onBranchExists of the client (PATCH /clients/:id) be continue, suffix or reset";
     BranchMoved, "branch_moved", Fail,
         "Somebody else moved the branch while the job ran; nothing was overwritten.",
         "offshoot retry JOB (the commits are brought onto the branch; the agent runs again only where they conflict)";
     PushRejected, "push_rejected", Fail,
         "The remote refused the push.",
-        "see the remote's text above; when it is mended: offshoot retry JOB (the agent does not run again)";
+        "mend what is said above, then: offshoot retry JOB (a commit that is made is published, and the agent does not run again)";
     ForgeAuth, "forge_auth", Fail,
         "The forge or the git remote did not accept our credentials.",
         "renew the token or key, then: offshoot retry JOB (the agent does not run again)";
@@ -195,19 +195,19 @@ reason_codes! {
         "see the forge's text above; when it is mended: offshoot retry JOB (the agent does not run again)";
     HistoryRewritten, "history_rewritten", Fail,
         "The agent's result does not build on the commit it started from.",
-        "offshoot retry JOB; tell the agent not to rebase or reset; what it has done: offshoot rescue JOB";
+        "tell the agent not to rebase, amend or reset: offshoot retry JOB --prompt TEXT; what it has done: offshoot rescue JOB";
     RepoTampered, "repo_tampered", Fail,
         "Files of the local clone that only offshoot writes were changed; its client is paused.",
         "look at the clone's config and hooks, then unpause the client, which writes them anew: PATCH /clients/:id {\"paused\": false}";
     PolicyDenied, "policy_denied", Fail,
         "The change touches files that the policy keeps closed.",
-        "see [policy] in the configuration";
+        "let the agent leave those files alone: offshoot retry JOB --prompt TEXT";
     SecretDetected, "secret_detected", Fail,
         "The change holds something that looks like a secret; nothing was pushed.",
-        "look at the file that is named (one of copyFiles belongs into .gitignore); see [policy] secrets in the configuration";
+        "put the named file into .gitignore or out of copyFiles, then: offshoot retry JOB --prompt TEXT";
     UnsupportedFilter, "unsupported_filter", Fail,
         "A changed file needs a git filter that offshoot does not run.",
-        "let the agent leave that file alone, then: offshoot retry JOB";
+        "let the agent leave that file alone: offshoot retry JOB --prompt TEXT";
     DependencyFailed, "dependency_failed", Fail,
         "A job that this one depends on failed or was cancelled.",
         "retry that job first, then: offshoot retry JOB";
@@ -226,6 +226,34 @@ impl ReasonCode {
     #[must_use]
     pub fn parse(code: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|known| known.as_str() == code)
+    }
+
+    /// What to do while the job goes on by itself, or has done so: a job that has not failed cannot be retried.
+    #[must_use]
+    pub const fn hint_while_it_goes_on(self) -> &'static str {
+        match self {
+            Self::Overloaded | Self::ForgeRateLimited | Self::Interrupted | Self::Crashed => {
+                "nothing to do: it is tried again by itself"
+            }
+            Self::ForgeUnavailable => {
+                "check the network and the forge's status page; it is tried again by itself"
+            }
+            Self::RemoteUnavailable => "check the network and the clone URL; it is tried again by itself",
+            Self::OutOfMemory => {
+                "it is tried again by itself; to give it room: fewer jobs at once (server.max_concurrent_jobs) or more for a step (limits.step_memory_bytes_max)"
+            }
+            Self::ClientBudget => {
+                "nothing to do: it goes on at midnight UTC; to go on today: PATCH /clients/:id {\"options\": {\"maxBudgetUsdPerDay\": USD}}"
+            }
+            _ => self.hint(),
+        }
+    }
+
+    /// Whether a conversation may be gone on with after this: `retry --resume` does, else it starts again.
+    #[must_use]
+    pub const fn resumable(self) -> bool {
+        // whatever took the server down each time may be what was said
+        !matches!(self, Self::Poisoned)
     }
 
     /// Whether a `retry` without changing anything has a chance.
@@ -295,12 +323,13 @@ impl Reason {
     /// The code's own sentence, and `detail` behind it when there is one.
     #[must_use]
     pub fn new(code: ReasonCode, detail: &str) -> Self {
-        let detail = detail.trim();
-        let mut message = code.sentence().to_owned();
-        if !detail.is_empty() {
-            message.push(' ');
-            message.push_str(detail);
-        }
+        Self::told(code, &format!("{} {}", code.sentence(), detail.trim()))
+    }
+
+    /// A message in place of the code's own sentence, where that would say something wrong.
+    #[must_use]
+    pub fn told(code: ReasonCode, message: &str) -> Self {
+        let mut message = message.trim().to_owned();
         if message.len() > REASON_BYTES_MAX {
             let mut end = REASON_BYTES_MAX;
             while !message.is_char_boundary(end) {
@@ -324,6 +353,14 @@ mod tests {
             assert!(code.sentence().ends_with('.') && !code.hint().is_empty(), "{code}");
         }
         assert_eq!(ReasonCode::parse("nonsense"), None);
+    }
+
+    #[test]
+    fn nobody_is_told_to_retry_what_is_tried_again_by_itself() {
+        for code in ReasonCode::ALL {
+            let fails = code.disposition() == Disposition::Fail;
+            assert!(fails || !code.hint_while_it_goes_on().contains("offshoot retry"), "{code}");
+        }
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use super::job::{Job, Outcome, Start, Status};
 use super::named::named_enum;
-use super::reason::ReasonCode;
 
 named_enum! {
     /// How a caller wants a job retried.
@@ -76,8 +75,8 @@ pub fn plan(job: &Job, mode: RetryMode, new_prompt: bool) -> Result<Start, Canno
         RetryMode::Auto => Ok(publish(true).unwrap_or(Start::Agent)),
         RetryMode::Fresh => Ok(Start::Agent),
         RetryMode::Resume => {
-            let poisoned = job.reason.as_ref().is_some_and(|reason| reason.code == ReasonCode::Poisoned);
-            Ok(Start::Resume { session_id: job.effects.session_id.clone().filter(|_| !poisoned) })
+            let resumable = job.reason.as_ref().is_none_or(|reason| reason.code.resumable());
+            Ok(Start::Resume { session_id: job.effects.session_id.clone().filter(|_| resumable) })
         }
     }
 }

@@ -37,6 +37,8 @@ pub enum PushOutcome {
     },
     /// The credentials were refused or may not write.
     AuthFailed,
+    /// There is no such repository any more, or these credentials may not know of it.
+    NoRepository,
     /// Not reachable; whether the commit arrived could not be found out. The same push may be repeated.
     Unavailable {
         /// What git said.
@@ -127,9 +129,7 @@ impl Repository {
                 },
                 Ok(found) => PushOutcome::Moved { found },
                 Err(GitError::Remote(RemoteFailure::AuthFailed)) => PushOutcome::AuthFailed,
-                Err(GitError::Remote(RemoteFailure::NotFound)) => {
-                    PushOutcome::Rejected { text: String::from("no such repository") }
-                }
+                Err(GitError::Remote(RemoteFailure::NotFound)) => PushOutcome::NoRepository,
                 Err(_) => PushOutcome::Unavailable { text },
             },
         }

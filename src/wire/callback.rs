@@ -70,7 +70,7 @@ pub fn render_callback(
         os_feature_id: job.request.os_feature_id.clone(),
         status: job.status.into(),
         outcome: job.outcome.map(Outcome),
-        reason: job.reason.as_ref().map(|reason| Reason::of(reason, job.number)),
+        reason: job.reason.as_ref().map(|reason| Reason::of(reason, job.number, job.status)),
         error: job.reason.as_ref().filter(|_| failed).map(|reason| reason.message.clone()),
         branch_name: job.request.branch.to_string(),
         head_sha: effects.head_sha.clone(),

@@ -139,13 +139,22 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// `job` stands in for the placeholder of the hint.
+    /// `job` stands in for the placeholder of the hint; its status decides whether a retry can be advised.
     #[must_use]
-    pub fn of(reason: &domain::reason::Reason, job: domain::id::JobNumber) -> Self {
+    pub fn of(
+        reason: &domain::reason::Reason,
+        job: domain::id::JobNumber,
+        status: domain::job::Status,
+    ) -> Self {
+        use domain::job::Status::{Cancelled, Completed, Failed, Queued, Running};
+        let hint = match status {
+            Failed | Cancelled => reason.code.hint(),
+            Queued | Running | Completed => reason.code.hint_while_it_goes_on(),
+        };
         Self {
             code: reason.code.into(),
             message: reason.message.clone(),
-            hint: reason.code.hint().replace("JOB", &job.to_string()),
+            hint: hint.replace("JOB", &job.to_string()),
             retryable: reason.code.retryable(),
         }
     }
@@ -180,13 +189,13 @@ pub struct Attempt {
 
 impl Attempt {
     #[must_use]
-    pub fn of(attempt: &attempt::Attempt, job: domain::id::JobNumber) -> Self {
+    pub fn of(attempt: &attempt::Attempt, job: domain::id::JobNumber, status: domain::job::Status) -> Self {
         Self {
             number: attempt.number,
             counted: attempt.counted,
             started_at: attempt.started_at.into(),
             ended_at: attempt.ended_at.map(UtcTime),
-            reason: attempt.reason.as_ref().map(|reason| Reason::of(reason, job)),
+            reason: attempt.reason.as_ref().map(|reason| Reason::of(reason, job, status)),
             exit_code: attempt.exit_code,
             usage: attempt.usage.into(),
             isolation: attempt.isolation.clone(),
@@ -291,7 +300,7 @@ impl From<&JobView> for JobSummary {
             status: job.status.into(),
             phase: job.phase.into(),
             outcome: job.outcome.map(Outcome),
-            reason: job.reason.as_ref().map(|reason| Reason::of(reason, job.number)),
+            reason: job.reason.as_ref().map(|reason| Reason::of(reason, job.number, job.status)),
             waiting: view.waiting.map(Waiting::from),
             position: view.position,
             branch_name: request.branch.to_string(),
@@ -347,7 +356,10 @@ impl Job {
             prompt: view.job.request.prompt.clone(),
             body: view.job.request.body.clone(),
             options: Options::from(&view.job.request.options),
-            attempts: attempts.iter().map(|attempt| Attempt::of(attempt, view.job.number)).collect(),
+            attempts: attempts
+                .iter()
+                .map(|attempt| Attempt::of(attempt, view.job.number, view.job.status))
+                .collect(),
             messages: None,
             messages_truncated: None,
             summary,

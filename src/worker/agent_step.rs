@@ -304,7 +304,25 @@ impl Line<'_> {
 /// A start that the agent is known to refuse.
 fn refused_start(error: AgentError) -> Halt {
     match error {
-        AgentError::BypassAsRoot => Halt::fault(ReasonCode::PermissionDenied, &error.to_string()),
+        AgentError::BypassAsRoot => {
+            let message =
+                "The agent refuses the permission mode bypassPermissions as root outside a sandbox.";
+            Halt::told(ReasonCode::PermissionDenied, message)
+        }
         other => Halt::internal("the agent's command cannot be built", other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::attempt::AttemptEnd;
+
+    #[test]
+    fn a_mode_that_root_may_not_have_is_called_that() {
+        let halt = refused_start(AgentError::BypassAsRoot);
+        let Halt::Ended(AttemptEnd::Faulted { reason, .. }) = halt else { panic!("no fault") };
+        assert_eq!(reason.code, ReasonCode::PermissionDenied);
+        assert!(reason.message.starts_with("The agent refuses the permission mode"), "{}", reason.message);
     }
 }

@@ -32,6 +32,11 @@ impl Halt {
         Self::Ended(AttemptEnd::Faulted { reason: Reason::new(code, detail), until: None, spent: true })
     }
 
+    /// A fault that the code's own sentence would tell wrongly: `message` stands for it.
+    pub(super) fn told(code: ReasonCode, message: &str) -> Self {
+        Self::Ended(AttemptEnd::Faulted { reason: Reason::told(code, message), until: None, spent: true })
+    }
+
     pub(super) fn fault_until(code: ReasonCode, detail: &str, until: Option<Timestamp>) -> Self {
         Self::Ended(AttemptEnd::Faulted { reason: Reason::new(code, detail), until, spent: true })
     }
@@ -84,7 +89,10 @@ impl From<GitError> for Halt {
             GitError::CopyCommitted { .. } => ReasonCode::SecretDetected,
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
             GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
-            GitError::FileTooLarge { .. } => ReasonCode::PushRejected,
+            GitError::FileTooLarge { .. } => {
+                let message = format!("Nothing was committed, for the remote would refuse it: {text}.");
+                return Self::told(ReasonCode::PushRejected, &message);
+            }
             GitError::WorktreeBroken(how) => {
                 return Self::internal(&format!("The agent's worktree cannot be used: {how}."), text);
             }
@@ -140,6 +148,15 @@ mod tests {
         };
         assert_eq!(code(ProcessError::Gone), ReasonCode::Interrupted);
         assert_eq!(code(ProcessError::Start("the disk is full".to_owned())), ReasonCode::Internal);
+    }
+
+    #[test]
+    fn what_the_remote_never_saw_it_has_not_refused() {
+        let error = GitError::FileTooLarge { path: "a.iso".to_owned(), bytes: 7, bytes_max: 5 };
+        let Halt::Ended(AttemptEnd::Faulted { reason, .. }) = Halt::from(error) else { panic!("no fault") };
+        assert_eq!(reason.code, ReasonCode::PushRejected);
+        let message = "Nothing was committed, for the remote would refuse it: a.iso has 7 bytes, more than the 5 allowed in a commit.";
+        assert_eq!(reason.message, message);
     }
 
     /// An attempt whose row finds no room is not over: it waits, and its end is written when there is room.

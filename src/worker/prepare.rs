@@ -184,8 +184,10 @@ impl Line<'_> {
                 Err(error) => return Err(error.into()),
             }
         }
-        let detail = format!("All of {branch}-2 to {branch}-{SUFFIX_MAX} exist.");
-        Err(Halt::fault(ReasonCode::BranchExists, &detail))
+        let message = format!(
+            "The branch \"{branch}\" exists on the remote, and so do all of {branch}-2 to {branch}-{SUFFIX_MAX}."
+        );
+        Err(Halt::told(ReasonCode::BranchExists, &message))
     }
 
     /// Whether another job of the chain has pushed to this branch.

@@ -61,6 +61,9 @@ impl Line<'_> {
             }
             PushOutcome::Rejected { text } => Err(Halt::fault(ReasonCode::PushRejected, &text)),
             PushOutcome::AuthFailed => Err(Halt::fault(ReasonCode::ForgeAuth, "The push was not allowed.")),
+            PushOutcome::NoRepository => {
+                Err(Halt::fault(ReasonCode::RepoNotFound, "It was there when the work began."))
+            }
             PushOutcome::Unavailable { text } => Err(Halt::fault(ReasonCode::RemoteUnavailable, &text)),
         }
     }
