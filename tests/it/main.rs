@@ -58,6 +58,8 @@ mod life_limits;
 mod life_load;
 mod life_main;
 mod life_poisoned;
+mod life_reasons;
+mod life_reasons_of_peers;
 mod life_restart;
 mod life_retry;
 mod life_sessions;

@@ -1,4 +1,5 @@
-//! `docs/reasons.md` is made from the tables in `domain::reason` and `domain::step_limit`.
+//! `docs/reasons.md` is made from the tables in `domain::reason` and `domain::step_limit`; every code that can come about
+//! is met by a test of the whole server.
 
 use std::fmt::Write as _;
 
@@ -14,10 +15,13 @@ Every failure and every hold carries one of these codes: as `reason.code` in ans
 the log. A code never changes its name. `JOB` in a hint stands for the job's number.
 
 This page is made from `src/domain/reason.rs` (`UPDATE_DOCS=1 cargo test --test it docs_`). The table holds every code
-that is promised; some belong to features that are [not built yet](../README.md#not-built-yet).
+that is promised; those of features that are [not built yet](../README.md#not-built-yet) say so. *Session*: whether the
+agent's conversation can be gone on with, where the agent can do that at all: an attempt that follows by itself does, and so
+does `offshoot retry JOB --resume`. What to do is said of a job that has failed; one that is tried again by itself is told
+that instead of a retry.
 
-| code | what it means | what follows | what to do |
-|---|---|---|---|
+| code | what it means | what follows | session | what to do |
+|---|---|---|---|---|
 ";
 
 const LIMITS: &str = "
@@ -29,6 +33,9 @@ What an agent may take, made from `src/domain/step_limit.rs`. Each hit counts up
 | limit | number | what is counted | held by | `reason.code` | metric |
 |---|---|---|---|---|---|
 ";
+
+/// Codes of features that are not built: nothing ends with them.
+const NOT_BUILT: [ReasonCode; 2] = [ReasonCode::ArtifactMissing, ReasonCode::PolicyDenied];
 
 fn follows(code: ReasonCode) -> String {
     let after = match (code.retryable(), code.is_publication()) {
@@ -62,9 +69,11 @@ fn docs_reasons_are_current() {
         // writing to a string cannot fail
         let _ = writeln!(
             page,
-            "| `{code}` | {} | {} | {} |",
+            "| `{code}` | {}{} | {} | {} | {} |",
+            if NOT_BUILT.contains(code) { "*Not built.* " } else { "" },
             cell(code.sentence()),
             follows(*code),
+            if code.resumable() { "goes on" } else { "begins anew" },
             cell(code.hint())
         );
     }
@@ -80,4 +89,21 @@ fn docs_reasons_are_current() {
         );
     }
     assert_current("docs/reasons.md", &page);
+}
+
+/// A code that no whole server was seen to give is a promise that nobody has looked at.
+#[test]
+fn every_code_is_met_by_a_test_of_the_whole_server() {
+    let dir = format!("{}/tests/it", env!("CARGO_MANIFEST_DIR"));
+    let names = std::fs::read_dir(&dir).unwrap().map(|entry| entry.unwrap().path());
+    let is_whole = |name: &str| name.starts_with("life_") || name == "storage_full.rs";
+    let sources: String = names
+        .filter(|path| path.file_name().and_then(|name| name.to_str()).is_some_and(is_whole))
+        .map(|path| std::fs::read_to_string(path).unwrap())
+        .collect();
+    for code in ReasonCode::ALL {
+        let asserted = [format!("\"{code}\")"), format!("\"{code}\","), format!("== \"{code}\"")];
+        let is_met = asserted.iter().any(|text| sources.contains(text));
+        assert_eq!(is_met, !NOT_BUILT.contains(code), "{code}");
+    }
 }

@@ -176,6 +176,10 @@ impl FakeGithub {
         self.with_repo(full_name, |repo| repo.archived = true);
     }
 
+    pub(crate) fn unarchive(&self, full_name: &str) {
+        self.with_repo(full_name, |repo| repo.archived = false);
+    }
+
     pub(crate) fn make_private(&self, full_name: &str) {
         self.with_repo(full_name, |repo| repo.private = true);
     }

@@ -1,0 +1,133 @@
+//! Reasons that the agent or its result brings about, on a whole server: the code, whether the attempt counts, whether
+//! an agent runs again, and what a retry does.
+
+use serde_json::{Value, json};
+
+use crate::stand::Stand;
+
+/// A `claude` that notes which conversation it is to hold and, until the gate `well` is open, says what is in `said`.
+fn install_saying_claude(stand: &Stand) {
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
+         echo \"$$ $PWD\" >> {runs}\n\
+         for word; do case \"$word\" in --session-id=*|--resume=*) echo \"$word\" >> {args};; esac; done\n\
+         if [ ! -e {well} ]; then cat > /dev/null; cat {said}; exit 1; fi\n\
+         exec {own} scripted-agent \"$@\"\n",
+        own = env!("CARGO_BIN_EXE_offshoot"),
+        runs = stand.path("runs").display(),
+        args = stand.path("args").display(),
+        well = stand.gate("well").display(),
+        said = stand.path("said").display(),
+    );
+    stand.install("claude", &script);
+}
+
+/// Checks a job that has failed at its first attempt, which did not count.
+fn failed_at_once(stand: &Stand, job: &Value, runs: usize) {
+    let attempts = job["attempts"].as_array().unwrap();
+    assert_eq!((attempts.len(), &attempts[0]["counted"]), (1, &json!(false)), "{job:#}");
+    assert_eq!(stand.runs(), runs, "no agent runs again by itself");
+    assert!(job["reason"]["hint"].as_str().unwrap().contains("offshoot"), "{job:#}");
+}
+
+/// What the real program says, what a retry is asked for, and whether that goes on with the conversation.
+#[tokio::test]
+async fn an_agent_that_refuses_asks_or_runs_out_of_turns_has_failed_and_can_be_gone_on_with() {
+    let stand = Stand::new().await;
+    install_saying_claude(&stand);
+    let table = [
+        (
+            "refused",
+            r#"{"type":"result","subtype":"success","is_error":false,"stop_reason":"refusal"}"#,
+            json!({"prompt": "Greet"}),
+            false,
+        ),
+        (
+            "needs_input",
+            r#"{"type":"control_request","request":{"subtype":"can_use_tool","tool_name":"Write"}}"#,
+            json!({"mode": "resume", "prompt": "Greet"}),
+            true,
+        ),
+        (
+            "max_turns",
+            r#"{"type":"result","subtype":"error_max_turns","is_error":true,"terminal_reason":"max_turns"}"#,
+            json!({"mode": "resume"}),
+            true,
+        ),
+    ];
+    for (index, (code, said, retry, goes_on)) in table.into_iter().enumerate() {
+        std::fs::write(stand.path("said"), format!("{said}\n")).unwrap();
+        let id = stand.submit_prompt(code, "Greet").await;
+        let job = stand.failed(&id, code).await;
+        failed_at_once(&stand, &job, 2 * index + 1);
+        stand.open_gate("well");
+        let again = stand.retry(&id, retry).await;
+        assert_eq!(stand.completed(&again).await["outcome"], "pull_request", "{code}");
+        assert_eq!(stand.runs(), 2 * index + 2, "{code}");
+        let session = job["sessionId"].as_str().unwrap();
+        let conversations = stand.conversations();
+        let same = conversations.last().unwrap() == &format!("--resume={session}");
+        assert_eq!(same, goes_on, "{code}: {conversations:?}");
+        std::fs::remove_file(stand.gate("well")).unwrap();
+    }
+    for code in ["refused", "needs_input", "max_turns"] {
+        assert_eq!(stand.git(&["log", "--format=%s", &format!("main..{code}")]).lines().count(), 1);
+    }
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn an_overloaded_model_is_asked_again_later_in_the_same_conversation() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let mark = format!("[[scenario:api-error status=529 once={}]]", stand.path("once").display());
+    let id = stand.submit_prompt("busy", &mark).await;
+    let job = stand.wait_for(&id, "waiting", |job| job["waiting"]["for"] == "backoff").await;
+    assert_eq!((&job["status"], &job["reason"]["code"]), (&json!("queued"), &json!("overloaded")), "{job:#}");
+    assert!(job["waiting"]["until"].is_string(), "{job:#}");
+    assert_eq!(job["reason"]["hint"], "nothing to do: it is tried again by itself");
+    // and it could not be retried
+    let (status, body) = stand.call("POST", &format!("/jobs/{id}/retry"), Some(&json!({}))).await;
+    assert_eq!((status, &body["code"]), (409, &json!("job_live")), "{body:#}");
+    let job = stand.completed(&id).await;
+    let codes: Vec<_> =
+        job["attempts"].as_array().unwrap().iter().map(|one| &one["reason"]["code"]).collect();
+    assert_eq!(codes, [&json!("overloaded"), &Value::Null], "{job:#}");
+    assert_eq!((&job["attempts"][0]["counted"], stand.runs()), (&json!(false), 2));
+    let session = job["sessionId"].as_str().unwrap();
+    assert_eq!(stand.conversations(), [format!("--session-id={session}"), format!("--resume={session}")]);
+    stand.finish().await;
+}
+
+/// What the agent did, what the reason says, and a prompt that does better.
+#[tokio::test]
+async fn a_result_that_cannot_be_taken_is_kept_and_the_agent_is_told_something_else() {
+    let stand = Stand::new().await;
+    stand.foreign_commit("main", ".gitattributes", "*.bin filter=lfs\n");
+    let amend = "echo x > x.txt; git add x.txt; \
+                 git -c user.name=x -c user.email=x@x commit -q --amend -m x; echo run >> RUNS";
+    for (code, prompt) in
+        [("history_rewritten", amend), ("unsupported_filter", "echo x > x.bin; echo run >> RUNS")]
+    {
+        let runs = stand.path(code);
+        let prompt = prompt.replace("RUNS", &runs.display().to_string());
+        let body = json!({"prompt": prompt, "branchName": code, "options": {"agent": "sh"}});
+        let id = stand.submit(body).await;
+        let job = stand.failed(&id, code).await;
+        assert_eq!(
+            (job["attempts"].as_array().unwrap().len(), &job["attempts"][0]["counted"]),
+            (1, &json!(false))
+        );
+        assert_eq!(stand.tip(code), None, "nothing is pushed");
+        // unchanged it does the same again: the agent runs, and what it makes is refused again
+        let again = stand.retry(&id, json!({})).await;
+        stand.failed(&again, code).await;
+        let better = stand.retry(&again, json!({"prompt": "echo y > y.txt"})).await;
+        assert_eq!(stand.completed(&better).await["outcome"], "pull_request", "{code}");
+        assert_eq!(std::fs::read_to_string(&runs).unwrap().lines().count(), 2, "{code}");
+        assert!(!stand.git(&["ls-tree", "-r", "--name-only", code]).contains("x."), "{code}");
+        let kept = stand.git_clone(&["for-each-ref", &format!("refs/offshoot/{id}")]);
+        assert!(!kept.is_empty(), "{code}: what it did can be rescued");
+    }
+    stand.finish().await;
+}
