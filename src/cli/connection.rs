@@ -21,6 +21,8 @@ pub(super) fn connect(global: &Global, env: &Environment) -> Result<ApiClient, C
     let (url, token) = match (named, token) {
         (Some(url), Some(token)) => (url, Some(token)),
         (Some(url), None) => {
+            // what is no address is said first
+            ApiClient::new(&url, None)?;
             let token = local_secret(&url, global, env)?;
             (url, Some(token))
         }
@@ -39,6 +41,7 @@ fn local_secret(url: &str, global: &Global, env: &Environment) -> Result<SecretS
     let no_token = || {
         CliError::new(ErrorKind::Unauthorised, format!("no token for {url}"))
             .hint("give its token", "export OFFSHOOT_TOKEN=...")
+            .hint("or, for a server on this machine, its secret", "export AGENT_API_SECRET=...")
     };
     if !here {
         return Err(no_token());
@@ -98,6 +101,8 @@ mod tests {
         let error = connected(Some("http://example.com"), &[secret]).expect_err("no token for there");
         assert_eq!(error.kind, ErrorKind::Unauthorised);
         assert!(connected(Some("http://example.com"), &[secret, ("OFFSHOOT_TOKEN", "t")]).is_ok());
+        let error = connected(Some("127.0.0.1:3456"), &[secret]).expect_err("no scheme");
+        assert_eq!(error.kind, ErrorKind::Usage);
     }
 
     #[test]

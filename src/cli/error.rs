@@ -4,7 +4,7 @@ use std::io;
 
 use crate::api_client::ApiError;
 use crate::domain::id::ClientId;
-use crate::wire::problem::Problem;
+use crate::wire::problem::{JobName, Problem};
 
 /// What kind of failure it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -215,9 +215,17 @@ impl From<ApiError> for CliError {
                 let noun = if id.starts_with(ClientId::PREFIX) { "client show" } else { "show" };
                 cli_error.hint("look at it", format!("offshoot {noun} {id}"))
             }
-            ApiError::Conflict(problem) => problem.jobs.iter().take(3).fold(cli_error, |cli_error, job| {
-                cli_error.hint("look at it", format!("offshoot show {}", job.number))
-            }),
+            ApiError::Conflict(problem) => {
+                let look = |cli_error: Self, job: &JobName| {
+                    cli_error.hint("look at it", format!("offshoot show {}", job.number))
+                };
+                let cli_error = problem.jobs.iter().take(3).fold(cli_error, look);
+                match problem.jobs.first().filter(|_| problem.code == "branch_busy") {
+                    Some(job) => cli_error
+                        .hint("or go on behind it", format!("offshoot follow-up {} \"...\"", job.number)),
+                    None => cli_error,
+                }
+            }
             ApiError::Server(problem) if problem.code == "remote_refused" => cli_error
                 .hint("see whether git itself gets there", "git ls-remote git@github.com:ORG/REPO.git")
                 .hint("or name another address", "offshoot client add ORG/REPO --clone-url ..."),
@@ -248,7 +256,7 @@ mod tests {
     use insta::assert_snapshot;
 
     use super::*;
-    use crate::wire::problem::{Fault, JobName};
+    use crate::wire::problem::Fault;
 
     fn refused(status: u16, code: &str, detail: &str) -> Problem {
         Problem::new(status, code, "Title", detail)
@@ -311,7 +319,8 @@ mod tests {
         busy.jobs = vec![JobName { id: "job-abcd".to_owned(), number: 142 }];
         assert_snapshot!(CliError::from(ApiError::from_problem(busy, None)).to_text(), @r#"
         branch "feature/x" is in use by job #142
-          look at it:  offshoot show 142
+          look at it:          offshoot show 142
+          or go on behind it:  offshoot follow-up 142 "..."
         "#);
         let unreached = refused(502, "remote_refused", "no such repository");
         let text = CliError::from(ApiError::from_problem(unreached, None)).to_text();

@@ -109,7 +109,11 @@ impl Viewpoint {
         let it = &job.summary;
         let title = it.title.clone().unwrap_or_else(|| human::one_line(&job.prompt, 60));
         sheet.text = format!("#{}  {title}  {}", it.number, headline(it, &self.state(it)));
-        let base = it.base_branch.as_deref().unwrap_or("default branch");
+        let base = match &it.parent_job_id {
+            // it began where the job before it had ended
+            Some(_) if it.original_job_id.is_none() => it.branch_name.as_str(),
+            _ => it.base_branch.as_deref().unwrap_or("default branch"),
+        };
         let base_sha = it.base_sha.as_deref().map(|sha| format!("@{}", &sha[..sha.len().min(7)]));
         sheet.line("repo", format!("{}/{}", it.client.github_org, it.client.github_repo));
         sheet.line("branch", format!("{}  <- {base}{}", it.branch_name, base_sha.unwrap_or_default()));
@@ -210,6 +214,16 @@ pub(super) fn plural(count: i64, noun: &str) -> String {
 
 /// What one may want to type next about a job, the most probable first.
 pub(super) fn next_commands(job: &JobSummary) -> Vec<String> {
+    let mut next = next_for_work(job);
+    match (job.callback.state.as_str(), &job.os_callback_url) {
+        ("suspended", Some(url)) => next.push(format!("offshoot webhook resume {url}")),
+        ("dead", _) => next.push("offshoot webhook ls --state dead".to_owned()),
+        _ => {}
+    }
+    next
+}
+
+fn next_for_work(job: &JobSummary) -> Vec<String> {
     let number = job.number;
     let (logs, retry) = (format!("offshoot logs {number}"), format!("offshoot retry {number}"));
     match job.status.0 {

@@ -67,9 +67,10 @@ fn one(values: &mut Values, name: &str, secrets: &BTreeMap<String, SecretString>
     let key = |key: &str| format!("agents.{name}.{key}");
     let word = values.text(&key("kind")).unwrap_or_else(|| name.to_owned());
     let Some(kind) = AgentKind::parse(&word) else {
-        values
-            .problems
-            .push(Problem::new(key("kind"), "must be set, because the name is not that of a kind"));
+        let kinds: Vec<_> = AgentKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let rule = format!("must be set to one of {}", kinds.join(", "));
+        let remedy = "for a program of your own:  kind = \"command\"";
+        values.problems.push(Problem::new(key("kind"), rule).remedy(remedy));
         return None;
     };
     let ready_made = AgentEntry::ready_made(kind);

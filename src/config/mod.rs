@@ -251,7 +251,10 @@ fn check_agent(
     options: &RunOptions,
     agents: &BTreeMap<String, AgentEntry>,
 ) {
-    if let Some(agent) = options.agent.as_ref().filter(|agent| !agents.contains_key(*agent)) {
+    // one that is written down and faulty has its own problem
+    let is_unknown =
+        |agent: &&String| !agents.contains_key(*agent) && !values.names("agents").contains(agent);
+    if let Some(agent) = options.agent.as_ref().filter(is_unknown) {
         let known: Vec<&str> = agents.keys().map(String::as_str).collect();
         let rule =
             format!("names the agent {agent}, which is not configured; there are {}", known.join(", "));

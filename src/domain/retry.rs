@@ -22,7 +22,7 @@ named_enum! {
 pub enum CannotRetry {
     #[error("the job is still {0}: cancel it first, or wait")]
     Live(Status),
-    #[error("the job completed; to go on, send another one to the same branch")]
+    #[error("the job completed; to go on where it ended, follow it up")]
     Completed,
     #[error("the job has no commit to publish")]
     NothingToPublish,
