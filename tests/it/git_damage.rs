@@ -63,6 +63,28 @@ async fn what_is_missing_empty_or_garbled_is_damage_and_what_was_changed_is_not(
     }
 }
 
+/// The HEAD of a clone never moves: one that is whole and another was written by somebody, and is put right by the owner's word.
+#[tokio::test]
+async fn a_head_that_was_moved_is_no_damage_and_is_put_right_without_a_loss() {
+    let nobody = "0123456789012345678901234567890123456789";
+    for head in ["base", nobody, "ref: refs/heads/nowhere", "ref: refs/remotes/origin/main"] {
+        let rig = Rig::new().await;
+        let path = rig.worktree().await;
+        fs::write(path.join("kept.txt"), "kept").unwrap();
+        let kept = rig.snapshot().await.unwrap();
+        let head = if head == "base" { rig.base.to_string() } else { head.to_owned() };
+        fs::write(rig.repository.path().join("HEAD"), format!("{head}\n")).unwrap();
+        let found = rig.repository.find_damage().await;
+        assert!(matches!(&found, Err(GitError::Tampered { what }) if what == "HEAD"), "{head}: {found:?}");
+        let refused = rig.repository.find_ref(&kept.name).await;
+        assert!(matches!(refused, Err(GitError::Tampered { .. })), "{head}: {refused:?}");
+        rig.repository.repair().await.unwrap();
+        assert_eq!(rig.repository.find_damage().await.unwrap(), None, "{head}");
+        assert_eq!(rig.content(&kept.commit, "kept.txt"), b"kept");
+        assert!(rig.snapshot().await.is_ok(), "{head}");
+    }
+}
+
 #[tokio::test]
 async fn what_is_whole_is_brought_over_and_what_is_not_is_named() {
     let rig = Rig::new().await;
