@@ -12,6 +12,7 @@ use super::paths::{PlatformDirs, absolute};
 use super::secret;
 use super::values::Values;
 use crate::domain::options::RunOptions;
+use crate::domain::retention::Kept;
 
 /// `[server]`
 #[derive(Clone, Debug)]
@@ -125,13 +126,13 @@ pub struct Limits {
     pub disk_free_bytes_min: u64,
 }
 
-/// `[retention]`, all in days.
+/// `[retention]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Retention {
-    pub job_days: u64,
-    pub log_days: u64,
+    pub jobs: Kept,
+    pub logs: Kept,
     pub event_days: u64,
-    pub worktree_days: u64,
+    pub worktrees: Kept,
 }
 
 /// `[log]`
@@ -313,12 +314,17 @@ pub(super) fn limits(values: &Values) -> Limits {
 }
 
 pub(super) fn retention(values: &Values) -> Retention {
-    let number = |key: &str| values.integer(key).unwrap_or_default();
+    let kept = |key: &'static str| Kept {
+        key,
+        days: values.integer(&format!("retention.{key}")).unwrap_or_default(),
+        failed: values.integer(&format!("retention.failed_{key}")),
+        cancelled: values.integer(&format!("retention.cancelled_{key}")),
+    };
     Retention {
-        job_days: number("retention.job_days"),
-        log_days: number("retention.log_days"),
-        event_days: number("retention.event_days"),
-        worktree_days: number("retention.worktree_days"),
+        jobs: kept("job_days"),
+        logs: kept("log_days"),
+        event_days: values.integer("retention.event_days").unwrap_or_default(),
+        worktrees: kept("worktree_days"),
     }
 }
 

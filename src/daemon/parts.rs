@@ -105,7 +105,7 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         defaults: config.defaults.clone(),
         step_limits: step_limits(config),
         stop_grace: STOP_GRACE,
-        worktree_kept: days(config.retention.worktree_days),
+        worktree_kept: config.retention.worktrees,
         file_bytes_max: FILE_BYTES_MAX,
         as_root: nix::unistd::geteuid().is_root(),
     }
@@ -169,8 +169,9 @@ pub(super) fn upkeep_settings(config: &Config) -> UpkeepSettings {
     UpkeepSettings {
         repos_dir: config.paths.repos_dir.clone(),
         worktrees_dir: config.paths.worktrees_dir.clone(),
-        jobs: days(config.retention.job_days),
-        logs: days(config.retention.log_days),
+        jobs: config.retention.jobs,
+        logs: config.retention.logs,
+        worktrees: config.retention.worktrees,
         events: days(config.retention.event_days),
         snapshots: days(config.git.snapshot_days),
         disk_free_bytes_min: config.limits.disk_free_bytes_min,

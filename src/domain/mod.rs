@@ -25,6 +25,7 @@ pub mod limit;
 mod named;
 pub mod options;
 pub mod reason;
+pub mod retention;
 pub mod retry;
 pub mod step_limit;
 pub mod time;

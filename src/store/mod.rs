@@ -35,7 +35,7 @@ pub use backup::Backup;
 pub use damage::Damage;
 pub use error::{BranchConflict, StoreError};
 pub use restore::{Restored, restore};
-pub use sqlite::{SCHEMA_VERSION, Stray, Verified};
+pub use sqlite::{Forgettable, SCHEMA_VERSION, Stray, Verified};
 pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
     EventPage, Forgotten, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied,

@@ -1,11 +1,14 @@
 //! Output, events and jobs that are past their time.
 
+use std::time::Duration;
+
 use super::report::{Kind, Report};
 use super::{Inner, Order};
 use crate::domain::id::JobNumber;
+use crate::domain::job::{Outcome, Status};
 use crate::failpoint::{self, Edge};
 use crate::git::bytes_on_disk;
-use crate::store::StoreError;
+use crate::store::{Forgettable, StoreError};
 
 /// Jobs that are asked about at once.
 const ASKED_MAX: usize = 500;
@@ -22,11 +25,13 @@ impl Inner {
     }
 
     async fn forget_output(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
-        let before = self.now() - self.settings.logs;
+        let kept = &self.settings.logs;
+        let before = kept.cutoffs(self.now(), |_| Duration::ZERO);
         for asked in self.store.logs().jobs().chunks(ASKED_MAX) {
-            for job in self.store.ended_before(asked.to_vec(), before).await? {
+            for (job, status) in self.store.ended_before(asked.to_vec(), before).await? {
                 let bytes = self.remove_output(job, order.dry_run).await?;
-                report.add(Kind::Output, &format!("#{job}"), "older than retention.log_days", bytes);
+                let why = format!("older than {}", kept.rule(status));
+                report.add(Kind::Output, &format!("#{job}"), &why, bytes);
             }
         }
         Ok(())
@@ -74,22 +79,38 @@ impl Inner {
         Ok(())
     }
 
+    /// So long may work that is published nowhere be in a worktree, and then in its snapshot, which is asked for by the job.
+    fn kept_unpublished(&self, status: Status) -> Duration {
+        self.settings.worktrees.after(status) + self.settings.snapshots
+    }
+
+    fn why_forgotten(&self, job: &Forgettable) -> String {
+        let Forgettable { status, outcome, .. } = *job;
+        let may_be_unpublished = matches!(outcome, Outcome::DryRun | Outcome::Failed | Outcome::Cancelled);
+        if may_be_unpublished && self.kept_unpublished(status) > self.settings.jobs.after(status) {
+            let worktree = self.settings.worktrees.rule(status);
+            return format!("older than {worktree} and git.snapshot_days together");
+        }
+        format!("older than {}", self.settings.jobs.rule(status))
+    }
+
     async fn forget_jobs(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
-        let before = self.now() - self.settings.jobs;
+        let before = self.settings.jobs.cutoffs(self.now(), |status| self.kept_unpublished(status));
         for _ in 0..BATCHES_MAX {
             let jobs = self.store.forgettable_jobs(before).await?;
             if jobs.is_empty() {
                 break;
             }
-            let numbers: Vec<_> = jobs.iter().map(|(number, _)| *number).collect();
+            let numbers: Vec<_> = jobs.iter().map(|job| job.number).collect();
             if !order.dry_run {
                 for number in &numbers {
                     self.remove_output(*number, false).await?;
                 }
                 self.store.forget_jobs(numbers, before).await?;
             }
-            for (number, id) in &jobs {
-                report.add(Kind::Job, &format!("#{number} ({id})"), "older than retention.job_days", None);
+            for job in &jobs {
+                let what = format!("#{} ({})", job.number, job.id);
+                report.add(Kind::Job, &what, &self.why_forgotten(job), None);
             }
             if order.dry_run {
                 break;

@@ -1,7 +1,7 @@
 //! What is past its time goes: snapshots, worktrees, trash, output, events, jobs. Clones are
 //! packed while idle, and freed of what interrupted git steps have left in them.
 //!
-//! Promises: nothing goes that is the only copy of anybody's work before its time is over. A snapshot goes when the work is
+//! Promises: nothing goes that is the only copy of anybody's work before its time is over, and its job stays listed so long. A snapshot goes when the work is
 //! proven on the remote or it was kept for its days; a worktree goes after it was snapshotted; a job goes with its whole
 //! chain, and never while a callback of it is pending. Every pass may be cut off anywhere and is finished by the next; a
 //! dry run changes nothing and names the same things. One pass runs at a time, in small writes and bounded steps.
@@ -23,6 +23,7 @@ use tokio::sync::Mutex;
 
 use crate::domain::client::Client;
 use crate::domain::id::JobId;
+use crate::domain::retention::Kept;
 use crate::domain::time::Timestamp;
 use crate::git::{Git, GitError, Repository, RepositoryLocks};
 use crate::store::{Store, StoreError};
@@ -39,9 +40,11 @@ pub struct UpkeepSettings {
     pub repos_dir: std::path::PathBuf,
     pub worktrees_dir: std::path::PathBuf,
     /// Finished jobs.
-    pub jobs: Duration,
+    pub jobs: Kept,
     /// The output of agents.
-    pub logs: Duration,
+    pub logs: Kept,
+    /// As the worker has it.
+    pub worktrees: Kept,
     pub events: Duration,
     /// Snapshots of work that is published nowhere.
     pub snapshots: Duration,
@@ -93,7 +96,7 @@ impl Upkeep {
         let _alone = it.alone.lock().await;
         let mut report = Report::new(order.dry_run);
         for swept in sweep_worktrees(&it.worker, order.dry_run).await? {
-            report.add(Kind::Worktree, swept.root.as_str(), swept.why, Some(swept.bytes));
+            report.add(Kind::Worktree, swept.root.as_str(), &swept.why, Some(swept.bytes));
         }
         report.unknown = unknown_worktrees(&it.worker).await?;
         let trash = old_trash(&it.worker, order.dry_run).await;

@@ -12,7 +12,7 @@ use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::client::Client;
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::{DeliveryId, EventId, RANDOM_LENGTH};
-use crate::domain::job::{Effects, Job, JobView, Outcome, Phase, Start};
+use crate::domain::job::{Effects, Job, JobView, Outcome, Phase, Start, Status};
 use crate::domain::options::{EffectiveOptions, Publish, RunOptions};
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
@@ -232,20 +232,22 @@ impl<'a> Line<'a> {
     async fn end(&mut self, walked: Step<Outcome>) -> Step<AttemptEnd> {
         match walked {
             Ok(Outcome::DryRun) => {
-                self.clean_up(true).await?;
+                self.clean_up(Status::Completed, true).await?;
                 Ok(AttemptEnd::Completed { outcome: Outcome::DryRun })
             }
             Ok(outcome) => {
-                self.clean_up(false).await?;
+                self.clean_up(Status::Completed, false).await?;
                 Ok(AttemptEnd::Completed { outcome })
             }
             Err(Halt::Ended(end)) => {
                 let end = self.mend_clone(end).await?;
                 self.pause_tampered(&end).await?;
                 self.ran_away = matches!(&end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::ResourceLimit);
-                if !self.is_judged_by_worktree() && self.ends_the_job(&end).await? {
+                if !self.is_judged_by_worktree()
+                    && let Some(status) = self.status_after(&end).await?
+                {
                     self.warn_of_unheard().await?;
-                    self.clean_up(true).await?;
+                    self.clean_up(status, true).await?;
                 }
                 Ok(end)
             }

@@ -10,7 +10,7 @@ use crate::domain::attempt::AttemptEnd;
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobNumber, JobRef};
 use crate::domain::job::{Job, Start, Status};
-use crate::domain::lifecycle::{Cause, Situation, transition};
+use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
 use crate::git::{CommitId, GitError, Repository, SnapshotSpec, bytes_on_disk, sweep_trash};
@@ -20,14 +20,14 @@ use crate::store::StoreError;
 const OLD_TRASH_MS: i64 = 3_600_000;
 
 impl Line<'_> {
-    /// Takes the worktree away. With `keep` its files are snapshotted first; if that fails the worktree stays. The
+    /// Takes the worktree away, unless one is kept after such an end. With `keep` its files are snapshotted first; if that fails the worktree stays. The
     /// result's commit is kept in any case: its diff is shown, and a retry may publish it.
-    pub(super) async fn clean_up(&self, keep: bool) -> Step<()> {
+    pub(super) async fn clean_up(&self, status: Status, keep: bool) -> Step<()> {
         if let Some(head) = self.job.effects.head_sha.clone() {
             let name = format!("refs/offshoot/{}/head", self.job.id);
             self.tools.repository(&self.client)?.keep(&name, &Self::commit_id(&head)?).await?;
         }
-        if self.options.keep_worktree == Some(true) {
+        if self.tools.settings.worktree_kept.worktree_after(status, self.options.keep_worktree).is_some() {
             return Ok(());
         }
         let path = self.tools.worktree_path(&self.client, &self.job.chain.root);
@@ -99,8 +99,8 @@ impl Line<'_> {
         Ok(())
     }
 
-    /// Whether the job is over after this end, or only this attempt: then the worktree waits for the next one.
-    pub(super) async fn ends_the_job(&self, end: &AttemptEnd) -> Step<bool> {
+    /// How the job is over after this end; `None`: only this attempt is, and the worktree waits for the next one.
+    pub(super) async fn status_after(&self, end: &AttemptEnd) -> Step<Option<Status>> {
         let job = self.tools.store.get_job(&JobRef::Number(self.lease.job)).await?.job;
         let at = Situation {
             status: Status::Running,
@@ -113,7 +113,7 @@ impl Line<'_> {
             server_died_each_time: false,
         };
         let decided = transition(self.now(), &at, Cause::AttemptEnded(end.clone()));
-        Ok(decided.is_ok_and(|decided| decided.ends_job()))
+        Ok(decided.ok().filter(Transition::ends_job).map(|decided| decided.status))
     }
 
     /// Somebody changed the clone: nothing of this client starts before a person has looked.
@@ -176,7 +176,7 @@ pub struct Swept {
     pub root: JobId,
     /// Bytes on disk.
     pub bytes: u64,
-    pub why: &'static str,
+    pub why: String,
 }
 
 /// Takes away what ended jobs have left: worktrees of chains without a live job, snapshotted before. Those that are to
@@ -228,19 +228,22 @@ async fn sweep_chain(
     let Some(last) = chain.last() else { return Ok(None) };
     let client = tools.store.get_client(&last.client_id).await?;
     let now = tools.store.cautious_now();
+    let days = &tools.settings.worktree_kept;
     let keeps = |job: &Job| {
         let layers = [&job.request.options, &client.options, &tools.settings.defaults];
-        RunOptions::merge(&layers).keep_worktree == Some(true)
+        days.worktree_after(job.status, RunOptions::merge(&layers).keep_worktree)
     };
     let is_kept = |job: &Job| {
         let ended = job.completed_at.unwrap_or(job.updated_at);
-        keeps(job) && now.since(ended) <= tools.settings.worktree_kept
+        keeps(job).is_some_and(|kept| now.since(ended) <= kept)
     };
     if chain.iter().any(|job| job.status.is_live() || is_kept(job)) {
         return Ok(None);
     }
-    let why =
-        if chain.iter().any(keeps) { "it was kept for retention.worktree_days" } else { "its job is over" };
+    let why = match chain.iter().rfind(|job| keeps(job).is_some()) {
+        Some(job) => format!("older than {}", days.rule(job.status)),
+        None => "its job is over".to_owned(),
+    };
     let sized = path.to_owned();
     let bytes = tokio::task::spawn_blocking(move || bytes_on_disk(&sized)).await.unwrap_or_default();
     let swept = Swept { root: root.clone(), bytes, why };

@@ -57,6 +57,7 @@ use crate::domain::client::Client;
 use crate::domain::id::JobId;
 use crate::domain::options::RunOptions;
 use crate::forge::Forge;
+use crate::domain::retention::Kept;
 use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
 use crate::process::Launcher;
 use crate::store::Store;
@@ -107,8 +108,8 @@ pub struct WorkerSettings {
     pub step_limits: StepLimits,
     /// Between interrupt, terminate and kill of a step.
     pub stop_grace: Duration,
-    /// How long a worktree that is to be kept stays after the end of its job.
-    pub worktree_kept: Duration,
+    /// How long a worktree stays after the end of its job.
+    pub worktree_kept: Kept,
     /// GitHub refuses larger files; a result with one fails before the push.
     pub file_bytes_max: u64,
     /// The agents will run as user 0.

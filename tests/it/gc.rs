@@ -86,6 +86,36 @@ async fn a_job_names_its_worktree_only_while_there_is_one() {
     stand.finish_leaving(&[&kept]).await;
 }
 
+#[tokio::test]
+async fn a_worktree_is_kept_by_how_its_job_ended() {
+    let config = "[retention]\nfailed_worktree_days = 3\n".to_owned();
+    let stand = Stand::with(Plan { config, ..Plan::default() }).await;
+    let done = submit(&stand, "done", "Greet", json!({})).await;
+    let gone = submit(&stand, "gone", "[[scenario:denied]]", json!({"keepWorktree": false})).await;
+    let kept = submit(&stand, "kept", "[[scenario:denied]]", json!({})).await;
+    assert_eq!(stand.completed(&done).await["worktreePath"], json!(null));
+    assert_eq!(stand.failed(&gone, "permission_denied").await["worktreePath"], json!(null));
+    let job = stand.failed(&kept, "permission_denied").await;
+    let path = std::path::PathBuf::from(job["worktreePath"].as_str().unwrap());
+    let older = |days: i64| {
+        let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+        let sql = "UPDATE jobs SET completed_at = completed_at - ?1 WHERE id = ?2";
+        assert_eq!(database.execute(sql, rusqlite::params![days * 86_400_000, kept]).unwrap(), 1);
+    };
+    older(2);
+    assert_eq!(stand.post("/gc", &json!({})).await["removed"], json!([]));
+    assert!(path.join("README.md").exists());
+    older(2);
+    let told = stand.post("/gc", &json!({"dryRun": true})).await;
+    let worktree = &told["removed"][0];
+    assert_eq!(worktree["why"], "older than retention.failed_worktree_days", "{told:#}");
+    assert!(path.exists());
+    stand.post("/gc", &json!({})).await;
+    assert!(!path.exists());
+    assert_eq!(snapshots(&stand, &kept), ["1-swept"]);
+    stand.finish().await;
+}
+
 /// Whoever only publishes a commit has made no worktree, and takes none away.
 #[tokio::test]
 async fn publishing_leaves_what_lies_in_the_worktree_of_another_job() {

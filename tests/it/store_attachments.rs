@@ -4,7 +4,7 @@ use offshoot::domain::attachment::AttachedFile;
 use offshoot::domain::id::JobNumber;
 use offshoot::domain::job::{Chain, NewJob};
 
-use crate::store_fixture::{Bench, done, job};
+use crate::store_fixture::{Bench, done, ended_before, job};
 
 const DAY_MS: i64 = 86_400_000;
 
@@ -32,7 +32,7 @@ async fn a_retry_has_its_own_copies_and_each_is_forgotten_with_its_job() {
         assert_eq!(bench.store.attached_files(JobNumber(number)).await.unwrap(), files);
     }
     bench.clock.advance_ms(DAY_MS);
-    let before = bench.now();
+    let before = ended_before(bench.now());
     assert_eq!(bench.store.forget_jobs(vec![JobNumber(1), JobNumber(2)], before).await.unwrap(), 2);
     for number in [1, 2] {
         assert_eq!(bench.store.attached_files(JobNumber(number)).await.unwrap(), []);

@@ -9,6 +9,7 @@ use offshoot::domain::id::{ClientId, DeliveryId, EventId, JobNumber, JobRef};
 use offshoot::domain::job::{JobView, NewJob, NewJobRequest, Outcome, Start, Waiting};
 use offshoot::domain::options::RunOptions;
 use offshoot::domain::reason::{Reason, ReasonCode};
+use offshoot::domain::retention::Cutoffs;
 use offshoot::domain::time::Timestamp;
 use offshoot::store::{CancelRequest, Limits, Store, StoreError};
 
@@ -101,6 +102,11 @@ impl Bench {
 /// A job of the login `claude` with the plainest request.
 pub(crate) async fn waiting(bench: &Bench, number: i64) -> Waiting {
     bench.view(JobNumber(number)).await.waiting.expect("the job is queued")
+}
+
+/// Whatever ended before, however it did.
+pub(crate) fn ended_before(before: Timestamp) -> Cutoffs {
+    Cutoffs { completed: before, dry_run: before, failed: before, cancelled: before }
 }
 
 pub(crate) fn job(client: &ClientId, branch: &str) -> NewJob {

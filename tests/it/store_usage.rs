@@ -11,7 +11,7 @@ use offshoot::domain::time::{Day, Timestamp};
 use offshoot::domain::usage::Grouping;
 use offshoot::store::{UsageGroup, UsagePage, UsagePlace, UsageQuery};
 
-use crate::store_fixture::{Bench, done, job};
+use crate::store_fixture::{Bench, done, ended_before, job};
 
 const DAY_MS: i64 = 86_400_000;
 const STEP: &str = "agent-1";
@@ -134,9 +134,9 @@ async fn every_grouping_agrees_with_the_jobs_page_by_page_and_after_they_are_for
     }
     agrees(&bench, &told).await;
     bench.clock.advance_ms(400 * DAY_MS);
-    let before = bench.now();
+    let before = ended_before(bench.now());
     let forgettable = bench.store.forgettable_jobs(before).await.unwrap();
-    let numbers = forgettable.iter().map(|(number, _)| *number).collect();
+    let numbers = forgettable.iter().map(|job| job.number).collect();
     assert_eq!(bench.store.forget_jobs(numbers, before).await.unwrap(), 24);
     agrees(&bench, &told).await;
 }

@@ -9,7 +9,7 @@ use offshoot::domain::job::{Chain, JobView, NewJob, Outcome, Status, Waiting, Wa
 use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{Change, StoreError};
 
-use crate::store_fixture::{Bench, callback, done, fault, job};
+use crate::store_fixture::{Bench, callback, done, ended_before, fault, job};
 
 const URL: &str = "https://example.org/hook";
 
@@ -240,7 +240,7 @@ async fn a_retry_does_not_wait_for_a_job_that_is_forgotten() {
     let first = bench.submit(&client, "a").await;
     bench.end(bench.claim().await.lease, done()).await;
     bench.clock.advance_ms(1_000);
-    let before = bench.now();
+    let before = ended_before(bench.now());
     let waiter = bench.try_submit(after(&client, "b", &[&first])).await.unwrap();
     bench.end(bench.claim().await.lease, fault(ReasonCode::VerifyFailed)).await;
     assert_eq!(bench.store.forget_jobs(vec![first.job.number], before).await.unwrap(), 1);

@@ -9,6 +9,7 @@ use crate::domain::event::MessageKind;
 use crate::domain::id::{DeliveryId, EventId};
 use crate::domain::job::{JobView, Outcome};
 use crate::domain::reason::{Reason, ReasonCode};
+use crate::domain::retention::Cutoffs;
 use crate::domain::time::Timestamp;
 use crate::store::{Ingest, IngestedMessage};
 
@@ -16,6 +17,10 @@ const DAY_MS: i64 = 86_400_000;
 
 /// A job that has ended, with a line of its agent's; `hook`: its callback is pending.
 async fn ended(bench: &Bench, branch: &str, hook: bool) -> i64 {
+    ended_as(bench, branch, hook, AttemptEnd::Completed { outcome: Outcome::NoChanges }).await
+}
+
+async fn ended_as(bench: &Bench, branch: &str, hook: bool, end: AttemptEnd) -> i64 {
     let client = json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"});
     bench.publish("acme", "widgets");
     bench.post("/clients", &client).await;
@@ -28,7 +33,7 @@ async fn ended(bench: &Bench, branch: &str, hook: bool) -> i64 {
     bench.store.begin_step(lease, "agent-1").await.unwrap();
     bench.store.ingest(lease, "agent-1", Ingest { messages, log_records: 2 }).await.unwrap();
     let render = move |_: &JobView| hook.then(callback);
-    bench.store.finish(lease, AttemptEnd::Completed { outcome: Outcome::NoChanges }, render).await.unwrap();
+    bench.store.finish(lease, end, render).await.unwrap();
     job["number"].as_i64().unwrap()
 }
 
@@ -87,6 +92,64 @@ async fn each_thing_goes_after_its_days_and_a_dry_run_only_tells() {
     bench.get(&format!("/jobs/{job}")).await.problem(404, "not_found");
     // numbers are never given again
     assert_eq!(ended(&bench, "a", false).await, job + 1);
+}
+
+/// What goes of output and jobs one millisecond after so many days, and nothing at the days themselves.
+async fn goes_after(bench: &Bench, now_day: &mut i64, day: i64) -> Vec<(String, String, String)> {
+    let told = async || {
+        let report = bench.post("/gc", &json!({"dryRun": true})).await.json();
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let all = report["removed"].as_array().unwrap().iter();
+        let all = all.map(|one| (text(&one["kind"]), text(&one["what"]), text(&one["why"])));
+        all.filter(|(kind, ..)| kind == "output" || kind == "job").collect::<Vec<_>>()
+    };
+    bench.clock.advance_ms((day - *now_day) * DAY_MS - i64::from(*now_day > 0));
+    *now_day = day;
+    assert_eq!(told().await, [], "at day {day}");
+    bench.clock.advance_ms(1);
+    let told = told().await;
+    gc(bench, false).await;
+    told
+}
+
+#[tokio::test]
+async fn what_is_kept_depends_on_how_the_job_ended_and_unpublished_work_stays_listed() {
+    let bench = Bench::new().await;
+    let fault = Reason::new(ReasonCode::SetupFailed, "");
+    let failed = AttemptEnd::Faulted { reason: fault, until: None, spent: true };
+    ended(&bench, "a", false).await;
+    ended_as(&bench, "b", false, failed).await;
+    ended_as(&bench, "c", false, AttemptEnd::Cancelled).await;
+    let mut day = 0;
+    let table = [
+        (9, "output", "#2", "older than retention.failed_log_days"),
+        // retention.failed_job_days is 10, and the work may be in a worktree for 7 and in a snapshot for 30 days after it
+        (37, "job", "#2", "older than retention.worktree_days and git.snapshot_days together"),
+        (90, "output", "#1", "older than retention.log_days"),
+        (99, "output", "#3", "older than retention.cancelled_log_days"),
+        (100, "job", "#3", "older than retention.cancelled_job_days"),
+        (365, "job", "#1", "older than retention.job_days"),
+    ];
+    for (at, kind, what, why) in table {
+        let told = goes_after(&bench, &mut day, at).await;
+        let [(a, b, c)] = told.as_slice() else { panic!("{at}: {told:?}") };
+        assert!((a.as_str(), c.as_str()) == (kind, why) && b.starts_with(what), "{at}: {told:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_dry_run_is_forgotten_by_a_time_of_its_own() {
+    let bench = Bench::new().await;
+    ended(&bench, "a", false).await;
+    ended_as(&bench, "b", false, AttemptEnd::Completed { outcome: Outcome::DryRun }).await;
+    bench.clock.advance_ms(1);
+    let (now, never) = (bench.store.cautious_now(), Timestamp::from_ms(0));
+    for (completed, dry_run, expected) in [(now, never, 1), (never, now, 2)] {
+        let before = Cutoffs { completed, dry_run, failed: never, cancelled: never };
+        let told = bench.store.forgettable_jobs(before).await.unwrap();
+        let told: Vec<_> = told.iter().map(|job| job.number.0).collect();
+        assert_eq!(told, [expected]);
+    }
 }
 
 #[tokio::test]

@@ -26,6 +26,7 @@ use super::{AppState, Settings, router};
 use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::domain::options::RunOptions;
+use crate::domain::retention::Kept;
 use crate::git::{Author, Git, GitSettings, RepositoryLocks, SizeCaps};
 use crate::process::{Launcher, ScopeUse, ShimProgram};
 use crate::store::{Limits, Store};
@@ -202,7 +203,7 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
             worktree: SizeCaps { bytes_max: 1 << 30, files_max: 1 << 20 },
         },
         stop_grace: Duration::ZERO,
-        worktree_kept: Duration::ZERO,
+        worktree_kept: Kept::always("worktree_days", 0),
         file_bytes_max: 1 << 20,
         as_root: false,
     }
@@ -213,8 +214,9 @@ fn upkeep_settings(dir: &Path) -> UpkeepSettings {
     UpkeepSettings {
         repos_dir: dir.join("repos"),
         worktrees_dir: dir.join("worktrees"),
-        jobs: days(365),
-        logs: days(90),
+        jobs: Kept { failed: Some(10), cancelled: Some(100), ..Kept::always("job_days", 365) },
+        logs: Kept { failed: Some(9), cancelled: Some(99), ..Kept::always("log_days", 90) },
+        worktrees: Kept::always("worktree_days", 7),
         events: days(60),
         snapshots: days(30),
         disk_free_bytes_min: 0,

@@ -67,6 +67,7 @@ pub use migrate::SCHEMA_VERSION;
 pub(super) use place::Place;
 pub use reconcile::Stray;
 
+pub use retention::Forgettable;
 /// Reads that may run at once. They are short; more connections only cost page caches (2 MiB each).
 const READERS_MAX: u32 = 4;
 /// A reader that waits longer than this for a connection meets a stuck disk, not a queue.

@@ -8,6 +8,8 @@ use super::{attempts, meta, rows, set_meta};
 use crate::domain::attempt::Lease;
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobNumber};
+use crate::domain::job::{Outcome, Status};
+use crate::domain::retention::Cutoffs;
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 
@@ -91,7 +93,7 @@ impl Store {
             .await
     }
 
-    /// Of these jobs those that ended before `before`. Files of a job that has no row are nobody's to remove: a restored
+    /// Of these jobs those that ended before `before`, with how they ended. Files of a job that has no row are nobody's to remove: a restored
     /// backup may be older than they are.
     ///
     /// # Errors
@@ -99,19 +101,21 @@ impl Store {
     pub async fn ended_before(
         &self,
         jobs: Vec<JobNumber>,
-        before: Timestamp,
-    ) -> Result<Vec<JobNumber>, StoreError> {
+        before: Cutoffs,
+    ) -> Result<Vec<(JobNumber, Status)>, StoreError> {
         let numbers = numbers(&jobs);
         self.database
             .read(move |connection| {
-                let mut statement = connection.prepare_cached(
-                    "SELECT known.number FROM json_each(?1) asked CROSS JOIN jobs known ON known.number = asked.value
-                     WHERE known.status NOT IN ('queued', 'running') AND known.completed_at < ?2",
-                )?;
+                let mut statement = connection.prepare_cached(ENDED_BEFORE)?;
+                let [completed, dry_run, failed, cancelled] = as_ms(before);
                 let found = statement
-                    .query_map(params![numbers, before.as_ms()], |row| row.get(0).map(JobNumber))?
-                    .collect::<Result<_, _>>()?;
-                Ok(found)
+                    .query_map(params![completed, dry_run, failed, cancelled, numbers], |row| {
+                        Ok((JobNumber(row.get(0)?), row.get::<_, String>(1)?))
+                    })?
+                    .collect::<Result<Vec<_>, _>>()?;
+                let readable =
+                    |(number, status): (JobNumber, String)| Some((number, Status::parse(&status)?));
+                Ok(found.into_iter().filter_map(readable).collect())
             })
             .await
     }
@@ -145,16 +149,21 @@ impl Store {
     ///
     /// # Errors
     /// What the database said.
-    pub async fn forgettable_jobs(&self, before: Timestamp) -> Result<Vec<(JobNumber, JobId)>, StoreError> {
+    pub async fn forgettable_jobs(&self, before: Cutoffs) -> Result<Vec<Forgettable>, StoreError> {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(FORGETTABLE)?;
+                let [completed, dry_run, failed, cancelled] = as_ms(before);
                 let found = statement
-                    .query_map(params![before.as_ms(), JOBS_MAX, "[]"], |row| {
-                        Ok((JobNumber(row.get(0)?), row.get::<_, String>(1)?))
+                    .query_map(params![completed, dry_run, failed, cancelled, JOBS_MAX, "[]"], |row| {
+                        let text = |at: usize| row.get::<_, String>(at);
+                        Ok((JobNumber(row.get(0)?), text(1)?, text(2)?, text(3)?))
                     })?
                     .collect::<Result<Vec<_>, _>>()?;
-                let readable = |(number, id): (JobNumber, String)| Some((number, JobId::parse(&id).ok()?));
+                let readable = |(number, id, status, outcome): (JobNumber, String, String, String)| {
+                    let (status, outcome) = (Status::parse(&status)?, Outcome::parse(&outcome)?);
+                    Some(Forgettable { number, id: JobId::parse(&id).ok()?, status, outcome })
+                };
                 Ok(found.into_iter().filter_map(readable).collect())
             })
             .await
@@ -164,7 +173,7 @@ impl Store {
     ///
     /// # Errors
     /// What the database said.
-    pub async fn forget_jobs(&self, jobs: Vec<JobNumber>, before: Timestamp) -> Result<usize, StoreError> {
+    pub async fn forget_jobs(&self, jobs: Vec<JobNumber>, before: Cutoffs) -> Result<usize, StoreError> {
         for job in &jobs {
             self.forget_rows_below(*job).await?;
         }
@@ -233,24 +242,66 @@ pub(super) fn events_forgotten_to(connection: &Connection) -> Result<i64, StoreE
     Ok(meta(connection, EVENTS_FORGOTTEN)?.and_then(|text| text.parse().ok()).unwrap_or(0))
 }
 
-/// Parameters: before, at most so many, and a JSON array of numbers to which it is limited, empty for all.
-const FORGETTABLE: &str = "SELECT number, id FROM jobs j INDEXED BY jobs_by_end
-    WHERE completed_at < ?1 AND status NOT IN ('queued', 'running') AND worktree_path IS NULL
-      AND (?3 = '[]' OR number IN (SELECT value FROM json_each(?3)))
+/// A job that may be forgotten.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Forgettable {
+    pub number: JobNumber,
+    pub id: JobId,
+    pub status: Status,
+    pub outcome: Outcome,
+}
+
+/// Whether a job of the table ended before its cutoff, the parameters 1 to 4 in the order of [`as_ms`]; not true of a live one.
+macro_rules! past {
+    ($table:literal) => {
+        concat!(
+            "(",
+            $table,
+            ".completed_at < CASE ",
+            $table,
+            ".status WHEN 'failed' THEN ?3 WHEN 'cancelled' THEN ?4 WHEN 'completed' THEN CASE ",
+            $table,
+            ".outcome WHEN 'dry_run' THEN ?2 ELSE ?1 END END) IS TRUE"
+        )
+    };
+}
+
+/// Parameters: the cutoffs, and a JSON array of numbers.
+const ENDED_BEFORE: &str = concat!(
+    "SELECT known.number, known.status FROM json_each(?5) asked
+     CROSS JOIN jobs known ON known.number = asked.value WHERE ",
+    past!("known")
+);
+
+/// Parameters: the cutoffs, at most so many, and a JSON array of numbers to which it is limited, empty for all.
+const FORGETTABLE: &str = concat!(
+    "SELECT number, id, status, outcome FROM jobs j INDEXED BY jobs_by_end
+    WHERE completed_at < max(?1, ?2, ?3, ?4) AND worktree_path IS NULL AND ",
+    past!("j"),
+    " AND (?6 = '[]' OR number IN (SELECT value FROM json_each(?6)))
       AND NOT EXISTS (SELECT 1 FROM jobs c WHERE c.root_id = j.root_id
-                      AND (c.completed_at IS NULL OR c.completed_at >= ?1 OR c.worktree_path IS NOT NULL))
+                      AND (c.worktree_path IS NOT NULL OR NOT (",
+    past!("c"),
+    ")))
       AND NOT EXISTS (SELECT 1 FROM jobs c JOIN deliveries d ON d.job = c.number
                       WHERE c.root_id = j.root_id AND d.state = 'pending')
-    ORDER BY completed_at LIMIT ?2";
+    ORDER BY completed_at LIMIT ?5"
+);
 
-fn forget_jobs(connection: &Connection, asked: &str, before: Timestamp) -> Result<usize, StoreError> {
+fn as_ms(before: Cutoffs) -> [i64; 4] {
+    let Cutoffs { completed, dry_run, failed, cancelled } = before;
+    [completed, dry_run, failed, cancelled].map(Timestamp::as_ms)
+}
+
+fn forget_jobs(connection: &Connection, asked: &str, before: Cutoffs) -> Result<usize, StoreError> {
     if asked == "[]" {
         return Ok(0);
     }
     // looked at again inside the write: a retry may have made the chain live
+    let [completed, dry_run, failed, cancelled] = as_ms(before);
     let jobs: Vec<i64> = connection
         .prepare_cached(FORGETTABLE)?
-        .query_map(params![before.as_ms(), JOBS_MAX, asked], |row| row.get(0))?
+        .query_map(params![completed, dry_run, failed, cancelled, JOBS_MAX, asked], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let text = serde_json::to_string(&jobs).unwrap_or_else(|_| "[]".to_owned());
     const BELOW: [&str; 8] = [
