@@ -65,6 +65,7 @@ edges! {
     PauseQueue, "store.pause-queue", "commit: nothing starts";
     ResumeQueue, "store.resume-queue", "commit: jobs start again";
     TryNow, "store.try-now", "commit: holds are lifted";
+    NoteRotation, "store.note-rotation", "commit: since when two keys sign";
     NoteTime, "store.note-time", "commit: how the clocks stand to each other";
     Claim, "store.claim", "commit: a job begins an attempt";
     AdoptRunning, "store.adopt-running", "commit: running jobs belong to this server";

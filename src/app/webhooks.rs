@@ -138,11 +138,12 @@ impl App {
         let settings = &self.0.settings;
         let event_id = EventId::from_random(&self.0.clock.random_text(RANDOM_LENGTH)).to_string();
         let event = TestEvent::new(event_id.clone(), self.now());
+        let secrets = settings.signing.as_ref().map(|secrets| secrets.at(self.0.store.steady_ms()));
         let request = SendRequest {
             url: &url,
             event_id: &event_id,
             body: &serde_json::to_vec(&event).unwrap_or_default(),
-            secrets: settings.signing.as_ref(),
+            secrets: secrets.as_ref(),
             timestamp_s: self.0.clock.now_ms() / 1_000,
         };
         let began_at = tokio::time::Instant::now();

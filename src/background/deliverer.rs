@@ -132,7 +132,9 @@ impl<C: Carrier> Deliverer<C> {
 
     fn start(&mut self, delivery: Delivery) {
         let (settings, clock, sent) = (self.settings.clone(), self.clock.clone(), delivery.clone());
-        let handle = self.tries.spawn(async move { send(&settings, &clock, &sent).await });
+        let secrets = settings.secrets.as_ref().map(|secrets| secrets.at(self.store.steady_ms()));
+        let handle =
+            self.tries.spawn(async move { send(&settings.sender, secrets.as_ref(), &clock, &sent).await });
         self.under_way.insert(handle.id(), delivery);
     }
 
@@ -177,7 +179,8 @@ struct SendOutcome {
 }
 
 async fn send<C: Carrier>(
-    settings: &DelivererSettings<C>,
+    sender: &C,
+    secrets: Option<&SigningSecrets>,
     clock: &Clock,
     delivery: &Delivery,
 ) -> SendOutcome {
@@ -187,10 +190,10 @@ async fn send<C: Carrier>(
         url: &delivery.url,
         event_id: delivery.event_id.as_str(),
         body: &delivery.body,
-        secrets: settings.secrets.as_ref(),
+        secrets,
         timestamp_s: clock.now_ms() / 1_000,
     };
-    let result = failpoint::around(Edge::SendCallback, settings.sender.send(&request)).await;
+    let result = failpoint::around(Edge::SendCallback, sender.send(&request)).await;
     metrics::DELIVERY_TRIES.increment([counted_as(&result)]);
     metrics::DELIVERY_SECONDS.observe(started.elapsed(), []);
     let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -100,7 +100,7 @@ pub(super) static KEYS: &[Key] = &[
     set("git", "snapshot_days", DAYS, "30", "How long snapshots of unpublished work are kept."),
     unset("callbacks", "secret", Kind::Secret, r#""whsec_…""#, "Key of the callback signatures; without one callbacks are not signed."),
     unset("callbacks", "secret_file", Kind::Path, r#""~/.config/offshoot/webhook-secret""#, "File with that key, mode 0600 or 0400."),
-    unset("callbacks", "previous_secret", Kind::Secret, r#""whsec_…""#, "The key before this one: while it is set both sign."),
+    unset("callbacks", "previous_secret", Kind::Secret, r#""whsec_…""#, "The key before this one: both sign until 24 h after the first start with it."),
     set("callbacks", "signature_style", Kind::Words(&["hex", "sha256="]), r#""hex""#, "X-Agent-Signature as bare hex, or with `sha256=` before it."),
     set("callbacks", "allow", Kind::Texts, "[]", "Inner hosts, addresses or networks (\"10.0.0.0/8:8080\") that callbacks may reach."),
     set("callbacks", "retry_seconds", Kind::Integers(1, WEEK_SECONDS), "[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]", "Waits before the second and each further try of a callback, each give or take a fifth; after the last one it is dead."),

@@ -26,6 +26,7 @@ use crate::metrics;
 use crate::process::{Launcher, ShimProgram, machine_start};
 use crate::store::{Store, StoreError};
 use crate::upkeep::Upkeep;
+use crate::webhook::SigningSecrets;
 use crate::worker::{Remotes, Worker, empty_trash, finish_clone_removals, stop_strangers, sweep_worktrees};
 
 /// The rest of the server is given this long after the drain; only answers under way are left then.
@@ -147,7 +148,8 @@ impl Server {
         let Ground { lock, store, git, locks, remotes, worker, programs, listener, address, .. } = ground;
         let stages = Stages::default();
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
-        let app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
+        let mut app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
+        app_settings.signing = note_rotation(&store, app_settings.signing).await?;
         let settings = parts::deliverer_settings(&config, &app_settings);
         let upkeep = Upkeep::new(
             store.clone(),
@@ -273,6 +275,24 @@ async fn begin_work(
     store: &Store,
     worker: &Worker,
     upkeep: Upkeep,
+/// Says since when the previous secret is that. What cannot be written into a damaged database signs nothing either.
+async fn note_rotation(
+    store: &Store,
+    signing: Option<SigningSecrets>,
+) -> Result<Option<SigningSecrets>, StoreError> {
+    let Some(secrets) = signing else { return Ok(None) };
+    let Some(rotation) = secrets.rotation().filter(|_| store.damage().is_none()) else {
+        return Ok(Some(secrets));
+    };
+    let secrets = secrets.rotated_at(store.note_rotation(rotation).await?);
+    if secrets.at(store.steady_ms()).rotation().is_none() {
+        tracing::warn!(
+            "callbacks.previous_secret signs no more, for the rotation is more than 24 h ago: it can be removed"
+        );
+    }
+    Ok(Some(secrets))
+}
+
     stages: &Stages,
     drain: Duration,
 ) -> Result<usize, StartError> {

@@ -225,6 +225,12 @@ impl Store {
         moment.wall.min(Timestamp::from_ms(moment.steady_ms()))
     }
 
+    /// Now by the clock that passes evenly, whoever sets the other one, over restarts too.
+    #[must_use]
+    pub fn steady_ms(&self) -> i64 {
+        self.moment().steady_ms()
+    }
+
     fn moment(&self) -> steady::Moment {
         self.steady.moment()
     }

@@ -21,6 +21,10 @@ pub const TOLERANCE_SECONDS: i64 = 300;
 
 /// Standard Webhooks: a secret with this prefix is base64 of the key.
 const ENCODED_PREFIX: &str = "whsec_";
+
+/// How long the previous secret signs too, in milliseconds: a day in which receivers take the new one over. A secret that was
+/// replaced because somebody got hold of it must not be good for ever.
+const PREVIOUS_MS: i64 = 24 * 3_600_000;
 const STYLE_PREFIX: &str = "sha256=";
 
 /// How `X-Agent-Signature` is written.
@@ -47,6 +51,8 @@ pub struct SigningSecrets {
     current: SecretString,
     standard_keys: Vec<SecretSlice<u8>>,
     style: Style,
+    /// When the previous one ends; `None`: not yet known.
+    previous_ends_ms: Option<i64>,
 }
 
 impl SigningSecrets {
@@ -61,7 +67,32 @@ impl SigningSecrets {
         if let Some(previous) = previous {
             standard_keys.push(standard_key(previous)?);
         }
-        Ok(Self { current, standard_keys, style })
+        Ok(Self { current, standard_keys, style, previous_ends_ms: None })
+    }
+
+    /// A name of the two secrets, from which neither can be read: by it a later start knows that it is the same rotation.
+    /// `None` without a previous secret.
+    #[must_use]
+    pub fn rotation(&self) -> Option<String> {
+        let previous = self.standard_keys.get(1)?;
+        let key = self.current.expose_secret().as_bytes();
+        Some(hex::encode(mac(key, &[b"rotation.", previous.expose_secret()]).finalize().into_bytes()))
+    }
+
+    /// Says when the previous secret became that, in milliseconds of a clock that [`Self::at`] is asked by too.
+    #[must_use]
+    pub fn rotated_at(self, ms: i64) -> Self {
+        Self { previous_ends_ms: Some(ms.saturating_add(PREVIOUS_MS)), ..self }
+    }
+
+    /// What signs now: a day after its rotation the previous secret does not any more.
+    #[must_use]
+    pub fn at(&self, now_ms: i64) -> Self {
+        let mut now = self.clone();
+        if self.previous_ends_ms.is_some_and(|end| now_ms >= end) {
+            now.standard_keys.truncate(1);
+        }
+        now
     }
 
     /// The value of [`HEADER_AGENT_SIGNATURE`]: always by the current secret, and over its text as configured.
@@ -217,6 +248,25 @@ mod tests {
         let agent = both.agent_signature(SPEC_BODY);
         assert!(verify_agent(&SecretString::from("new secret"), &agent, SPEC_BODY));
         assert!(!verify_agent(&SecretString::from(SPEC_SECRET), &agent, SPEC_BODY));
+    }
+
+    #[test]
+    fn the_previous_secret_ends_a_day_after_its_rotation() {
+        let both = secrets("new secret", Some(SPEC_SECRET), Style::Hex).rotated_at(1_000);
+        let signatures =
+            |now_ms| both.at(now_ms).standard_signature(SPEC_ID, SPEC_SECONDS, SPEC_BODY).split(' ').count();
+        assert_eq!([1_000, 86_400_999, 86_401_000].map(signatures), [2, 2, 1]);
+        let only = both.at(i64::MAX).standard_signature(SPEC_ID, SPEC_SECONDS, SPEC_BODY);
+        assert_eq!(
+            only,
+            secrets("new secret", None, Style::Hex).standard_signature(SPEC_ID, SPEC_SECONDS, SPEC_BODY)
+        );
+        let named = |current, previous| secrets(current, previous, Style::Hex).rotation();
+        assert_eq!(named("a", None), None);
+        assert_eq!(named("a", Some("b")), named("a", Some("b")));
+        assert!(
+            named("a", Some("b")) != named("b", Some("a")) && named("a", Some("b")) != named("a", Some("c"))
+        );
     }
 
     #[test]

@@ -94,7 +94,9 @@ impl World {
     pub(crate) async fn new(dice: Dice, keep: bool) -> Self {
         let plan = Plan {
             workers: u32::try_from(ALLOWED).unwrap(),
-            callbacks: format!("retry_seconds = {CALLBACK_WAITS:?}"),
+            callbacks: format!(
+                "retry_seconds = {CALLBACK_WAITS:?}\nprevious_secret = \"an-earlier-secret-0123456789\""
+            ),
             env: vec![("LOG_LEVEL".to_owned(), "info".to_owned())],
             keep,
             ..Plan::default()

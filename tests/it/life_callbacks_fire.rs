@@ -196,7 +196,15 @@ async fn a_receiver_that_hangs_stops_no_other_and_costs_no_memory() {
     stand.finish().await;
 }
 
-/// The key is changed while an event is pending: as long as the previous one is configured, both sign.
+/// As if the two keys had been seen together so many days before they were.
+fn make_rotation_older(stand: &Stand, days: i64) {
+    let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    // the name of the rotation is 64 digits
+    let sql = "UPDATE meta SET value = substr(value, 1, 65) || (substr(value, 66) - ?1) WHERE key = 'callback_rotation'";
+    assert_eq!(database.execute(sql, [days * 86_400_000]).unwrap(), 1);
+}
+
+/// The key is changed while an event is pending: for a day both sign, if the previous one is configured.
 #[tokio::test]
 async fn a_pending_event_is_signed_by_both_keys_during_a_rotation() {
     let receiver = FireReceiver::start(1, 1).await;
@@ -208,10 +216,17 @@ async fn a_pending_event_is_signed_by_both_keys_during_a_rotation() {
         let (secret, at) = (SecretString::from(secret), one.timestamp.parse().unwrap());
         verify_standard(&secret, &one.id, &one.timestamp, &one.signature, &one.body, at)
     };
-    let steps: [(&str, &str, [bool; 2]); 3] =
-        [(WEBHOOK_SECRET, "", [true, false]), (new, WEBHOOK_SECRET, [true, true]), (new, "", [false, true])];
-    for (current, previous, expected) in steps {
+    let steps = [
+        (WEBHOOK_SECRET, "", 0, [true, false]),
+        (new, WEBHOOK_SECRET, 0, [true, true]),
+        (new, WEBHOOK_SECRET, 1, [false, true]),
+        (new, "", 0, [false, true]),
+    ];
+    for (current, previous, days, expected) in steps {
         stand.terminate(Duration::from_secs(20)).await;
+        if days > 0 {
+            make_rotation_older(&stand, days);
+        }
         stand.set_env("WEBHOOK_SECRET", current);
         stand.set_env("OFFSHOOT_CALLBACKS_PREVIOUS_SECRET", previous);
         stand.start().await;

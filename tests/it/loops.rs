@@ -11,8 +11,9 @@ use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::job::Status;
 use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{Store, StoreError};
-use offshoot::webhook::{Carrier, SendRequest, SendResult};
+use offshoot::webhook::{Carrier, SendRequest, SendResult, SigningSecrets, Style};
 use offshoot::worker::{Runner, Signals};
+use secrecy::SecretString;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -191,6 +192,62 @@ impl Carrier for Hanging {
             SendResult::Accepted { status: 204 }
         }
     }
+}
+
+/// Counts the signatures of each try.
+struct Counting(Arc<Mutex<Vec<usize>>>);
+
+impl Carrier for Counting {
+    fn send(&self, request: &SendRequest<'_>) -> impl Future<Output = SendResult> + Send {
+        let secrets = request.secrets.expect("they are signed");
+        let signed = secrets.standard_signature(request.event_id, request.timestamp_s, request.body);
+        self.0.lock().unwrap().push(signed.split(' ').count());
+        std::future::ready(SendResult::Accepted { status: 204 })
+    }
+}
+
+/// How many secrets sign a callback now, for a server that starts now.
+async fn signatures(bench: &Bench, store: &Store, branch: &str, current: &str) -> usize {
+    let previous = SecretString::from("the one before");
+    let secrets = SigningSecrets::new(SecretString::from(current), Some(&previous), Style::Hex).unwrap();
+    let since = store.note_rotation(secrets.rotation().unwrap()).await.unwrap();
+    let client = store.list_clients().await.unwrap().remove(0);
+    let view = bench.submit(&client, branch).await;
+    let told = callback(branch, "https://example.org");
+    let job = JobRef::Number(view.job.number);
+    store.request_cancel(&job, move |_| Some(told.clone())).await.unwrap();
+    let (counted, stop) = (Arc::default(), CancellationToken::new());
+    let settings = DelivererSettings {
+        sender: Counting(Arc::clone(&counted)),
+        secrets: Some(secrets.rotated_at(since)),
+    };
+    let mut running = JoinSet::new();
+    running.spawn(Deliverer::new(store.clone(), bench.clock.clone(), settings, stop.clone()).run());
+    let delivered = async || (store.accounts().await.unwrap().deliveries_pending == 0).then_some(());
+    poll(PATIENCE, delivered).await.expect("it is delivered");
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap();
+    let counted = counted.lock().unwrap();
+    assert_eq!(counted.len(), 1);
+    counted[0]
+}
+
+#[tokio::test]
+async fn a_previous_secret_signs_for_a_day_over_restarts_whoever_sets_the_clock() {
+    const DAY_MS: i64 = 86_400_000;
+    let bench = Bench::new(1);
+    bench.client("a").await;
+    assert_eq!(signatures(&bench, &bench.store, "1", "new").await, 2);
+    bench.clock.set_by_ms(10 * DAY_MS);
+    assert_eq!(signatures(&bench, &bench.store, "2", "new").await, 2, "nothing has passed");
+    // as a server does while it runs: a later start goes on from there
+    bench.store.note_time().await.unwrap();
+    bench.clock.advance_ms(DAY_MS - 1);
+    assert_eq!(signatures(&bench, &bench.reopen(), "3", "new").await, 2, "a millisecond is left");
+    bench.clock.set_by_ms(-20 * DAY_MS);
+    bench.clock.advance_ms(1);
+    assert_eq!(signatures(&bench, &bench.store, "4", "new").await, 1, "a start begins no new day");
+    assert_eq!(signatures(&bench, &bench.store, "5", "newer").await, 2, "another rotation");
 }
 
 /// As after a night in which the machine slept: everything is due at the same time.

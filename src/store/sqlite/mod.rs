@@ -37,6 +37,7 @@ mod queue;
 mod readings;
 mod reconcile;
 mod retention;
+mod rotation;
 mod rows;
 mod sessions;
 mod turns;
@@ -66,8 +67,8 @@ pub(super) use backup::{copy_verified, succeed, verify};
 pub use migrate::SCHEMA_VERSION;
 pub(super) use place::Place;
 pub use reconcile::Stray;
-
 pub use retention::Forgettable;
+
 /// Reads that may run at once. They are short; more connections only cost page caches (2 MiB each).
 const READERS_MAX: u32 = 4;
 /// A reader that waits longer than this for a connection meets a stuck disk, not a queue.
