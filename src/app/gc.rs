@@ -7,7 +7,7 @@ use super::caller::{Caller, Scope};
 use super::error::AppError;
 use crate::upkeep::Order;
 use crate::wire::fields::Reading;
-use crate::wire::gc::{GcRemoved, GcReport, GcSetAside, GcUnknownWorktree};
+use crate::wire::gc::{GcRemoved, GcReport, GcSetAside, GcUnknownClone, GcUnknownWorktree};
 use crate::wire::request::Gc;
 
 impl App {
@@ -43,6 +43,10 @@ impl App {
         let unknown_worktrees = unknown
             .map(|one| GcUnknownWorktree { what: one.name.display().to_string(), bytes: one.bytes })
             .collect();
+        let clones = report.unknown_clones.into_iter();
+        let unknown_clones = clones
+            .map(|one| GcUnknownClone { what: one.name.display().to_string(), bytes: one.bytes })
+            .collect();
         Ok(GcReport {
             dry_run: report.dry_run,
             removed: removed.collect(),
@@ -50,6 +54,7 @@ impl App {
             bytes,
             set_aside,
             unknown_worktrees,
+            unknown_clones,
         })
     }
 }

@@ -27,7 +27,10 @@ use crate::process::{Launcher, ShimProgram, machine_start};
 use crate::store::{Store, StoreError};
 use crate::upkeep::Upkeep;
 use crate::webhook::SigningSecrets;
-use crate::worker::{Remotes, Worker, empty_trash, finish_clone_removals, stop_strangers, sweep_worktrees};
+use crate::worker::{
+    Remotes, Worker, empty_trash, finish_clone_removals, remove_unowned_clones, stop_strangers,
+    sweep_worktrees,
+};
 
 /// The rest of the server is given this long after the drain; only answers under way are left then.
 const END_MAX: Duration = Duration::from_secs(5);
@@ -86,7 +89,10 @@ impl Ground {
             opened => opened?,
         };
         let scratch_dir = config.paths.data_dir.join("scratch");
-        let git = Git::probe(GitSettings::new(env.for_git(), scratch_dir), clock.clone()).await?;
+        let mut git_settings = GitSettings::new(env.for_git(), scratch_dir);
+        // a copy of the database has the same name, but another place
+        git_settings.maker = format!("{} {}", store.instance(), data_dir.display());
+        let git = Git::probe(git_settings, clock.clone()).await?;
         let forge = match brought.forge {
             Some(forge) => Some(forge),
             None => parts::forge(config, env, clock).await?,
@@ -268,13 +274,6 @@ impl Server {
     }
 }
 
-/// Takes over what an earlier server left, in the order that recovery needs, and starts what works on jobs. Gives the
-/// number of jobs that were adopted.
-async fn begin_work(
-    loops: &mut JoinSet<&'static str>,
-    store: &Store,
-    worker: &Worker,
-    upkeep: Upkeep,
 /// Says since when the previous secret is that. What cannot be written into a damaged database signs nothing either.
 async fn note_rotation(
     store: &Store,
@@ -293,6 +292,13 @@ async fn note_rotation(
     Ok(Some(secrets))
 }
 
+/// Takes over what an earlier server left, in the order that recovery needs, and starts what works on jobs. Gives the
+/// number of jobs that were adopted.
+async fn begin_work(
+    loops: &mut JoinSet<&'static str>,
+    store: &Store,
+    worker: &Worker,
+    upkeep: Upkeep,
     stages: &Stages,
     drain: Duration,
 ) -> Result<usize, StartError> {
@@ -302,6 +308,7 @@ async fn note_rotation(
     stop_strangers(worker).await?;
     failpoint::around(Edge::SweepTrash, empty_trash(worker)).await;
     finish_clone_removals(worker).await?;
+    remove_unowned_clones(worker).await?;
     // where the machine does not say, no start is told from another
     let boot = machine_start().unwrap_or_default();
     let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt(&boot)).await?;

@@ -11,7 +11,7 @@ use super::leftovers::drop_halves;
 use super::program::Git;
 use super::remote::Remote;
 use super::repository::{Repository, blocking};
-use super::{disk, stale, tamper};
+use super::{disk, stale, tamper, unowned};
 use crate::failpoint::{self, Edge};
 
 /// The end of the name of a clone that is being made or deleted.
@@ -37,8 +37,8 @@ impl Repository {
         let prefix = format!(".{name}.");
         let laid_out = Self { path: half.clone(), ..self.clone() };
         blocking({
-            let half = half.clone();
-            move || begin(&half, &parent, &prefix).map_err(GitError::io("lay out the clone"))
+            let (half, maker) = (half.clone(), self.git.settings().maker.clone());
+            move || begin(&half, &parent, &prefix, &maker).map_err(GitError::io("lay out the clone"))
         })
         .await?;
         let half = RemoveOnDrop { half: Some(half), parent: self.path.parent().map(Path::to_owned) };
@@ -50,7 +50,7 @@ impl Repository {
 }
 
 /// Sweeps older halves and lays out a new one.
-fn begin(half: &Path, parent: &Path, prefix: &str) -> std::io::Result<()> {
+fn begin(half: &Path, parent: &Path, prefix: &str, maker: &str) -> std::io::Result<()> {
     let mut tries = 0;
     loop {
         tries += 1;
@@ -63,7 +63,7 @@ fn begin(half: &Path, parent: &Path, prefix: &str) -> std::io::Result<()> {
             other => break other?,
         }
     }
-    failpoint::at(Edge::LayOutClone, || tamper::lay_out(half))
+    failpoint::at(Edge::LayOutClone, || tamper::lay_out(half).and_then(|()| unowned::mark(half, maker)))
 }
 
 /// Syncs what was fetched and renames it into place.
@@ -129,7 +129,8 @@ fn sweep(repos: &Path, scratch: &Path, at_work: &HashSet<PathBuf>) -> std::io::R
     Ok(swept)
 }
 
-fn clones_below(repos: &Path) -> std::io::Result<Vec<PathBuf>> {
+/// What lies two directories deep, whatever it is.
+pub(super) fn clones_below(repos: &Path) -> std::io::Result<Vec<PathBuf>> {
     let mut clones = Vec::new();
     for org in real_dirs_in(repos)? {
         clones.extend(real_dirs_in(&org)?);

@@ -61,6 +61,7 @@ mod stage;
 mod stale;
 mod tamper;
 mod tree_walk;
+mod unowned;
 mod worktree;
 
 pub use collect::{Author, Collected, CommitSpec};
@@ -84,4 +85,5 @@ pub use seed::seed_bare;
 pub use settings::GitSettings;
 pub use snapshot::{Snapshot, SnapshotSpec};
 pub use stage::Note;
+pub use unowned::unowned_clones;
 pub use worktree::{BranchStart, EnsuredWorktree};

@@ -15,6 +15,9 @@ pub struct GitSettings {
     pub environment: BTreeMap<OsString, OsString>,
     /// A private directory on a local disk for short-lived files, of one server alone; made if missing.
     pub scratch_dir: PathBuf,
+    /// What clones are marked with that are made now, and by which they are known again: of one installation alone, a line of
+    /// text. Empty: no mark, and no clone is taken for one of ours.
+    pub maker: String,
     /// The transports that git may use, as in `GIT_ALLOW_PROTOCOL` (git(1)), for instance `https:ssh`.
     pub allowed_protocols: String,
     /// The deadline of a clone or a fetch.
@@ -38,6 +41,7 @@ impl GitSettings {
             program: PathBuf::from("git"),
             environment,
             scratch_dir,
+            maker: String::new(),
             allowed_protocols: String::from("https:http:ssh:git:file"),
             fetch_deadline: Duration::from_secs(60 * 60),
             push_deadline: Duration::from_secs(10 * 60),

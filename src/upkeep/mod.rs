@@ -29,7 +29,7 @@ use crate::git::{Git, GitError, Repository, RepositoryLocks};
 use crate::store::{Store, StoreError};
 use crate::worker::{
     RemovalError, Worker, chains_with_worktree, old_trash, release_worktrees, sweep_worktrees,
-    unknown_worktrees,
+    unknown_clones, unknown_worktrees,
 };
 
 pub use report::{Aside, Kind, Removed, Report};
@@ -99,6 +99,7 @@ impl Upkeep {
             report.add(Kind::Worktree, swept.root.as_str(), &swept.why, Some(swept.bytes));
         }
         report.unknown = unknown_worktrees(&it.worker).await?;
+        report.unknown_clones = unknown_clones(&it.worker).await?;
         let trash = old_trash(&it.worker, order.dry_run).await;
         if trash > 0 {
             report.add(Kind::Trash, "worktrees", "a removal was interrupted", Some(trash));

@@ -1,6 +1,6 @@
 //! What a pass has taken away, or would.
 
-use crate::worker::UnknownWorktree;
+use crate::worker::{UnknownClone, UnknownWorktree};
 
 /// Things that are named one by one; of more there are only sums.
 const REMOVED_MAX: usize = 1_000;
@@ -68,12 +68,22 @@ pub struct Report {
     pub set_aside: Vec<Aside>,
     /// Worktrees of jobs that the database does not know. They are not removed by themselves.
     pub unknown: Vec<UnknownWorktree>,
+    /// Clones that are no client's and may hold work. They are not removed by themselves.
+    pub unknown_clones: Vec<UnknownClone>,
     bytes: u64,
 }
 
 impl Report {
     pub(super) fn new(dry_run: bool) -> Self {
-        Self { dry_run, removed: Vec::new(), more: 0, set_aside: Vec::new(), unknown: Vec::new(), bytes: 0 }
+        Self {
+            dry_run,
+            removed: Vec::new(),
+            more: 0,
+            set_aside: Vec::new(),
+            unknown: Vec::new(),
+            unknown_clones: Vec::new(),
+            bytes: 0,
+        }
     }
 
     pub(super) fn add(&mut self, kind: Kind, what: &str, why: &str, bytes: Option<u64>) {

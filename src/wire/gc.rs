@@ -24,6 +24,19 @@ pub struct GcReport {
     /// themselves: when nothing in one is needed any more, remove its directory below `paths.worktrees_dir`.
     #[serde(default)]
     pub unknown_worktrees: Vec<GcUnknownWorktree>,
+    /// Clones of repositories that no client has or ever had, and in which somebody may have worked, or which this installation
+    /// has not made, at most 1,000. They are never removed by themselves: register the repository, or, where no other server
+    /// uses it, remove the directory below `paths.repos_dir`.
+    #[serde(default)]
+    pub unknown_clones: Vec<GcUnknownClone>,
+}
+
+/// A clone that is no client's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct GcUnknownClone {
+    /// Organisation and repository.
+    pub what: String,
+    pub bytes: u64,
 }
 
 /// A worktree of a job that is in no list.

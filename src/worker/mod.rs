@@ -39,6 +39,7 @@ mod supervise;
 mod text;
 mod told;
 mod turns;
+mod unowned;
 mod usage;
 mod verify;
 
@@ -56,8 +57,8 @@ use crate::domain::agent_kind::AgentKind;
 use crate::domain::client::Client;
 use crate::domain::id::JobId;
 use crate::domain::options::RunOptions;
-use crate::forge::Forge;
 use crate::domain::retention::Kept;
+use crate::forge::Forge;
 use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
 use crate::process::Launcher;
 use crate::store::Store;
@@ -74,6 +75,7 @@ pub use program::{find_program, native_command};
 pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
 pub use strangers::{UnknownWorktree, stop_strangers, unknown_worktrees};
+pub use unowned::{UnknownClone, remove_unowned_clones, unknown_clones};
 
 /// One `[agents.<name>]` entry.
 #[derive(Clone, Debug)]

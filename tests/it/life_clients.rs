@@ -1,6 +1,7 @@
 //! Clients that are deleted with their clone, on a whole server.
 
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Duration;
 
 use axum::http::Method;
@@ -70,6 +71,53 @@ async fn a_clone_that_was_to_go_is_gone_after_the_next_start() {
     stand.terminate(Duration::from_secs(10)).await;
     stand.start().await;
     assert!(clone.exists(), "it is another client's by now");
+    stand.finish().await;
+}
+
+/// As a server leaves it that is killed between the clone of a registration and its row.
+#[tokio::test]
+async fn the_clone_of_a_registration_that_was_cut_off_goes_unless_it_may_hold_work_or_be_anothers() {
+    let mut stand = Stand::new().await;
+    let (cut, cut_clone) = register(&stand, "cut").await;
+    let (worked, worked_clone) = register(&stand, "worked").await;
+    let (earlier, earlier_clone) = register(&stand, "earlier").await;
+    let (_, owned_clone) = register(&stand, "owned").await;
+    let (deleted, deleted_clone) = register(&stand, "deleted").await;
+    assert_eq!(stand.call("DELETE", &format!("/clients/{deleted}"), None).await.0, 200);
+    assert_eq!(stand.post("/gc", &json!({})).await["unknownClones"], json!([]));
+    stand.terminate(Duration::from_secs(10)).await;
+    let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    for id in [&cut, &worked, &earlier] {
+        assert_eq!(database.execute("DELETE FROM clients WHERE id = ?1", [id]).unwrap(), 1);
+    }
+    drop(database);
+    let keep = ["update-ref", "refs/offshoot/job-a/1-end", "refs/remotes/origin/main"];
+    assert!(command(&worked_clone, &keep).status().unwrap().success());
+    // somebody's own, which we have not made
+    let foreign = stand.path("repos/acme/foreign.git");
+    std::fs::create_dir(&foreign).unwrap();
+    assert!(command(&foreign, &["init", "-q", "--bare", "."]).status().unwrap().success());
+    // made by a version that marked none
+    std::fs::remove_file(earlier_clone.join("offshoot-made-by")).unwrap();
+    // another server's with the same directory of clones
+    let other = Stand::new().await;
+    let (_, made_there) = register(&other, "theirs").await;
+    let theirs = stand.path("repos/acme/theirs.git");
+    assert!(Command::new("cp").arg("-a").args([&made_there, &theirs]).status().unwrap().success());
+    other.finish().await;
+    stand.start().await;
+    assert!(!cut_clone.exists() && worked_clone.exists() && foreign.exists());
+    assert!(earlier_clone.exists() && theirs.exists());
+    assert!(owned_clone.exists() && deleted_clone.exists());
+    let report = stand.post("/gc", &json!({})).await;
+    let told = report["unknownClones"].as_array().unwrap().iter().map(|one| one["what"].as_str().unwrap());
+    assert_eq!(
+        told.collect::<Vec<_>>(),
+        ["earlier", "foreign", "theirs", "worked"].map(|name| format!("acme/{name}.git"))
+    );
+    for clone in [&earlier_clone, &foreign, &theirs, &worked_clone] {
+        std::fs::remove_dir_all(clone).unwrap();
+    }
     stand.finish().await;
 }
 

@@ -29,6 +29,13 @@ pub(super) async fn run(dry_run: bool, context: &mut Context<'_>) -> Result<Ende
             one.what
         ));
     }
+    for one in &report.unknown_clones {
+        let size = human::size(one.bytes);
+        context.out.say(&format!(
+            "A clone that is no client's and may hold work, or be another server's, {size}: {}\n  go on with it:  offshoot client add\n  nobody needs it any more:  rm -rf it, below paths.repos_dir",
+            one.what
+        ));
+    }
     if report.removed.is_empty() {
         context.out.say("Nothing is past its time.");
         return Ok(Ended::Done);
