@@ -17,7 +17,7 @@ use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
 
 use super::commit_id::CommitId;
 use super::disk;
-use super::error::GitError;
+use super::error::{GitError, is_disk_full};
 use super::repository::{Repository, blocking};
 use super::stage::{Note, shown};
 use super::tree_walk::{DIR_FLAGS, Descend, Visit, open_below, walk};
@@ -148,7 +148,7 @@ fn copy(place: &Place, base: Oid, from: &Path, rules: &[PathRule]) -> Result<Cop
     for (path, mode) in free {
         match copy_one(from, &root, &path, mode) {
             Ok(()) => copied.push(shown(&path)),
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if is_disk_full(&error) => {
                 return Err(GitError::io("copy a file into the worktree")(error));
             }
             Err(_) => notes.push(Note::new(&path, "not copied: it cannot be read, or changed meanwhile")),

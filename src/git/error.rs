@@ -145,9 +145,7 @@ impl GitError {
             })
         };
         match self {
-            Self::Io { source, .. } => {
-                matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
-            }
+            Self::Io { source, .. } => is_disk_full(source),
             Self::Library { text, .. } | Self::Program { text, .. } => says_so(text),
             Self::Remote(RemoteFailure::Other { text } | RemoteFailure::Unavailable { text }) => {
                 says_so(text)
@@ -161,6 +159,12 @@ impl GitError {
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Remote(RemoteFailure::Unavailable { .. }) | Self::Deadline { .. })
     }
+}
+
+/// Whether a write found no room, be it on the disk or in what its owner may use of it.
+#[must_use]
+pub fn is_disk_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
 /// How a clone, a fetch or a question to a remote failed. Texts are the remote's own, bounded, without credentials.

@@ -101,14 +101,22 @@ impl Control {
         }
     }
 
-    /// Sends SIGTERM to the shim, which ends its tree with the cause `stopped`. For when the socket is gone.
+    /// Sends SIGTERM to the shim, which ends its tree with the cause `stopped`. For when the socket is gone. A shim that somebody
+    /// stopped is told to go on behind it, for it would not hear of it.
     ///
     /// # Errors
     /// [`ProcessError::Gone`] when there is no living shim; nothing is signalled then.
     pub fn stop(&self) -> Result<(), ProcessError> {
         match inspect(&self.step)? {
             StepState::Running(shim) => {
-                let told = || system::signal(shim.pid, shim.started, Signal::SIGTERM);
+                let told = || {
+                    let is_told = system::signal(shim.pid, shim.started, Signal::SIGTERM);
+                    is_told && {
+                        // it may have ended meanwhile, which is as good
+                        let _ = system::signal(shim.pid, shim.started, Signal::SIGCONT);
+                        true
+                    }
+                };
                 failpoint::at(Edge::AskStop, told).then_some(()).ok_or(ProcessError::Gone)
             }
             _ => Err(ProcessError::Gone),

@@ -189,6 +189,9 @@ pub struct ExitRecord {
     pub out_of_memory: bool,
     /// Why it could not be started, or the word with which it was ended.
     pub text: Option<String>,
+    /// With [`ExitCause::SpawnFailed`]: the program is missing, or nobody may run it. A record without this is silent about it.
+    #[serde(default)]
+    pub no_program: bool,
     /// Unix milliseconds.
     pub started_at_ms: i64,
     /// Unix milliseconds.

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::{is_interrupted, with_said};
-use super::steps::unless_it_lives;
+use super::steps::{check_worktree, unless_it_lives};
 use super::supervise::StepEnd;
 use super::turns::Ask;
 use super::{AgentEntry, native_command};
@@ -23,6 +23,7 @@ use crate::domain::reason::ReasonCode;
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::failpoint::{self, Edge};
+use crate::git::is_disk_full;
 use crate::process::{CommandSpec, ExitCause, Stdin, StepDir, StepState, inspect};
 
 impl Line<'_> {
@@ -46,6 +47,7 @@ impl Line<'_> {
             return Ok(work);
         }
         self.check_signals()?;
+        check_worktree(worktree)?;
         self.phase(Phase::Agent).await?;
         let (entry, agent) = self.agent()?;
         let is_first = matches!(ask, Ask::Work);
@@ -292,9 +294,7 @@ impl Line<'_> {
         });
         match failpoint::around(Edge::WritePrompt, written).await {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                Err(Halt::fault(ReasonCode::DiskFull, ""))
-            }
+            Ok(Err(error)) if is_disk_full(&error) => Err(Halt::fault(ReasonCode::DiskFull, "")),
             Ok(Err(error)) => Err(Halt::internal("the prompt cannot be written", error)),
             Err(error) => Err(Halt::internal("the prompt cannot be written", error)),
         }

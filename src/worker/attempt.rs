@@ -231,12 +231,14 @@ impl<'a> Line<'a> {
     /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.
     async fn end(&mut self, walked: Step<Outcome>) -> Step<AttemptEnd> {
         match walked {
-            Ok(Outcome::DryRun) => {
-                self.clean_up(Status::Completed, true).await?;
-                Ok(AttemptEnd::Completed { outcome: Outcome::DryRun })
-            }
+            // its commit is nowhere else: one that cannot be kept is no result
+            Ok(Outcome::DryRun) => match self.tidy_up(Status::Completed, true).await? {
+                Some(failed) => Ok(failed),
+                None => Ok(AttemptEnd::Completed { outcome: Outcome::DryRun }),
+            },
             Ok(outcome) => {
-                self.clean_up(Status::Completed, false).await?;
+                let failed = self.tidy_up(Status::Completed, false).await?;
+                self.warn_of_leftovers(failed).await?;
                 Ok(AttemptEnd::Completed { outcome })
             }
             Err(Halt::Ended(end)) => {
@@ -247,7 +249,8 @@ impl<'a> Line<'a> {
                     && let Some(status) = self.status_after(&end).await?
                 {
                     self.warn_of_unheard().await?;
-                    self.clean_up(status, true).await?;
+                    let failed = self.tidy_up(status, true).await?;
+                    self.warn_of_leftovers(failed).await?;
                 }
                 Ok(end)
             }

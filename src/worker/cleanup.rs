@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::path::{Path, PathBuf};
 
 use super::attempt::Line;
-use super::halt::Step;
+use super::halt::{Halt, Step};
 use super::{Tools, Worker};
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::client::Client;
@@ -46,12 +46,13 @@ impl Line<'_> {
             };
             if let Err(error) = kept.await {
                 tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
+                self.pause_if_tampered(error).await?;
                 return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
             }
         }
         if let Err(error) = repository.remove_worktree(&path).await {
             tracing::warn!(%error, "the worktree could not be removed; it is swept later");
-            return Ok(());
+            return self.pause_if_tampered(error).await;
         }
         self.tools.store.forget_worktree(self.lease).await?;
         // an old `feat` would stand in the way of a new `feat/y`
@@ -60,6 +61,30 @@ impl Line<'_> {
             tracing::debug!(%error, "the local branch stays");
         }
         Ok(())
+    }
+
+    /// As [`Self::clean_up`], where its failing may be less than the end of the attempt: gives how it failed. A client whose clone
+    /// was changed is paused in any case.
+    pub(super) async fn tidy_up(&self, status: Status, keep: bool) -> Step<Option<AttemptEnd>> {
+        match self.clean_up(status, keep).await {
+            Ok(()) => Ok(None),
+            Err(Halt::Ended(failed)) => {
+                self.pause_tampered(&failed).await?;
+                Ok(Some(failed))
+            }
+            Err(other) => Err(other),
+        }
+    }
+
+    /// What the job came to stands, whatever became of its worktree.
+    pub(super) async fn warn_of_leftovers(&self, failed: Option<AttemptEnd>) -> Step<()> {
+        let Some(AttemptEnd::Faulted { reason, .. }) = failed else { return Ok(()) };
+        tracing::warn!(%reason.code, reason.message, "the clean-up failed: the worktree is swept later");
+        self.warn(&format!(
+            "The worktree could not be taken away and is left to offshoot gc: {}",
+            reason.message
+        ))
+        .await
     }
 
     /// A commit that was there was published, and no agent ran.
@@ -124,6 +149,17 @@ impl Line<'_> {
             self.tools.store.pause_client(&self.client.id, &reason.message).await?;
         }
         Ok(())
+    }
+
+    /// As [`Self::pause_tampered`], for an error that ends nothing.
+    async fn pause_if_tampered(&self, error: GitError) -> Step<()> {
+        if !matches!(error, GitError::Tampered { .. }) {
+            return Ok(());
+        }
+        match Halt::from(error) {
+            Halt::Ended(end) => self.pause_tampered(&end).await,
+            other => Err(other),
+        }
     }
 }
 

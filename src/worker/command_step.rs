@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
-use super::steps::unless_it_lives;
+use super::steps::{check_worktree, never_started, unless_it_lives};
 use super::supervise::{IDLE_IN_TOOL_MAX, StepEnd};
 use crate::agent::{AgentOutcome, AgentReader, BASE_ENVIRONMENT_NAMES, command_output};
 use crate::domain::attempt::AttemptEnd;
@@ -78,6 +78,7 @@ impl Line<'_> {
             StepState::Lost(_) => return cut_off(self.lost(&step, &[], false).await),
         }
         self.check_signals()?;
+        check_worktree(worktree)?;
         self.phase(phase).await?;
         self.say(&format!("{title}: {}", shown(command))).await?;
         let launched = self.launch(&step, name, &self.spec_of(command, worktree)).await?;
@@ -132,6 +133,7 @@ impl Line<'_> {
                 Some(format!("was ended: {}", self.limit_text(limit)))
             }
             (Some(limit), _) => return Err(self.limited(limit)),
+            (None, ExitCause::SpawnFailed) if !record.no_program => return cut_off(never_started(record)),
             (None, ExitCause::SpawnFailed) => {
                 Some(format!("cannot be run: {}", record.text.as_deref().unwrap_or_default()))
             }

@@ -2,6 +2,7 @@
 
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
+use super::steps::check_worktree;
 use super::text;
 use crate::domain::job::{Effects, Phase};
 use crate::domain::reason::ReasonCode;
@@ -19,10 +20,8 @@ impl Line<'_> {
             // found before an earlier server was killed: the worktree may be gone by now
             return Ok(None);
         }
-        if !work.worktree.exists() {
-            // so far only a database that was put back does not know that this attempt went on to its end
-            return Err(Halt::fault(ReasonCode::Interrupted, "Its worktree is gone."));
-        }
+        // a database that was put back does not know that this attempt went on to its end either
+        check_worktree(&work.worktree)?;
         let collected = self.collect(&work, &base).await?;
         for note in &collected.notes {
             self.warn(&format!("{}: {}", note.path, note.text)).await?;

@@ -81,6 +81,8 @@ pub(super) struct LimitWatch {
     oom_kills: OomKills,
     oom_look_at: Instant,
     looking: Option<JoinHandle<Looked>>,
+    /// The step is being ended for a limit: the others do not matter any more.
+    is_over: bool,
     tree_at: Instant,
     size_at: Instant,
     /// Ends a walk under way together with this.
@@ -103,6 +105,7 @@ impl LimitWatch {
             oom_kills: OomKills::of_machine(),
             oom_look_at: now,
             looking: None,
+            is_over: false,
             tree_at: now,
             size_at: now + SIZE_FIRST,
             stop: Arc::default(),
@@ -119,19 +122,22 @@ impl LimitWatch {
         self.oom_kills.have_risen()
     }
 
-    /// Waits until a limit is hit. Nothing is lost when the future is dropped.
+    /// Waits until a limit is hit, the first one. After it the tree is only looked at, without an end: a supervisor that its
+    /// agent stops while it is being ended is told to go on there. Nothing is lost when the future is dropped.
     pub(super) async fn hit(&mut self) -> StepLimit {
         loop {
             let looking = match &mut self.looking {
                 Some(looking) => looking,
                 None => {
-                    sleep_until(self.tree_at.min(self.size_at)).await;
+                    sleep_until(if self.is_over { self.tree_at } else { self.tree_at.min(self.size_at) })
+                        .await;
                     self.looking.insert(self.look())
                 }
             };
             let looked = looking.await;
             self.looking = None;
             if let Some(limit) = self.judge(looked) {
+                self.is_over = true;
                 return limit;
             }
         }
@@ -139,7 +145,7 @@ impl LimitWatch {
 
     fn look(&self) -> JoinHandle<Looked> {
         let began = Instant::now();
-        if self.tree_at <= self.size_at {
+        if self.is_over || self.tree_at <= self.size_at {
             let (mut tree, memory_max) = (self.tree.clone(), self.limits.memory_bytes_max);
             return spawn_blocking(move || {
                 let used = tree.look(memory_max);
@@ -161,7 +167,7 @@ impl LimitWatch {
                 self.members = tree.members();
                 self.tree = tree;
                 self.tree_at = now + TREE_EVERY.max(took * TREE_REST);
-                let hit = self.limits.judge_tree(&used);
+                let hit = self.limits.judge_tree(&used).filter(|_| !self.is_over);
                 if hit.is_some() {
                     tracing::warn!(used.tasks, used.memory_bytes, ?hit, "a limit is hit");
                 }
@@ -169,7 +175,7 @@ impl LimitWatch {
             }
             Ok(Looked::Size(size, took)) => {
                 self.size_at = now + SIZE_EVERY.max(took * SIZE_REST);
-                let hit = self.limits.judge_worktree(&size);
+                let hit = self.limits.judge_worktree(&size).filter(|_| !self.is_over);
                 if hit.is_some() {
                     tracing::warn!(size.bytes, size.files, ?hit, "a limit is hit");
                 }

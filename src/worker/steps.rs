@@ -1,6 +1,8 @@
 //! What holds for every step of an attempt, be it an agent or a command of the owner: it is started once, found again by a
 //! later server, and buried (`burial.rs`) before anything else happens in its worktree.
 
+use std::path::Path;
+
 use super::Tools;
 use super::attempt::Line;
 use super::halt::{Halt, Step};
@@ -102,10 +104,7 @@ impl Line<'_> {
                 let word = record.text.clone().unwrap_or_default();
                 Err(Halt::fault(ReasonCode::Interrupted, &format!("It was ended from outside ({word}).")))
             }
-            ExitCause::SpawnFailed => {
-                let text = record.text.clone().unwrap_or_default();
-                Err(Halt::unspent(ReasonCode::AgentMissing, &text))
-            }
+            ExitCause::SpawnFailed => Err(never_started(record)),
         }
     }
 
@@ -193,6 +192,26 @@ impl Tools {
         let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, step)?;
         StepDir::new(self.store.logs().step_dir(job, attempt, step), &self.settings.run_dir, name)
     }
+}
+
+/// A start that was refused. Only where the program itself is missing does nothing else start with this login before a person
+/// has looked; anything else, a worktree that is gone between two looks or a machine without memory, is counted, so that it
+/// ends.
+pub(super) fn never_started(record: &ExitRecord) -> Halt {
+    let text = record.text.as_deref().unwrap_or_default();
+    if record.no_program {
+        return Halt::unspent(ReasonCode::AgentMissing, text);
+    }
+    Halt::fault(ReasonCode::Interrupted, &format!("It was never started: {text}."))
+}
+
+/// Before anything is started in a worktree, and before it is judged: whoever works there may have taken it away. Counted, for
+/// it was paid for.
+pub(super) fn check_worktree(path: &Path) -> Step<()> {
+    if path.symlink_metadata().is_ok_and(|found| found.is_dir()) {
+        return Ok(());
+    }
+    Err(Halt::fault(ReasonCode::Interrupted, "Its worktree is gone."))
 }
 
 /// An attempt is not over while one of its steps lives, whatever keeps us from following it, such as a full disk: ended now,

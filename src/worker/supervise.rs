@@ -123,7 +123,7 @@ impl Line<'_> {
                 }
                 () = signals.cancel.cancelled(), if !asked.cancel => Ok(Ok(None)),
                 () = signals.stop_agents.cancelled(), if !asked.stop => Ok(Ok(None)),
-                limit = limits.hit(), if hit.is_none() => {
+                limit = limits.hit() => {
                     hit = Some(limit);
                     Ok(Ok(None))
                 }

@@ -53,6 +53,7 @@ mod life_ends;
 mod life_events;
 mod life_follow_up;
 mod life_holds;
+mod life_hostile;
 mod life_inward;
 mod life_limits;
 mod life_load;

@@ -65,12 +65,12 @@ async fn a_program_that_is_missing_is_a_record_with_its_reason() {
     spec.argv = vec!["no-such-agent".into()];
     let (step, _, record) = rig.run(&spec).await;
     assert_eq!((record.cause, record.code), (ExitCause::SpawnFailed, None));
-    assert!(record.text.unwrap().contains("cannot run the program"));
+    assert!(record.no_program && record.text.unwrap().contains("cannot run the program"));
     eventually("the socket is gone", || !step.socket().exists()).await;
     spec = rig.script("true");
     spec.working_dir = "/no/such/directory".into();
     let (_, _, record) = rig.run(&spec).await;
-    assert!(record.text.unwrap().contains("working directory"));
+    assert!(!record.no_program && record.text.unwrap().contains("working directory"));
 }
 
 #[tokio::test]

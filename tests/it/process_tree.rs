@@ -173,3 +173,19 @@ async fn the_ladder_gives_a_command_its_grace_before_it_kills() {
     assert_eq!((record.cause, record.code), (ExitCause::Cancelled, Some(5)));
     assert!(rig.worktree().join("said-goodbye").exists());
 }
+
+/// By its agent, for example: SIGTERM alone would wait until somebody lets it go on.
+#[tokio::test]
+async fn a_supervisor_that_was_stopped_hears_that_it_is_to_end() {
+    let rig = Rig::new();
+    let (step, shim) = rig.start(&rig.script("echo up; exec sleep 1000")).await;
+    let pid = Pid::from_raw(shim.pid);
+    until_says(&step, "up").await;
+    kill(pid, Signal::SIGSTOP).unwrap();
+    let stopped =
+        || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "));
+    eventually("it is stopped", stopped).await;
+    Control::new(&step).stop().unwrap();
+    let (_, record) = finish(&step).await;
+    assert_eq!(record.cause, ExitCause::Stopped);
+}

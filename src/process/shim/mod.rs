@@ -35,6 +35,7 @@ use super::{ProcessError, StepDir, StepName, durable, system};
 use crate::failpoint::{self, Edge};
 use record::ExitSlot;
 use signals::Signals;
+use spawn::is_without_program;
 use supervisor::Supervisor;
 
 /// What the server reads from the shim's standard output once the barrier is reached.
@@ -113,9 +114,9 @@ impl Start {
         let ended = match supervisor {
             Ok(supervisor) => supervisor.run(log, started_at_ms),
             Err(error) => {
-                let text = format!("{error}");
+                let (text, no_program) = (format!("{error}"), is_without_program(&error));
                 log.append(Stream::Note, text.as_bytes());
-                supervisor::Ended::not_started(log, text, started_at_ms)
+                supervisor::Ended::not_started(log, text, no_program, started_at_ms)
             }
         };
         debug_assert!(ended.record.cause != ExitCause::SpawnFailed || ended.record.text.is_some());

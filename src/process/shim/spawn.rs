@@ -5,15 +5,27 @@ use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::libc;
 use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::Signal;
+use nix::unistd::{AccessFlags, access};
 
 use crate::process::spec::{CommandSpec, Stdin};
 use crate::process::{MARKER_VARIABLE, StepDir, system};
+
+/// The program itself is missing, or nobody may run it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot run the program: {0}")]
+pub(super) struct NoProgram(io::Error);
+
+/// Whether a command could not be started for want of its program.
+pub(super) fn is_without_program(error: &io::Error) -> bool {
+    error.get_ref().is_some_and(|inner| inner.downcast_ref::<NoProgram>().is_some())
+}
 
 /// Starts the command in a session of its own, bound to the life of this process, with pipes that do not block.
 pub(super) fn spawn(step: &StepDir, spec: &CommandSpec) -> io::Result<Child> {
@@ -35,9 +47,7 @@ pub(super) fn spawn(step: &StepDir, spec: &CommandSpec) -> io::Result<Child> {
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     prepare_child(&mut command, open_files(spec.open_files_max)?);
-    let child = command
-        .spawn()
-        .map_err(|error| io::Error::new(error.kind(), format!("cannot run the program: {error}")))?;
+    let child = command.spawn().map_err(|error| refused(error, &spec.working_dir))?;
     for end in [
         child.stdout.as_ref().map(AsFd::as_fd),
         child.stderr.as_ref().map(AsFd::as_fd),
@@ -49,6 +59,19 @@ pub(super) fn spawn(step: &StepDir, spec: &CommandSpec) -> io::Result<Child> {
         fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
     Ok(child)
+}
+
+/// What it means that the system did not start the command. execve(2) and chdir(2) fail with the same numbers, so the
+/// directory is looked at once more.
+fn refused(error: io::Error, working_dir: &Path) -> io::Error {
+    let of_program = matches!(error.raw_os_error(), Some(libc::ENOENT | libc::EACCES | libc::ENOEXEC));
+    if !of_program {
+        return io::Error::new(error.kind(), format!("cannot start the program: {error}"));
+    }
+    match access(working_dir, AccessFlags::X_OK) {
+        Ok(()) => io::Error::other(NoProgram(error)),
+        Err(_) => io::Error::new(error.kind(), format!("cannot enter the working directory: {error}")),
+    }
 }
 
 fn open_stdin(stdin: &Stdin) -> io::Result<Stdio> {

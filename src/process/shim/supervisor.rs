@@ -86,10 +86,16 @@ impl Command {
 }
 
 impl Ended {
-    pub(super) fn not_started(log: LogWriter, mut text: String, started_at_ms: i64) -> Self {
+    pub(super) fn not_started(
+        log: LogWriter,
+        mut text: String,
+        no_program: bool,
+        started_at_ms: i64,
+    ) -> Self {
         text.truncate(text.floor_char_boundary(TEXT_BYTES_MAX));
         let mut record = record_of(&log, ExitCause::SpawnFailed, started_at_ms);
         record.text = Some(text);
+        record.no_program = no_program;
         Self { record, socket: None }
     }
 }
@@ -324,6 +330,7 @@ fn record_of(log: &LogWriter, cause: ExitCause, started_at_ms: i64) -> ExitRecor
         signal: None,
         out_of_memory: false,
         text: None,
+        no_program: false,
         started_at_ms,
         log_synced: failpoint::at(Edge::SyncLog, || log.sync()).is_ok(),
         ended_at_ms: system::wall_ms(),
