@@ -284,6 +284,17 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_quota_that_is_used_up_is_a_full_disk() {
+        for (kind, full) in [
+            (io::ErrorKind::StorageFull, true),
+            (io::ErrorKind::QuotaExceeded, true),
+            (io::ErrorKind::PermissionDenied, false),
+        ] {
+            assert_eq!(is_disk_full(&kind.into()), full, "{kind}");
+        }
+    }
+
+    #[test]
     fn paths_of_this_machine_are_not_told() {
         for (text, expected) in [
             ("could not open '/home/x/repos/o/r.git/HEAD': denied", "could not open '<path>': denied"),

@@ -10,7 +10,7 @@ use secrecy::ExposeSecret as _;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::{is_interrupted, with_said};
-use super::steps::{check_worktree, unless_it_lives};
+use super::steps::{check_worktree, look, unless_it_lives};
 use super::supervise::StepEnd;
 use super::turns::Ask;
 use super::{AgentEntry, native_command};
@@ -30,7 +30,7 @@ impl Line<'_> {
     /// The agent's turn `name`, if it was ever released: it is watched, or its end is read. `None`: it has to be started.
     async fn find_turn(&mut self, name: &str, worktree: &Path) -> Step<Option<AgentWork>> {
         let step = self.step_dir(name)?;
-        match inspect(&step)? {
+        match look(&step)? {
             StepState::NotStarted | StepState::NotReleased => Ok(None),
             // it may have left at its barrier: its server died before it said go
             // Of one that is dead the rest is read too: it has been paid for, and may only say there
@@ -109,12 +109,13 @@ impl Line<'_> {
                 }
                 return Err(halt);
             }
-            StepEnd::Exited { record, verdict, limit } => {
+            StepEnd::Exited { record, verdict, limit, members } => {
                 self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
                 if record.cause != ExitCause::SpawnFailed {
                     let took_ms = u64::try_from(record.ended_at_ms - record.started_at_ms).unwrap_or(0);
                     self.account(name, agent.capabilities(), &verdict, took_ms).await?;
                 }
+                self.heed(step, &record, &members).await?;
                 (record, verdict, limit)
             }
         };

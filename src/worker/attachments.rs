@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::attempt::Line;
 use super::halt::{Halt, Step};
 use crate::domain::reason::ReasonCode;
+use crate::git::is_disk_full;
 
 impl Line<'_> {
     /// Lays out what came with the job and tells where. Each turn of the agent gets its files anew: an earlier one may have
@@ -17,9 +18,7 @@ impl Line<'_> {
         let (logs, job) = (self.tools.store.logs().clone(), self.lease.job);
         match tokio::task::spawn_blocking(move || logs.lay_out_attachments(job, &files)).await {
             Ok(Ok(paths)) => Ok(paths),
-            Ok(Err(error)) if error.raw_os_error() == Some(libc::ENOSPC) => {
-                Err(Halt::fault(ReasonCode::DiskFull, ""))
-            }
+            Ok(Err(error)) if is_disk_full(&error) => Err(Halt::fault(ReasonCode::DiskFull, "")),
             Ok(Err(error)) => Err(Halt::internal("the attachments cannot be written", error)),
             Err(error) => Err(Halt::internal("the attachments cannot be written", error)),
         }

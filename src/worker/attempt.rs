@@ -60,10 +60,12 @@ impl Worker {
         Box::pin(self.walk(assignment, signals)).instrument(span).await;
     }
 
-    /// Ends an attempt whose walk panicked, and its agent with it: a bug of ours must not leave the job running for ever.
+    /// Ends an attempt whose walk panicked, and its agent before it: a bug of ours must not leave the job running for ever. While
+    /// the agent cannot be ended, the attempt is not over either, and is taken up again.
     pub async fn give_up(&self, lease: Lease) {
-        if let Err(error) = self.0.stop_steps(lease) {
-            tracing::warn!(%error, job.number = lease.job.0, "a step of a panicked attempt was not stopped");
+        if let Err(halt) = self.0.end_steps(lease).await {
+            tracing::error!(?halt, job.number = lease.job.0, "the agent of a panicked attempt may live");
+            return;
         }
         let reason = Reason::new(ReasonCode::Internal, "The worker panicked.");
         self.0.finish(lease, AttemptEnd::Faulted { reason, until: None, spent: true }).await;
@@ -207,7 +209,7 @@ impl<'a> Line<'a> {
 
     /// Prepares, sets up, runs the agent and verifies its work, each only where that is not done or under way already.
     async fn agent_work(&mut self) -> Step<AgentWork> {
-        self.bury_earlier_attempt().await?;
+        self.bury_earlier_attempts().await?;
         let worktree = if self.has_begun()? {
             self.say("the server came back and goes on where the one before it was").await?;
             // removed and forgotten by now if a server was killed between that and the end
@@ -215,6 +217,7 @@ impl<'a> Line<'a> {
         } else {
             // not before: a step that runs is ended through its shim, and its end is waited for
             self.check_signals()?;
+            self.bury_earlier_jobs().await?;
             self.phase(Phase::Preparing).await?;
             let (cancel, shutdown) = (self.signals.cancel.clone(), self.signals.shutdown.clone());
             tokio::select! {

@@ -7,9 +7,10 @@ use tokio::time::timeout;
 
 use super::Tools;
 use super::halt::{Halt, Step};
+use super::steps::look;
 use crate::domain::reason::ReasonCode;
 use crate::process::{
-    Control, ProcessError, StepDir, StepState, Survivor, Tail, Tailed, end_lost_tree, inspect, survivors,
+    Control, ProcessError, StepDir, StepState, Survivor, Tail, Tailed, end_lost_tree, survivors,
 };
 
 /// What a shim that was killed may leave is gone in milliseconds; a storm of 32,000 processes took 1.5 s.
@@ -22,7 +23,7 @@ impl Tools {
     /// Ends a step that is nobody's any more, and comes back when no process of it is left. `worktree` is where it worked,
     /// as far as that is known.
     pub(super) async fn end_step(&self, step: &StepDir, worktree: Option<&str>) -> Step<()> {
-        match inspect(step)? {
+        match look(step)? {
             StepState::NotStarted | StepState::NotReleased => return Ok(()),
             StepState::Running(_) => {
                 match Control::new(step).stop() {

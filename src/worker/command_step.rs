@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
-use super::steps::{check_worktree, never_started, unless_it_lives};
+use super::steps::{check_worktree, look, never_started, unless_it_lives};
 use super::supervise::{IDLE_IN_TOOL_MAX, StepEnd};
 use crate::agent::{AgentOutcome, AgentReader, BASE_ENVIRONMENT_NAMES, command_output};
 use crate::domain::attempt::AttemptEnd;
@@ -13,7 +13,7 @@ use crate::domain::job::Phase;
 use crate::domain::options::StepCommand;
 use crate::domain::reason::ReasonCode;
 use crate::domain::step_limit::StepLimit;
-use crate::process::{CommandSpec, ExitCause, ExitRecord, Stdin, StepDir, StepState, inspect};
+use crate::process::{CommandSpec, ExitCause, ExitRecord, Stdin, StepDir, StepState};
 
 /// Of the command in a sentence, in characters: enough to know which one it was.
 const SHOWN_CHARS_MAX: usize = 200;
@@ -67,7 +67,7 @@ impl Line<'_> {
         phase: Phase,
     ) -> Step<Ran> {
         let step = self.step_dir(name)?;
-        match inspect(&step)? {
+        match look(&step)? {
             StepState::NotStarted | StepState::NotReleased => {}
             // it may have left at its barrier: its server died before it said go
             StepState::Running(_) | StepState::Exited(_) => {
@@ -107,7 +107,8 @@ impl Line<'_> {
             StepEnd::Lost { members, out_of_memory, .. } => {
                 cut_off(self.lost(step, &members, out_of_memory).await).map(Some)
             }
-            StepEnd::Exited { record, verdict, limit } => {
+            StepEnd::Exited { record, verdict, limit, members } => {
+                self.heed(step, &record, &members).await?;
                 let tail = match verdict.outcome {
                     AgentOutcome::Succeeded { summary } => summary,
                     AgentOutcome::Failed { message, .. } => message,

@@ -52,6 +52,11 @@ impl Halt {
         Self::fault(ReasonCode::Internal, what)
     }
 
+    /// Whether the server took the step along when it was stopped in order.
+    pub(super) fn is_stop(&self) -> bool {
+        matches!(self, Self::Ended(AttemptEnd::Faulted { reason, .. }) if reason.code == ReasonCode::Stopped)
+    }
+
     pub(super) fn rate_limited(detail: &str, now: Timestamp, retry_after: Duration) -> Self {
         Self::fault_until(ReasonCode::ForgeRateLimited, detail, Some(now + retry_after))
     }

@@ -5,12 +5,12 @@ use std::path::Path;
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
-use super::steps::FIRST_TURN;
+use super::steps::{FIRST_TURN, look};
 use crate::agent::{Capabilities, Fault, Session, Usage};
 use crate::domain::job::{Job, Start};
 use crate::domain::reason::ReasonCode;
 use crate::git::{BranchStart, CommitId, Repository};
-use crate::process::{ExitCause, StepState, inspect};
+use crate::process::{ExitCause, StepState};
 
 /// What an agent is told that goes on where it was cut off, before what was asked for.
 const GO_ON: &str = "Your work on this was cut off before it was finished. The files are as you left them. \
@@ -60,7 +60,7 @@ impl Line<'_> {
     /// Whether the agent worked in an earlier attempt of this very job.
     fn ran_before(&self) -> Step<bool> {
         for attempt in (1..self.lease.attempt).rev() {
-            match inspect(&self.tools.any_step(self.lease.job, attempt, FIRST_TURN)?)? {
+            match look(&self.tools.any_step(self.lease.job, attempt, FIRST_TURN)?)? {
                 StepState::NotStarted | StepState::NotReleased => {}
                 StepState::Exited(record) if record.cause == ExitCause::SpawnFailed => {}
                 StepState::Exited(_) | StepState::Running(_) | StepState::Lost(_) => return Ok(true),

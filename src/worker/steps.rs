@@ -1,19 +1,19 @@
 //! What holds for every step of an attempt, be it an agent or a command of the owner: it is started once, found again by a
 //! later server, and buried (`burial.rs`) before anything else happens in its worktree.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::Tools;
 use super::attempt::Line;
 use super::halt::{Halt, Step};
 use crate::domain::attempt::{AttemptEnd, Lease};
-use crate::domain::id::JobNumber;
+use crate::domain::id::{JobNumber, JobRef};
 use crate::domain::reason::ReasonCode;
 use crate::domain::step_limit::StepLimit;
 use crate::metrics;
 use crate::process::{
-    CommandSpec, Control, ExitCause, ExitRecord, Launched, ProcessError, ShimIdentity, StepDir, StepName,
-    StepState, Survivor, inspect,
+    CommandSpec, ExitCause, ExitRecord, Launched, ProcessError, ShimIdentity, StepDir, StepName, StepState,
+    Survivor, inspect, survivors,
 };
 
 /// Deaths of servers over one attempt. Once is a coincidence; a service manager gives up after five starts.
@@ -25,7 +25,7 @@ pub(super) const FIRST_TURN: &str = "agent-1";
 impl Line<'_> {
     /// Whether this step of the attempt was ever released.
     pub(super) fn has_run(&self, name: &str) -> Step<bool> {
-        let state = inspect(&self.step_dir(name)?)?;
+        let state = look(&self.step_dir(name)?)?;
         Ok(!matches!(state, StepState::NotStarted | StepState::NotReleased))
     }
 
@@ -46,15 +46,24 @@ impl Line<'_> {
         Err(Halt::fault(ReasonCode::Interrupted, &detail))
     }
 
-    /// No attempt begins before all of the one before it is proven dead.
-    pub(super) async fn bury_earlier_attempt(&self) -> Step<()> {
-        let Some(earlier) = self.lease.attempt.checked_sub(1).filter(|number| *number > 0) else {
-            return Ok(());
-        };
-        for (step, _) in self.tools.states(Lease { attempt: earlier, ..self.lease })? {
-            self.tools.end_step(&step, self.job.effects.worktree_path.as_deref()).await?;
+    /// No attempt begins before all of those before it are proven dead.
+    pub(super) async fn bury_earlier_attempts(&self) -> Step<()> {
+        let (job, next) = (self.lease.job, self.lease.attempt);
+        self.tools.bury_steps(job, next, &self.worktree_of_chain()).await
+    }
+
+    /// Nor before those of the jobs that had its worktree before it.
+    pub(super) async fn bury_earlier_jobs(&self) -> Step<()> {
+        let worktree = self.worktree_of_chain();
+        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+        for job in chain.iter().filter(|job| job.number != self.job.number && !job.status.is_live()) {
+            self.tools.bury_steps(job.number, u32::MAX, &worktree).await?;
         }
         Ok(())
+    }
+
+    fn worktree_of_chain(&self) -> PathBuf {
+        self.tools.worktree_path(&self.client, &self.job.chain.root)
     }
 
     pub(super) fn step_dir(&self, name: &str) -> Step<StepDir> {
@@ -134,6 +143,24 @@ impl Line<'_> {
         format!("{number} ({})", limit.set_by())
     }
 
+    /// What the record of a step says besides how it ended.
+    pub(super) async fn heed(&self, step: &StepDir, record: &ExitRecord, members: &[Survivor]) -> Step<()> {
+        if !record.log_synced {
+            let text = format!(
+                "The log of step {} is perhaps not whole on the disk: after a power cut its end may be missing.",
+                step.name()
+            );
+            // it is read again by a later server
+            if !self.job.warnings.contains(&text) {
+                self.warn(&text).await?;
+            }
+        }
+        if record.survivors > 0 {
+            self.tools.bury(step, self.worktree_of_chain().to_str(), members).await?;
+        }
+        Ok(())
+    }
+
     /// The shim died without a record: what it left is killed before anything else happens in the worktree.
     pub(super) async fn lost(&self, step: &StepDir, members: &[Survivor], out_of_memory: bool) -> Halt {
         let out_of_memory = out_of_memory || self.tools.launcher.ran_out_of_memory(step).await;
@@ -149,12 +176,21 @@ impl Line<'_> {
 }
 
 impl Tools {
-    /// Asks the shims of the attempt's steps to end.
-    pub(super) fn stop_steps(&self, lease: Lease) -> Result<(), ProcessError> {
-        for (attempt, name) in self.store.logs().steps_of(lease.job) {
-            let step = self.any_step(lease.job, attempt, &name)?;
-            if attempt == lease.attempt && matches!(inspect(&step)?, StepState::Running(_)) {
-                Control::new(&step).stop()?;
+    /// Ends every step of the attempt, and comes back when none of them lives.
+    pub(super) async fn end_steps(&self, lease: Lease) -> Step<()> {
+        let job = self.store.get_job(&JobRef::Number(lease.job)).await?.job;
+        for (step, _) in self.states(lease)? {
+            self.end_step(&step, job.effects.worktree_path.as_deref()).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends what lives of a job's steps in the attempts before `next`, all of which worked in `worktree`.
+    async fn bury_steps(&self, job: JobNumber, next: u32, worktree: &Path) -> Step<()> {
+        for (attempt, name) in self.store.logs().steps_of(job) {
+            let step = self.any_step(job, attempt, &name)?;
+            if attempt < next && may_have_left_somebody(&step, attempt + 1 == next) {
+                self.end_step(&step, worktree.to_str()).await?;
             }
         }
         Ok(())
@@ -177,12 +213,12 @@ impl Tools {
     }
 
     /// Every step of an attempt that has files.
-    fn states(&self, lease: Lease) -> Result<Vec<(StepDir, StepState)>, ProcessError> {
+    fn states(&self, lease: Lease) -> Step<Vec<(StepDir, StepState)>> {
         let names = self.store.logs().steps_of(lease.job);
         let of_attempt = names.into_iter().filter(|(number, _)| *number == lease.attempt);
         let state = |(attempt, name): (u32, String)| {
             let step = self.any_step(lease.job, attempt, &name)?;
-            let state = inspect(&step)?;
+            let state = look(&step)?;
             Ok((step, state))
         };
         of_attempt.map(state).collect()
@@ -217,11 +253,30 @@ pub(super) fn check_worktree(path: &Path) -> Step<()> {
 /// An attempt is not over while one of its steps lives, whatever keeps us from following it, such as a full disk: ended now,
 /// its worktree would be taken from under it, and a retry would start beside it.
 pub(super) fn unless_it_lives(step: &StepDir, halt: Halt) -> Halt {
-    match (halt, inspect(step)) {
-        (Halt::Ended(AttemptEnd::Faulted { reason, .. }), Ok(StepState::Running(_))) => {
-            Halt::Unfollowed(reason)
-        }
-        (halt, _) => halt,
+    let lives = || match inspect(step) {
+        Ok(state) => matches!(state, StepState::Running(_)),
+        // damaged, or of a newer program: its files do not tell
+        Err(_) => !survivors(step).is_empty(),
+    };
+    match halt {
+        Halt::Ended(AttemptEnd::Faulted { reason, .. }) if lives() => Halt::Unfollowed(reason),
+        halt => halt,
+    }
+}
+
+/// How a step stands. One whose files cannot be read is not over while anybody of it lives.
+pub(super) fn look(step: &StepDir) -> Step<StepState> {
+    inspect(step).map_err(|error| unless_it_lives(step, error.into()))
+}
+
+/// Of a step of an earlier attempt. A record that says that nobody was left is believed, unless it is looked at `closely`: whoever
+/// reads the whole process table does so for a few steps, not for all of a long chain.
+fn may_have_left_somebody(step: &StepDir, closely: bool) -> bool {
+    match inspect(step) {
+        Ok(StepState::NotStarted | StepState::NotReleased) => false,
+        Ok(StepState::Running(_) | StepState::Lost(_)) => true,
+        Ok(StepState::Exited(record)) => record.survivors > 0 || closely && !survivors(step).is_empty(),
+        Err(_) => !survivors(step).is_empty(),
     }
 }
 

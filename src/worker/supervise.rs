@@ -54,6 +54,8 @@ pub(super) enum StepEnd {
         verdict: Box<AgentVerdict>,
         /// The limit for which it was ended, whoever held it.
         limit: Option<StepLimit>,
+        /// Who belonged to it when it was last looked at.
+        members: Vec<Survivor>,
     },
 }
 
@@ -216,7 +218,8 @@ impl Line<'_> {
         let verdict = Box::new(reading.finish(&record));
         self.flush(name, &mut reading).await?;
         let limit = limit_of(&record, asked);
-        Ok(StepEnd::Exited { record, verdict, limit })
+        let members = limits.members().to_vec();
+        Ok(StepEnd::Exited { record, verdict, limit, members })
     }
 
     /// Stores what was read since the last time.

@@ -12,6 +12,9 @@ use crate::domain::reason::ReasonCode;
 /// How often a verification that was cut off is begun: it can be repeated, and the agent's work would be paid again if it
 /// ended the attempt.
 const CUT_OFF_MAX: u32 = 3;
+/// How often it is begun with all orderly stops of the server, which are nobody's fault and do not count: every ten minutes for
+/// a working day.
+const BEGUN_MAX: u32 = 50;
 
 /// A command that did not accept the work.
 pub(super) struct Refused {
@@ -56,17 +59,23 @@ impl Line<'_> {
         command: &StepCommand,
         worktree: &Path,
     ) -> Step<CommandEnd> {
-        for time in 1..=CUT_OFF_MAX {
+        let mut cut_offs = 0;
+        for time in 1..=BEGUN_MAX {
             let step = if time == 1 { name.to_owned() } else { format!("{name}-{time}") };
             match self.run_command(&step, title, command, worktree, Phase::Verifying).await? {
                 Ran::Ended(end) => return Ok(end),
                 // the next server begins it again
                 Ran::CutOff(_) if self.signals.stop_agents.is_cancelled() => return Err(Halt::Shutdown),
-                Ran::CutOff(halt) if time == CUT_OFF_MAX => return Err(halt),
-                Ran::CutOff(halt) => tracing::warn!(?halt, step, "a verification was cut off"),
+                Ran::CutOff(halt) => {
+                    cut_offs += u32::from(!halt.is_stop());
+                    if cut_offs == CUT_OFF_MAX {
+                        return Err(halt);
+                    }
+                    tracing::warn!(?halt, step, "a verification was cut off");
+                }
             }
         }
-        Err(Halt::internal("a verification is never begun", name))
+        Err(Halt::fault(ReasonCode::Stopped, "The server was stopped again and again while it was verified."))
     }
 
     /// Whether a command has looked at the work of this round.

@@ -153,3 +153,25 @@ async fn a_server_goes_with_the_thread_that_started_it() {
     let mut server = std::thread::scope(|scope| scope.spawn(start).join().unwrap());
     assert_eq!(server.wait_for_exit(SOON).await, None, "a signal ends it");
 }
+
+/// An orderly stop is no fault of what it cuts off: the work is verified in the end, and the agent is not paid again.
+#[tokio::test]
+async fn a_verification_that_is_stopped_again_and_again_costs_no_second_run() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let (runs, gate) = (stand.path("verifies"), stand.gate("v"));
+    let verify =
+        format!("echo run >> {}; while [ ! -e {} ]; do sleep 0.02; done", runs.display(), gate.display());
+    let begun = || std::fs::read_to_string(&runs).map_or(0, |text| text.lines().count());
+    stand.start_with(&["--stop-agents"]).await;
+    let options = json!({"verify": [verify], "maxAttempts": 1});
+    let id = stand.submit(json!({"prompt": "Greet", "branchName": "s", "options": options})).await;
+    for times in 1..=4 {
+        stand.wait_until("it is verified", async || (begun() == times).then_some(())).await;
+        assert_eq!(stand.terminate(Duration::from_secs(25)).await, Some(0));
+        stand.start_with(&["--stop-agents"]).await;
+    }
+    stand.open_gate("v");
+    let job = stand.completed(&id).await;
+    assert_eq!((stand.runs(), begun(), job["attempts"].as_array().unwrap().len()), (1, 5, 1), "{job:#}");
+    stand.finish().await;
+}

@@ -61,6 +61,7 @@ mod life_main;
 mod life_poisoned;
 mod life_reasons;
 mod life_reasons_of_peers;
+mod life_records;
 mod life_restart;
 mod life_retry;
 mod life_sessions;

@@ -271,7 +271,9 @@ async fn a_message_half_written_when_the_command_closes_its_input_is_uncertain()
 async fn an_interrupt_reaches_the_command_and_ends_nothing_else() {
     let rig = Rig::new();
     let (step, _) = rig
-        .start(&rig.script("trap 'echo interrupted' INT; echo up; while [ ! -e go ]; do sleep 0.05; done"))
+        .start(
+            &rig.script("trap 'echo interrupted' INT; echo up; while [ ! -e go ]; do sleep 0.05; done; true"),
+        )
         .await;
     until_says(&step, "up").await;
     Control::new(&step).interrupt().await.unwrap();
