@@ -130,7 +130,7 @@ pub(super) static KEYS: &[Key] = &[
     set("limits", "step_open_files_max", Kind::Integer(256, 1_000_000), "65536", "Files that one process of a step may have open; never more than the server itself may."),
     set("limits", "worktree_bytes_max", Kind::Integer(1_048_576, BYTES_MAX), "21474836480", "Disk space of one worktree, in bytes."),
     set("limits", "worktree_files_max", Kind::Integer(1_000, 100_000_000), "1000000", "Files and directories of one worktree."),
-    set("limits", "disk_free_bytes_min", Kind::Integer(0, BYTES_MAX), "1073741824", "No job starts while less space is free."),
+    set("limits", "disk_free_bytes_min", Kind::Integer(0, BYTES_MAX), "1073741824", "No job starts while less space is free on the disk of the data directory, of the clones or of the worktrees."),
     set("retention", "job_days", DAYS, "365", "How long finished jobs are listed. Failed, cancelled and dry-run jobs stay for their worktree days + git.snapshot_days at least, for only they lead to their work."),
     unset("retention", "failed_job_days", DAYS, "365", "The same for jobs that failed, with the same least time: worktree days + git.snapshot_days."),
     unset("retention", "cancelled_job_days", DAYS, "365", "The same for jobs that were cancelled, with the same least time."),

@@ -1,6 +1,7 @@
 //! From the configuration to the parts: the only place that knows all of them.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -43,6 +44,11 @@ pub(super) fn store_limits(config: &Config) -> Limits {
         queued_max: config.server.queue_max,
         disk_free_bytes_min: config.limits.disk_free_bytes_min,
     }
+}
+
+/// Where jobs need room, besides the data directory.
+pub(super) fn places(config: &Config) -> Vec<PathBuf> {
+    vec![config.paths.repos_dir.clone(), config.paths.worktrees_dir.clone()]
 }
 
 /// GitHub with the token that is configured, or with that of the `gh` program where there is none.

@@ -86,7 +86,7 @@ impl Ground {
             Err(error @ StoreError::Corrupt(_)) => {
                 Store::open_damaged(data_dir, clock.clone(), limits, &error)
             }
-            opened => opened?,
+            opened => opened?.with_places(parts::places(config)),
         };
         let scratch_dir = config.paths.data_dir.join("scratch");
         let mut git_settings = GitSettings::new(env.for_git(), scratch_dir);

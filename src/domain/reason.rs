@@ -19,7 +19,7 @@ pub enum Disposition {
     Fail,
 }
 
-/// How often one job may wait for a peer that is away before it fails; with [`backoff_seconds`] about an hour.
+/// How often one job may wait for a peer that is away, or for room, before it fails; with [`backoff_seconds`] about an hour.
 pub const BACKOFF_TRIES_MAX: u32 = 8;
 
 /// Wait before the next try after `tries` tries (from 1) met a peer that was away: 15 s doubling up to half an hour.
@@ -211,7 +211,7 @@ reason_codes! {
     DependencyFailed, "dependency_failed", Fail,
         "A job that this one depends on failed or was cancelled.",
         "retry that job first, then: offshoot retry JOB";
-    DiskFull, "disk_full", Fail,
+    DiskFull, "disk_full", Backoff,
         "The disk is full.",
         "free space, then: offshoot retry JOB";
     Internal, "internal", Fail,
@@ -239,6 +239,7 @@ impl ReasonCode {
                 "check the network and the forge's status page; it is tried again by itself"
             }
             Self::RemoteUnavailable => "check the network and the clone URL; it is tried again by itself",
+            Self::DiskFull => "free space; it is tried again by itself",
             Self::OutOfMemory => {
                 "it is tried again by itself; to give it room: fewer jobs at once (server.max_concurrent_jobs) or more for a step (limits.step_memory_bytes_max)"
             }
@@ -376,6 +377,7 @@ mod tests {
                     "forge_unavailable",
                     "remote_unavailable",
                     "clone_damaged",
+                    "disk_full",
                 ],
             ),
             (Requeue, vec!["stopped"]),
@@ -389,7 +391,7 @@ mod tests {
                 .collect();
             assert_eq!(&found, codes);
         }
-        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 34);
+        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 33);
     }
 
     #[test]

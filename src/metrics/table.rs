@@ -111,7 +111,7 @@ metrics! {
     Gauge DATABASE_BYTES = "offshoot_db_bytes" [];
     /// Size of the write-ahead log.
     Gauge WAL_BYTES = "offshoot_db_wal_bytes" [];
-    /// Room on the data directory's disk.
+    /// Room where there is the least of it: on the disk of the data directory, the clones or the worktrees.
     Gauge DISK_FREE = "offshoot_disk_free_bytes" [];
     /// No job starts below this.
     Gauge DISK_FLOOR = "offshoot_disk_floor_bytes" [];

@@ -22,6 +22,8 @@ use crate::failpoint::{self, Edge};
 const AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// The end of a name while its backup is being written.
 const UNFINISHED: &str = ".part";
+/// Characters that keep the unfinished copy apart from any other file: 40 bits.
+const MARK_LENGTH: usize = 8;
 /// How times stand in names: they sort, and need no quoting.
 const TIME: &str = "%Y%m%dT%H%M%S";
 
@@ -91,7 +93,7 @@ impl Store {
         }
         let _alone = self.backing_up.lock().await;
         let (place, clock) = (self.database.place().clone(), self.clock.clone());
-        let room_left = self.limits.disk_free_bytes_min;
+        let room_left = self.bounds.limits.disk_free_bytes_min;
         let made = tokio::task::spawn_blocking(move || make(&place, &clock, kind, elsewhere, room_left));
         made.await.map_err(|error| StoreError::Database(error.to_string()))?
     }
@@ -130,18 +132,19 @@ fn make(
     let (began, taken_at) = (Instant::now(), Timestamp::from_ms(clock.now_ms()));
     let own = dir(place.dir());
     let rotates = elsewhere.is_none();
-    let path = match elsewhere {
-        Some(path) => path,
+    let (path, mark) = match elsewhere {
+        // whatever lies beside it is somebody's
+        Some(path) => (path, format!(".{}{UNFINISHED}", clock.random_text(MARK_LENGTH))),
         None => {
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&own)?;
-            own.join(name(kind, taken_at))
+            (own.join(name(kind, taken_at)), UNFINISHED.to_owned())
         }
     };
     if path.symlink_metadata().is_ok() {
         return Err(StoreError::Exists);
     }
     let mut unfinished = path.clone().into_os_string();
-    unfinished.push(UNFINISHED);
+    unfinished.push(mark);
     let unfinished = PathBuf::from(unfinished);
     remove(&unfinished)?;
     let written = sqlite::copy_verified(place, &unfinished, room_left);
@@ -160,20 +163,24 @@ fn make(
     let verified = named.inspect_err(|_| {
         let _ = remove(&unfinished);
     })?;
-    if rotates {
-        rotate(place.dir());
-    }
     let bytes = path.metadata()?.len();
+    if rotates {
+        rotate(place.dir(), &path, taken_at);
+    }
     Ok(Backup { path, taken_at, bytes, took: began.elapsed(), verified })
 }
 
-/// Removes what is beyond its number, and what an interrupted backup left. A file that stays does no harm.
-fn rotate(data_dir: &Path) {
-    let all = list(data_dir);
+/// Removes what is beyond its number, and what an interrupted backup left; never what was `just_made`. One from the future
+/// goes first: a clock that was wrong says nothing of its age, and it would outlive all others. A file that stays does no
+/// harm.
+fn rotate(data_dir: &Path, just_made: &Path, now: Timestamp) {
+    let mut all = list(data_dir);
+    all.sort_by_key(|backup| backup.taken_at > now);
     let old = BackupKind::ALL.into_iter().flat_map(|kind| {
         let of_kind = all.iter().filter(move |backup| backup.kind == kind);
         of_kind.skip(kind.kept()).map(|backup| dir(data_dir).join(&backup.name))
     });
+    let old = old.filter(|path| path != just_made);
     let entries = fs::read_dir(dir(data_dir)).into_iter().flatten().filter_map(Result::ok);
     let unfinished = entries.map(|entry| entry.path()).filter(|path| {
         path.file_name()

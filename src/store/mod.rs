@@ -21,7 +21,7 @@ pub(crate) mod sqlite;
 pub(crate) mod steady;
 mod view;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::{broadcast, watch};
@@ -93,7 +93,7 @@ pub struct Limits {
     pub running_per_client_max: Option<u32>,
     /// Queued jobs; a further submit is refused with [`StoreError::QueueFull`].
     pub queued_max: u32,
-    /// Nothing starts while the data directory's disk has less room, bytes.
+    /// Nothing starts while the disk of the data directory, or of one of [`Store::with_places`], has less room, bytes.
     pub disk_free_bytes_min: u64,
 }
 
@@ -103,7 +103,7 @@ pub struct Store {
     database: Arc<sqlite::Database>,
     changes: broadcast::Sender<Change>,
     clock: Clock,
-    limits: Limits,
+    bounds: sqlite::Bounds,
     logs: logs::Logs,
     instance: Arc<str>,
     epoch: i64,
@@ -160,7 +160,7 @@ impl Store {
             database: Arc::new(opened.database),
             changes: broadcast::Sender::new(CHANGES_BUFFERED),
             clock,
-            limits,
+            bounds: sqlite::Bounds { limits, places: Arc::default() },
             logs,
             instance: opened.instance.into(),
             epoch: opened.epoch,
@@ -168,6 +168,13 @@ impl Store {
             damage,
             backing_up: Arc::default(),
         }
+    }
+
+    /// Has the floor hold on the disks of these directories too, in which jobs need room.
+    #[must_use]
+    pub fn with_places(mut self, places: Vec<PathBuf>) -> Self {
+        self.bounds.places = places.into();
+        self
     }
 
     /// Notes that this server has ended everything in order: the next start need not look at every row. The last write.
@@ -204,7 +211,11 @@ impl Store {
 
     #[must_use]
     pub fn limits(&self) -> Limits {
-        self.limits
+        self.bounds.limits
+    }
+
+    fn bounds(&self) -> sqlite::Bounds {
+        self.bounds.clone()
     }
 
     /// Where the attempts keep their files.

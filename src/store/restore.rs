@@ -5,10 +5,13 @@ use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 
 use super::error::StoreError;
-use super::sqlite::{self, Place, Verified};
+use super::sqlite::{self, Counters, Place, Verified};
 use super::{DATABASE, backup};
 use crate::clock::Clock;
 use crate::domain::time::Timestamp;
+
+/// Where that is, one directory for each restore.
+const SET_ASIDE: &str = "set-aside";
 
 /// What was done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,17 +38,35 @@ pub fn restore(data_dir: &Path, file: &Path, clock: &Clock) -> Result<Restored, 
     file.metadata()?;
     let verified = sqlite::verify(&source)?;
     let copy = place.other(data_dir.join("offshoot.db.restoring"));
+    let counters = counters_before(&place, &copy);
     for ending in ["", "-journal", "-wal", "-shm"] {
         backup::remove(&copy.beside(ending))?;
     }
     sqlite::copy_verified(&source, copy.file(), 0)?;
     let now = Timestamp::from_ms(clock.now_ms());
-    sqlite::succeed(&copy, &place, now, &pause_reason(file))?;
+    sqlite::succeed(&copy, counters, now, &pause_reason(file))?;
     fs::File::open(copy.file())?.sync_all()?;
     let set_aside = set_aside(&place, clock)?;
     fs::rename(copy.file(), place.file())?;
     place.sync_dir()?;
     Ok(Restored { verified, set_aside })
+}
+
+/// How far the numbers have come. Where an earlier restore was cut short there is no database: then what that one set aside
+/// and the copy that it had prepared tell it.
+fn counters_before(place: &Place, copy: &Place) -> Counters {
+    let mut counters = Counters::of(place);
+    if place.file().exists() {
+        return counters;
+    }
+    counters.raise(Counters::of(copy));
+    let entries = fs::read_dir(place.dir().join(SET_ASIDE)).into_iter().flatten().filter_map(Result::ok);
+    // by their names in the order of their times
+    if let Some(newest) = entries.map(|entry| entry.path().join(DATABASE)).filter(|path| path.exists()).max()
+    {
+        counters.raise(Counters::of(&place.other(newest)));
+    }
+    counters
 }
 
 /// The database first: one without its log would pass for a whole one, a log without its database is refused.
@@ -57,7 +78,7 @@ fn set_aside(place: &Place, clock: &Clock) -> Result<Option<PathBuf>, StoreError
         return Ok(None);
     }
     let name = backup::time_in_name(Timestamp::from_ms(clock.now_ms()));
-    let parent = place.dir().join("set-aside");
+    let parent = place.dir().join(SET_ASIDE);
     let dir = parent.join(name);
     fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
     for path in there {

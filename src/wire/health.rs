@@ -120,7 +120,8 @@ impl From<crate::domain::hold::Hold> for Hold {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Disk {
-    /// `null` when it could not be asked.
+    /// Where there is the least: on the disk of the data directory, the clones or the worktrees. `null` when it could not be
+    /// asked.
     pub free_bytes: Option<u64>,
     /// No job starts below this.
     pub floor_bytes: u64,

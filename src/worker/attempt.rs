@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::halt::{Halt, Step};
+use super::steps::FIRST_TURN;
 use super::{Signals, Tools, Worker, sweep_worktree_of};
 use crate::agent::AgentVerdict;
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
@@ -98,6 +99,7 @@ impl Worker {
             Err(Halt::Unfollowed(reason)) => {
                 tracing::warn!(%reason.code, reason.message, "the agent cannot be followed; it is left alone for now");
             }
+            Err(Halt::NoRoom) => tracing::warn!("the disk is full: what the agent has done waits for room"),
             Err(Halt::LeaseLost) => tracing::warn!(job.id = %job_id, "lease lost: somebody else has the job"),
             Err(Halt::Store(error)) => tracing::error!(%error, "the store does not answer"),
         }
@@ -245,6 +247,9 @@ impl<'a> Line<'a> {
                 Ok(AttemptEnd::Completed { outcome })
             }
             Err(Halt::Ended(end)) => {
+                if self.waits_for_room(&end) {
+                    return Err(Halt::NoRoom);
+                }
                 let end = self.mend_clone(end).await?;
                 self.pause_tampered(&end).await?;
                 self.ran_away = matches!(&end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::ResourceLimit);
@@ -259,6 +264,14 @@ impl<'a> Line<'a> {
             }
             Err(other) => Err(other),
         }
+    }
+
+    /// Whether a full disk stands between the agent, which has been started, and what is made of its work. A new attempt would
+    /// have it done, and paid, once more.
+    fn waits_for_room(&self, end: &AttemptEnd) -> bool {
+        let is_full =
+            matches!(end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::DiskFull);
+        is_full && !matches!(self.has_run(FIRST_TURN), Ok(false)) && !self.signals.cancel.is_cancelled()
     }
 
     /// Whether a server that is killed now leaves the next one to judge the work by its worktree: then the end is

@@ -21,6 +21,8 @@ pub(super) enum Halt {
     LeaseLost,
     /// The agent cannot be followed, and it lives: the attempt is not over, whatever failed. It is taken up again.
     Unfollowed(Reason),
+    /// There is no room for what the agent has done. It is paid for, so the attempt is not over: it is taken up again.
+    NoRoom,
     /// The store does not answer any more: nothing can be decided, the next start finds out.
     Store(StoreError),
 }

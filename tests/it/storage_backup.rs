@@ -150,6 +150,37 @@ async fn a_week_of_daily_backups_is_kept_and_one_is_due_after_a_day() {
     assert!(bench.store.is_backup_due());
 }
 
+/// However many there are, and whatever their names say: what was just made stays, and those of a time that has not come
+/// make room first.
+#[tokio::test]
+async fn backups_of_a_clock_that_was_ahead_make_room_for_those_of_now() {
+    const DAY: i64 = 86_400_000;
+    const KINDS: [BackupKind; 2] = [BackupKind::Daily, BackupKind::Manual];
+    let bench = Bench::new(1);
+    let client = bench.client("widgets").await;
+    bench.submit(&client, "b").await;
+    bench.clock.set_by_ms(3_650 * DAY);
+    for _ in 0..7 {
+        for kind in KINDS {
+            bench.store.back_up(kind, None).await.unwrap();
+        }
+        bench.clock.advance_ms(1);
+    }
+    bench.clock.set_by_ms(-3_650 * DAY);
+    for day in 1..=9 {
+        assert!(bench.store.is_backup_due(), "day {day}");
+        for kind in KINDS {
+            let made =
+                bench.store.back_up(kind, None).await.unwrap_or_else(|error| panic!("day {day}: {error}"));
+            assert_eq!(jobs_in(&made.path).len(), 1);
+            let of_kind = bench.store.backups().into_iter().filter(|backup| backup.kind == kind);
+            let ahead = of_kind.clone().filter(|backup| backup.taken_at > bench.now()).count();
+            assert_eq!((of_kind.count(), ahead), (7, 7_usize.saturating_sub(day)), "day {day}");
+        }
+        bench.clock.advance_ms(DAY);
+    }
+}
+
 /// The copy is read back before it gets its name.
 #[tokio::test]
 async fn a_copy_that_the_disk_garbled_never_becomes_a_backup() {
@@ -183,6 +214,17 @@ async fn a_backup_elsewhere_replaces_nothing() {
     assert_eq!((made.path.as_path(), jobs_in(&file).len()), (file.as_path(), 1));
     let again = bench.store.back_up(BackupKind::Manual, Some(file.clone())).await;
     assert!(matches!(again, Err(StoreError::Exists)));
+    let (beside, other) = (bench.dir.path().join("other.db.part"), bench.dir.path().join("other.db"));
+    std::fs::write(&beside, "somebody's own").unwrap();
+    bench.store.back_up(BackupKind::Manual, Some(other.clone())).await.unwrap();
+    assert_eq!(
+        (jobs_in(&other).len(), std::fs::read_to_string(&beside).unwrap().as_str()),
+        (1, "somebody's own")
+    );
+    let parts = std::fs::read_dir(bench.dir.path())
+        .unwrap()
+        .filter_map(|entry| entry.unwrap().file_name().into_string().ok());
+    assert_eq!(parts.filter(|name| name.ends_with(".part")).collect::<Vec<_>>(), ["other.db.part"]);
     let absent = bench.dir.path().join("no/such/dir.db");
     assert!(matches!(bench.store.back_up(BackupKind::Manual, Some(absent)).await, Err(StoreError::Io(_))));
     let file_in_file = file.join("x.db");
@@ -257,6 +299,36 @@ async fn a_restore_that_was_cut_short_never_passes_for_a_first_start() {
     assert_eq!(done.verified.last_job, JobNumber(1));
     assert!(done.set_aside.unwrap().join("offshoot.db-wal").exists());
     assert_eq!(open().unwrap().accounts().await.unwrap().queued, 1);
+}
+
+/// What was set aside by a restore that was cut off before it had put the backup in place tells how far the numbers had come.
+#[tokio::test]
+async fn a_restore_that_is_repeated_gives_no_number_a_second_time() {
+    for has_copy in [true, false] {
+        let bench = Bench::new(3);
+        let client = bench.client("widgets").await;
+        bench.submit(&client, "before").await;
+        let made = bench.store.back_up(BackupKind::Manual, None).await.unwrap();
+        for n in 0..3 {
+            bench.submit(&client, &format!("later/{n}")).await;
+        }
+        let (dir, clock, limits) = bench.close();
+        let closed = async || (!dir.path().join("offshoot.db-wal").exists()).then_some(());
+        poll(Duration::from_secs(20), closed).await.expect("the writer leaves the file");
+        store::restore(dir.path(), &made.path, &clock).unwrap();
+        // as if it had been cut off before its last rename
+        let database = dir.path().join("offshoot.db");
+        match has_copy {
+            true => std::fs::rename(&database, dir.path().join("offshoot.db.restoring")).unwrap(),
+            false => std::fs::remove_file(&database).unwrap(),
+        }
+        clock.advance_ms(1_000);
+        store::restore(dir.path(), &made.path, &clock).unwrap();
+        let store = Store::open(dir.path(), clock, limits).unwrap();
+        let client = store.list_clients().await.unwrap()[0].id.clone();
+        let next = store.submit_job(job(&client, "next"), None, |_| None).await.unwrap();
+        assert_eq!(next.job.number.0, 5, "has_copy: {has_copy}");
+    }
 }
 
 /// Numbers go on behind those that were given out since the backup, whether the old database can still be read or not.

@@ -52,6 +52,11 @@ impl Mount {
         }
     }
 
+    fn grow(&self, to: &str) {
+        let size = format!("remount,size={to}");
+        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
+    }
+
     fn empty(&self) {
         fs::remove_file(self.0.join("ballast")).unwrap();
     }
@@ -131,7 +136,35 @@ async fn a_full_data_directory_holds_jobs_refuses_new_ones_and_loses_none() {
 }
 
 #[tokio::test]
-async fn no_room_for_a_worktree_or_a_clone_is_the_disks_fault() {
+async fn a_full_disk_of_worktrees_or_of_clones_holds_jobs() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let Some(trees) = Mount::small(&stand.path("worktrees"), "size=24m") else { return };
+    let Some(clones) = Mount::small(&stand.path("repos"), "size=24m") else { return };
+    stand.start().await;
+    for (disk, name) in [(&trees, "trees"), (&clones, "clones")] {
+        disk.fill(600 << 10);
+        let held: Vec<_> = [1, 2, 3].map(|n| format!("{name}/{n}")).into();
+        let mut ids = Vec::new();
+        for branch in &held {
+            ids.push(stand.submit_prompt(branch, "Greet").await);
+        }
+        for id in &ids {
+            stand.wait_for(id, "held", |job| job["waiting"]["for"] == "disk").await;
+        }
+        let health = stand.get("/health").await;
+        assert_eq!(health["status"], "degraded", "{name}");
+        assert!(health["disk"]["freeBytes"].as_u64() < health["disk"]["floorBytes"].as_u64(), "{health}");
+        disk.empty();
+        for id in &ids {
+            stand.completed(id).await;
+        }
+    }
+    stand.finish().await;
+}
+
+/// Above the floor, and still too little.
+#[tokio::test]
+async fn a_job_waits_while_its_worktree_finds_no_room_and_a_registration_says_so() {
     let mut stand = Stand::built(Plan::default()).await;
     let Some(trees) = Mount::small(&stand.path("worktrees"), "size=2m") else { return };
     let Some(clones) = Mount::small(&stand.path("repos"), "size=48m") else { return };
@@ -140,13 +173,9 @@ async fn no_room_for_a_worktree_or_a_clone_is_the_disks_fault() {
     stand.foreign_commit("main", "big.txt", &noise);
     stand.start().await;
     let id = stand.submit_prompt("tree", "Greet").await;
-    let job = stand.failed(&id, "disk_full").await;
-    assert!(job["reason"]["hint"].is_string(), "{job:#}");
-    clones.fill(0);
-    stand.foreign_commit("main", "more.txt", &noise.chars().rev().collect::<String>());
-    let id = stand.submit_prompt("fetch", "Greet").await;
-    stand.failed(&id, "disk_full").await;
-    clones.empty();
+    let job = stand.wait_for(&id, "refused", |job| job["reason"]["code"] == "disk_full").await;
+    assert_eq!((&job["status"], stand.runs()), (&json!("queued"), 0), "{job:#}");
+    assert!(job["waiting"]["for"] == "backoff" || job["waiting"]["for"] == "disk", "{job:#}");
     stand.make_remote("acme/gadgets");
     clones.fill(0);
     let body = json!({"name": "g", "githubOrg": "acme", "githubRepo": "gadgets"});
@@ -154,10 +183,40 @@ async fn no_room_for_a_worktree_or_a_clone_is_the_disks_fault() {
     assert_eq!((status, &problem["code"]), (507, &json!("disk_full")), "{problem}");
     clones.empty();
     assert_eq!(stand.call("POST", "/clients", Some(&body)).await.0, 201);
-    drop(trees);
-    fs::create_dir_all(stand.path("worktrees")).unwrap();
-    let id = stand.submit_prompt("room", "Greet").await;
-    stand.completed(&id).await;
+    trees.grow("64m");
+    let job = stand.completed(&id).await;
+    assert_eq!((&job["reason"], stand.runs()), (&Value::Null, 1), "{job:#}");
+    stand.finish().await;
+}
+
+/// The agent has been paid: its work waits for room, and nobody is asked to do it again.
+#[tokio::test]
+async fn a_commit_that_finds_no_room_is_made_when_there_is_some_and_the_agent_runs_once() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let Some(clones) = Mount::small(&stand.path("repos"), "size=24m") else { return };
+    stand.start().await;
+    let (gate, runs) = (stand.gate("g"), stand.path("paid"));
+    let script = format!(
+        "echo run >> {}; while [ ! -e {} ]; do sleep 0.02; done; head -c 200000 /dev/urandom > done.bin",
+        runs.display(),
+        gate.display()
+    );
+    let id = stand.submit(json!({"prompt": script, "branchName": "paid", "options": {"agent": "sh"}})).await;
+    stand.wait_until("it runs", async || runs.exists().then_some(())).await;
+    clones.fill(0);
+    stand.open_gate("g");
+    let left = async || {
+        let is_over = stand.job(&id).await["completedAt"].is_string();
+        (is_over || stand.log_text().contains("the attempt was left without an end")).then_some(())
+    };
+    stand.wait_until("its commit finds no room", left).await;
+    let job = stand.job(&id).await;
+    assert_eq!((&job["status"], &job["phase"]), (&json!("running"), &json!("committing")), "{job:#}");
+    clones.empty();
+    let job = stand.completed(&id).await;
+    assert_eq!(job["attempt"], 1, "{job:#}");
+    assert_eq!(fs::read_to_string(&runs).unwrap(), "run\n");
+    assert!(stand.git(&["ls-tree", "--name-only", "paid"]).contains("done.bin"));
     stand.finish().await;
 }
 

@@ -330,3 +330,35 @@ fn the_real_clocks_agree_about_a_moment() {
         assert_eq!(store.next_due_in().await.unwrap(), None);
     });
 }
+
+/// Events that a clock which was ahead has stamped are as old as those behind them.
+#[tokio::test]
+async fn one_event_of_a_clock_that_was_ahead_keeps_no_others() {
+    let old = async |ahead: u32| {
+        let bench = Bench::new(1);
+        let client = bench.client("a").await;
+        bench.submit(&client, "old").await;
+        let insert = "INSERT INTO events (job, kind, at)
+            WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1) SELECT 1, 'job.phase', ?2 FROM n";
+        let at = bench.clock.now_ms() + 3_650 * DAY_MS;
+        let events = rusqlite::Connection::open(bench.dir.path().join("offshoot.db")).unwrap();
+        assert_eq!(events.execute(insert, rusqlite::params![ahead, at]).unwrap(), ahead as usize);
+        bench.submit(&client, "old-too").await;
+        bench.clock.advance_ms(20 * DAY_MS);
+        bench.submit(&client, "young").await;
+        events.execute(insert, rusqlite::params![1, at]).unwrap();
+        let before = Timestamp::from_ms(bench.clock.now_ms() - 10 * DAY_MS);
+        let counted = bench.store.count_old_events(before, 1_000_000).await.unwrap();
+        let mut forgotten = Vec::new();
+        while forgotten.last() != Some(&0) {
+            forgotten.push(bench.store.forget_events(before).await.unwrap());
+        }
+        // the young one, and what is behind it
+        let left: i64 = events.query_row("SELECT count(*) FROM events", [], |row| row.get(0)).unwrap();
+        assert_eq!((left, counted), (2, forgotten.iter().sum()));
+        forgotten
+    };
+    assert_eq!(old(1).await, [3, 0]);
+    // more of them than are forgotten in one write
+    assert_eq!(old(4_500).await, [2_000, 2_000, 502, 0]);
+}

@@ -11,7 +11,7 @@ use offshoot::domain::job::{JobView, Phase, Status};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{AnswerKey, DeliveryDetail, JobFilter, KeyedAnswer, Occupied, QueuePlace, StoreError};
 
-use crate::store_fixture::{Bench, callback, done, fault, job};
+use crate::store_fixture::{Bench, callback, done, ended_before, fault, job};
 
 const URL: &str = "https://example.org/hook";
 
@@ -225,6 +225,26 @@ async fn a_410_suspends_the_whole_url_until_somebody_redelivers() {
     assert_eq!(due(&bench).await, ["other", "aaaa", "bbbb", "cccc"]);
     finished(&bench, &client, "dddd", URL).await;
     assert_eq!(due(&bench).await.len(), 5, "the suspension is lifted for later ones too");
+}
+
+#[tokio::test]
+async fn a_suspension_is_forgotten_with_the_last_callback_to_its_url() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    for (name, url) in [("aaaa", URL), ("bbbb", URL), ("other", "https://example.org/other")] {
+        finished(&bench, &client, name, url).await;
+    }
+    for name in ["aaaa", "other"] {
+        record(&bench, name, tried(&bench, DeliveryState::Suspended, 410, None)).await;
+    }
+    bench.clock.advance_ms(1_000);
+    for (job, left) in [(1, 2), (2, 1), (3, 0)] {
+        assert_eq!(
+            bench.store.forget_jobs(vec![JobNumber(job)], ended_before(bench.now())).await.unwrap(),
+            1
+        );
+        assert_eq!(bench.store.suspended_urls(10).await.unwrap().len(), left, "{job}");
+    }
 }
 
 #[tokio::test]

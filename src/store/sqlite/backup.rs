@@ -1,5 +1,6 @@
 //! A copy of the whole database, as it is at one moment, while it goes on being written.
 
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
@@ -65,25 +66,49 @@ pub(crate) fn verify(place: &Place) -> Result<Verified, StoreError> {
     Ok(Verified { schema, last_job: JobNumber(last) })
 }
 
-/// Prepares a copy to take the place of `before`: its counters go on where those have come to, the next start looks
-/// through all of it, and nothing is started before somebody says so.
+/// How far the numbers that are given out once have come in a database.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Counters {
+    sequences: BTreeMap<String, i64>,
+    epoch: i64,
+}
+
+impl Counters {
+    /// Those of a database that cannot be read, or is not there, are at their beginning.
+    pub(crate) fn of(place: &Place) -> Self {
+        let epoch = place.open_to_read().and_then(|connection| epoch_of(&connection));
+        Self { sequences: reconcile::sequences(place).into_iter().collect(), epoch: epoch.unwrap_or(0) }
+    }
+
+    /// To where the further one of both has come.
+    pub(crate) fn raise(&mut self, other: Self) {
+        self.epoch = self.epoch.max(other.epoch);
+        for (table, seq) in other.sequences {
+            let known = self.sequences.entry(table).or_insert(seq);
+            *known = seq.max(*known);
+        }
+    }
+}
+
+fn epoch_of(connection: &Connection) -> Result<i64, StoreError> {
+    Ok(meta(connection, "epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0))
+}
+
+/// Prepares a copy to take the place of a database: its counters go on where those of that one have come to, the next start
+/// looks through all of it, and nothing is started before somebody says so.
 pub(crate) fn succeed(
     copy: &Place,
-    before: &Place,
+    before: Counters,
     now: Timestamp,
     pause_reason: &str,
 ) -> Result<(), StoreError> {
     let mut connection: Connection = copy.open()?;
     connection.execute_batch("PRAGMA synchronous = FULL")?;
     let changes = connection.transaction()?;
-    for (table, seq) in reconcile::sequences(before) {
+    for (table, seq) in before.sequences {
         reconcile::raise(&changes, &table, seq)?;
     }
-    let epoch_of = |connection: &Connection| -> Result<i64, StoreError> {
-        Ok(meta(connection, "epoch")?.and_then(|text| text.parse().ok()).unwrap_or(0))
-    };
-    let last = before.open_to_read().and_then(|connection| epoch_of(&connection)).unwrap_or(0);
-    let epoch = epoch_of(&changes)?.max(last);
+    let epoch = epoch_of(&changes)?.max(before.epoch);
     set_meta(&changes, "epoch", &epoch.to_string())?;
     set_meta(&changes, RUNNING, &epoch.to_string())?;
     queue::pause(&changes, now, Some(pause_reason))?;

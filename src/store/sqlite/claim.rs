@@ -4,8 +4,9 @@ use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
 use super::super::steady::Moment;
-use super::super::{Change, Limits, Store};
-use super::{attempts, deaths, disk, events, finish, jobs, queue, reconcile, turns, usage};
+use super::super::{Change, Store};
+use super::disk::Bounds;
+use super::{attempts, deaths, events, finish, jobs, queue, reconcile, turns, usage};
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -22,9 +23,11 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn claim(&self) -> Result<Option<Assignment>, StoreError> {
-        let (now, limits, epoch) = (self.moment(), self.limits, self.epoch);
-        let claimed =
-            self.database.write(Edge::Claim, move |connection| claim(connection, now, limits, epoch)).await?;
+        let (now, bounds, epoch) = (self.moment(), self.bounds(), self.epoch);
+        let claimed = self
+            .database
+            .write(Edge::Claim, move |connection| claim(connection, now, &bounds, epoch))
+            .await?;
         if let Some(assignment) = &claimed {
             if assignment.lease.attempt == 1 {
                 let request = &assignment.job.request;
@@ -45,12 +48,12 @@ impl Store {
     /// What the database said.
     pub async fn adopt_running(&self, boot: &str) -> Result<Vec<Assignment>, StoreError> {
         let (epoch, boot) = (self.epoch, boot.to_owned());
-        let (now, limits, logs) = (self.moment(), self.limits, self.logs.clone());
+        let (now, bounds, logs) = (self.moment(), self.bounds(), self.logs.clone());
         self.database
             .write(Edge::AdoptRunning, move |connection| {
                 deaths::count(connection, &boot)?;
                 for (job, newest) in reconcile::overtaken(connection, &logs)? {
-                    put_back(connection, now, limits, job, newest)?;
+                    put_back(connection, now, &bounds, job, newest)?;
                 }
                 connection
                     .prepare_cached("UPDATE jobs SET lease_epoch = ?1 WHERE status = 'running'")?
@@ -94,7 +97,7 @@ impl Store {
 fn put_back(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     job: JobNumber,
     newest: u32,
 ) -> Result<(), StoreError> {
@@ -107,7 +110,7 @@ fn put_back(
     let reason =
         Reason::new(ReasonCode::Interrupted, "It had come further than the restored database knows.");
     let end = AttemptEnd::Faulted { reason, until: None, spent: false };
-    finish::apply(connection, now, limits, job, Cause::AttemptEnded(end), &|_| None)?;
+    finish::apply(connection, now, bounds, job, Cause::AttemptEnded(end), &|_| None)?;
     reconcile::set_attempt(connection, job, newest)?;
     reconcile::warn(connection, job)
 }
@@ -115,20 +118,20 @@ fn put_back(
 fn claim(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     epoch: i64,
 ) -> Result<Option<Assignment>, StoreError> {
-    if queue::state(connection)?.paused || disk::is_low(connection, limits) {
+    if queue::state(connection)?.paused || bounds.is_low(connection) {
         return Ok(None);
     }
     let running: u32 = connection
         .prepare_cached("SELECT count(*) FROM jobs WHERE status = 'running'")?
         .query_row([], |row| row.get(0))?;
-    if running >= limits.running_max {
+    if running >= bounds.limits.running_max {
         return Ok(None);
     }
     let spent = usage::spent_clients(connection, now.wall)?;
-    let Some(number) = turns::first(connection, now, limits, &spent)? else { return Ok(None) };
+    let Some(number) = turns::first(connection, now, bounds.limits, &spent)? else { return Ok(None) };
     turns::take(connection, number)?;
     let lease = begin_attempt(connection, now, epoch, number)?;
     let job = jobs::get(connection, number)?;

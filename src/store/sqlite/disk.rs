@@ -1,6 +1,7 @@
-//! Room on the disk that the database lies on, looked at when something could start.
+//! Room on the disks that jobs need, looked at when something could start.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use rusqlite::Connection;
 
@@ -9,22 +10,35 @@ use super::super::Store;
 use super::super::error::StoreError;
 
 impl Store {
-    /// Free bytes on the data directory's disk; `None` where the system does not say.
+    /// Free bytes where there are the fewest: on the data directory's disk or one of [`Store::with_places`]; `None` where
+    /// the system does not say.
     ///
     /// # Errors
     /// What the database said.
     pub async fn free_bytes(&self) -> Result<Option<u64>, StoreError> {
-        self.database.read(|connection| Ok(free_bytes(connection))).await
+        let bounds = self.bounds();
+        self.database.read(move |connection| Ok(bounds.free_bytes(connection))).await
     }
 }
 
-/// Whether nothing may start now. Where the system does not say, the disk is taken to have room.
-pub(super) fn is_low(connection: &Connection, limits: Limits) -> bool {
-    free_bytes(connection).is_some_and(|free| free < limits.disk_free_bytes_min)
+/// What decides who may start. Cheap to clone.
+#[derive(Clone, Debug)]
+pub(in super::super) struct Bounds {
+    pub(in super::super) limits: Limits,
+    /// Directories that jobs need room in, besides the data directory.
+    pub(in super::super) places: Arc<[PathBuf]>,
 }
 
-pub(super) fn free_bytes(connection: &Connection) -> Option<u64> {
-    free_bytes_at(Path::new(connection.path()?))
+impl Bounds {
+    /// Whether nothing may start now. Where the system does not say, the disk is taken to have room.
+    pub(super) fn is_low(&self, connection: &Connection) -> bool {
+        self.free_bytes(connection).is_some_and(|free| free < self.limits.disk_free_bytes_min)
+    }
+
+    pub(super) fn free_bytes(&self, connection: &Connection) -> Option<u64> {
+        let own = connection.path().map(Path::new);
+        own.into_iter().chain(self.places.iter().map(PathBuf::as_path)).filter_map(free_bytes_at).min()
+    }
 }
 
 pub(super) fn free_bytes_at(path: &Path) -> Option<u64> {

@@ -8,7 +8,8 @@ use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
 use super::super::steady::Moment;
-use super::super::{Change, Limits, Store};
+use super::super::{Change, Store};
+use super::disk::Bounds;
 use super::waits::Waiter;
 use super::{attempts, deaths, deliveries, events, inward, jobs, turns, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
@@ -51,7 +52,7 @@ impl Store {
         phase: Phase,
         all_heard: bool,
     ) -> Result<bool, StoreError> {
-        let (now, limits) = (self.moment(), self.limits);
+        let (now, bounds) = (self.moment(), self.bounds());
         let reached = self
             .database
             .write(Edge::ReachPhase, move |connection| {
@@ -59,7 +60,7 @@ impl Store {
                 if all_heard && inward::has_unheard(connection, lease)? {
                     return Ok(false);
                 }
-                apply(connection, now, limits, lease.job, Cause::PhaseReached(phase), &|_| None)?;
+                apply(connection, now, &bounds, lease.job, Cause::PhaseReached(phase), &|_| None)?;
                 let judges = matches!(phase, Phase::Committing | Phase::Pushing | Phase::OpeningPr);
                 deaths::note_judging(connection, lease, judges)?;
                 deaths::came_forward(connection, lease)?;
@@ -83,12 +84,12 @@ impl Store {
         end: AttemptEnd,
         render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<JobView, StoreError> {
-        let (now, limits) = (self.moment(), self.limits);
+        let (now, bounds) = (self.moment(), self.bounds());
         let applied = self
             .database
             .write(Edge::Finish, move |connection| {
                 attempts::check(connection, lease)?;
-                apply(connection, now, limits, lease.job, Cause::AttemptEnded(end), &render)
+                apply(connection, now, &bounds, lease.job, Cause::AttemptEnded(end), &render)
             })
             .await?;
         count(&applied.view.job);
@@ -142,12 +143,12 @@ pub(super) fn decide(
 pub(super) fn apply(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     number: JobNumber,
     cause: Cause,
     render: &Render<'_>,
 ) -> Result<Applied, StoreError> {
-    let view = apply_to_one(connection, now, limits, number, cause, render)?;
+    let view = apply_to_one(connection, now, bounds, number, cause, render)?;
     let mut followers = Vec::new();
     let mut over = VecDeque::new();
     if !view.job.status.is_live() {
@@ -164,7 +165,7 @@ pub(super) fn apply(
             }
             let code = job.reason.as_ref().map(|reason| reason.code.as_str());
             let cause = Cause::DependencyFailed(waits::failure(job.number, &job.id, job.status, code));
-            over.push_back(apply_to_one(connection, now, limits, dependent, cause, render)?.job);
+            over.push_back(apply_to_one(connection, now, bounds, dependent, cause, render)?.job);
         }
     }
     Ok(Applied { view, followers })
@@ -173,7 +174,7 @@ pub(super) fn apply(
 fn apply_to_one(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     number: JobNumber,
     cause: Cause,
     render: &Render<'_>,
@@ -207,12 +208,12 @@ fn apply_to_one(
     if decided.ends_job() {
         waits::forget(connection, number)?;
     }
-    let view = jobs::view(connection, now, limits, number)?;
+    let view = jobs::view(connection, now, bounds, number)?;
     if decided.ends_job()
         && let Some(callback) = render(&view)
     {
         deliveries::insert(connection, now, number, &callback)?;
-        return jobs::view(connection, now, limits, number);
+        return jobs::view(connection, now, bounds, number);
     }
     Ok(view)
 }

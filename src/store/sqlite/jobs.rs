@@ -5,7 +5,8 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::{BranchConflict, StoreError};
 use super::super::steady::Moment;
 use super::super::view::{CancelRequest, KeyedAnswer};
-use super::super::{Change, Limits, Store};
+use super::super::{Change, Store};
+use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
 use super::{answers, attachments, clients, events, finish, inward, rows, turns};
@@ -45,16 +46,16 @@ impl Store {
         render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<JobView, StoreError> {
         let id = JobId::from_random(&self.clock.random_text(RANDOM_LENGTH));
-        let (now, limits) = (self.moment(), self.limits);
+        let (now, bounds) = (self.moment(), self.bounds());
         let view = self
             .database
             .write(Edge::Submit, move |connection| {
-                let (number, failed) = insert(connection, now.wall, &id, new, limits)?;
+                let (number, failed) = insert(connection, now.wall, &id, new, &bounds)?;
                 // the answer is the job as it was inserted, whatever becomes of it at once
-                let view = view(connection, now, limits, number)?;
+                let view = view(connection, now, &bounds, number)?;
                 if let Some(reason) = failed {
                     let cause = Cause::DependencyFailed(reason);
-                    finish::apply(connection, now, limits, number, cause, &render)?;
+                    finish::apply(connection, now, &bounds, number, cause, &render)?;
                 }
                 answers::keep(connection, now, answer, &view)?;
                 Ok(view)
@@ -69,11 +70,11 @@ impl Store {
     /// # Errors
     /// [`StoreError::NotFound`], or [`StoreError::Ambiguous`] for a prefix of several ids.
     pub async fn get_job(&self, job: &JobRef) -> Result<JobView, StoreError> {
-        let (job, now, limits) = (job.clone(), self.moment(), self.limits);
+        let (job, now, bounds) = (job.clone(), self.moment(), self.bounds());
         self.database
             .read(move |connection| {
                 let number = resolve(connection, &job)?;
-                view(connection, now, limits, number)
+                view(connection, now, &bounds, number)
             })
             .await
     }
@@ -88,12 +89,12 @@ impl Store {
         job: &JobRef,
         render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<CancelRequest, StoreError> {
-        let (job, now, limits) = (job.clone(), self.moment(), self.limits);
+        let (job, now, bounds) = (job.clone(), self.moment(), self.bounds());
         let (request, followers) = self
             .database
             .write(Edge::RequestCancel, move |connection| {
                 let number = resolve(connection, &job)?;
-                cancel(connection, now, limits, number, &render)
+                cancel(connection, now, &bounds, number, &render)
             })
             .await?;
         if request.was_running {
@@ -138,13 +139,13 @@ fn insert(
     now: Timestamp,
     id: &JobId,
     new: NewJob,
-    limits: Limits,
+    bounds: &Bounds,
 ) -> Result<(JobNumber, Option<Reason>), StoreError> {
     let queued: u32 = connection
         .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' LIMIT ?1)")?
-        .query_row([limits.queued_max], |row| row.get(0))?;
-    if queued >= limits.queued_max {
-        return Err(StoreError::QueueFull { max: limits.queued_max });
+        .query_row([bounds.limits.queued_max], |row| row.get(0))?;
+    if queued >= bounds.limits.queued_max {
+        return Err(StoreError::QueueFull { max: bounds.limits.queued_max });
     }
     let client = rows::client_number(connection, &new.client_id)?;
     if clients::get(connection, &new.client_id)?.deleted_at.is_some() {
@@ -388,10 +389,10 @@ pub(super) fn get(connection: &Connection, number: JobNumber) -> Result<Job, Sto
 pub(super) fn view(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     number: JobNumber,
 ) -> Result<JobView, StoreError> {
-    let context = QueueContext::load(connection, now, limits)?;
+    let context = QueueContext::load(connection, now, bounds)?;
     connection
         .prepare_cached(&format!("{JOB_VIEW} WHERE j.number = ?1"))?
         .query_row([number.0], |row| view_of_row(connection, &context, row))
@@ -436,7 +437,7 @@ fn callback(connection: &Connection, job: &Job) -> rusqlite::Result<CallbackSumm
 fn cancel(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     number: JobNumber,
     render: &finish::Render<'_>,
 ) -> Result<(CancelRequest, Vec<JobNumber>), StoreError> {
@@ -458,7 +459,7 @@ fn cancel(
             )?
             .execute(params![number.0, now.wall.as_ms()])?;
     }
-    match finish::apply(connection, now, limits, number, Cause::CancelRequested, render) {
+    match finish::apply(connection, now, bounds, number, Cause::CancelRequested, render) {
         Ok(applied) => Ok((answer(false, false), applied.followers)),
         Err(StoreError::Refused(Refusal::EndsWithItsWorker)) => Ok((answer(true, false), Vec::new())),
         Err(error) => Err(error),

@@ -3,10 +3,11 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, params_from_iter};
 
+use super::super::Store;
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::{JobFilter, JobPage};
-use super::super::{Limits, Store};
+use super::disk::Bounds;
 use super::jobs::{JOB_VIEW, view_of_row};
 use super::queue::QueueContext;
 use crate::domain::id::JobNumber;
@@ -15,18 +16,18 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn list_jobs(&self, filter: JobFilter) -> Result<JobPage, StoreError> {
-        let (now, limits) = (self.moment(), self.limits);
-        self.database.read(move |connection| list(connection, now, limits, &filter)).await
+        let (now, bounds) = (self.moment(), self.bounds());
+        self.database.read(move |connection| list(connection, now, &bounds, &filter)).await
     }
 }
 
 pub(super) fn list(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     filter: &JobFilter,
 ) -> Result<JobPage, StoreError> {
-    let context = QueueContext::load(connection, now, limits)?;
+    let context = QueueContext::load(connection, now, bounds)?;
     let (clauses, mut values) = conditions(filter);
     let counted = format!("SELECT count(*) FROM jobs j {}", where_(&clauses));
     let total =

@@ -28,6 +28,9 @@ impl Store {
         self.database
             .write(Edge::AddMessage, move |connection| {
                 attempts::check(connection, lease)?;
+                if was_said_last(connection, lease, &text)? {
+                    return Ok(());
+                }
                 let message = insert_own(connection, lease, &text, now)?;
                 events::append_told(connection, now, lease, EventKind::JobNote, "{}", Some(message))
             })
@@ -196,6 +199,16 @@ fn write_ingest(
 }
 
 /// A message of our own, with its text.
+/// An attempt that waits for room comes by every half minute, and would say the same each time.
+fn was_said_last(connection: &Connection, lease: Lease, text: &str) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT EXISTS (SELECT 1 FROM messages m JOIN jobs j ON j.number = m.job
+                            WHERE j.number = ?1 AND m.seq = j.messages_last AND m.attempt = ?2 AND m.content = ?3)",
+        )?
+        .query_row(params![lease.job.0, lease.attempt, text], |row| row.get(0))?)
+}
+
 pub(super) fn insert_own(
     connection: &Connection,
     lease: Lease,

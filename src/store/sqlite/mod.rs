@@ -63,7 +63,8 @@ use crate::failpoint::{self, Edge};
 use crate::metrics;
 
 pub use backup::Verified;
-pub(super) use backup::{copy_verified, succeed, verify};
+pub(super) use backup::{Counters, copy_verified, succeed, verify};
+pub(super) use disk::Bounds;
 pub use migrate::SCHEMA_VERSION;
 pub(super) use place::Place;
 pub use reconcile::Stray;

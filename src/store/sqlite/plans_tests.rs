@@ -179,7 +179,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
 async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
     let (_dir, store, client) = store().await;
     let number = store.submit_job(new_job(&client, "a"), None, |_| None).await.unwrap().job.number;
-    let (now, logs) = (store.moment(), store.logs().clone());
+    let (now, bounds, logs) = (store.moment(), store.bounds(), store.logs().clone());
     let look = move |connection: &Connection| {
         let plain = || JobFilter { limit: 50, ..JobFilter::default() };
         let filters = [
@@ -189,9 +189,9 @@ async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
             JobFilter { statuses: vec![Status::Failed], ..plain() },
         ];
         for filter in filters {
-            super::listing::list(connection, now, LIMITS, &filter)?;
+            super::listing::list(connection, now, &bounds, &filter)?;
         }
-        super::queue::page(connection, now, LIMITS, None)?;
+        super::queue::page(connection, now, &bounds, None)?;
         super::deliveries::due(connection, now, 64, &super::super::view::Occupied::default())?;
         super::events::list(connection, Some(number), 0, 10)?;
         super::events::list(connection, None, 0, 10)?;

@@ -8,9 +8,10 @@ use rusqlite::{Connection, Row, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::{Accounts, QueuePage, QueuePlace, QueueState, QueuedJob, RunningJob};
-use super::super::{Change, Limits, Store};
+use super::super::{Change, Store};
+use super::disk::Bounds;
 use super::jobs::queued_view;
-use super::{clear_meta, disk, meta, rows, set_meta, usage};
+use super::{clear_meta, meta, rows, set_meta, usage};
 use crate::domain::hold::Hold;
 use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
 use crate::domain::reason::ReasonCode;
@@ -26,8 +27,8 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn queue_page(&self, after: Option<QueuePlace>) -> Result<QueuePage, StoreError> {
-        let (now, limits) = (self.moment(), self.limits);
-        self.database.read(move |connection| page(connection, now, limits, after)).await
+        let (now, bounds) = (self.moment(), self.bounds());
+        self.database.read(move |connection| page(connection, now, &bounds, after)).await
     }
 
     /// Starts nothing new until [`Self::resume_queue`]; survives a restart. What runs goes on.
@@ -178,9 +179,9 @@ pub(super) struct QueueContext {
 }
 
 impl QueueContext {
-    pub(super) fn load(connection: &Connection, now: Moment, limits: Limits) -> Result<Self, StoreError> {
+    pub(super) fn load(connection: &Connection, now: Moment, bounds: &Bounds) -> Result<Self, StoreError> {
         let mut running = HashMap::new();
-        if limits.running_per_client_max.is_some() {
+        if bounds.limits.running_per_client_max.is_some() {
             let mut statement = connection.prepare_cached(
                 "SELECT client, count(*) FROM jobs WHERE status = 'running' GROUP BY client",
             )?;
@@ -190,9 +191,9 @@ impl QueueContext {
         Ok(Self {
             now,
             paused: state(connection)?.paused,
-            disk_low: disk::is_low(connection, limits),
+            disk_low: bounds.is_low(connection),
             holds: holds(connection, now)?.into_iter().map(|hold| (hold.login.clone(), hold)).collect(),
-            per_client_max: limits.running_per_client_max,
+            per_client_max: bounds.limits.running_per_client_max,
             running,
             spent: usage::spent_clients(connection, now.wall)?,
         })
@@ -271,10 +272,10 @@ pub(super) fn holds(connection: &Connection, now: Moment) -> Result<Vec<Hold>, S
 pub(super) fn page(
     connection: &Connection,
     now: Moment,
-    limits: Limits,
+    bounds: &Bounds,
     after: Option<QueuePlace>,
 ) -> Result<QueuePage, StoreError> {
-    let context = QueueContext::load(connection, now, limits)?;
+    let context = QueueContext::load(connection, now, bounds)?;
     let mut statement = connection.prepare_cached(
         "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.started_steady, j.phase, j.last_output_at
          FROM jobs j JOIN clients c ON c.number = j.client WHERE j.status = 'running' ORDER BY j.number",

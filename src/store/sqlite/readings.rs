@@ -8,7 +8,8 @@ use super::super::Store;
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::Readings;
-use super::{disk, queue};
+use super::disk::Bounds;
+use super::queue;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::job::Status;
 use crate::domain::time::Timestamp;
@@ -17,12 +18,17 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn readings(&self) -> Result<Readings, StoreError> {
-        let (now, writes_waiting) = (self.moment(), self.database.writes_waiting());
-        self.database.read(move |connection| read(connection, now, writes_waiting)).await
+        let (now, bounds, writes_waiting) = (self.moment(), self.bounds(), self.database.writes_waiting());
+        self.database.read(move |connection| read(connection, now, &bounds, writes_waiting)).await
     }
 }
 
-fn read(connection: &Connection, now: Moment, writes_waiting: usize) -> Result<Readings, StoreError> {
+fn read(
+    connection: &Connection,
+    now: Moment,
+    bounds: &Bounds,
+    writes_waiting: usize,
+) -> Result<Readings, StoreError> {
     let jobs =
         counts(connection, "SELECT status, count(*) FROM jobs INDEXED BY jobs_by_status GROUP BY status")?;
     // delivered ones are the many, and nobody waits for them
@@ -50,7 +56,7 @@ fn read(connection: &Connection, now: Moment, writes_waiting: usize) -> Result<R
         holds: queue::holds(connection, now)?,
         database_bytes: bytes(file),
         wal_bytes: bytes(wal.into()),
-        free_bytes: disk::free_bytes(connection),
+        free_bytes: bounds.free_bytes(connection),
         writes_waiting,
     })
 }

@@ -18,6 +18,9 @@ const ROWS_MAX: u32 = 2_000;
 /// Jobs of one write; the rows below them are bounded by [`ROWS_MAX`] each.
 const JOBS_MAX: u32 = 100;
 
+/// Events of a time that has not come which are looked past at once: a busy day of a clock that was ahead.
+const AHEAD_MAX: u32 = 20_000;
+
 /// Where the newest forgotten event is remembered: who asks for older ones is told to begin anew.
 const EVENTS_FORGOTTEN: &str = "events_forgotten_to";
 
@@ -208,8 +211,9 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn count_old_events(&self, before: Timestamp, most: u32) -> Result<u64, StoreError> {
+        let span = (before, self.cautious_now());
         self.database
-            .read(move |connection| Ok(old_events(connection, before, most)?.map_or(0, |(count, _)| count)))
+            .read(move |connection| Ok(old_events(connection, span, most)?.map_or(0, |(count, _)| count)))
             .await
     }
 
@@ -219,9 +223,10 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn forget_events(&self, before: Timestamp) -> Result<u64, StoreError> {
+        let span = (before, self.cautious_now());
         self.database
             .write(Edge::ForgetEvents, move |connection| {
-                let Some((count, last)) = old_events(connection, before, ROWS_MAX)? else { return Ok(0) };
+                let Some((count, last)) = old_events(connection, span, ROWS_MAX)? else { return Ok(0) };
                 connection.prepare_cached("DELETE FROM events WHERE seq <= ?1")?.execute([last])?;
                 set_meta(connection, EVENTS_FORGOTTEN, &last.to_string())?;
                 Ok(count)
@@ -304,7 +309,11 @@ fn forget_jobs(connection: &Connection, asked: &str, before: Cutoffs) -> Result<
         .query_map(params![completed, dry_run, failed, cancelled, JOBS_MAX, asked], |row| row.get(0))?
         .collect::<Result<_, _>>()?;
     let text = serde_json::to_string(&jobs).unwrap_or_else(|_| "[]".to_owned());
-    const BELOW: [&str; 8] = [
+    const BELOW: [&str; 9] = [
+        // with its last callback a suspension has nobody whom it stands for
+        "DELETE FROM suspended_urls
+         WHERE url IN (SELECT url FROM deliveries WHERE job IN (SELECT value FROM json_each(?1)))
+           AND url NOT IN (SELECT url FROM deliveries WHERE job NOT IN (SELECT value FROM json_each(?1)))",
         "DELETE FROM delivery_tries WHERE delivery IN
              (SELECT number FROM deliveries WHERE job IN (SELECT value FROM json_each(?1)))",
         "DELETE FROM deliveries WHERE job IN (SELECT value FROM json_each(?1))",
@@ -321,20 +330,33 @@ fn forget_jobs(connection: &Connection, asked: &str, before: Cutoffs) -> Result<
     Ok(jobs.len())
 }
 
-/// Number and last sequence number of the events that the history begins with and that are old.
+/// Number and last sequence number of the events that the history begins with and that are old, at most so many. One from
+/// beyond the present was stamped by a clock that was ahead, and is as old as the next one that was not.
 fn old_events(
     connection: &Connection,
-    before: Timestamp,
+    (before, now): (Timestamp, Timestamp),
     most: u32,
 ) -> Result<Option<(u64, i64)>, StoreError> {
     let mut statement = connection.prepare_cached("SELECT seq, at FROM events ORDER BY seq LIMIT ?1")?;
-    let mut rows = statement.query([most])?;
-    let mut found = None;
+    let mut rows = statement.query([most.saturating_add(AHEAD_MAX)])?;
+    let (mut found, mut at_most) = (None, None);
+    let mut read = 0;
     while let Some(row) = rows.next()? {
-        if row.get::<_, i64>(1)? >= before.as_ms() {
+        let (seq, at): (i64, i64) = (row.get(0)?, row.get(1)?);
+        read += 1;
+        if read == u64::from(most) {
+            at_most = Some((read, seq));
+        }
+        if at > now.as_ms() {
+            continue;
+        }
+        if at >= before.as_ms() {
             break;
         }
-        found = Some((found.map_or(0, |(count, _)| count) + 1, row.get(0)?));
+        if at_most.is_some() {
+            return Ok(at_most);
+        }
+        found = Some((read, seq));
     }
     Ok(found)
 }
