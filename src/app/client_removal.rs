@@ -48,24 +48,27 @@ impl App {
         force: bool,
     ) -> Result<ClientDeleted, AppError> {
         let repository = self.repository(&client.repository)?;
-        let remove_repo = remove_repo && repository.exists();
         let (mut bundled, mut rounds) = (Vec::new(), 1);
-        loop {
+        let remove_repo = loop {
             let tried = self.delete_idle(&client, &repository, remove_repo, force, &mut bundled).await;
-            let Err(error) = tried else { break };
+            let error = match tried {
+                Ok(has_clone) => break has_clone,
+                Err(error) => error,
+            };
             // a job that came while those before it were ended is ended too
             let may_go_on = force && rounds < ROUNDS_MAX && matches!(error, AppError::Conflict { .. });
             if !may_go_on || self.0.store.live_jobs_of(&client.id).await?.is_empty() {
                 return Err(error);
             }
             rounds += 1;
-        }
+        };
         let removed = remove_repo && self.remove_clone(&client, &repository, &bundled).await?;
         tracing::info!(client.id = %client.id, repo_removed = removed, "client deleted");
         Ok(ClientDeleted { deleted: true, repo_removed: removed })
     }
 
     /// Deletes the client once its jobs are over, which `force` sees to; `bundled` is what was saved from its clone by then.
+    /// Whether there is a clone to remove.
     async fn delete_idle(
         &self,
         client: &Client,
@@ -73,17 +76,41 @@ impl App {
         remove_repo: bool,
         force: bool,
         bundled: &mut Vec<Snapshot>,
-    ) -> Result<(), AppError> {
+    ) -> Result<bool, AppError> {
         let live = self.0.store.live_jobs_of(&client.id).await?;
         if !live.is_empty() && !force {
             return Err(StoreError::ClientBusy { jobs: live }.into());
         }
         self.end_jobs(&live).await?;
+        // not before: each of them may have made it
+        let remove_repo = remove_repo && repository.is_there_to_stay().await;
         if remove_repo {
             *bundled = self.save_unpublished(client, repository, force, bundled).await?;
         }
         self.0.store.delete_client(&client.id, remove_repo).await?;
-        Ok(())
+        Ok(remove_repo)
+    }
+
+    /// Takes a clone away that this call has made and that nobody has a right to by now: its client was deleted meanwhile.
+    ///
+    /// # Errors
+    /// [`AppError::NotFound`] for the client, once it is gone.
+    pub(super) async fn give_up_clone_of_deleted(
+        &self,
+        client: &Client,
+        repository: &Repository,
+    ) -> Result<(), AppError> {
+        if self.0.store.get_client(&client.id).await?.deleted_at.is_none() {
+            return Ok(());
+        }
+        let is_same = |other: &Client| other.repository.key() == client.repository.key();
+        let has_no_owner = async {
+            let clients = self.0.store.list_clients().await?;
+            Ok::<_, RemovalError>(!clients.iter().any(is_same))
+        };
+        let removed = repository.remove_if(has_no_owner).await.map_err(stays)?;
+        tracing::info!(client.id = %client.id, removed, "a clone is given up: its client was deleted meanwhile");
+        Err(AppError::NotFound("client"))
     }
 
     /// Of a deleted client. A job that was accepted behind the first look may have left more work: no other can come any

@@ -258,7 +258,10 @@ impl Registering {
         let client =
             self.known.clone().ok_or_else(|| AppError::Internal("nothing to clone for".to_owned()))?;
         let cloned = async {
-            let (_, remote) = self.clone_repository().await?;
+            let (made, remote) = self.clone_repository().await?;
+            if made {
+                self.app.give_up_clone_of_deleted(&client, &self.repository).await?;
+            }
             self.app.0.git.default_branch(&remote).await.map_err(AppError::git)
         };
         let cloned = cloned.await;

@@ -49,7 +49,9 @@ impl App {
         let repository = self.repository(&client.repository)?;
         let remote = self.0.remotes.of_client(client).await.map_err(AppError::forge)?;
         let made = repository.ensure_clone(&remote).await.map_err(AppError::git)?;
-        if !made {
+        if made {
+            self.give_up_clone_of_deleted(client, &repository).await?;
+        } else {
             // asked for by hand: an older answer will not do
             repository.fetch(&remote, Duration::ZERO).await.map_err(AppError::git)?;
         }

@@ -169,6 +169,48 @@ async fn a_registration_that_fails_after_its_clone_leaves_only_what_was_there() 
     stand.finish().await;
 }
 
+/// Whoever is cloning when the client goes takes the clone along: nobody would ever remove it.
+#[tokio::test]
+async fn a_clone_that_is_made_for_a_client_which_was_deleted_meanwhile_goes() {
+    let stand = Stand::with(Plan { over_ssh: true, ..Plan::default() }).await;
+    stand.make_remote("acme/late");
+    let body = json!({"name": "Late", "githubOrg": "acme", "githubRepo": "late"});
+    let (clone, began) = (stand.path("repos/acme/late.git"), stand.path("ssh-began"));
+    let began = async || began.exists().then_some(());
+    let prefer = [("prefer", "respond-async")];
+    let (status, client) = stand.call_with("POST", "/clients", Some(&body), &prefer).await;
+    assert_eq!(status, 201, "{client}");
+    let path = format!("/clients/{}", client["id"].as_str().unwrap());
+    stand.wait_until("the clone begins", began).await;
+    assert_eq!(stand.call("DELETE", &path, None).await.0, 200);
+    stand.open_gate("ssh");
+    let told = async || stand.log_text().contains("its client was deleted meanwhile").then_some(());
+    stand.wait_until("it is taken away", told).await;
+    assert!(!clone.exists());
+
+    // by a sync, for which the clone of a living client is missing
+    let client = stand.post("/clients", &body).await;
+    std::fs::remove_dir_all(&clone).unwrap();
+    for file in [stand.gate("ssh"), stand.path("ssh-began")] {
+        std::fs::remove_file(file).unwrap();
+    }
+    let path = format!("/clients/{}", client["id"].as_str().unwrap());
+    let sync = format!("/sync?clientId={}", client["id"].as_str().unwrap());
+    let delete = async {
+        stand.wait_until("the sync begins", began).await;
+        // it waits until the clone is there to be removed, or until nobody makes one
+        let delete = format!("{path}?removeRepo=true");
+        let opened = async { stand.open_gate("ssh") };
+        tokio::join!(stand.call("DELETE", &delete, None), opened).0
+    };
+    let nothing = json!({});
+    let (synced, deleted) = tokio::join!(stand.call("POST", &sync, Some(&nothing)), delete);
+    assert_eq!(deleted.0, 200, "{deleted:?} {synced:?}");
+    let gone = async || (!clone.exists()).then_some(());
+    stand.wait_until("no clone stays", gone).await;
+    stand.finish().await;
+}
+
 /// A worktree that is kept for its owner to look at hangs on the clone, and may have the only copy of something.
 #[tokio::test]
 async fn kept_worktrees_go_with_their_clone_and_their_work_is_bundled() {
