@@ -32,7 +32,7 @@ impl App {
         AppError::of_reading(&reading)?;
         let file = file.map(PathBuf::from);
         let made = self.0.store.back_up(BackupKind::Manual, file.clone()).await;
-        let made = made.map_err(|error| refused(error, file.is_some()))?;
+        let made = made.map_err(|error| refused(error, file.as_deref()))?;
         tracing::info!(by = caller.name, bytes = made.bytes, ms = made.took.as_millis(), "backup made");
         Ok(shown(&made, reading.warnings))
     }
@@ -61,15 +61,20 @@ fn is_plain(path: &str) -> bool {
     path.is_absolute() && parts && ends_in_name && path.as_os_str().len() <= PATH_BYTES_MAX
 }
 
-fn refused(error: StoreError, is_named: bool) -> AppError {
-    match error {
-        StoreError::Exists if is_named => {
+fn refused(error: StoreError, file: Option<&Path>) -> AppError {
+    match (error, file) {
+        (StoreError::Exists, Some(_)) => {
             AppError::conflict("file_exists", "the file is there already: name another")
         }
-        StoreError::Io(error) if is_named => {
-            AppError::invalid("/file", format!("cannot be written by the server: {}", error.kind()))
+        (StoreError::Io(error), Some(file)) => {
+            let absent = file.parent().filter(|dir| !dir.exists());
+            let why = match absent {
+                Some(dir) => format!("the directory {} does not exist", dir.display()),
+                None => error.kind().to_string(),
+            };
+            AppError::invalid("/file", format!("cannot be written by the server: {why}"))
         }
-        other => other.into(),
+        (other, _) => other.into(),
     }
 }
 

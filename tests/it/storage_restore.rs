@@ -149,3 +149,30 @@ async fn a_backup_by_command_and_by_request() {
     assert_eq!(stand.get("/health").await["newestBackup"]["name"], made["name"]);
     stand.finish().await;
 }
+
+/// A word that was meant for another command writes nothing, and who names a file that cannot be written learns why.
+#[tokio::test]
+async fn a_backup_goes_where_it_is_told_or_says_why_not() {
+    let stand = Stand::new().await;
+    for word in ["ls", "list", "restore"] {
+        let (code, _, err) = offshoot(&stand, &["backup", word]).await;
+        assert!(
+            code == 2 && err.contains(word) && err.contains(&format!("offshoot backup ./{word}")),
+            "{err}"
+        );
+        assert!(!stand.path(word).exists());
+    }
+    for file in ["mine.db", "./ls"] {
+        let (code, out, err) = offshoot(&stand, &["backup", file]).await;
+        assert!(code == 0 && out.contains(stand.dir().to_str().unwrap()), "{out} {err}");
+        assert!(stand.path(file).is_file());
+    }
+    let absent = stand.path("no-such-dir/x.db");
+    let (code, _, err) = offshoot(&stand, &["backup", absent.to_str().unwrap()]).await;
+    let dir = stand.path("no-such-dir").display().to_string();
+    assert!(code != 0 && err.contains(&format!("{dir} does not exist")), "{err}");
+    let below_a_file = stand.path("mine.db/x.db");
+    let (code, _, err) = offshoot(&stand, &["backup", below_a_file.to_str().unwrap()]).await;
+    assert!(code != 0 && err.contains("cannot be written by the server"), "{err}");
+    stand.finish().await;
+}

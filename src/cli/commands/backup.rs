@@ -1,6 +1,6 @@
 //! `offshoot backup`
 
-use std::path::absolute;
+use std::path::{Path, absolute};
 
 use super::Context;
 use crate::cli::args::BackupFlags;
@@ -10,6 +10,7 @@ use crate::cli::human;
 pub(super) async fn run(flags: &BackupFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
     let file = match &flags.file {
         Some(file) => {
+            refuse_word(file)?;
             let path = absolute(file).map_err(|error| {
                 CliError::new(
                     ErrorKind::Usage,
@@ -31,4 +32,17 @@ pub(super) async fn run(flags: &BackupFlags, context: &mut Context<'_>) -> Resul
     let name = if flags.file.is_some() { &backup.file } else { &backup.name };
     context.out.say(&format!("put it back, when no server runs:  offshoot restore {name}"));
     Ok(Ended::Done)
+}
+
+/// A word alone was more likely meant for another command than for a file of this name.
+fn refuse_word(file: &Path) -> Result<(), CliError> {
+    let has_directory = file.parent().is_some_and(|parent| !parent.as_os_str().is_empty());
+    if has_directory || file.extension().is_some_and(|ending| ending == "db") {
+        return Ok(());
+    }
+    let word = file.display();
+    let what = format!("\"{word}\" is no file for a backup: it has neither a directory nor the ending .db");
+    Err(CliError::new(ErrorKind::Usage, what)
+        .hint("for a file of that name", format!("offshoot backup ./{word}"))
+        .hint("to put one back, when no server runs", "offshoot restore BACKUP"))
 }
