@@ -81,7 +81,7 @@ pub(super) fn sync_file_system(path: &Path) -> io::Result<()> {
 
 /// Removes a file, a link or a whole tree, following nothing; directories without permission are opened up first.
 /// Absence is success.
-pub(super) fn remove_any(path: &Path) -> io::Result<()> {
+pub fn remove_any(path: &Path) -> io::Result<()> {
     let meta = match path.symlink_metadata() {
         Ok(meta) => meta,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),

@@ -69,6 +69,7 @@ pub use commit_id::CommitId;
 pub use copy_in::{CopiedIn, PathRule};
 pub use damage::SetAside;
 pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};
+pub use disk::remove_any;
 pub use error::{GitError, RemoteFailure, is_disk_full};
 pub use fetch::Fetched;
 pub use leftovers::Leftover;

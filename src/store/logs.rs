@@ -85,18 +85,20 @@ impl Logs {
         self.attempt_dir(job, attempt).join(step)
     }
 
-    /// Writes the files that came with a job into a directory of their own, in the place of what was there; gives their paths.
-    /// No link that an agent may have left there is followed.
+    /// Where the files that came with a job are laid out.
+    #[must_use]
+    pub fn attachments_dir(&self, job: JobNumber) -> PathBuf {
+        self.job_dir(job).join("attachments")
+    }
+
+    /// Writes the files that came with a job into their directory, which must not be there; gives their paths.
     ///
     /// # Errors
     /// What the file system said.
     pub fn lay_out_attachments(&self, job: JobNumber, files: &[AttachedFile]) -> io::Result<Vec<PathBuf>> {
-        let dir = self.job_dir(job).join("attachments");
-        match std::fs::remove_dir_all(&dir) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(&dir)?;
+        let dir = self.attachments_dir(job);
+        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(self.job_dir(job))?;
+        std::fs::DirBuilder::new().mode(0o700).create(&dir)?;
         let write = |file: &AttachedFile| {
             let path = dir.join(&file.name);
             OpenOptions::new()

@@ -7,7 +7,7 @@ use super::{Inner, Order};
 use crate::domain::id::JobNumber;
 use crate::domain::job::{Outcome, Status};
 use crate::failpoint::{self, Edge};
-use crate::git::bytes_on_disk;
+use crate::git::{bytes_on_disk, remove_any};
 use crate::store::{Forgettable, StoreError};
 
 /// Jobs that are asked about at once.
@@ -48,11 +48,8 @@ impl Inner {
             if dry_run {
                 return bytes;
             }
-            match failpoint::at(Edge::DeleteOutput, || std::fs::remove_dir_all(&dir)) {
-                Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
-                    tracing::warn!(%error, job.number = job.0, "old output could not be removed yet");
-                }
-                _ => {}
+            if let Err(error) = failpoint::at(Edge::DeleteOutput, || remove_any(&dir)) {
+                tracing::warn!(%error, job.number = job.0, "old output could not be removed yet");
             }
             bytes
         });

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::attempt::Line;
 use super::halt::{Halt, Step};
 use crate::domain::reason::ReasonCode;
-use crate::git::is_disk_full;
+use crate::git::{is_disk_full, remove_any};
 
 impl Line<'_> {
     /// Lays out what came with the job and tells where. Each turn of the agent gets its files anew: an earlier one may have
@@ -15,8 +15,19 @@ impl Line<'_> {
             return Ok(Vec::new());
         }
         let files = self.tools.store.attached_files(self.lease.job).await?;
+        if files.len() != self.job.request.attachments.len() {
+            return Err(Halt::fault(
+                ReasonCode::Internal,
+                "Files that came with it are not in the database.",
+            ));
+        }
         let (logs, job) = (self.tools.store.logs().clone(), self.lease.job);
-        match tokio::task::spawn_blocking(move || logs.lay_out_attachments(job, &files)).await {
+        let lay_out = move || {
+            // whatever an agent has made of the directory, be it a link, a file or closed to us
+            remove_any(&logs.attachments_dir(job))?;
+            logs.lay_out_attachments(job, &files)
+        };
+        match tokio::task::spawn_blocking(lay_out).await {
             Ok(Ok(paths)) => Ok(paths),
             Ok(Err(error)) if is_disk_full(&error) => Err(Halt::fault(ReasonCode::DiskFull, "")),
             Ok(Err(error)) => Err(Halt::internal("the attachments cannot be written", error)),

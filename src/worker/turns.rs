@@ -92,7 +92,9 @@ impl Line<'_> {
                 _ if work.interrupted => Ask::GoOn(goes_on),
                 _ => {
                     self.judge(&work).await?;
-                    let is_said = self.has_unheard(&next).await? && !self.is_being_verified(round)?;
+                    // what came behind a round that somebody has gone on from is told in the next one
+                    let is_over = self.is_being_verified(round)? || self.has_run(&turn_name(round + 1, 1))?;
+                    let is_said = !is_over && self.has_unheard(&next).await?;
                     if !is_said && !self.has_run(&next)? {
                         work.verdict.denials.splice(0..0, denials);
                         return Ok(work);

@@ -103,3 +103,19 @@ async fn a_link_in_the_place_of_the_directory_is_not_followed() {
     assert_eq!(names, ["kept"], "{over:#}");
     stand.finish().await;
 }
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_directory_ends_no_job() {
+    let stand = Stand::new().await;
+    let prompt = format!(
+        "d=\"$OFFSHOOT_ATTACHMENTS\"; cat \"$d/plan.txt\" >> read.txt; test -e {} || \
+         {{ rm -r \"$d\"; echo mine > \"$d\"; kill -9 $$; }}",
+        stand.gate("go").display()
+    );
+    let id = submit(&stand, "a", &prompt, json!([file("plan.txt", b"Plan")])).await;
+    stand.wait_for(&id, "a second attempt", |job| job["attempt"].as_i64() >= Some(2)).await;
+    stand.open_gate("go");
+    stand.completed(&id).await;
+    assert_eq!(stand.git(&["show", "a:read.txt"]), "Plan");
+    stand.finish().await;
+}

@@ -186,7 +186,7 @@ impl Store {
             .await
     }
 
-    /// The messages of a job that is forgotten may be many: they go first, in writes of their own.
+    /// The messages of a job that is forgotten may be many, and its attachments large: they go first, in writes of their own.
     async fn forget_rows_below(&self, job: JobNumber) -> Result<(), StoreError> {
         let mut left = true;
         while left {
@@ -199,6 +199,22 @@ impl Store {
                                  (SELECT seq FROM messages WHERE job = ?1 LIMIT ?2)",
                         )?
                         .execute(params![job.0, ROWS_MAX])?;
+                    Ok(gone > 0)
+                })
+                .await?;
+        }
+        // each may have megabytes
+        let mut left = true;
+        while left {
+            left = self
+                .database
+                .write(Edge::ForgetMessages, move |connection| {
+                    let gone = connection
+                        .prepare_cached(
+                            "DELETE FROM attachments WHERE rowid IN
+                                 (SELECT rowid FROM attachments WHERE job = ?1 LIMIT 1)",
+                        )?
+                        .execute([job.0])?;
                     Ok(gone > 0)
                 })
                 .await?;
