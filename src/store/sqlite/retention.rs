@@ -199,16 +199,10 @@ impl Store {
                                  (SELECT seq FROM messages WHERE job = ?1 LIMIT ?2)",
                         )?
                         .execute(params![job.0, ROWS_MAX])?;
-                    Ok(gone > 0)
-                })
-                .await?;
-        }
-        // each may have megabytes
-        let mut left = true;
-        while left {
-            left = self
-                .database
-                .write(Edge::ForgetMessages, move |connection| {
+                    if gone > 0 {
+                        return Ok(true);
+                    }
+                    // one at a time: each may have megabytes
                     let gone = connection
                         .prepare_cached(
                             "DELETE FROM attachments WHERE rowid IN
