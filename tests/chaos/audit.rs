@@ -92,7 +92,9 @@ fn ended_as_it_had_to(evidence: &Evidence) -> Vec<String> {
         let was_hurt = evidence.hurt.contains_key(&job.number);
         // what fails once may have had its once in an attempt that was cut off
         let by_kill = was_hurt && (matches!(reason, "interrupted" | "crashed") || end == "branch_pushed");
-        let by_deaths = is_of_deaths(&told["reason"]);
+        let died_over = |attempts: &Vec<Value>| attempts.iter().any(|one| is_of_deaths(&one["reason"]));
+        let by_deaths = is_of_deaths(&told["reason"])
+            || (end == "branch_pushed" && told["attempts"].as_array().is_some_and(died_over));
         let by_caller = job.cancelled && matches!(end, "cancelled");
         if !ends.contains(&end) && !by_kill && !by_deaths && !by_caller {
             faults.push(format!("{} ({:?}) ended {outcome}, {}", job.id, job.kind, told["reason"]));

@@ -327,3 +327,19 @@ fn what_a_kill_explains_is_no_fault() {
     evidence.hurt.insert(2, 1);
     assert_eq!(audit(&evidence), Vec::<String>::new());
 }
+
+/// What fails once has had its once in the attempt that servers died over.
+#[test]
+fn what_deaths_of_servers_explain_is_no_fault() {
+    let mut evidence = sound();
+    let first = evidence.accepted.iter_mut().find(|job| job.id == "job-b").unwrap();
+    (first.kind, first.publishes) = (Kind::CutOff, false);
+    assert_eq!(audit(&evidence).len(), 1, "{:?}", audit(&evidence));
+    let message = "The attempt was cut off. 3 servers in a row died over what it left.";
+    let reason = json!({"code": "interrupted", "message": message});
+    let job = tell(&mut evidence, "job-b");
+    let mut attempts = job["attempts"].as_array().cloned().unwrap_or_default();
+    attempts.insert(0, json!({"counted": false, "reason": reason}));
+    job["attempts"] = json!(attempts);
+    assert_eq!(audit(&evidence), Vec::<String>::new());
+}
