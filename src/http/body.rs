@@ -34,9 +34,14 @@ pub(super) struct BodyBytes(pub(super) Bytes);
 /// The body as JSON; an absent one is an empty object.
 pub(super) struct JsonBody(pub(super) Value);
 
-/// Places for large bodies; one is kept until its request is answered.
+/// Places for large bodies.
 #[derive(Clone, Debug)]
 pub(super) struct LargeBodies(Arc<Semaphore>);
+
+/// The place of a large body: taken for as long as somebody holds it. A caller who goes away ends no request that has begun, so
+/// whoever carries that out holds it.
+#[derive(Clone, Debug)]
+pub(super) struct Place(#[expect(dead_code, reason = "held for its end")] Arc<OwnedSemaphorePermit>);
 
 impl Default for LargeBodies {
     fn default() -> Self {
@@ -46,18 +51,14 @@ impl Default for LargeBodies {
 
 pub(super) async fn read_body(State(state): State<AppState>, request: Request, next: Next) -> Response {
     match buffered(request, &state.0.large_bodies, READ_WITHIN).await {
-        Ok((request, _place)) => next.run(request).await,
+        Ok(request) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-async fn buffered(
-    request: Request,
-    large: &LargeBodies,
-    within: Duration,
-) -> Result<(Request, Option<OwnedSemaphorePermit>), ApiError> {
+async fn buffered(request: Request, large: &LargeBodies, within: Duration) -> Result<Request, ApiError> {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
-        return Ok((request, None));
+        return Ok(request);
     }
     let announced =
         single(request.headers(), header::CONTENT_LENGTH)?.and_then(|text| text.parse::<u64>().ok());
@@ -76,8 +77,10 @@ async fn buffered(
     if announced.is_some_and(|bytes| bytes > bytes_max as u64) {
         return Err(too_large());
     }
-    let place = if is_large { Some(large.take(within).await?) } else { None };
     let (mut parts, body) = request.into_parts();
+    if is_large {
+        parts.extensions.insert(Place(Arc::new(large.take(within).await?)));
+    }
     let bytes = match timeout(within, to_bytes(body, bytes_max)).await {
         Ok(Ok(bytes)) => bytes,
         Ok(Err(error)) if is_limit(&error) => return Err(too_large()),
@@ -98,7 +101,7 @@ async fn buffered(
         return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
     }
     parts.extensions.insert(BodyBytes(bytes.clone()));
-    Ok((Request::from_parts(parts, Body::from(bytes)), place))
+    Ok(Request::from_parts(parts, Body::from(bytes)))
 }
 
 impl LargeBodies {
@@ -174,7 +177,7 @@ mod tests {
         let within = Duration::from_millis(20);
         let mut places = Vec::new();
         for _ in 0..LARGE_BODIES_MAX {
-            places.push(buffered(ask(), &large, within).await.unwrap().1.expect("a place"));
+            places.push(buffered(ask(), &large, within).await.unwrap());
         }
         let refused = buffered(ask(), &large, within).await.unwrap_err();
         assert_eq!((refused.problem.status, refused.problem.code.as_str()), (503, "busy"));

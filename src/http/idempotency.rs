@@ -13,7 +13,7 @@ use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use super::AppState;
-use super::body::BodyBytes;
+use super::body::{BodyBytes, Place};
 use super::guard::single;
 use super::problem::{self, ApiError};
 use crate::app::{AppError, Caller};
@@ -51,6 +51,7 @@ pub(super) async fn repeat_answers(State(state): State<AppState>, request: Reque
 }
 
 async fn answer_once(state: AppState, mut request: Request, next: Next) -> Response {
+    let _place = request.extensions().get::<Place>().cloned();
     let key = match key_of(&request) {
         Ok(Some(key)) => key,
         Ok(None) => return next.run(request).await,

@@ -256,7 +256,6 @@ impl<'a> Line<'a> {
                 if !self.is_judged_by_worktree()
                     && let Some(status) = self.status_after(&end).await?
                 {
-                    self.warn_of_unheard().await?;
                     let failed = self.tidy_up(status, true).await?;
                     self.warn_of_leftovers(failed).await?;
                 }

@@ -22,20 +22,6 @@ impl Line<'_> {
         let said = self.tools.store.said_to_agent(self.lease.job).await?;
         Ok(!unheard(&said, self.lease.attempt, next).is_empty())
     }
-
-    /// Of a job that ends: a retry is told what the agent was not, and that is said.
-    pub(super) async fn warn_of_unheard(&self) -> Step<()> {
-        let said = self.tools.store.said_to_agent(self.lease.job).await?;
-        let is_heard = |said: &&Said| said.given_to.is_none() && said.text.is_some();
-        match said.iter().filter(is_heard).count() {
-            0 => Ok(()),
-            1 => self.warn("A message came too late for the agent; a retry is told it.").await,
-            many => {
-                self.warn(&format!("{many} messages came too late for the agent; a retry is told them."))
-                    .await
-            }
-        }
-    }
 }
 
 /// The messages that no turn of the attempt but `turn` has.

@@ -89,7 +89,9 @@ impl Line<'_> {
                 Ask::GoOn(why) if !why.afresh && has_lost_it(&work) => {
                     Ask::GoOn(GoOn { afresh: true, ..why })
                 }
-                _ if work.interrupted => Ask::GoOn(goes_on),
+                // what it was to repair it has not repaired
+                Ask::GoOn(GoOn { refused, .. }) if work.interrupted => Ask::GoOn(GoOn { refused, ..goes_on }),
+                Ask::Work if work.interrupted => Ask::GoOn(goes_on),
                 _ => {
                     self.judge(&work).await?;
                     // what came behind a round that somebody has gone on from is told in the next one

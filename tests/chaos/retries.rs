@@ -1,6 +1,6 @@
 //! Jobs that are not over with their end: what their callers have done again, or nearly.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::caller::Caller;
 use crate::evidence::Accepted;
@@ -36,10 +36,7 @@ impl Caller {
         }
         let prompt = format!("[[scenario:write path=rest-{}.txt]]", job.number);
         let body = json!({"mode": "resume", "prompt": prompt});
-        let (path, key) = (format!("/jobs/{}/retry", job.id), format!("resume-{}", job.number));
-        if let Some(answer) = self.post(&path, body, &key, 201).await {
-            self.write_down(&answer, Kind::Resumed, &job.repo, job.hook, false);
-        }
+        self.retry(job, Kind::Resumed, body).await;
     }
 
     /// A retry that does the work anew, of which the files of the attempts before are no part.
@@ -51,10 +48,7 @@ impl Caller {
         let remote = self.stand.remote_of(&job.repo);
         let prompt = self.places().prompt(Kind::Anew, job.number.unsigned_abs(), 50, &remote);
         let body = json!({"mode": self.roll(|dice| dice.pick(&["fresh", "auto"])), "prompt": prompt});
-        let (path, key) = (format!("/jobs/{}/retry", job.id), format!("renew-{}", job.number));
-        if let Some(answer) = self.post(&path, body, &key, 201).await {
-            self.write_down(&answer, Kind::Anew, &job.repo, job.hook, false);
-        }
+        self.retry(job, Kind::Anew, body).await;
     }
 
     /// A retry that waits because its client is paused, and is cancelled there.
@@ -65,14 +59,19 @@ impl Caller {
         }
         self.pause_client(&over, true).await;
         let body = json!({"mode": self.roll(|dice| dice.pick(&["fresh", "auto", "resume"]))});
-        let (path, key) = (format!("/jobs/{}/retry", job.id), format!("in-vain-{}", job.number));
-        if let Some(answer) = self.post(&path, body, &key, 201).await {
-            let retry = self.write_down(&answer, Kind::InVain, &job.repo, job.hook, false);
+        if let Some(retry) = self.retry(job, Kind::InVain, body).await {
             let after = self.roll(|dice| dice.below(300));
             self.pause(after).await;
             self.cancel(&retry).await;
         }
         self.pause_client(&over, false).await;
+    }
+
+    /// A retry that becomes a job of this kind; `None` when the request came to nothing.
+    async fn retry(&self, job: &Accepted, kind: Kind, body: Value) -> Option<Accepted> {
+        let (path, key) = (format!("/jobs/{}/retry", job.id), format!("{kind:?}-{}", job.number));
+        let answer = self.post(&path, body, &key, 201).await?;
+        Some(self.write_down(&answer, kind, &job.repo, job.hook, false))
     }
 
     /// Nothing is done to the chain any more: its worktree may grow old.

@@ -72,7 +72,8 @@ to bring its work to an end. What the turn has used is counted. An agent that ha
 sends it again. Refused are: a job that is over (`job_over`); one whose work is being committed or published
 (`job_publishing`); an interrupt while no turn runs (`agent_not_running`); the same id with another text (`message_id_taken`); more
 than 100 things said to a job, or 1 MiB (`too_many_messages`); agents that hear nothing (`not_supported`, [agents.md](agents.md)).
-A message to a turn that ends its job, in failure or by a cancel, is told to the retry; the job has a warning that says so.
+A message that no turn was given when its job ends, in failure or by a cancel, is told to a retry, and the job has a warning
+that says so. A retry with a prompt of its own is told none of the old ones.
 
 | promise | how it is tested | broken once |
 |---|---|---|
@@ -80,6 +81,7 @@ A message to a turn that ends its job, in failure or by a cancel, is told to the
 | No message is overtaken by the commit | `life_inward::what_is_said_while_…`, with one that comes during `verify`; `store_inward::a_word_goes_to_…` | no look at what is unheard before the commit: both failed |
 | An interrupt ends the turn and neither job nor attempt | `life_inward::an_interruption_…`; over a death of the server in `…words_outlive_servers_…` | the turn cancelled instead of interrupted: both failed |
 | Over deaths of the server and of the agent nothing is lost and no turn comes twice | `life_inward::words_outlive_servers_…`, `…who_begins_anew_…`; `tests/chaos`, kind `Told`; the real programs: `tests/rig`, `told` | a turn that is told something forgotten by the next server: `words_outlive_…` failed; the prompt of a new attempt without the words: `who_begins_…`; an interruption looked for only when a hint comes: `words_outlive_…` |
+| Whatever ends a job, it says what its agent was not told; a retry is told it, unless it asks for something else | `store_inward::whatever_ends_a_job_…`, `life_inward::who_begins_anew_…` | EEE |
 | Nothing is accepted that nobody will hear | `life_inward::nothing_is_accepted_…`, `store_inward::a_word_goes_to_…` | accepted while it is published: both failed |
 
 ## What is stored

@@ -2,11 +2,11 @@
 
 use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::inward::{Unheard, Word};
-use offshoot::domain::job::Phase;
+use offshoot::domain::job::{Chain, JobView, NewJob, Phase, Start};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::store::{Store, StoreError};
 
-use crate::store_fixture::{Bench, fault};
+use crate::store_fixture::{Bench, fault, job};
 
 async fn say(store: &Store, job: JobNumber, name: &str, text: &str) -> Result<(), Unheard> {
     let word = Word::Message { name: Some(name.to_owned()), text: text.to_owned() };
@@ -69,4 +69,47 @@ async fn a_word_goes_to_the_next_turn_and_no_commit_overtakes_it() {
     assert!(!store.is_interrupted(lease).await.unwrap());
     bench.cancel(number).await.unwrap();
     assert_eq!(say(store, number, "d", "four").await, Err(Unheard::Over));
+}
+
+async fn warns(bench: &Bench, job: JobNumber) -> bool {
+    bench.view(job).await.job.warnings.iter().any(|warning| warning.contains("came too late"))
+}
+
+fn retry(of: &JobView, prompt: &str) -> NewJob {
+    let mut new = job(&of.job.client_id, of.job.request.branch.as_str());
+    new.request.prompt = prompt.to_owned();
+    new.chain = Some(Chain { root: of.job.id.clone(), original: Some(of.job.id.clone()), parent: None });
+    new
+}
+
+#[tokio::test]
+async fn whatever_ends_a_job_says_what_its_agent_was_not_told_and_a_retry_is_told() {
+    let bench = Bench::new(9);
+    let (store, client) = (&bench.store, bench.client("a").await);
+    // one that is cancelled while it waits, and one that fails with what it depends on
+    let waits = bench.submit(&client, "1").await;
+    let mut new = job(&client.id, "2");
+    new.request.depends_on = vec![waits.job.id.clone()];
+    let depends = bench.try_submit(new).await.unwrap();
+    for job in [waits.job.number, depends.job.number] {
+        assert_eq!(say(store, job, "m", "one").await, Ok(()));
+    }
+    bench.cancel(waits.job.number).await.unwrap();
+    assert!(warns(&bench, waits.job.number).await && warns(&bench, depends.job.number).await);
+    let again = bench.try_submit(retry(&waits, &waits.job.request.prompt)).await.unwrap().job.number;
+    assert_eq!(given(store, again).await, [None]);
+    // told, so there is nothing to say
+    let lease = bench.claim().await.lease;
+    store.begin_turn(lease, "agent-1", 9).await.unwrap();
+    bench.end(lease, fault(ReasonCode::VerifyFailed)).await;
+    assert!(!warns(&bench, again).await);
+    // whoever has something else to ask for has said the last word
+    let other = bench.try_submit(retry(&depends, "Something else")).await.unwrap().job.number;
+    assert_eq!(given(store, other).await, []);
+    // where no agent runs, none was to be told
+    let mut new = retry(&waits, &waits.job.request.prompt);
+    new.start = Start::Publish { base_sha: "a".repeat(40), head_sha: "b".repeat(40), or_agent: false };
+    let publishes = bench.try_submit(new).await.unwrap().job.number;
+    bench.cancel(publishes).await.unwrap();
+    assert!(!warns(&bench, publishes).await);
 }

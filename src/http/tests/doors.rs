@@ -1,10 +1,18 @@
 //! What stands before every handler.
 
+use std::time::Duration;
+
+use axum::Router;
 use axum::body::{Body, Bytes};
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
+use axum::middleware::from_fn_with_state;
+use axum::routing::post;
 use futures_util::stream;
 use serde_json::json;
+use tokio::time::timeout;
+use tower::ServiceExt as _;
 
+use super::super::{AppState, Settings, body, idempotency};
 use super::{Bench, HOST, SECRET, request};
 
 #[tokio::test]
@@ -170,4 +178,28 @@ async fn the_document() {
     }
     let status = document["components"]["schemas"]["Status"]["enum"].as_array().unwrap().len();
     assert_eq!(status, 5);
+}
+
+/// A request goes on when its caller has gone, and what it takes of memory with it.
+#[tokio::test]
+async fn who_goes_away_gives_no_place_back_that_is_still_needed() {
+    let bench = Bench::new().await;
+    let doors = Settings { secret: SECRET.into(), address: HOST.parse().unwrap(), allowed_hosts: Vec::new() };
+    let state = AppState::new(bench.app.clone(), bench.clock.clone(), &doors);
+    let router = Router::new()
+        .route("/jobs", post(std::future::pending::<StatusCode>))
+        .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
+        .layer(from_fn_with_state(state, body::read_body));
+    tokio::time::pause();
+    let send = |seconds: u64| {
+        let bytes = vec![b' '; 1024 * 1024 + 1];
+        let headers = [("content-type", "application/json"), ("content-length", &*bytes.len().to_string())];
+        let sent = request(Method::POST, "/jobs", &headers, Body::from(bytes));
+        timeout(Duration::from_secs(seconds), router.clone().oneshot(sent))
+    };
+    for _ in 0..4 {
+        assert!(send(1).await.is_err(), "nobody waits for it any more");
+    }
+    let refused = send(60).await.expect("an answer").unwrap();
+    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -156,15 +156,7 @@ impl Store {
         self.database
             .write(Edge::AddWarning, move |connection| {
                 check(connection, lease)?;
-                let mut warnings = jobs::get(connection, lease.job)?.warnings;
-                if !warnings.contains(&warning) {
-                    warnings.push(warning);
-                }
-                let text = serde_json::to_string(&warnings).unwrap_or_else(|_| "[]".to_owned());
-                connection
-                    .prepare_cached("UPDATE jobs SET warnings = ?2 WHERE number = ?1")?
-                    .execute(params![lease.job.0, text])?;
-                Ok(())
+                jobs::add_warning(connection, lease.job, &warning)
             })
             .await
     }

@@ -207,6 +207,10 @@ fn apply_to_one(
     )?;
     if decided.ends_job() {
         waits::forget(connection, number)?;
+        // what is published needs no agent: whoever is told belongs to the job that it repeats
+        if decided.status != Status::Completed && before.needs_agent() {
+            inward::warn_of_unheard(connection, number)?;
+        }
     }
     let view = jobs::view(connection, now, bounds, number)?;
     if decided.ends_job()

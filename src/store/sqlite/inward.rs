@@ -95,7 +95,22 @@ pub(super) fn has_unheard(connection: &Connection, lease: Lease) -> Result<bool,
         .query_row(params![lease.job.0, lease.attempt], |row| row.get(0))?)
 }
 
-/// A retry is told what the job was told that it repeats.
+/// Of a job that ends without success: what no turn was told is told to a retry, and the job says so.
+pub(super) fn warn_of_unheard(connection: &Connection, number: JobNumber) -> Result<(), StoreError> {
+    let count: u32 = connection
+        .prepare_cached(
+            "SELECT count(*) FROM inward WHERE job = ?1 AND text IS NOT NULL AND attempt IS NULL",
+        )?
+        .query_row([number.0], |row| row.get(0))?;
+    let warning = match count {
+        0 => return Ok(()),
+        1 => "A message came too late for the agent; a retry is told it.".to_owned(),
+        many => format!("{many} messages came too late for the agent; a retry is told them."),
+    };
+    jobs::add_warning(connection, number, &warning)
+}
+
+/// A retry is told what the job was told that it repeats; one with a prompt of its own is not, for that comes later.
 pub(super) fn take_over(
     connection: &Connection,
     number: JobNumber,
@@ -105,7 +120,8 @@ pub(super) fn take_over(
         .prepare_cached(
             "INSERT INTO inward (job, name, text, said_by, said_at)
              SELECT ?1, i.name, i.text, i.said_by, i.said_at FROM jobs o JOIN inward i ON i.job = o.number
-             WHERE o.id = ?2 AND i.text IS NOT NULL ORDER BY i.seq",
+             WHERE o.id = ?2 AND i.text IS NOT NULL AND o.prompt = (SELECT prompt FROM jobs WHERE number = ?1)
+             ORDER BY i.seq",
         )?
         .execute(params![number.0, original])?;
     Ok(())

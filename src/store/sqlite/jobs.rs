@@ -268,6 +268,21 @@ pub(super) fn take_up_session(connection: &Connection, number: JobNumber) -> Res
     Ok(())
 }
 
+/// Adds a warning that people see with the job; the same text only once.
+pub(super) fn add_warning(
+    connection: &Connection,
+    number: JobNumber,
+    warning: &str,
+) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?2)
+             WHERE number = ?1 AND NOT EXISTS (SELECT 1 FROM json_each(warnings) WHERE value = ?2)",
+        )?
+        .execute(params![number.0, warning])?;
+    Ok(())
+}
+
 fn ids_text(ids: &[JobId]) -> String {
     let ids: Vec<_> = ids.iter().map(JobId::as_str).collect();
     serde_json::to_string(&ids).unwrap_or_else(|_| "[]".to_owned())
@@ -281,8 +296,6 @@ fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
     Ok(JobNumber(last.unwrap_or(0) + 1))
 }
 
-/// The newest live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its
-/// twin in another case.
 /// The live job that one on this branch, of this chain, cannot run beside; but for those of `except`.
 pub(super) fn conflict(
     connection: &Connection,
@@ -332,6 +345,8 @@ fn busy((id, number, branch): (String, i64, String)) -> Result<BranchConflict, S
     Ok(BranchConflict { job, number: JobNumber(number), branch })
 }
 
+/// The newest live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its
+/// twin in another case.
 pub(super) fn branch_conflict(
     connection: &Connection,
     client: i64,

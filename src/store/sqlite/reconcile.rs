@@ -10,8 +10,8 @@ use rusqlite::{Connection, params};
 use super::super::Store;
 use super::super::error::StoreError;
 use super::super::logs::Logs;
-use super::meta;
 use super::place::Place;
+use super::{jobs, meta};
 use crate::domain::id::JobNumber;
 
 const FURTHER: &str = "It had come further than the restored database knows, and may be done: look at its branch and at what \
@@ -81,11 +81,7 @@ pub(super) fn set_attempt(connection: &Connection, job: JobNumber, attempt: u32)
 
 /// Whoever decides whether a job that had come further runs again sees it in the job.
 pub(super) fn warn(connection: &Connection, job: JobNumber) -> Result<(), StoreError> {
-    connection.execute(
-        "UPDATE jobs SET warnings = json_insert(warnings, '$[#]', ?2) WHERE number = ?1",
-        params![job.0, FURTHER],
-    )?;
-    Ok(())
+    jobs::add_warning(connection, job, FURTHER)
 }
 
 /// The counters of a database, for one that takes its place. Of one that cannot be read: none.
