@@ -79,9 +79,9 @@ that says so. A retry with a prompt of its own is told none of the old ones.
 |---|---|---|
 | Told once, in the same conversation, before the work is judged | `life_inward::what_is_said_is_told_…` | words told after the verification only: it failed |
 | No message is overtaken by the commit | `life_inward::what_is_said_while_…`, with one that comes during `verify`; `store_inward::a_word_goes_to_…` | no look at what is unheard before the commit: both failed |
-| An interrupt ends the turn and neither job nor attempt | `life_inward::an_interruption_…`; over a death of the server in `…words_outlive_servers_…` | the turn cancelled instead of interrupted: both failed |
+| An interrupt ends the turn and neither job nor attempt, and a repair is asked for again | `life_inward::an_interruption_…`, `…a_repair_that_is_interrupted_…`; over a death of the server in `…words_outlive_servers_…` | the turn cancelled instead of interrupted: both failed; the refusal forgotten: `a_repair_…` |
 | Over deaths of the server and of the agent nothing is lost and no turn comes twice | `life_inward::words_outlive_servers_…`, `…who_begins_anew_…`; `tests/chaos`, kind `Told`; the real programs: `tests/rig`, `told` | a turn that is told something forgotten by the next server: `words_outlive_…` failed; the prompt of a new attempt without the words: `who_begins_…`; an interruption looked for only when a hint comes: `words_outlive_…` |
-| Whatever ends a job, it says what its agent was not told; a retry is told it, unless it asks for something else | `store_inward::whatever_ends_a_job_…`, `life_inward::who_begins_anew_…` | EEE |
+| Whatever ends a job, it says what its agent was not told; a retry is told it, unless it asks for something else | `store_inward::whatever_ends_a_job_…`, `life_inward::who_begins_anew_…` | only jobs that a worker ends; every job, also one that only publishes; a retry told whatever it asks for: the first failed each time |
 | Nothing is accepted that nobody will hear | `life_inward::nothing_is_accepted_…`, `store_inward::a_word_goes_to_…` | accepted while it is published: both failed |
 
 ## What is stored

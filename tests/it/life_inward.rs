@@ -143,6 +143,23 @@ async fn an_interruption_ends_the_turn_and_not_the_job() {
 }
 
 #[tokio::test]
+async fn a_repair_that_is_interrupted_is_asked_for_again() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let mend = format!("{}[[scenario:write path=a.txt content=good]]", stand.gate_mark("mend"));
+    let verify = json!([format!("echo '{mend}'; grep -q good a.txt")]);
+    let id = submit(&stand, "r", BAD, json!({"verify": verify})).await;
+    stand.wait_until("it repairs", async || (stand.runs() == 2).then_some(())).await;
+    assert_eq!(say(&stand, &id, interrupt()).await, "accepted");
+    stand.wait_until("it goes on", async || (stand.runs() == 3).then_some(())).await;
+    stand.open_gate("mend");
+    let job = stand.completed(&id).await;
+    assert_eq!((stand.git(&["show", "r:a.txt"]).as_str(), attempts(&job)), ("good", 1));
+    assert_eq!(count(&stand, "Your work is not accepted yet."), 2, "{}", stand.prompts());
+    stand.finish().await;
+}
+
+#[tokio::test]
 async fn words_outlive_servers_and_are_told_once() {
     let mut stand = Stand::new().await;
     stand.install_noting_claude("");
