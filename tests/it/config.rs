@@ -352,3 +352,18 @@ fn children_see_what_they_need_and_no_more() {
     assert_eq!(names(env.for_agent(&wanted)), ["ANTHROPIC_API_KEY", "HOME", "LC_ALL", "PATH"]);
     assert!(!format!("{env:?}").contains(SECRET));
 }
+
+#[test]
+fn the_try_out_of_the_readme_serves() {
+    let text = crate::readme::blocks("try-out").concat();
+    let config = load_with(&serving(), &[("AGENT_API_SECRET", SECRET)], &text).unwrap();
+    assert_eq!(
+        (config.defaults.agent.as_deref(), config.defaults.publish),
+        (Some("script"), Some(Publish::Branch))
+    );
+    // one fault of an agent is one problem, with what to write
+    let faulty = load(&[], &text.replace("kind = \"command\"\n", "")).expect_err("no kind");
+    let [problem] = &faulty.problems[..] else { panic!("{faulty}") };
+    let told = problem.to_string();
+    assert!(told.starts_with("agents.script.kind") && told.contains("kind = \"command\""), "{told}");
+}
