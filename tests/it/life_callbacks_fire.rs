@@ -181,7 +181,7 @@ async fn a_receiver_that_hangs_stops_no_other_and_costs_no_memory() {
     events(&stand, good.to_vec(), &large).await;
     let all_good = async || {
         let got = receiver.got();
-        (got.iter().filter(|one| one.path == "/good").count() == 20).then_some(got.len() - 20)
+        (got.iter().filter(|one| one.path == "/good").count() == 20).then(|| got.len() - 20)
     };
     let hung = poll(Duration::from_secs(120), all_good).await.expect("the good receiver was never reached");
     assert!(hung < 500, "{hung} tries of the one that hangs came before");
