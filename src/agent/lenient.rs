@@ -79,7 +79,7 @@ impl<T> Default for List<T> {
     }
 }
 
-/// A bare text or a list; anything else is an empty list. `T` is one of these types itself.
+/// A bare text, or a list; an object is a list of one, anything else is an empty list. `T` is one of these types itself.
 #[derive(Clone, Debug)]
 pub(super) enum Content<T> {
     Text(String),
@@ -245,7 +245,7 @@ struct ContentVisitor<T>(PhantomData<T>);
 impl<'de, T: Deserialize<'de>> Visitor<'de> for ContentVisitor<T> {
     type Value = Content<T>;
 
-    other_kinds_are_default!(scalars, map);
+    other_kinds_are_default!(scalars);
 
     fn visit_str<E>(self, value: &str) -> Result<Content<T>, E> {
         Ok(Content::Text(value.to_owned()))
@@ -253,6 +253,10 @@ impl<'de, T: Deserialize<'de>> Visitor<'de> for ContentVisitor<T> {
 
     fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Content<T>, A::Error> {
         read_list(list).map(Content::Blocks)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Content<T>, A::Error> {
+        T::deserialize(MapAccessDeserializer::new(map)).map(|element| Content::Blocks(vec![element]))
     }
 }
 

@@ -70,6 +70,7 @@ fn every_recorded_run_is_judged_by_result_and_exit_together() {
         ("rate-limit-api-key", code(1), Some(Fault::Overloaded)),
         ("rate-limit-subscription", code(1), Some(limit)),
         ("not-logged-in", code(1), Some(Fault::NotLoggedIn)),
+        ("auth-error-403", code(1), Some(Fault::NotLoggedIn)),
         // Even if the exit code said otherwise.
         ("api-error-10-retries", code(0), Some(Fault::Overloaded)),
         ("resume-context-full", code(1), Some(Fault::ContextFull)),
@@ -110,7 +111,7 @@ fn every_transcript_is_in_the_table_and_holds_no_unknown_line() {
         assert!(unknown.is_empty(), "{unknown:?}");
         seen += 1;
     }
-    assert_eq!(seen, 22, "a new transcript needs a row in the table above");
+    assert_eq!(seen, 23, "a new transcript needs a row in the table above");
 }
 
 #[test]
@@ -165,12 +166,20 @@ fn endings_that_were_not_recorded() {
     let result = |fields: &str| format!("{{\"type\":\"result\",{fields}}}\n");
     let api = r#""subtype":"success","is_error":true,"terminal_reason":"api_error""#;
     let init = r#"{"type":"system","subtype":"init","apiKeySource":"none"}"#;
+    let refused = r#"{"type":"assistant","error":"authentication_failed","message":{"content":[]}}"#;
+    let answered = r#"{"type":"assistant","message":{"id":"m","content":[{"type":"text","text":"x"}]}}"#;
     let used_up = r#""result":"You've hit your weekly limit · resets Mon 6am (UTC)""#;
     let rows = [
         (result(&format!("{api},\"api_error_status\":500")), Some(Fault::ApiError { status: Some(500) })),
         (result(&format!("{api},\"api_error_status\":null")), Some(Fault::ApiError { status: None })),
         (result(&format!("{api},\"api_error_status\":401")), Some(Fault::NotLoggedIn)),
         (result(&format!("{api},\"api_error_status\":404")), Some(Fault::ApiError { status: Some(404) })),
+        // a 403 alone says nothing of the login, and what was got over nothing of the end
+        (result(&format!("{api},\"api_error_status\":403")), Some(Fault::ApiError { status: Some(403) })),
+        (
+            format!("{refused}\n{answered}\n{}", result(&format!("{api},\"api_error_status\":529"))),
+            Some(Fault::Overloaded),
+        ),
         // a 429 says nothing by itself: a minute's limit, or a server that is full
         (format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429"))), Some(Fault::Overloaded)),
         (
@@ -307,6 +316,34 @@ fn what_people_read_of_a_usage_limit() {
     agent.message | You've hit your 5-hour limit · resets 6:55pm (UTC)
     agent.progress | agent gave up: You've hit your 5-hour limit · resets 6:55pm (UTC)
     ");
+}
+
+/// The API's own tools answer within the model's message: each use has an end, or it would count as one that runs.
+#[test]
+fn a_tool_of_the_api_itself_ends_with_its_answer() {
+    let line = |block: &str| format!(r#"{{"type":"assistant","message":{{"id":"m","content":[{block}]}}}}"#);
+    let used = line(r#"{"type":"server_tool_use","id":"s1","name":"web_search","input":{"query":"x"}}"#);
+    let rows = [
+        (
+            r#""web_search_tool_result","content":[{"type":"web_search_result","title":"Found"}]"#,
+            true,
+            "Found",
+        ),
+        (r#""web_search_tool_result","content":[]"#, true, ""),
+        (
+            r#""web_fetch_tool_result","content":{"type":"web_fetch_tool_result_error","error_code":"url_not_allowed"}"#,
+            false,
+            "url_not_allowed",
+        ),
+        (r#""mcp_tool_result","is_error":true,"content":[{"type":"text","text":"no"}]"#, false, "no"),
+    ];
+    for (block, ok, summary) in rows {
+        let answer = line(&format!(r#"{{"type":{block},"tool_use_id":"s1"}}"#));
+        let (events, _) = read(format!("{used}\n{answer}").as_bytes(), b"", code(1));
+        let [AgentEvent::ToolUse { id: begun, .. }, result] = &events[..] else { panic!("{events:?}") };
+        let expected = AgentEvent::ToolResult { id: begun.clone(), ok, summary: summary.to_owned() };
+        assert_eq!(*result, expected, "{block}");
+    }
 }
 
 #[test]

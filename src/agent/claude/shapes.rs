@@ -52,11 +52,13 @@ pub(super) struct Line {
     pub(super) permission_denials: List<Object<PermissionDenial>>,
 }
 
-/// An element of a tool result that holds text, among others that hold images.
+/// An element of a tool result: text, something found in the web, an error of a tool of the API's own, or an image.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
-pub(super) struct TextElement {
+pub(super) struct ResultElement {
     pub(super) text: Scalar,
+    pub(super) title: Scalar,
+    pub(super) error_code: Scalar,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -77,9 +79,9 @@ pub(super) struct Block {
     pub(super) id: Scalar,
     pub(super) name: Scalar,
     pub(super) input: Object<ToolInput>,
-    // tool_result
+    // tool_result and those of the API's own tools
     pub(super) tool_use_id: Scalar,
-    pub(super) content: Content<Object<TextElement>>,
+    pub(super) content: Content<Object<ResultElement>>,
     pub(super) is_error: Scalar,
 }
 

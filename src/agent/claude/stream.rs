@@ -99,9 +99,8 @@ impl ClaudeParser {
 
     fn assistant(&mut self, line: Line) -> Vec<AgentEvent> {
         self.run.waits_for = None;
-        if let Some(tag) = line.error.into_text() {
-            self.run.api_error_tag = Some(tag);
-        }
+        // an answer of the model after an error means that the error was got over
+        self.run.api_error_tag = line.error.into_text();
         let TextOr::Object(message) = line.message else {
             return Vec::new();
         };
@@ -150,7 +149,8 @@ impl ClaudeParser {
         match block.r#type.as_str()? {
             "text" => Some(AgentEvent::Message { text: block.text.into_text()? }),
             "thinking" => Some(AgentEvent::Thinking { text: block.thinking.into_text()? }),
-            "tool_use" | "server_tool_use" => {
+            // the API itself carries out the last two
+            "tool_use" | "server_tool_use" | "mcp_tool_use" => {
                 self.note_file(&block);
                 Some(AgentEvent::ToolUse {
                     id: block.id.text(),
@@ -158,6 +158,8 @@ impl ClaudeParser {
                     summary: tool::summary(&block.input.0, self.cwd.as_deref()),
                 })
             }
+            // what the API's own tools found comes as part of the answer
+            kind if kind.ends_with("_tool_result") => Some(tool_result(&block)),
             _ => None,
         }
     }
@@ -174,11 +176,7 @@ impl ClaudeParser {
         let heard = blocks.into_iter().filter_map(|block| {
             let block = block.0;
             match block.r#type.as_str()? {
-                "tool_result" => Some(AgentEvent::ToolResult {
-                    id: block.tool_use_id.text(),
-                    ok: block.is_error.as_bool() != Some(true),
-                    summary: tool::result_text(&block.content),
-                }),
+                "tool_result" => Some(tool_result(&block)),
                 "text" => Some(AgentEvent::Notice { text: block.text.into_text()? }),
                 _ => None,
             }
@@ -209,6 +207,15 @@ impl ClaudeParser {
         let event = AgentEvent::Ended { ok: ending.ok, text: ending.text.clone() };
         self.run.end_turn(ending);
         event
+    }
+}
+
+fn tool_result(block: &Block) -> AgentEvent {
+    let failed = block.is_error.as_bool() == Some(true) || tool::tells_error(&block.content);
+    AgentEvent::ToolResult {
+        id: block.tool_use_id.text(),
+        ok: !failed,
+        summary: tool::result_text(&block.content),
     }
 }
 

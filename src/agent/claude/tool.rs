@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::shapes::{TextElement, ToolInput};
+use super::shapes::{ResultElement, ToolInput};
 use crate::agent::json_lines::{TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
 use crate::agent::lenient::{Content, Object, Scalar};
 use crate::agent::text::{below, head, one_line};
@@ -31,13 +31,22 @@ pub(super) fn written_file<'i>(tool: &str, input: &'i ToolInput) -> Option<&'i s
     EDITORS.contains(&tool).then(|| paths.into_iter().find_map(Scalar::as_str)).flatten()
 }
 
-/// The text of a tool result.
-pub(super) fn result_text(content: &Content<Object<TextElement>>) -> String {
+/// Whether a tool of the API itself says in place of its result that it did not work.
+pub(super) fn tells_error(content: &Content<Object<ResultElement>>) -> bool {
+    matches!(content, Content::Blocks(blocks) if blocks.iter().any(|block| block.0.error_code.as_str().is_some()))
+}
+
+/// The text of a tool result, or what was found.
+pub(super) fn result_text<'c>(content: &'c Content<Object<ResultElement>>) -> String {
     let joined;
     let text = match content {
         Content::Text(text) => text,
         Content::Blocks(blocks) => {
-            let texts: Vec<&str> = blocks.iter().filter_map(|block| block.0.text.as_str()).collect();
+            let told = |block: &'c Object<ResultElement>| {
+                let ResultElement { text, title, error_code } = &block.0;
+                [text, title, error_code].into_iter().find_map(Scalar::as_str)
+            };
+            let texts: Vec<&str> = blocks.iter().filter_map(told).collect();
             joined = texts.join("\n");
             &joined
         }

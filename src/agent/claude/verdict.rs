@@ -32,7 +32,7 @@ pub(super) struct Run {
     pub(super) model: Option<String>,
     pub(super) version: Option<String>,
     pub(super) auth: Option<String>,
-    /// The tag on a message that only reports an API error.
+    /// The tag on the newest message, where that only reports an API error.
     pub(super) api_error_tag: Option<String>,
     /// Set by a rejecting rate limit event, with its renewal in Unix seconds; cleared by an allowing one.
     pub(super) limit_reached: Option<Option<i64>>,
@@ -220,9 +220,12 @@ fn api_fault(run: &Run, ending: &Ending) -> Fault {
     let tag = run.api_error_tag.as_deref().unwrap_or_default();
     // No key in use: this is a subscription, or nobody is logged in.
     let without_key = run.auth.as_deref() == Some("none");
+    // A login that is refused has the tag with 401 and with 403, a token that was revoked as well as a key.
+    if tag == "authentication_failed" {
+        return Fault::NotLoggedIn;
+    }
     match ending.api_status {
         Some(401) => Fault::NotLoggedIn,
-        None if tag == "authentication_failed" => Fault::NotLoggedIn,
         None if without_key && ending.text.starts_with("Not logged in") => Fault::NotLoggedIn,
         // A subscription says that its window is used up, and when that ends; any other 429 is a limit per minute, or a
         // server that is full, and passes by itself.
