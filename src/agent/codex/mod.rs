@@ -72,7 +72,7 @@ impl Agent for Codex {
         }
         // the prompt: whatever comes on standard input
         argv.push("-".to_owned());
-        Ok(AgentCommand { argv, env: invocation.base_env(), stdin: invocation.prompt.clone() })
+        Ok(AgentCommand { argv, env: invocation.base_env(), stdin: invocation.full_prompt() })
     }
 
     /// `CODEX_HOME` holds the login. Keys (`OPENAI_API_KEY`, `CODEX_API_KEY`, those of own providers) are not here: an

@@ -68,14 +68,14 @@ impl JsonLines for CodexParser {
         &mut self.run.last_words
     }
 
-    fn told_aside(&mut self, text: &str) -> Option<AgentEvent> {
-        let message = denial(text)?;
+    fn told_aside(&mut self, text: &str) -> Vec<AgentEvent> {
+        let Some(message) = denial(text) else { return Vec::new() };
         self.run.denied(Denial {
             tool: "patch or command".to_owned(),
             tool_use_id: String::new(),
             summary: message.clone(),
         });
-        Some(AgentEvent::Denied { tool: "a tool".to_owned(), message })
+        vec![AgentEvent::Denied { tool: "a tool".to_owned(), message }]
     }
 
     fn verdict(&self, exit: StepExit) -> AgentVerdict {
