@@ -8,6 +8,10 @@ use crate::domain::event::EventKind;
 /// of it stays in the step's log.
 pub const EVENT_TEXT_BYTES_MAX: usize = 8 * 1024;
 
+/// An agent that would sleep this long before it asks the model's API again is not waited for: it has told that its login can do
+/// nothing for now, and it would keep its place, its worktree and its memory. Longer than every backoff that was seen.
+pub(super) const VAIN_DELAY_MS: u64 = 600_000;
+
 /// The longest name of a tool, and the longest id of its use, before what acts on a terminal is written out. Those
 /// of real agents have 30 bytes.
 const NAME_BYTES_MAX: usize = 100;
@@ -59,7 +63,9 @@ pub enum AgentEvent {
     },
     /// The model's API failed and the agent tries again by itself.
     Retrying {
+        /// 0 where it is not told.
         attempt: u32,
+        /// 0 where it is not told.
         attempts_max: u32,
         delay_ms: u64,
         status: Option<u16>,
@@ -180,7 +186,12 @@ impl AgentEvent {
                 let status = status.map_or(String::new(), |status| format!(" with status {status}"));
                 // 0: the agent does not say
                 let delay = if *delay_ms == 0 { String::new() } else { format!(" in {delay_ms} ms") };
-                format!("the model's API failed{status}, trying again{delay} ({attempt} of {attempts_max})")
+                let number = match (attempt, attempts_max) {
+                    (0, _) => String::new(),
+                    (_, 0) => format!(" (try {attempt} failed)"),
+                    _ => format!(" ({attempt} of {attempts_max})"),
+                };
+                format!("the model's API failed{status}, trying again{delay}{number}")
             }
             Self::Denied { tool, message } => {
                 format!("not allowed to use {}: {}", one_line(tool, 100), visible(message, limit - 500))

@@ -1,12 +1,20 @@
 //! Recorded output of the real `gemini` 0.61.0, and what is made of it.
 
-use offshoot::agent::{AgentEvent, Fault};
+use std::path::Path;
+
+use offshoot::agent::registry::find_agent;
+use offshoot::agent::{AgentEvent, AgentReader, Fault, StepExit, Stream};
 use offshoot::domain::agent_kind::AgentKind;
 use serde_json::json;
 
-use crate::transcripts::{code, fault, judges, read, signal, survives_hostile_output, told, transcript};
+use crate::transcripts::{
+    aside, code, fault, judges, message, read, signal, survives_hostile_output, told, transcript,
+};
 
 const GEMINI: AgentKind = AgentKind::Gemini;
+
+/// 8 h 44 min 7 s after the last line with a time.
+const CAPACITY: Fault = Fault::UsageLimit { resets_at: Some(1_795_775_030) };
 
 #[test]
 fn every_recorded_run_is_judged_by_its_result_and_the_exit_together() {
@@ -27,6 +35,18 @@ fn every_recorded_run_is_judged_by_its_result_and_the_exit_together() {
             ("unknown-model", code(1), Some(Fault::ApiError { status: None })),
             // even if the exit code said otherwise
             ("auth-error", code(0), Some(Fault::NotLoggedIn)),
+            // after ten tries, three and a half minutes: the exit alone tells the status
+            ("rate-limit", code(173), Some(Fault::Overloaded)),
+            ("server-error", code(247), Some(Fault::Overloaded)),
+            ("overloaded", code(17), Some(Fault::Overloaded)),
+            ("rate-limit", code(1), Some(Fault::ApiError { status: None })),
+            ("daily-quota", code(173), Some(Fault::UsageLimit { resets_at: None })),
+            ("invalid-key", code(144), Some(Fault::NotLoggedIn)),
+            // it slept and was ended: of SIGTERM it makes an exit with 0
+            ("capacity", code(0), Some(CAPACITY)),
+            ("capacity", signal(15), Some(CAPACITY)),
+            ("capacity", signal(9), Some(CAPACITY)),
+            ("capacity", StepExit::default(), Some(CAPACITY)),
             ("hang", signal(15), Some(Fault::Interrupted)),
             ("hang", code(130), Some(Fault::Interrupted)),
             ("hang", code(0), Some(Fault::Crashed)),
@@ -63,6 +83,16 @@ fn endings_that_were_not_recorded() {
             Fault::ContextFull,
         ),
         ("", Fault::ApiError { status: None }),
+        (
+            "[API Error: You have exhausted your capacity on this model. Your quota will reset after 8h44m7s.]",
+            Fault::UsageLimit { resets_at: None },
+        ),
+        ("[API Error: {\"error\":{\"code\":400,\"message\":\"API key expired.\"}}]", Fault::NotLoggedIn),
+        // no login makes a server that fails work
+        (
+            "[API Error: {\"error\":{\"code\":500,\"message\":\"API key not valid\"}}]",
+            Fault::ApiError { status: Some(500) },
+        ),
     ];
     for (text, expected) in rows {
         let line =
@@ -85,6 +115,61 @@ fn endings_that_were_not_recorded() {
         let (_, verdict) = read(GEMINI, b"", stderr, code(exit));
         assert_eq!(fault(&verdict), Some(expected), "{exit}");
     }
+}
+
+#[test]
+fn a_wait_for_the_renewal_of_an_allowance_is_told_and_judged() {
+    let stderr = aside(GEMINI, "capacity");
+    let (events, verdict) = read(GEMINI, &transcript(GEMINI, "capacity"), &stderr, code(0));
+    let told: Vec<String> = events[events.len() - 2..].iter().map(AgentEvent::text).collect();
+    assert_eq!(
+        told,
+        [
+            "usage limit reached, resets at 2026-11-27T10:23:50Z",
+            "the model's API failed, trying again in 31620010 ms (try 1 failed)",
+        ]
+    );
+    assert!(message(&verdict).contains("Your quota will reset after 8h44m7s."), "{}", message(&verdict));
+}
+
+/// A short wait is none, nor is one that is over: how the run was ended decides.
+#[test]
+fn only_a_wait_that_lasts_is_a_limit() {
+    let init = r#"{"type":"init","timestamp":"2026-11-27T01:00:00Z"}"#;
+    let more = r#"{"type":"tool_use","timestamp":"2026-11-27T02:00:00Z"}"#;
+    let line = |delay: u64| format!("Attempt 1 failed: slow down. Retrying after {delay}ms...\n");
+    let limit = |resets_at| Fault::UsageLimit { resets_at };
+    let used_up =
+        "Attempt 1 failed: You have exhausted your capacity on this model. Retrying after 9000ms...\n";
+    let rows = [
+        ("", line(599_999), "", Fault::Interrupted),
+        (init, line(600_000), "", limit(Some(1_795_741_800))),
+        ("", line(600_000), "", limit(None)),
+        (init, line(u64::MAX), "", limit(None)),
+        (init, line(600_000), more, Fault::Interrupted),
+        (init, line(600_000) + &line(5_000), "", Fault::Interrupted),
+        (init, used_up.to_owned(), "", limit(Some(1_795_741_209))),
+    ];
+    for (before, stderr, after, expected) in rows {
+        let mut reader = AgentReader::new(find_agent(GEMINI).parser(Path::new("/w")));
+        reader.feed(Stream::Stdout, format!("{before}\n").as_bytes());
+        reader.feed(Stream::Stderr, stderr.as_bytes());
+        reader.feed(Stream::Stdout, format!("{after}\n").as_bytes());
+        let (_, verdict) = reader.finish(signal(15));
+        assert_eq!(fault(&verdict), Some(expected), "{stderr}");
+    }
+}
+
+#[test]
+fn what_people_read_of_tries_that_fail() {
+    let (events, _) = read(GEMINI, b"", &aside(GEMINI, "server-error"), code(247));
+    let told: Vec<String> = events
+        .iter()
+        .filter(|event| matches!(event, AgentEvent::Retrying { .. }))
+        .map(AgentEvent::text)
+        .collect();
+    assert_eq!(told.len(), 9);
+    assert_eq!(told[8], "the model's API failed with status 503, trying again (try 9 failed)");
 }
 
 #[test]

@@ -30,6 +30,9 @@ fn every_recorded_run_is_judged_by_its_last_step_and_the_exit_together() {
             ("auth-error", code(1), Some(Fault::NotLoggedIn)),
             ("bad-request", code(1), Some(Fault::ApiError { status: Some(400) })),
             ("server-error", code(1), Some(Fault::ApiError { status: Some(500) })),
+            // after its own tries, a minute
+            ("overloaded", code(1), Some(Fault::Overloaded)),
+            ("unavailable", code(1), Some(Fault::Overloaded)),
             ("unknown-model", code(1), Some(Fault::ApiError { status: None })),
             // with the headers of a subscription
             ("rate-limit", code(1), Some(Fault::UsageLimit { resets_at: Some(1_795_701_093) })),

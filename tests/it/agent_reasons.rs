@@ -6,7 +6,7 @@ use offshoot::agent::{AgentOutcome, StepExit};
 use offshoot::domain::agent_kind::AgentKind;
 use offshoot::domain::reason::ReasonCode;
 
-use crate::transcripts::{code, read, signal, transcript};
+use crate::transcripts::{aside, code, read, signal, transcript};
 
 /// Where the standard output comes from.
 enum Out {
@@ -22,6 +22,7 @@ fn of_claude_and_codex() -> Vec<Row> {
     vec![
         (Claude, "usage_limit", Recorded("rate-limit-subscription"), "", code(1)),
         (Claude, "not_logged_in", Recorded("not-logged-in"), "", code(1)),
+        (Claude, "not_logged_in", Recorded("auth-error-403"), "", code(1)),
         (Claude, "overloaded", Recorded("api-error-10-retries"), "", code(1)),
         (
             Claude,
@@ -76,35 +77,18 @@ fn of_opencode_and_gemini() -> Vec<Row> {
     vec![
         (Opencode, "usage_limit", Recorded("rate-limit"), "", code(1)),
         (Opencode, "not_logged_in", Recorded("auth-error"), "", code(1)),
-        (
-            Opencode,
-            "overloaded",
-            Line(r#"{"type":"error","error":{"name":"APIError","data":{"statusCode":529}}}"#),
-            "",
-            code(1),
-        ),
+        (Opencode, "overloaded", Recorded("overloaded"), "", code(1)),
+        (Opencode, "overloaded", Recorded("unavailable"), "", code(1)),
         (Opencode, "api_error", Recorded("server-error"), "", code(1)),
         (Opencode, "refused", Recorded("refusal"), "", code(1)),
         (Opencode, "needs_input", Recorded("write-file-asked"), "", code(0)),
-        (
-            Gemini,
-            "usage_limit",
-            Line(
-                r#"{"type":"result","status":"error","error":{"message":"[API Error: You have exhausted your daily quota on this model.]"}}"#,
-            ),
-            "",
-            code(1),
-        ),
+        (Gemini, "usage_limit", Recorded("daily-quota"), "", code(173)),
+        (Gemini, "usage_limit", Recorded("capacity"), "", code(0)),
         (Gemini, "not_logged_in", Recorded("auth-error"), "", code(145)),
-        (
-            Gemini,
-            "overloaded",
-            Line(
-                r#"{"type":"result","status":"error","error":{"message":"[API Error: {\"error\":{\"code\":503}}]"}}"#,
-            ),
-            "",
-            code(1),
-        ),
+        (Gemini, "not_logged_in", Recorded("invalid-key"), "", code(144)),
+        (Gemini, "overloaded", Recorded("rate-limit"), "", code(173)),
+        (Gemini, "overloaded", Recorded("server-error"), "", code(247)),
+        (Gemini, "overloaded", Recorded("overloaded"), "", code(17)),
         (Gemini, "api_error", Recorded("bad-request"), "", code(144)),
         (Gemini, "max_turns", Line(""), "Reached max session turns for this session.", code(53)),
     ]
@@ -127,11 +111,11 @@ fn rows() -> Vec<Row> {
 fn each_kind_brings_about_the_reasons_that_it_can() {
     let mut found: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
     for (kind, expected, out, stderr, exit) in rows() {
-        let stdout = match out {
-            Out::Recorded(name) => transcript(kind, name),
-            Out::Line(line) => line.as_bytes().to_vec(),
+        let (stdout, stderr) = match out {
+            Out::Recorded(name) => (transcript(kind, name), aside(kind, name)),
+            Out::Line(line) => (line.as_bytes().to_vec(), stderr.as_bytes().to_vec()),
         };
-        let (_, verdict) = read(kind, &stdout, stderr.as_bytes(), exit);
+        let (_, verdict) = read(kind, &stdout, &stderr, exit);
         let AgentOutcome::Failed { fault, message } = verdict.outcome else { panic!("{kind} {expected}") };
         assert_eq!(fault.code(), expected, "{kind}: {message}");
         assert!(ReasonCode::parse(fault.code()).is_some(), "{expected} is a reason");

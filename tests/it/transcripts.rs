@@ -16,6 +16,11 @@ pub(crate) fn transcript(kind: AgentKind, name: &str) -> Vec<u8> {
     std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
+/// What `kind` printed on standard error meanwhile, where that was kept.
+pub(crate) fn aside(kind: AgentKind, name: &str) -> Vec<u8> {
+    std::fs::read(format!("{}/{kind}-{name}.stderr", folder())).unwrap_or_default()
+}
+
 /// The names of all transcripts of `kind`, in order.
 pub(crate) fn names(kind: AgentKind) -> Vec<String> {
     let start = format!("{kind}-");
@@ -79,10 +84,12 @@ pub(crate) fn told(kind: AgentKind, name: &str) -> String {
 /// Every recorded run is in `rows` and judged as there; no line of it is unknown.
 pub(crate) fn judges(kind: AgentKind, rows: &[(&str, StepExit, Option<Fault>)]) {
     for (name, exit, expected) in rows {
-        let (events, verdict) = read(kind, &transcript(kind, name), b"", *exit);
+        let (events, verdict) = read(kind, &transcript(kind, name), &aside(kind, name), *exit);
         assert_eq!(fault(&verdict), *expected, "{name} {exit:?}: {:?}", verdict.outcome);
-        let unknown: Vec<_> =
-            events.iter().filter(|event| matches!(event, AgentEvent::Output { .. })).collect();
+        let unknown: Vec<_> = events
+            .iter()
+            .filter(|event| matches!(event, AgentEvent::Output { stream: Stream::Stdout, .. }))
+            .collect();
         assert!(unknown.is_empty(), "{name}: {unknown:?}");
     }
     for name in names(kind) {

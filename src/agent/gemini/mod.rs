@@ -8,6 +8,7 @@
 mod shapes;
 mod stream;
 mod verdict;
+mod waits;
 
 use super::capabilities::ALL_MODES;
 use super::{

@@ -9,6 +9,8 @@ use serde::Deserialize;
 #[serde(default)]
 pub(super) struct Line {
     pub(super) r#type: Scalar,
+    /// Of every line, in the form of RFC 3339.
+    pub(super) timestamp: Scalar,
     // init
     pub(super) session_id: Scalar,
     pub(super) model: Scalar,

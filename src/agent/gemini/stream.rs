@@ -2,6 +2,7 @@
 
 use super::shapes::{Line, Parameters};
 use super::verdict::{Run, judge};
+use super::waits::{Failed, failed_try};
 use crate::agent::json_lines::{JsonLines, TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
 use crate::agent::last_words::LastWords;
 use crate::agent::lenient::Scalar;
@@ -26,6 +27,7 @@ impl JsonLines for GeminiParser {
 
     fn event(&mut self, line: Box<Line>) -> Option<Vec<AgentEvent>> {
         let kind = line.r#type.as_str()?;
+        self.run.heard(line.timestamp.as_str());
         if kind == "message" {
             return Some(self.message(*line));
         }
@@ -69,6 +71,18 @@ impl JsonLines for GeminiParser {
 
     fn last_words(&mut self) -> &mut LastWords {
         &mut self.run.last_words
+    }
+
+    fn told_aside(&mut self, text: &str) -> Vec<AgentEvent> {
+        let Some(failed) = failed_try(text) else { return Vec::new() };
+        let limit = self.run.wait(text, failed.delay_ms).map(|resets_at| AgentEvent::RateLimit {
+            rejected: true,
+            resets_at,
+            window: None,
+        });
+        let Failed { attempt, delay_ms, status } = failed;
+        let retrying = AgentEvent::Retrying { attempt, attempts_max: 0, delay_ms, status };
+        limit.into_iter().chain([retrying]).collect()
     }
 
     fn verdict(&self, exit: StepExit) -> AgentVerdict {
