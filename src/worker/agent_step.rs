@@ -9,7 +9,7 @@ use secrecy::ExposeSecret as _;
 
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
-use super::inward::{is_interrupted, with_said};
+use super::inward::with_said;
 use super::steps::{check_worktree, look, unless_it_lives};
 use super::supervise::StepEnd;
 use super::turns::Ask;
@@ -100,7 +100,9 @@ impl Line<'_> {
             }
             (followed, _) => followed,
         };
-        let (record, verdict, limit) = match followed.map_err(|halt| unless_it_lives(step, halt))? {
+        let (record, verdict, limit, interrupted) = match followed
+            .map_err(|halt| unless_it_lives(step, halt))?
+        {
             StepEnd::NotReleased => return Ok(None),
             StepEnd::Lost { members, out_of_memory, verdict, took_ms } => {
                 let halt = self.lost(step, &members, out_of_memory).await;
@@ -109,14 +111,14 @@ impl Line<'_> {
                 }
                 return Err(halt);
             }
-            StepEnd::Exited { record, verdict, limit, members } => {
+            StepEnd::Exited { record, verdict, limit, interrupted, members } => {
                 self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
                 if record.cause != ExitCause::SpawnFailed {
                     let took_ms = u64::try_from(record.ended_at_ms - record.started_at_ms).unwrap_or(0);
                     self.account(name, agent.capabilities(), &verdict, took_ms).await?;
                 }
                 self.heed(step, &record, &members).await?;
-                (record, verdict, limit)
+                (record, verdict, limit, interrupted)
             }
         };
         match (limit, &verdict.outcome) {
@@ -127,7 +129,6 @@ impl Line<'_> {
             }
             (None, _) => {}
         }
-        let interrupted = is_interrupted(&record);
         if interrupted && self.signals.cancel.is_cancelled() {
             return Err(Halt::Ended(AttemptEnd::Cancelled));
         }

@@ -107,7 +107,7 @@ impl Line<'_> {
             StepEnd::Lost { members, out_of_memory, .. } => {
                 cut_off(self.lost(step, &members, out_of_memory).await).map(Some)
             }
-            StepEnd::Exited { record, verdict, limit, members } => {
+            StepEnd::Exited { record, verdict, limit, members, .. } => {
                 self.heed(step, &record, &members).await?;
                 let tail = match verdict.outcome {
                     AgentOutcome::Succeeded { summary } => summary,

@@ -7,7 +7,6 @@ use super::attempt::Line;
 use super::halt::Step;
 use crate::domain::attempt::Lease;
 use crate::domain::inward::Said;
-use crate::process::{ExitCause, ExitRecord};
 use crate::store::{Change, Store};
 
 /// The word in the exit record of a turn that was interrupted.
@@ -20,14 +19,19 @@ impl Line<'_> {
     /// Whether there is something that only the turn `next` would tell the agent.
     pub(super) async fn has_unheard(&self, next: &str) -> Step<bool> {
         let said = self.tools.store.said_to_agent(self.lease.job).await?;
-        Ok(!unheard(&said, self.lease.attempt, next).is_empty())
+        Ok(!unheard(&said, self.lease.attempt, next, &[]).is_empty())
     }
 }
 
-/// The messages that no turn of the attempt but `turn` has.
-pub(super) fn unheard<'s>(said: &'s [Said], attempt: u32, turn: &str) -> Vec<&'s str> {
+/// The messages that no turn of the attempt but `turn` and the `interrupted` ones has.
+pub(super) fn unheard<'s>(
+    said: &'s [Said],
+    attempt: u32,
+    turn: &str,
+    interrupted: &[String],
+) -> Vec<&'s str> {
     let is_new = |said: &&Said| match &said.given_to {
-        Some((given, step)) => *given != attempt || step == turn,
+        Some((given, step)) => *given != attempt || step == turn || interrupted.contains(step),
         None => true,
     };
     said.iter().filter(is_new).filter_map(|said| said.text.as_deref()).collect()
@@ -37,11 +41,6 @@ pub(super) fn unheard<'s>(said: &'s [Said], attempt: u32, turn: &str) -> Vec<&'s
 pub(super) fn with_said(prompt: String, said: &[Said]) -> String {
     let said: Vec<&str> = said.iter().filter_map(|said| said.text.as_deref()).collect();
     if said.is_empty() { prompt } else { format!("{prompt}\n\n{SINCE}\n\n{}", said.join("\n\n")) }
-}
-
-/// Whether the turn was ended because somebody wanted that.
-pub(super) fn is_interrupted(record: &ExitRecord) -> bool {
-    record.cause == ExitCause::Ended && record.text.as_deref() == Some(INTERRUPT)
 }
 
 /// Tells when the running turn is to be interrupted.

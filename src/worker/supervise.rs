@@ -54,6 +54,8 @@ pub(super) enum StepEnd {
         verdict: Box<AgentVerdict>,
         /// The limit for which it was ended, whoever held it.
         limit: Option<StepLimit>,
+        /// It was ended because somebody wanted that.
+        interrupted: bool,
         /// Who belonged to it when it was last looked at.
         members: Vec<Survivor>,
     },
@@ -218,8 +220,9 @@ impl Line<'_> {
         let verdict = Box::new(reading.finish(&record));
         self.flush(name, &mut reading).await?;
         let limit = limit_of(&record, asked);
+        let interrupted = is_interrupted(&record, asked);
         let members = limits.members().to_vec();
-        Ok(StepEnd::Exited { record, verdict, limit, members })
+        Ok(StepEnd::Exited { record, verdict, limit, interrupted, members })
     }
 
     /// Stores what was read since the last time.
@@ -251,6 +254,15 @@ fn limit_of(record: &ExitRecord, asked: &Asked) -> Option<StepLimit> {
         ExitCause::Cancelled if !asked.cancel => asked.limit,
         ExitCause::Stopped if !asked.stop && !asked.cancel => asked.limit,
         _ => None,
+    }
+}
+
+/// Whether the step was ended by an interruption and nothing else.
+fn is_interrupted(record: &ExitRecord, asked: &Asked) -> bool {
+    match record.cause {
+        ExitCause::Ended => record.text.as_deref() == Some(INTERRUPT),
+        ExitCause::Stopped => asked.interrupt && !asked.stop && !asked.cancel && asked.limit.is_none(),
+        _ => false,
     }
 }
 
@@ -394,6 +406,38 @@ mod tests {
         let mut reading = Reading::new(reader, 0, Timestamp::from_ms(0));
         reading.last_sign = Instant::now() - Duration::from_secs(600);
         reading
+    }
+
+    #[test]
+    fn a_supervisor_that_only_takes_a_signal_was_interrupted_all_the_same() {
+        let record = |cause, text: Option<&str>| ExitRecord {
+            cause,
+            code: None,
+            signal: None,
+            out_of_memory: false,
+            text: text.map(str::to_owned),
+            no_program: false,
+            started_at_ms: 0,
+            ended_at_ms: 0,
+            output_bytes: 0,
+            dropped_bytes: 0,
+            survivors: 0,
+            log_synced: true,
+            usage: ExitUsage::default(),
+        };
+        let interrupt = Asked { interrupt: true, ..Asked::default() };
+        assert!(is_interrupted(&record(ExitCause::Ended, Some(INTERRUPT)), &Asked::default()));
+        assert!(is_interrupted(&record(ExitCause::Stopped, None), &interrupt));
+        // somebody else's end is not taken for it
+        assert!(!is_interrupted(&record(ExitCause::Stopped, None), &Asked::default()));
+        assert!(!is_interrupted(&record(ExitCause::Ended, Some("budget")), &interrupt));
+        for asked in [
+            Asked { stop: true, interrupt: true, ..Asked::default() },
+            Asked { cancel: true, interrupt: true, ..Asked::default() },
+            Asked { limit: Some(StepLimit::Idle), interrupt: true, ..Asked::default() },
+        ] {
+            assert!(!is_interrupted(&record(ExitCause::Stopped, None), &asked));
+        }
     }
 
     #[test]

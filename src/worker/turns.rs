@@ -39,10 +39,11 @@ pub(super) enum Ask<'a> {
 }
 
 /// Why it goes on.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) struct GoOn<'a> {
     pub(super) refused: Option<&'a Refused>,
-    pub(super) interrupted: bool,
+    /// The turns right before that were interrupted: what they were told may not have reached the agent.
+    pub(super) interrupted: Vec<String>,
     /// The conversation is lost.
     pub(super) afresh: bool,
 }
@@ -68,7 +69,7 @@ impl Line<'_> {
                 repairs += 1;
             }
             round += 1;
-            let ask = GoOn { refused: refused.as_ref(), interrupted: false, afresh: false };
+            let ask = GoOn { refused: refused.as_ref(), interrupted: Vec::new(), afresh: false };
             let denials = std::mem::take(&mut work.verdict.denials);
             work = self.turns_of(round, worktree, Ask::GoOn(ask)).await?;
             work.verdict.denials.splice(0..0, denials);
@@ -80,11 +81,18 @@ impl Line<'_> {
         let mut ask = ask;
         let mut number = 1;
         let mut denials = Vec::new();
+        let mut interrupted = Vec::new();
         loop {
-            let mut work = self.run_agent(&turn_name(round, number), worktree, &ask).await?;
+            let name = turn_name(round, number);
+            let mut work = self.run_agent(&name, worktree, &ask).await?;
             number += 1;
             let next = turn_name(round, number);
-            let goes_on = GoOn { refused: None, interrupted: work.interrupted, afresh: false };
+            if work.interrupted {
+                interrupted.push(name);
+            } else {
+                interrupted.clear();
+            }
+            let goes_on = GoOn { refused: None, interrupted: interrupted.clone(), afresh: false };
             ask = match ask {
                 Ask::GoOn(why) if !why.afresh && has_lost_it(&work) => {
                     Ask::GoOn(GoOn { afresh: true, ..why })
@@ -139,7 +147,7 @@ impl Line<'_> {
         let lost = match &self.job.effects.session_id {
             _ if !capabilities.resume => "this kind of agent cannot continue a conversation",
             Some(id) if !why.afresh => {
-                let new = unheard(said, self.lease.attempt, turn);
+                let new = unheard(said, self.lease.attempt, turn, &why.interrupted);
                 return Ok((Session::Resume { id: id.clone() }, words(why, new)));
             }
             _ => "there is none that the agent knows and can go on with",
@@ -170,7 +178,7 @@ fn has_lost_it(work: &AgentWork) -> bool {
 }
 
 fn words(why: &GoOn<'_>, said: Vec<&str>) -> String {
-    let interrupted = why.interrupted.then(|| INTERRUPTED.to_owned());
+    let interrupted = (!why.interrupted.is_empty()).then(|| INTERRUPTED.to_owned());
     let refused = why.refused.map(|refused| format!("{REPAIR}\n\n{}", refused.told()));
     let said = (!said.is_empty()).then(|| format!("{SAID}\n\n{}", said.join("\n\n")));
     let all: Vec<String> = [interrupted, refused, said].into_iter().flatten().collect();

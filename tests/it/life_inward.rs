@@ -143,6 +143,29 @@ async fn an_interruption_ends_the_turn_and_not_the_job() {
 }
 
 #[tokio::test]
+async fn what_an_interrupted_turn_was_told_is_told_again() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let id = submit(&stand, "t", &format!("{BAD}{}", stand.gate_mark("one")), json!({})).await;
+    stand.wait_for_tool(&id).await;
+    let text = format!("{}{TOLD}", stand.gate_mark("two"));
+    assert_eq!(say(&stand, &id, message("m-1", &text)).await, "accepted");
+    stand.open_gate("one");
+    stand.wait_until("it is told", async || (stand.runs() == 2).then_some(())).await;
+    assert_eq!(say(&stand, &id, message("m-2", "and this")).await, "accepted");
+    assert_eq!(say(&stand, &id, interrupt()).await, "accepted");
+    stand.wait_until("it is told again", async || (stand.runs() == 3).then_some(())).await;
+    stand.open_gate("two");
+    let job = stand.completed(&id).await;
+    assert_eq!((stand.git(&["show", "t:told.txt"]).as_str(), attempts(&job)), ("yes", 1));
+    let prompts = stand.prompts();
+    assert_eq!((count(&stand, TOLD), count(&stand, "and this")), (2, 1), "{prompts}");
+    let last = &prompts[prompts.rfind("You were interrupted").expect("an interruption")..];
+    assert!(last.find(TOLD) < last.find("and this"), "{prompts}");
+    stand.finish().await;
+}
+
+#[tokio::test]
 async fn a_repair_that_is_interrupted_is_asked_for_again() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
@@ -215,6 +238,27 @@ async fn what_is_said_while_the_work_is_looked_at_is_told_and_looked_at_again() 
     let prompts = stand.prompts();
     let last = &prompts[prompts.rfind("Your work is not accepted yet.").expect("a repair")..];
     assert!(last.contains(TOLD) && stand.runs() == 4, "{prompts}");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_server_that_comes_later_begins_no_turn_of_a_round_that_is_over() {
+    let mut stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let id = submit(&stand, "z", BAD, json!({"verify": [gated(&stand, "check")]})).await;
+    has_run(&stand, "check", 1).await;
+    assert_eq!(say(&stand, &id, message("m-1", &stand.gate_mark("two"))).await, "accepted");
+    stand.open_gate("check");
+    stand.wait_until("it is told", async || (stand.runs() == 2).then_some(())).await;
+    assert_eq!(say(&stand, &id, message("m-2", TOLD)).await, "accepted");
+    stand.kill9().await;
+    stand.start_again().await;
+    stand.open_gate("two");
+    let job = stand.completed(&id).await;
+    let turns: Vec<_> =
+        told(&stand, &id, "message.delivered").await.iter().map(|data| data["turn"].clone()).collect();
+    assert_eq!(turns, ["agent-2", "agent-2-2"]);
+    assert_eq!((stand.git(&["show", "z:told.txt"]).as_str(), stand.runs(), attempts(&job)), ("yes", 3, 1));
     stand.finish().await;
 }
 

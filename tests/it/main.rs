@@ -37,6 +37,7 @@ mod git_hostile;
 mod git_maintenance;
 mod git_remote;
 mod git_replay;
+mod git_synced;
 mod git_vectors;
 mod left_out;
 mod life_agents;
