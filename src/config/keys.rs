@@ -3,6 +3,7 @@
 //! The one table that the file reader, the environment, `config show` and `config.example.toml` are made from.
 
 use crate::domain::options::{Effort, Isolation, OnBranchExists, PermissionMode, Publish};
+use crate::domain::policy::Guard;
 
 /// What a key's value looks like.
 #[derive(Clone, Copy, Debug)]
@@ -63,7 +64,7 @@ const fn unset(
     Key { section, name, kind, default: "", example, about }
 }
 
-const GUARD: Kind = Kind::Words(&["deny", "flag", "allow"]);
+const GUARD: Kind = Kind::Words(Guard::WORDS);
 const DAYS: Kind = Kind::Integer(1, 36_500);
 /// TOML integers are signed 64-bit numbers.
 const BYTES_MAX: u64 = i64::MAX.unsigned_abs();
@@ -106,9 +107,9 @@ pub(super) static KEYS: &[Key] = &[
     set("callbacks", "retry_seconds", Kind::Integers(1, WEEK_SECONDS), "[5, 300, 1800, 7200, 18000, 36000, 50400, 72000, 86400]", "Waits before the second and each further try of a callback, each give or take a fifth; after the last one it is dead."),
     set("callbacks", "timeout_seconds", Kind::Integer(1, 30), "30", "How long a receiver may take for its answer."),
     set("callbacks", "tailnet", Kind::Bool, "false", "Whether callbacks may reach addresses of your tailnet."),
-    set("policy", "gitmodules", GUARD, r#""allow""#, "Changes to .gitmodules."),
-    set("policy", "workflows", GUARD, r#""allow""#, "Changes to .github/workflows."),
-    set("policy", "agent_config", GUARD, r#""allow""#, "Changes to .claude/ and the like."),
+    set("policy", "gitmodules", GUARD, r#""deny""#, "Changes to .gitmodules: deny fails the job before anything is pushed, flag warns and labels the pull request, allow does nothing."),
+    set("policy", "workflows", GUARD, r#""flag""#, "Changes to .github/workflows."),
+    set("policy", "agent_config", GUARD, r#""flag""#, "Changes to settings of agents at any depth: .claude, .codex, .gemini, .opencode, .cursor, .mcp.json and the like."),
     set("policy", "secrets", GUARD, r#""allow""#, "What looks like a secret in the change."),
     set("policy", "network", Kind::Words(&["allow", "deny"]), r#""allow""#, "Whether agents have a network."),
     unset("agents.*", "kind", Kind::Words(AGENT_KINDS), r#""claude""#, "Which protocol the program speaks: claude, codex, opencode, gemini or command. An entry of each kind exists from the start."),
@@ -183,7 +184,8 @@ pub(super) static OPTION_KEYS: &[Key] = &[
 /// What is read and checked but not built yet: a value other than the default is refused where ignoring it would
 /// leave somebody unprotected, else answered with a warning. Work that builds a feature deletes its line.
 pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
-    ("policy.*", Unbuilt::Refused),
+    ("policy.secrets", Unbuilt::Refused),
+    ("policy.network", Unbuilt::Refused),
     ("git.signing_key", Unbuilt::Refused),
     ("github.app_id", Unbuilt::Refused),
     ("github.app_key_file", Unbuilt::Refused),

@@ -23,6 +23,7 @@ use secrecy::SecretString;
 use toml::Value;
 
 use crate::domain::options::{Layer, RunOptions, is_entry_name};
+use crate::domain::policy::ChangePolicy;
 
 mod agents;
 mod env;
@@ -79,6 +80,7 @@ pub struct Config {
     pub github: Github,
     pub git: Git,
     pub callbacks: Callbacks,
+    pub policy: ChangePolicy,
     /// Every entry that a run option may name.
     pub agents: BTreeMap<String, AgentEntry>,
     /// The weakest layer of run options.
@@ -188,6 +190,7 @@ fn build(
     let github = sections::github(values, dirs);
     let git = sections::git(values);
     let callbacks = sections::callbacks(values, dirs);
+    let policy = sections::policy(values);
     let secrets: BTreeMap<_, _> = values
         .names("secrets")
         .into_iter()
@@ -207,6 +210,7 @@ fn build(
         github: github?,
         git,
         callbacks,
+        policy,
         agents,
         defaults,
         profiles,

@@ -12,6 +12,7 @@ use super::paths::{PlatformDirs, absolute};
 use super::secret;
 use super::values::Values;
 use crate::domain::options::RunOptions;
+use crate::domain::policy::{ChangePolicy, Guard, Guarded};
 use crate::domain::retention::Kept;
 
 /// `[server]`
@@ -250,6 +251,19 @@ pub(super) fn git(values: &mut Values) -> Git {
         author_email: values.text("git.author_email").unwrap_or_default(),
         protected_branches: values.texts("git.protected_branches").unwrap_or_default(),
         snapshot_days: values.integer("git.snapshot_days").unwrap_or_default(),
+    }
+}
+
+pub(super) fn policy(values: &mut Values) -> ChangePolicy {
+    let usual = ChangePolicy::default();
+    let guard = |kind: Guarded, usual: Guard| {
+        let text = values.text(&format!("policy.{kind}"));
+        text.and_then(|text| Guard::parse(&text)).unwrap_or(usual)
+    };
+    ChangePolicy {
+        gitmodules: guard(Guarded::Gitmodules, usual.gitmodules),
+        workflows: guard(Guarded::Workflows, usual.workflows),
+        agent_config: guard(Guarded::AgentConfig, usual.agent_config),
     }
 }
 

@@ -106,6 +106,7 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         run_dir: config.paths.run_dir(),
         author: Author { name: config.git.author_name.clone(), email: config.git.author_email.clone() },
         protected_branches: config.git.protected_branches.clone(),
+        policy: config.policy,
         environment: env.for_agents_to_pick_from(),
         agents: entries(config),
         defaults: config.defaults.clone(),

@@ -24,6 +24,7 @@ pub mod lifecycle;
 pub mod limit;
 mod named;
 pub mod options;
+pub mod policy;
 pub mod reason;
 pub mod retention;
 pub mod retry;

@@ -8,6 +8,8 @@ macro_rules! named_enum {
 
         impl $name {
             pub const ALL: &'static [Self] = &[$(Self::$variant,)+];
+            /// The names of all.
+            pub const WORDS: &'static [&'static str] = &[$($text,)+];
 
             /// The name in answers, events and the store.
             #[must_use]

@@ -201,7 +201,7 @@ reason_codes! {
         "look at the clone's config and hooks, then unpause the client, which writes them anew: PATCH /clients/:id {\"paused\": false}";
     PolicyDenied, "policy_denied", Fail,
         "The change touches files that the policy keeps closed.",
-        "let the agent leave those files alone: offshoot retry JOB --prompt TEXT";
+        "let the agent leave those files alone: offshoot retry JOB --prompt TEXT; or allow them in [policy], then: offshoot retry JOB --publish";
     SecretDetected, "secret_detected", Fail,
         "The change holds something that looks like a secret; nothing was pushed.",
         "put the named file into .gitignore or out of copyFiles, then: offshoot retry JOB --prompt TEXT";

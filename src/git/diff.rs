@@ -90,6 +90,36 @@ impl Repository {
     }
 }
 
+impl Repository {
+    /// The paths that differ between two commits, as far as `sort` knows them; unprintable bytes escaped. Of what was renamed both.
+    ///
+    /// # Errors
+    /// As of [`Self::diff`].
+    pub async fn changed_paths<T: PartialEq + Send + 'static>(
+        &self,
+        base: &CommitId,
+        head: &CommitId,
+        sort: fn(&[u8]) -> Option<T>,
+    ) -> Result<Vec<(T, String)>, GitError> {
+        let (base, head) = (base.oid()?, head.oid()?);
+        self.verified(move |clone| {
+            let library = refs::open(&clone)?;
+            let diff = raw(&library, base, head, &mut DiffOptions::new())?;
+            let mut found = Vec::new();
+            for delta in diff.deltas() {
+                for file in [delta.old_file(), delta.new_file()] {
+                    let path = file.path_bytes().unwrap_or_default();
+                    let sorted = sort(path).map(|sort| (sort, shown(path)));
+                    // of what was only modified both are the same
+                    found.extend(sorted.filter(|one| found.last() != Some(one)));
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+}
+
 /// Size of a difference.
 #[derive(Debug, Default)]
 pub(super) struct Measure {
@@ -120,16 +150,26 @@ fn compare<'a>(
     head: Oid,
     options: &mut DiffOptions,
 ) -> Result<git2::Diff<'a>, GitError> {
+    let mut diff = raw(library, base, head, options)?;
+    diff.find_similar(None).map_err(GitError::library("compare two commits"))?;
+    Ok(diff)
+}
+
+/// Without looking for renames.
+fn raw<'a>(
+    library: &'a Library,
+    base: Oid,
+    head: Oid,
+    options: &mut DiffOptions,
+) -> Result<git2::Diff<'a>, GitError> {
     let tree = |oid: Oid| {
         let commit = library.find_commit(oid).map_err(|_| GitError::CommitMissing(oid.into()))?;
         commit.tree().map_err(GitError::library("read a tree"))
     };
     let (base, head) = (tree(base)?, tree(head)?);
     options.max_size(BLOB_BYTES_MAX).include_typechange(true).ignore_submodules(false);
-    let failed = GitError::library("compare two commits");
-    let mut diff = library.diff_tree_to_tree(Some(&base), Some(&head), Some(options)).map_err(&failed)?;
-    diff.find_similar(None).map_err(&failed)?;
-    Ok(diff)
+    let diff = library.diff_tree_to_tree(Some(&base), Some(&head), Some(options));
+    diff.map_err(GitError::library("compare two commits"))
 }
 
 fn build(library: &Library, base: Oid, head: Oid, request: &DiffRequest) -> Result<Diff, GitError> {

@@ -57,6 +57,7 @@ use crate::domain::agent_kind::AgentKind;
 use crate::domain::client::Client;
 use crate::domain::id::JobId;
 use crate::domain::options::RunOptions;
+use crate::domain::policy::ChangePolicy;
 use crate::domain::retention::Kept;
 use crate::forge::Forge;
 use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
@@ -102,6 +103,7 @@ pub struct WorkerSettings {
     pub author: Author,
     /// Globs of branches that are never pushed to, beside the default branch.
     pub protected_branches: Vec<String>,
+    pub policy: ChangePolicy,
     pub agents: BTreeMap<String, AgentEntry>,
     /// The weakest layer of run options.
     pub defaults: RunOptions,

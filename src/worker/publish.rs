@@ -6,6 +6,7 @@ use super::remotes::forge_name;
 use super::text;
 use crate::domain::job::{Effects, Outcome, Phase, Start};
 use crate::domain::options::{OnBranchExists, Publish};
+use crate::domain::policy::{Guard, Guarded, Touched};
 use crate::domain::reason::ReasonCode;
 use crate::failpoint::{self, Edge};
 use crate::forge::{EnsureWaits, Forge, NewPullRequest, PullRequest, ensure_pull_request};
@@ -20,13 +21,18 @@ struct Pin {
 impl Line<'_> {
     /// From the stored commit to the pull request; each step is skipped when its result is stored already.
     pub(super) async fn publish(&mut self, base_sha: &str) -> Step<Outcome> {
+        let head = Self::commit_id(self.job.effects.head_sha.as_deref().unwrap_or_default())?;
+        let flagged = self.allowed_change(base_sha, &head).await?;
+        let is_pushed = self.job.effects.pushed_sha.as_deref() == Some(head.as_str());
+        for touched in flagged.iter().filter(|_| !is_pushed) {
+            self.warn(&format!("The change touches what policy.{} flags: {touched}", touched.kind)).await?;
+        }
         if self.is_dry_run() {
             return Ok(Outcome::DryRun);
         }
         let remote = self.remote().await?;
         let base = self.base_branch(&remote).await?;
-        let head = Self::commit_id(self.job.effects.head_sha.as_deref().unwrap_or_default())?;
-        if self.job.effects.pushed_sha.as_deref() != Some(head.as_str()) {
+        if !is_pushed {
             self.phase(Phase::Pushing).await?;
             self.push(&remote, &head, base_sha).await?;
         }
@@ -35,9 +41,22 @@ impl Line<'_> {
         }
         if self.job.effects.pr_number.is_none() {
             self.phase(Phase::OpeningPr).await?;
-            self.open_pull_request(&base).await?;
+            self.open_pull_request(&base, &flagged).await?;
         }
         Ok(Outcome::PullRequest)
+    }
+
+    /// What the policy wants to be seen of the change.
+    async fn allowed_change(&self, base_sha: &str, head: &CommitId) -> Step<Vec<Touched>> {
+        let repository = self.tools.repository(&self.client)?;
+        let base = Self::commit_id(base_sha)?;
+        let changed = repository.changed_paths(&base, head, Guarded::of).await?;
+        let policy = &self.tools.settings.policy;
+        if let Some(denied) = policy.touched(Guard::Deny, &changed).first() {
+            let detail = format!("policy.{} is \"deny\", and changed is {denied}.", denied.kind);
+            return Err(Halt::fault(ReasonCode::PolicyDenied, &detail));
+        }
+        Ok(policy.touched(Guard::Flag, &changed))
     }
 
     async fn push(&mut self, remote: &Remote, head: &CommitId, base_sha: &str) -> Step<()> {
@@ -105,7 +124,7 @@ impl Line<'_> {
         }
     }
 
-    async fn open_pull_request(&mut self, base: &str) -> Step<()> {
+    async fn open_pull_request(&mut self, base: &str, flagged: &[Touched]) -> Step<()> {
         let Some(forge) = self.tools.forge.clone() else {
             let detail = "No forge is configured; options.publish = \"branch\" does without.";
             return Err(Halt::fault(ReasonCode::PullRequestRefused, detail));
@@ -116,7 +135,7 @@ impl Line<'_> {
             head: self.job.request.branch.as_str().to_owned(),
             base: base.to_owned(),
             title: text::pull_request_title(&self.job),
-            body: text::pull_request_body(&self.job, &self.client.repository, base, is_verified),
+            body: text::pull_request_body(&self.job, &self.client.repository, base, is_verified, flagged),
             draft: self.options.draft,
         };
         let opened = ensure_pull_request(&*forge, &new, &EnsureWaits::default())
@@ -130,15 +149,17 @@ impl Line<'_> {
         .await?;
         self.say(&format!("{} pull request {}", if opened.created { "opened" } else { "found" }, opened.url))
             .await?;
-        self.decorate(&*forge, &opened).await
+        self.decorate(&*forge, &opened, flagged).await
     }
 
     /// Labels and reviewers: what the forge refuses of them is a warning, the work is done.
-    async fn decorate(&self, forge: &dyn Forge, opened: &PullRequest) -> Step<()> {
+    async fn decorate(&self, forge: &dyn Forge, opened: &PullRequest, flagged: &[Touched]) -> Step<()> {
         let name = forge_name(&self.client.repository);
         let mut refusals = Vec::new();
-        if !self.options.pr_labels.is_empty() {
-            let asked = forge.add_labels(&name, opened.number, &self.options.pr_labels);
+        let mut labels = self.options.pr_labels.clone();
+        labels.extend(flagged.iter().map(|touched| touched.kind.label().to_owned()));
+        if !labels.is_empty() {
+            let asked = forge.add_labels(&name, opened.number, &labels);
             refusals.extend(failpoint::around(Edge::AddLabels, asked).await);
         }
         if !self.options.reviewers.is_empty() {

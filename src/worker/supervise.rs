@@ -394,6 +394,7 @@ mod tests {
     use super::*;
     use crate::agent::registry::find_agent;
     use crate::domain::agent_kind::AgentKind;
+    use crate::process::ExitUsage;
 
     fn record(sequence: u64, stream: Stream, payload: &[u8]) -> Record {
         Record { sequence, monotonic_ms: 0, wall_ms: 0, stream, payload: payload.to_vec() }

@@ -2,6 +2,7 @@
 
 use crate::domain::client::RepositoryName;
 use crate::domain::job::{Job, Usage};
+use crate::domain::policy::Touched;
 
 /// The commit's message: the title, else `feat: <branch>`.
 pub(super) fn commit_message(job: &Job) -> String {
@@ -22,6 +23,7 @@ pub(super) fn pull_request_body(
     repository: &RepositoryName,
     base: &str,
     is_verified: bool,
+    flagged: &[Touched],
 ) -> String {
     let mut body = String::new();
     if let Some(own) = &job.request.body {
@@ -45,6 +47,9 @@ pub(super) fn pull_request_body(
         row("Change", &format!("{files} files, +{insertions} −{deletions}"));
     }
     row("Verification", &verification(job, is_verified));
+    for touched in flagged {
+        row("To be looked at", &format!("{}: {touched}", touched.kind));
+    }
     if let Some(cost) = cost(&job.usage) {
         row("Cost", &cost);
     }

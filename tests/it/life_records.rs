@@ -181,6 +181,7 @@ fn settings(dir: &std::path::Path) -> WorkerSettings {
         run_dir: dir.join("run"),
         author: Author { name: "o".to_owned(), email: "o@example.com".to_owned() },
         protected_branches: Vec::new(),
+        policy: offshoot::domain::policy::ChangePolicy::default(),
         agents: BTreeMap::new(),
         defaults: RunOptions::default(),
         environment: BTreeMap::new(),

@@ -60,6 +60,7 @@ mod life_limits;
 mod life_load;
 mod life_main;
 mod life_poisoned;
+mod life_policy;
 mod life_reasons;
 mod life_reasons_of_peers;
 mod life_records;

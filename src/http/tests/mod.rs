@@ -26,6 +26,7 @@ use super::{AppState, Settings, router};
 use crate::app::{self, App};
 use crate::clock::Clock;
 use crate::domain::options::RunOptions;
+use crate::domain::policy::ChangePolicy;
 use crate::domain::retention::Kept;
 use crate::git::{Author, Git, GitSettings, RepositoryLocks, SizeCaps};
 use crate::process::{Launcher, ScopeUse, ShimProgram};
@@ -191,6 +192,7 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
         run_dir: dir.join("run"),
         author: Author { name: "t".to_owned(), email: "t@example.org".to_owned() },
         protected_branches: Vec::new(),
+        policy: ChangePolicy::default(),
         agents: BTreeMap::new(),
         defaults: RunOptions::default(),
         environment: BTreeMap::new(),
