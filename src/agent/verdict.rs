@@ -18,6 +18,11 @@ pub struct StepExit {
     pub signal: Option<i32>,
 }
 
+impl StepExit {
+    /// Of a step that had told its result before anything ended it.
+    pub const DONE: Self = Self { code: Some(0), signal: None };
+}
+
 /// The judgement over one step.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AgentVerdict {

@@ -10,7 +10,7 @@ use super::event::EventKind;
 use super::job::{Outcome, Phase, Status};
 use super::reason::{
     ASKED_SECONDS_MAX, BACKOFF_TRIES_MAX, Disposition, LIMIT_OVER_SECONDS, LIMIT_SECONDS_MAX,
-    LIMIT_UNTOLD_SECONDS, Reason, ReasonCode, backoff_seconds,
+    LIMIT_UNTOLD_SECONDS, Reason, ReasonCode, STOPS_MAX, backoff_seconds,
 };
 use super::time::Timestamp;
 
@@ -27,6 +27,8 @@ pub struct Situation {
     pub cancel_requested: bool,
     /// In this attempt and in every one that was counted before it a server died.
     pub server_died_each_time: bool,
+    /// Attempts before this one that were stopped and not counted.
+    pub stops: u32,
 }
 
 /// What happened to the job.
@@ -144,16 +146,16 @@ fn faulted(
             let not_before = until.map_or(own, |asked| asked.min(longest).max(own));
             Transition { backoff_tries: tries, not_before: Some(not_before), ..requeued(at, reason) }
         }
-        Disposition::Requeue => requeued(at, reason),
+        Disposition::Requeue if at.stops < STOPS_MAX => requeued(at, reason),
         Disposition::Count if !spent => requeued(at, reason),
-        Disposition::Count if at.attempts_counted + 1 < at.attempts_max => {
+        Disposition::Count | Disposition::Requeue if at.attempts_counted + 1 < at.attempts_max => {
             Transition { counted: true, ..requeued(at, reason) }
         }
         Disposition::Count if is_poisoned(at, &reason) => {
             let detail = format!("The last one ended with: {}", reason.message);
             failed(at, Reason::new(ReasonCode::Poisoned, &detail), true)
         }
-        Disposition::Count => failed(at, reason, true),
+        Disposition::Count | Disposition::Requeue => failed(at, reason, true),
         Disposition::Backoff | Disposition::Fail => failed(at, reason, false),
     }
 }
@@ -233,6 +235,7 @@ mod tests {
             backoff_tries: 0,
             cancel_requested: false,
             server_died_each_time: false,
+            stops: 0,
         }
     }
 
@@ -280,6 +283,18 @@ mod tests {
         assert_eq!((again.status, again.counted), (Status::Queued, true));
         let over = transition(NOW, &third, fault(ReasonCode::Interrupted)).unwrap();
         assert_eq!((over.status, over.counted), (Status::Failed, true));
+    }
+
+    #[test]
+    fn stops_are_free_ten_times_and_counted_then() {
+        let stopped = |stops, attempts_counted| {
+            let at = Situation { stops, attempts_counted, ..at(Status::Running) };
+            let decided = transition(NOW, &at, fault(ReasonCode::Stopped)).unwrap();
+            (decided.status, decided.counted)
+        };
+        assert_eq!(stopped(9, 2), (Status::Queued, false));
+        assert_eq!(stopped(10, 0), (Status::Queued, true));
+        assert_eq!(stopped(12, 2), (Status::Failed, true));
     }
 
     #[test]

@@ -19,6 +19,10 @@ pub enum Disposition {
     Fail,
 }
 
+/// How many attempts of one job may be stopped without being counted. A server that is stopped with its agents night after night
+/// never comes so far; what is stopped by its own doing, each time together with the server, does and has to end.
+pub const STOPS_MAX: u32 = 10;
+
 /// How often one job may wait for a peer that is away, or for room, before it fails; with [`backoff_seconds`] about an hour.
 pub const BACKOFF_TRIES_MAX: u32 = 8;
 

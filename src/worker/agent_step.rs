@@ -10,8 +10,8 @@ use secrecy::ExposeSecret as _;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::with_said;
+use super::step_end::{Exited, StepEnd};
 use super::steps::{check_worktree, look, unless_it_lives};
-use super::supervise::StepEnd;
 use super::turns::Ask;
 use super::{AgentEntry, native_command};
 use crate::agent::registry::find_agent;
@@ -96,32 +96,50 @@ impl Line<'_> {
         let followed = match (followed, inspect(step)) {
             // it is dead, whatever is wrong with its log
             (Err(Halt::Ended(AttemptEnd::Faulted { .. })), Ok(StepState::Lost(_))) => {
-                Ok(StepEnd::Lost { members: Vec::new(), out_of_memory: false, verdict: None, took_ms: 0 })
+                let (members, verdict) = (Vec::new(), None);
+                Ok(StepEnd::Lost { members, out_of_memory: false, verdict, done: false, took_ms: 0 })
             }
             (followed, _) => followed,
         };
-        let (record, verdict, limit, interrupted) = match followed
-            .map_err(|halt| unless_it_lives(step, halt))?
-        {
-            StepEnd::NotReleased => return Ok(None),
-            StepEnd::Lost { members, out_of_memory, verdict, took_ms } => {
+        match followed.map_err(|halt| unless_it_lives(step, halt))? {
+            StepEnd::NotReleased => Ok(None),
+            StepEnd::Lost { members, out_of_memory, verdict, done, took_ms } => {
                 let halt = self.lost(step, &members, out_of_memory).await;
-                if let Some(verdict) = verdict {
-                    self.account(name, agent.capabilities(), &verdict, took_ms).await?;
+                let Some(verdict) = verdict else { return Err(halt) };
+                self.account(name, agent.capabilities(), &verdict, took_ms).await?;
+                // its own end may have been read, but whoever is left of it is not gone
+                if !done || !matches!(halt, Halt::Ended(_)) {
+                    return Err(halt);
                 }
-                return Err(halt);
+                self.was_done("its supervisor was killed").await?;
+                Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict, interrupted: false }))
             }
-            StepEnd::Exited { record, verdict, limit, interrupted, members } => {
-                self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
-                if record.cause != ExitCause::SpawnFailed {
-                    let took_ms = u64::try_from(record.ended_at_ms - record.started_at_ms).unwrap_or(0);
-                    self.account(name, agent.capabilities(), &verdict, took_ms).await?;
-                }
-                self.heed(step, &record, &members).await?;
-                (record, verdict, limit, interrupted)
-            }
-        };
-        match (limit, &verdict.outcome) {
+            StepEnd::Exited(end) => self.judge_turn(step, name, worktree, agent, end).await.map(Some),
+        }
+    }
+
+    async fn judge_turn(
+        &mut self,
+        step: &StepDir,
+        name: &str,
+        worktree: &Path,
+        agent: &dyn Agent,
+        end: Exited,
+    ) -> Step<AgentWork> {
+        let Exited { record, verdict, limit, interrupted, done, stopped_by_others, members } = end;
+        self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
+        if record.cause != ExitCause::SpawnFailed {
+            let took_ms = u64::try_from(record.ended_at_ms - record.started_at_ms).unwrap_or(0);
+            self.account(name, agent.capabilities(), &verdict, took_ms).await?;
+        }
+        self.heed(step, &record, &members).await?;
+        let work =
+            AgentWork { worktree: worktree.to_owned(), verdict: *verdict, interrupted: interrupted && !done };
+        if done {
+            self.was_done(limit.map_or("it was ended from outside", |limit| limit.reason().as_str())).await?;
+            return Ok(work);
+        }
+        match (limit, &work.verdict.outcome) {
             (Some(StepLimit::Budget), _) => return Err(self.budget_spent(true, "").await?),
             (Some(limit), _) => return Err(self.limited(limit)),
             (None, AgentOutcome::Failed { fault: Fault::MaxBudget, message }) => {
@@ -133,13 +151,20 @@ impl Line<'_> {
             return Err(Halt::Ended(AttemptEnd::Cancelled));
         }
         if !interrupted {
-            self.check_exit(&record)?;
+            self.check_exit(&record, stopped_by_others)?;
         }
-        if record.out_of_memory && matches!(verdict.outcome, AgentOutcome::Failed { .. }) {
+        if record.out_of_memory && matches!(work.verdict.outcome, AgentOutcome::Failed { .. }) {
             self.leave_conversation("the memory ran out in it again").await?;
             return Err(Halt::fault(ReasonCode::OutOfMemory, "The kernel killed it."));
         }
-        Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict, interrupted }))
+        Ok(work)
+    }
+
+    /// The result counts, however the process came to its end; a later server reads it again.
+    async fn was_done(&self, why: &str) -> Step<()> {
+        let text =
+            format!("The agent had told its result before its step was ended ({why}): the result counts.");
+        if self.job.warnings.contains(&text) { Ok(()) } else { self.warn(&text).await }
     }
 
     /// What the agent's own verdict means for the job.

@@ -136,6 +136,7 @@ impl Line<'_> {
             cancel_requested: job.cancel_requested_at.is_some(),
             // it only names the end, it does not decide on one
             server_died_each_time: false,
+            stops: self.tools.store.stops_of(self.lease.job).await?,
         };
         let decided = transition(self.now(), &at, Cause::AttemptEnded(end.clone()));
         Ok(decided.ok().filter(Transition::ends_job).map(|decided| decided.status))

@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
-use super::steps::{check_worktree, look, never_started, unless_it_lives};
-use super::supervise::{IDLE_IN_TOOL_MAX, StepEnd};
+use super::step_end::{Exited, StepEnd};
+use super::steps::{check_worktree, look, never_started, stopped, unless_it_lives};
+use super::supervise::IDLE_IN_TOOL_MAX;
 use crate::agent::{AgentOutcome, AgentReader, BASE_ENVIRONMENT_NAMES, command_output};
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::job::Phase;
 use crate::domain::options::StepCommand;
 use crate::domain::reason::ReasonCode;
 use crate::domain::step_limit::StepLimit;
-use crate::process::{CommandSpec, ExitCause, ExitRecord, Stdin, StepDir, StepState};
+use crate::process::{CommandSpec, ExitCause, Stdin, StepDir, StepState};
 
 /// Of the command in a sentence, in characters: enough to know which one it was.
 const SHOWN_CHARS_MAX: usize = 200;
@@ -107,13 +108,9 @@ impl Line<'_> {
             StepEnd::Lost { members, out_of_memory, .. } => {
                 cut_off(self.lost(step, &members, out_of_memory).await).map(Some)
             }
-            StepEnd::Exited { record, verdict, limit, members, .. } => {
-                self.heed(step, &record, &members).await?;
-                let tail = match verdict.outcome {
-                    AgentOutcome::Succeeded { summary } => summary,
-                    AgentOutcome::Failed { message, .. } => message,
-                };
-                self.judge_command(&record, limit, tail).map(Some)
+            StepEnd::Exited(end) => {
+                self.heed(step, &end.record, &end.members).await?;
+                self.judge_command(end).map(Some)
             }
         }
     }
@@ -125,7 +122,12 @@ impl Line<'_> {
 
     /// What uses up the machine ends the attempt as it does for an agent; time, silence and output are the command's own
     /// failure.
-    fn judge_command(&self, record: &ExitRecord, limit: Option<StepLimit>, tail: String) -> Step<Ran> {
+    fn judge_command(&self, end: Exited) -> Step<Ran> {
+        let Exited { record, verdict, limit, stopped_by_others, .. } = end;
+        let tail = match verdict.outcome {
+            AgentOutcome::Succeeded { summary } => summary,
+            AgentOutcome::Failed { message, .. } => message,
+        };
         let failure = match (limit, record.cause) {
             (Some(StepLimit::Idle), _) => {
                 Some(format!("was ended: it was silent for {} s", self.command_idle_max().as_secs()))
@@ -134,15 +136,15 @@ impl Line<'_> {
                 Some(format!("was ended: {}", self.limit_text(limit)))
             }
             (Some(limit), _) => return Err(self.limited(limit)),
-            (None, ExitCause::SpawnFailed) if !record.no_program => return cut_off(never_started(record)),
+            (None, ExitCause::SpawnFailed) if !record.no_program => return cut_off(never_started(&record)),
             (None, ExitCause::SpawnFailed) => {
                 Some(format!("cannot be run: {}", record.text.as_deref().unwrap_or_default()))
             }
             (None, _) => {
                 if record.cause == ExitCause::Stopped {
-                    return cut_off(Halt::fault(ReasonCode::Stopped, ""));
+                    return cut_off(stopped(stopped_by_others));
                 }
-                self.check_exit(record)?;
+                self.check_exit(&record, stopped_by_others)?;
                 if record.out_of_memory {
                     return Err(Halt::fault(ReasonCode::OutOfMemory, "The kernel killed a command."));
                 }

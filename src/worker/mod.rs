@@ -33,6 +33,7 @@ mod remotes;
 mod replay;
 mod resume;
 mod runner;
+mod step_end;
 mod steps;
 mod strangers;
 mod supervise;

@@ -97,7 +97,7 @@ impl Line<'_> {
     }
 
     /// Ends that are not the command's own doing.
-    pub(super) fn check_exit(&self, record: &ExitRecord) -> Step<()> {
+    pub(super) fn check_exit(&self, record: &ExitRecord, stopped_by_others: bool) -> Step<()> {
         match record.cause {
             ExitCause::Exited => Ok(()),
             ExitCause::Cancelled if self.signals.cancel.is_cancelled() => {
@@ -106,7 +106,7 @@ impl Line<'_> {
             ExitCause::Cancelled => {
                 Err(Halt::fault(ReasonCode::Interrupted, "It was cancelled from outside."))
             }
-            ExitCause::Stopped => Err(Halt::fault(ReasonCode::Stopped, "")),
+            ExitCause::Stopped => Err(stopped(stopped_by_others)),
             ExitCause::WallLimit => Err(self.limited(StepLimit::Wall)),
             ExitCause::OutputLimit => Err(self.limited(StepLimit::Output)),
             ExitCause::Ended => {
@@ -228,6 +228,18 @@ impl Tools {
         let name = StepName::new(self.store.instance(), u64::try_from(job.0).unwrap_or(0), attempt, step)?;
         StepDir::new(self.store.logs().step_dir(job, attempt, step), &self.settings.run_dir, name)
     }
+}
+
+/// A stop in order costs nothing. Whoever else signals the supervisor, such as what runs in its step, has killed the attempt: else
+/// it would be paid for again and again.
+pub(super) fn stopped(by_others: bool) -> Halt {
+    if by_others {
+        return Halt::fault(
+            ReasonCode::Interrupted,
+            "Its supervisor was told to stop, and not by the server.",
+        );
+    }
+    Halt::fault(ReasonCode::Stopped, "")
 }
 
 /// A start that was refused. Only where the program itself is missing does nothing else start with this login before a person

@@ -9,15 +9,14 @@ use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::inward::{INTERRUPT, Interruptions};
 use super::limits::LimitWatch;
+use super::step_end::{Asked, Exited, StepEnd, leaves_the_result};
 use super::told::told;
 use crate::agent::{self, AgentEvent, AgentReader, AgentVerdict, StepExit};
 use crate::domain::event::EventKind;
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::metrics;
-use crate::process::{
-    Control, ExitCause, ExitRecord, Record, StepDir, StepState, Stream, Survivor, Tail, Tailed,
-};
+use crate::process::{Control, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed, inspect};
 use crate::store::{Ingest, IngestedMessage};
 
 /// Messages wait this long for company before they are stored: people read no faster, and ten writes a second per job
@@ -33,33 +32,11 @@ const EVENT_BYTES: usize = 128;
 const LOOK: Duration = Duration::from_secs(1);
 /// A tool may work this long without a word: builds and test suites do.
 pub(super) const IDLE_IN_TOOL_MAX: Duration = Duration::from_secs(2 * 3_600);
-
-/// How a supervised step ended.
-pub(super) enum StepEnd {
-    /// Its shim left at the barrier: nothing ran.
-    NotReleased,
-    /// Its shim is dead and left no record.
-    Lost {
-        /// Who belonged to it when it was last looked at.
-        members: Vec<Survivor>,
-        /// The kernel killed for want of memory at that time.
-        out_of_memory: bool,
-        /// As far as it came to tell; `None` when its log cannot be read.
-        verdict: Option<Box<AgentVerdict>>,
-        /// From its first word to its last.
-        took_ms: u64,
-    },
-    Exited {
-        record: ExitRecord,
-        verdict: Box<AgentVerdict>,
-        /// The limit for which it was ended, whoever held it.
-        limit: Option<StepLimit>,
-        /// It was ended because somebody wanted that.
-        interrupted: bool,
-        /// Who belonged to it when it was last looked at.
-        members: Vec<Survivor>,
-    },
-}
+/// An agent that has told its result may be silent so long: what it left running in the background may still wake it, and
+/// its hooks run.
+const IDLE_WHEN_DONE_MAX: Duration = Duration::from_secs(120);
+/// Who ends everything on the machine reaches a supervisor and this server within so long of each other.
+const STOPPED_TOGETHER: Duration = Duration::from_secs(2);
 
 /// What has been read of a step, and what of it is stored.
 struct Reading {
@@ -79,17 +56,10 @@ struct Reading {
     /// When the oldest pending message came: an agent that is never silent is heard all the same.
     pending_since: Option<Instant>,
     tools_open: u32,
+    /// The agent has told that it came to its end, and nothing of a further turn since.
+    done: bool,
     /// Of a clock that stands while the machine sleeps: CLOCK_MONOTONIC on Linux, CLOCK_UPTIME_RAW on macOS (std::time::Instant).
     last_sign: Instant,
-}
-
-/// What has been asked of the step.
-#[derive(Default)]
-struct Asked {
-    cancel: bool,
-    interrupt: bool,
-    stop: bool,
-    limit: Option<StepLimit>,
 }
 
 impl Line<'_> {
@@ -106,6 +76,7 @@ impl Line<'_> {
         let steps = self.tools.store.list_steps(self.lease.job, self.lease.attempt).await?;
         let stored = steps.iter().find(|known| known.name == name).map_or(0, |known| known.log_records);
         let mut reading = Reading::new(reader, stored, self.now());
+        let was_over = matches!(inspect(step), Ok(StepState::Exited(_)));
         let mut tail = Tail::open(step, Default::default());
         let mut asked = Asked::default();
         let allowance = self.allowance().await?;
@@ -153,7 +124,7 @@ impl Line<'_> {
             let over = hit.or(too_dear.then_some(StepLimit::Budget));
             self.ask(step, idle, over, interruptions.are_wanted(), &mut asked).await;
         };
-        self.conclude(name, reading, state, &asked, &limits).await
+        self.conclude(name, reading, state, (&asked, was_over), &limits).await
     }
 
     /// Passes on what the outside wants; a shim that is just ending needs no asking.
@@ -200,7 +171,7 @@ impl Line<'_> {
         name: &str,
         mut reading: Reading,
         state: StepState,
-        asked: &Asked,
+        (asked, was_over): (&Asked, bool),
         limits: &LimitWatch,
     ) -> Step<StepEnd> {
         let record = match state {
@@ -213,16 +184,27 @@ impl Line<'_> {
                 let members = limits.members().to_vec();
                 let took = reading.at.since(reading.began.unwrap_or(reading.at));
                 let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+                let done = reading.done;
                 let verdict = Some(Box::new(reading.lost()));
-                return Ok(StepEnd::Lost { members, out_of_memory, verdict, took_ms });
+                return Ok(StepEnd::Lost { members, out_of_memory, verdict, done, took_ms });
             }
         };
+        let stopped_by_others = !was_over && asked.knows_no_stop(&record);
+        if stopped_by_others && timeout(STOPPED_TOGETHER, self.signals.shutdown.cancelled()).await.is_ok() {
+            self.flush(name, &mut reading).await?;
+            return Err(Halt::Shutdown);
+        }
         let verdict = Box::new(reading.finish(&record));
         self.flush(name, &mut reading).await?;
-        let limit = limit_of(&record, asked);
-        let interrupted = is_interrupted(&record, asked);
-        let members = limits.members().to_vec();
-        Ok(StepEnd::Exited { record, verdict, limit, interrupted, members })
+        Ok(StepEnd::Exited(Exited {
+            limit: asked.limit_of(&record),
+            interrupted: asked.has_interrupted(&record),
+            done: reading.done && leaves_the_result(record.cause),
+            stopped_by_others,
+            members: limits.members().to_vec(),
+            record,
+            verdict,
+        }))
     }
 
     /// Stores what was read since the last time.
@@ -241,28 +223,10 @@ impl Line<'_> {
 }
 
 fn idle_limit(reading: &Reading, idle_max: Duration) -> Duration {
-    if reading.tools_open > 0 { idle_max.max(IDLE_IN_TOOL_MAX) } else { idle_max }
-}
-
-/// The limit that a step was ended for. Who ended by itself at that moment has its result.
-fn limit_of(record: &ExitRecord, asked: &Asked) -> Option<StepLimit> {
-    match record.cause {
-        ExitCause::WallLimit => Some(StepLimit::Wall),
-        ExitCause::OutputLimit => Some(StepLimit::Output),
-        ExitCause::Ended => record.text.as_deref().and_then(StepLimit::parse),
-        // a shim without a socket, or of an older program, takes no word
-        ExitCause::Cancelled if !asked.cancel => asked.limit,
-        ExitCause::Stopped if !asked.stop && !asked.cancel => asked.limit,
-        _ => None,
-    }
-}
-
-/// Whether the step was ended by an interruption and nothing else.
-fn is_interrupted(record: &ExitRecord, asked: &Asked) -> bool {
-    match record.cause {
-        ExitCause::Ended => record.text.as_deref() == Some(INTERRUPT),
-        ExitCause::Stopped => asked.interrupt && !asked.stop && !asked.cancel && asked.limit.is_none(),
-        _ => false,
+    match reading.tools_open {
+        _ if reading.done => idle_max.min(IDLE_WHEN_DONE_MAX),
+        0 => idle_max,
+        _ => idle_max.max(IDLE_IN_TOOL_MAX),
     }
 }
 
@@ -279,6 +243,7 @@ impl Reading {
             pending_bytes: 0,
             pending_since: None,
             tools_open: 0,
+            done: false,
             last_sign: Instant::now(),
         }
     }
@@ -334,6 +299,15 @@ impl Reading {
     }
 
     fn take_event(&mut self, event: &AgentEvent, at: Timestamp) {
+        self.done = match event {
+            AgentEvent::Ended { ok, .. } => *ok,
+            AgentEvent::Started { .. }
+            | AgentEvent::Message { .. }
+            | AgentEvent::Thinking { .. }
+            | AgentEvent::ToolUse { .. }
+            | AgentEvent::Progress { .. } => false,
+            _ => self.done,
+        };
         match event {
             AgentEvent::ToolUse { .. } => self.tools_open += 1,
             AgentEvent::ToolResult { .. } => self.tools_open = self.tools_open.saturating_sub(1),
@@ -372,12 +346,18 @@ impl Reading {
     /// What it told, of a step whose end nobody saw.
     fn lost(&mut self) -> AgentVerdict {
         let reader = self.reader.take().expect("a reading is finished once");
-        reader.finish(StepExit::default()).1
+        let exit = if self.done { StepExit::DONE } else { StepExit::default() };
+        reader.finish(exit).1
     }
 
     /// The judgement, and the messages that were still in the making.
     fn finish(&mut self, record: &ExitRecord) -> AgentVerdict {
-        let exit = StepExit { code: record.code, signal: record.signal };
+        // how its process went says nothing of what it had told before
+        let exit = if self.done && leaves_the_result(record.cause) {
+            StepExit::DONE
+        } else {
+            StepExit { code: record.code, signal: record.signal }
+        };
         let reader = self.reader.take().expect("a reading is finished once");
         let (events, verdict) = reader.finish(exit);
         // what comes out now belongs to no record: it counts as one more, which is stored once like the others
@@ -394,7 +374,6 @@ mod tests {
     use super::*;
     use crate::agent::registry::find_agent;
     use crate::domain::agent_kind::AgentKind;
-    use crate::process::ExitUsage;
 
     fn record(sequence: u64, stream: Stream, payload: &[u8]) -> Record {
         Record { sequence, monotonic_ms: 0, wall_ms: 0, stream, payload: payload.to_vec() }
@@ -407,38 +386,6 @@ mod tests {
         let mut reading = Reading::new(reader, 0, Timestamp::from_ms(0));
         reading.last_sign = Instant::now() - Duration::from_secs(600);
         reading
-    }
-
-    #[test]
-    fn a_supervisor_that_only_takes_a_signal_was_interrupted_all_the_same() {
-        let record = |cause, text: Option<&str>| ExitRecord {
-            cause,
-            code: None,
-            signal: None,
-            out_of_memory: false,
-            text: text.map(str::to_owned),
-            no_program: false,
-            started_at_ms: 0,
-            ended_at_ms: 0,
-            output_bytes: 0,
-            dropped_bytes: 0,
-            survivors: 0,
-            log_synced: true,
-            usage: ExitUsage::default(),
-        };
-        let interrupt = Asked { interrupt: true, ..Asked::default() };
-        assert!(is_interrupted(&record(ExitCause::Ended, Some(INTERRUPT)), &Asked::default()));
-        assert!(is_interrupted(&record(ExitCause::Stopped, None), &interrupt));
-        // somebody else's end is not taken for it
-        assert!(!is_interrupted(&record(ExitCause::Stopped, None), &Asked::default()));
-        assert!(!is_interrupted(&record(ExitCause::Ended, Some("budget")), &interrupt));
-        for asked in [
-            Asked { stop: true, interrupt: true, ..Asked::default() },
-            Asked { cancel: true, interrupt: true, ..Asked::default() },
-            Asked { limit: Some(StepLimit::Idle), interrupt: true, ..Asked::default() },
-        ] {
-            assert!(!is_interrupted(&record(ExitCause::Stopped, None), &asked));
-        }
     }
 
     #[test]

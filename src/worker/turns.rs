@@ -7,13 +7,14 @@
 use std::path::Path;
 
 use super::attempt::{AgentWork, Line};
-use super::halt::Step;
+use super::halt::{Halt, Step};
 use super::inward::unheard;
 use super::steps::FIRST_TURN;
 use super::verify::{Refused, refused_for_good};
 use crate::agent::{AgentOutcome, Capabilities, Session};
 use crate::domain::inward::Said;
 use crate::domain::job::Phase;
+use crate::domain::reason::ReasonCode;
 
 /// What an agent is told whose work was not accepted.
 const REPAIR: &str = "Your work is not accepted yet. Repair what is wrong, and leave the check itself as it is: it runs again when \
@@ -52,8 +53,8 @@ impl Line<'_> {
     /// The agent's work, after all that people had to say, accepted by the owner's commands, after as many repairs as it took
     /// and the owner allows. From here on nothing more is said to it.
     pub(super) async fn accepted_work(&mut self, worktree: &Path) -> Step<AgentWork> {
-        let (mut repairs, mut round) = (0, 1);
-        let mut work = self.turns_of(1, worktree, Ask::Work).await?;
+        let (mut repairs, mut round, mut interruptions) = (0, 1, 0);
+        let mut work = self.turns_of(1, worktree, Ask::Work, &mut interruptions).await?;
         loop {
             let refused = self.verify(round, worktree).await?;
             let next = turn_name(round + 1, 1);
@@ -71,13 +72,19 @@ impl Line<'_> {
             round += 1;
             let ask = GoOn { refused: refused.as_ref(), interrupted: Vec::new(), afresh: false };
             let denials = std::mem::take(&mut work.verdict.denials);
-            work = self.turns_of(round, worktree, Ask::GoOn(ask)).await?;
+            work = self.turns_of(round, worktree, Ask::GoOn(ask), &mut interruptions).await?;
             work.verdict.denials.splice(0..0, denials);
         }
     }
 
     /// The turns of a round, until nobody has anything more to say. Their number is bounded by that of what can be said.
-    async fn turns_of(&mut self, round: u32, worktree: &Path, ask: Ask<'_>) -> Step<AgentWork> {
+    async fn turns_of(
+        &mut self,
+        round: u32,
+        worktree: &Path,
+        ask: Ask<'_>,
+        interruptions: &mut u32,
+    ) -> Step<AgentWork> {
         let mut ask = ask;
         let mut number = 1;
         let mut denials = Vec::new();
@@ -88,6 +95,8 @@ impl Line<'_> {
             number += 1;
             let next = turn_name(round, number);
             if work.interrupted {
+                *interruptions += 1;
+                self.check_interruptions(*interruptions).await?;
                 interrupted.push(name);
             } else {
                 interrupted.clear();
@@ -114,6 +123,17 @@ impl Line<'_> {
             };
             denials.append(&mut work.verdict.denials);
         }
+    }
+
+    /// What runs in a step may write to its supervisor's socket as well: nobody interrupts more turns than somebody has asked for.
+    async fn check_interruptions(&self, seen: u32) -> Step<()> {
+        let said = self.tools.store.said_to_agent(self.lease.job).await?;
+        let asked = said.iter().filter(|said| said.text.is_none()).count();
+        if seen as usize <= asked {
+            return Ok(());
+        }
+        let detail = "Its agent was interrupted, and nobody had asked for that.";
+        Err(Halt::fault(ReasonCode::Interrupted, detail))
     }
 
     /// What the agent itself says of its turn.

@@ -70,6 +70,7 @@ mod life_sessions;
 mod life_setup;
 mod life_socket;
 mod life_stop;
+mod life_supervisors;
 mod life_verify;
 mod life_waiting;
 mod life_weeks;

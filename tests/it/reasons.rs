@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use offshoot::domain::reason::{BACKOFF_TRIES_MAX, Disposition, ReasonCode, backoff_seconds};
+use offshoot::domain::reason::{BACKOFF_TRIES_MAX, Disposition, ReasonCode, STOPS_MAX, backoff_seconds};
 use offshoot::domain::step_limit::StepLimit;
 
 use crate::openapi::assert_current;
@@ -55,7 +55,10 @@ fn follows(code: ReasonCode) -> String {
             backoff_seconds(1),
             backoff_seconds(u32::MAX) / 60
         ),
-        Disposition::Requeue => "the job goes back to the queue at once; not counted".to_owned(),
+        Disposition::Requeue => format!(
+            "the job goes back to the queue at once; not counted, {STOPS_MAX} times for one job, then another attempt while \
+             `maxAttempts` allows"
+        ),
         Disposition::Count => "another attempt while `maxAttempts` allows, then fails".to_owned(),
         Disposition::Fail => format!("fails{after}"),
     }

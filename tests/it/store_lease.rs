@@ -5,7 +5,7 @@ use offshoot::domain::branch::BranchName;
 use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::job::{Chain, Effects, Phase, Start, Status, Usage};
 use offshoot::domain::options::RunOptions;
-use offshoot::domain::reason::{Disposition, ReasonCode};
+use offshoot::domain::reason::{Disposition, ReasonCode, STOPS_MAX};
 use offshoot::domain::retry::{CannotRetry, RetryMode, plan};
 use offshoot::store::{Ingest, Store, StoreError};
 
@@ -244,6 +244,25 @@ async fn a_chain_is_found_by_its_root_in_order() {
     let chain = bench.store.chain_of(&root).await.unwrap();
     assert_eq!(chain.iter().map(|job| job.number.0).collect::<Vec<_>>(), [1, 3]);
     assert_eq!(bench.store.chain_of(&retried.id).await.unwrap().len(), 0);
+}
+
+#[tokio::test]
+async fn a_job_that_is_stopped_again_and_again_comes_to_its_end() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    let number = bench.submit(&client, "1").await.job.number;
+    let mut counted = Vec::new();
+    for stopped in 1.. {
+        let lease = bench.claim().await.lease;
+        let job = bench.end(lease, fault(ReasonCode::Stopped)).await.job;
+        counted.push(job.attempts_counted);
+        if !job.status.is_live() {
+            assert_eq!((job.status, stopped), (Status::Failed, STOPS_MAX + 3));
+            break;
+        }
+    }
+    assert_eq!(counted[9..], [0, 1, 2, 3]);
+    assert_eq!(bench.store.stops_of(number).await.unwrap(), STOPS_MAX);
 }
 
 /// Every state of a job with every mode.

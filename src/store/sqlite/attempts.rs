@@ -31,6 +31,14 @@ impl Store {
             .await
     }
 
+    /// How many attempts of a job were stopped and not counted.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn stops_of(&self, job: JobNumber) -> Result<u32, StoreError> {
+        self.database.read(move |connection| stops(connection, job)).await
+    }
+
     /// Stores the options and the isolation that the attempt runs with. With `step_ended` the walk that begins with this
     /// goes on from a step that is over: from here on servers that die over it are counted.
     ///
@@ -263,6 +271,15 @@ impl Store {
             })
             .await
     }
+}
+
+/// How many attempts of a job were stopped and not counted.
+pub(super) fn stops(connection: &Connection, job: JobNumber) -> Result<u32, StoreError> {
+    Ok(connection
+        .prepare_cached(
+            "SELECT count(*) FROM attempts WHERE job = ?1 AND reason_code = 'stopped' AND counted = 0",
+        )?
+        .query_row([job.0], |row| row.get(0))?)
 }
 
 /// Changes the row of the leased job.

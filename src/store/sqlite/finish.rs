@@ -134,6 +134,7 @@ pub(super) fn decide(
         backoff_tries: job.backoff_tries,
         cancel_requested: job.cancel_requested_at.is_some(),
         server_died_each_time: deaths::in_each_attempt(connection, number, job.attempt)?,
+        stops: attempts::stops(connection, number)?,
     };
     Ok(transition(now, &situation, cause)?)
 }
