@@ -109,7 +109,21 @@ pub enum Channel {
     System,
 }
 
+/// An agent that means to sleep so long before it tries again waits for its login, not for a peer that is short of breath: the
+/// queue does that better. The longest waits of agents' own retries are minutes.
+const NAP_MS_MAX: u64 = 600_000;
+
 impl AgentEvent {
+    /// Nothing comes of it while the agent waits: a person's answer, or the end of a limit.
+    #[must_use]
+    pub fn waits_in_vain(&self) -> bool {
+        match self {
+            Self::NeedsInput { .. } => true,
+            Self::Retrying { delay_ms, .. } => *delay_ms >= NAP_MS_MAX,
+            _ => false,
+        }
+    }
+
     /// What it is in the history.
     #[must_use]
     pub fn kind(&self) -> EventKind {

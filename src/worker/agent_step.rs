@@ -126,7 +126,7 @@ impl Line<'_> {
         agent: &dyn Agent,
         end: Exited,
     ) -> Step<AgentWork> {
-        let Exited { record, verdict, limit, interrupted, done, stopped_by_others, members } = end;
+        let Exited { record, verdict, limit, interrupted, in_vain, done, stopped_by_others, members } = end;
         self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
         if record.cause != ExitCause::SpawnFailed {
             let took_ms = u64::try_from(record.ended_at_ms - record.started_at_ms).unwrap_or(0);
@@ -147,10 +147,10 @@ impl Line<'_> {
             }
             (None, _) => {}
         }
-        if interrupted && self.signals.cancel.is_cancelled() {
+        if (interrupted || in_vain) && self.signals.cancel.is_cancelled() {
             return Err(Halt::Ended(AttemptEnd::Cancelled));
         }
-        if !interrupted {
+        if !interrupted && !in_vain {
             self.check_exit(&record, stopped_by_others)?;
         }
         if record.out_of_memory && matches!(work.verdict.outcome, AgentOutcome::Failed { .. }) {

@@ -3,10 +3,12 @@
 //! The exit record alone does not say: what runs in a step may signal its supervisor, and write to its socket. What was
 //! ordered is believed where this server ordered it, or may have before it was restarted.
 
-use super::inward::INTERRUPT;
 use crate::agent::AgentVerdict;
 use crate::domain::step_limit::StepLimit;
 use crate::process::{ExitCause, ExitRecord, Survivor};
+
+/// The word in the exit record of a step that waited for what does not come.
+pub(super) const VAIN: &str = "vain";
 
 /// How a supervised step ended.
 pub(super) enum StepEnd {
@@ -36,6 +38,8 @@ pub(super) struct Exited {
     pub(super) limit: Option<StepLimit>,
     /// It was ended because somebody wanted that, as the record or this server says.
     pub(super) interrupted: bool,
+    /// It was ended because it waited in vain: what it had told by then decides.
+    pub(super) in_vain: bool,
     /// It had told that it is done, and was ended because its process was not.
     pub(super) done: bool,
     /// Its supervisor was told to stop while this server followed it, and not by this server.
@@ -48,7 +52,8 @@ pub(super) struct Exited {
 #[derive(Default)]
 pub(super) struct Asked {
     pub(super) cancel: bool,
-    pub(super) interrupt: bool,
+    /// To end, with a word that says why.
+    pub(super) word: Option<&'static str>,
     pub(super) stop: bool,
     pub(super) limit: Option<StepLimit>,
 }
@@ -67,18 +72,20 @@ impl Asked {
         }
     }
 
-    /// Whether the step was ended by an interruption and nothing else.
-    pub(super) fn has_interrupted(&self, record: &ExitRecord) -> bool {
+    /// Whether the step was ended with this word, and for nothing else.
+    pub(super) fn has_said(&self, word: &str, record: &ExitRecord) -> bool {
         match record.cause {
-            ExitCause::Ended => record.text.as_deref() == Some(INTERRUPT),
-            ExitCause::Stopped => self.interrupt && !self.stop && !self.cancel && self.limit.is_none(),
+            ExitCause::Ended => record.text.as_deref() == Some(word),
+            ExitCause::Stopped => {
+                self.word == Some(word) && !self.stop && !self.cancel && self.limit.is_none()
+            }
             _ => false,
         }
     }
 
     /// Whether nothing that this server asked explains that the supervisor was told to stop.
     pub(super) fn knows_no_stop(&self, record: &ExitRecord) -> bool {
-        let asked = self.stop || self.cancel || self.interrupt || self.limit.is_some();
+        let asked = self.stop || self.cancel || self.word.is_some() || self.limit.is_some();
         record.cause == ExitCause::Stopped && !asked
     }
 }
@@ -90,6 +97,7 @@ pub(super) fn leaves_the_result(cause: ExitCause) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::inward::INTERRUPT;
     use super::*;
     use crate::process::ExitUsage;
 
@@ -113,19 +121,20 @@ mod tests {
 
     #[test]
     fn a_supervisor_that_only_takes_a_signal_was_interrupted_all_the_same() {
-        let interrupt = Asked { interrupt: true, ..Asked::default() };
+        let interrupt = Asked { word: Some(INTERRUPT), ..Asked::default() };
         let stopped = record(ExitCause::Stopped, None);
-        assert!(Asked::default().has_interrupted(&record(ExitCause::Ended, Some(INTERRUPT))));
-        assert!(interrupt.has_interrupted(&stopped) && !interrupt.knows_no_stop(&stopped));
+        assert!(Asked::default().has_said(INTERRUPT, &record(ExitCause::Ended, Some(INTERRUPT))));
+        assert!(interrupt.has_said(INTERRUPT, &stopped) && !interrupt.knows_no_stop(&stopped));
         // somebody else's end is not taken for it
-        assert!(!Asked::default().has_interrupted(&stopped) && Asked::default().knows_no_stop(&stopped));
-        assert!(!interrupt.has_interrupted(&record(ExitCause::Ended, Some("budget"))));
+        assert!(!Asked::default().has_said(INTERRUPT, &stopped) && Asked::default().knows_no_stop(&stopped));
+        assert!(!interrupt.has_said(INTERRUPT, &record(ExitCause::Ended, Some("budget"))));
+        assert!(!interrupt.has_said(VAIN, &stopped));
         for asked in [
-            Asked { stop: true, interrupt: true, ..Asked::default() },
-            Asked { cancel: true, interrupt: true, ..Asked::default() },
-            Asked { limit: Some(StepLimit::Idle), interrupt: true, ..Asked::default() },
+            Asked { stop: true, word: Some(INTERRUPT), ..Asked::default() },
+            Asked { cancel: true, word: Some(INTERRUPT), ..Asked::default() },
+            Asked { limit: Some(StepLimit::Idle), word: Some(INTERRUPT), ..Asked::default() },
         ] {
-            assert!(!asked.has_interrupted(&stopped) && !asked.knows_no_stop(&stopped));
+            assert!(!asked.has_said(INTERRUPT, &stopped) && !asked.knows_no_stop(&stopped));
         }
         assert!(!Asked::default().knows_no_stop(&record(ExitCause::Ended, None)));
     }

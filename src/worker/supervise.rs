@@ -9,7 +9,7 @@ use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::inward::{INTERRUPT, Interruptions};
 use super::limits::LimitWatch;
-use super::step_end::{Asked, Exited, StepEnd, leaves_the_result};
+use super::step_end::{Asked, Exited, StepEnd, VAIN, leaves_the_result};
 use super::told::told;
 use crate::agent::{self, AgentEvent, AgentReader, AgentVerdict, StepExit};
 use crate::domain::event::EventKind;
@@ -58,6 +58,8 @@ struct Reading {
     tools_open: u32,
     /// The agent has told that it came to its end, and nothing of a further turn since.
     done: bool,
+    /// What the agent waits for does not come.
+    waits_in_vain: bool,
     /// Of a clock that stands while the machine sleeps: CLOCK_MONOTONIC on Linux, CLOCK_UPTIME_RAW on macOS (std::time::Instant).
     last_sign: Instant,
 }
@@ -122,7 +124,9 @@ impl Line<'_> {
             let too_dear =
                 allowance.is_some_and(|most| reading.cost_usd_micros.is_some_and(|cost| cost >= most));
             let over = hit.or(too_dear.then_some(StepLimit::Budget));
-            self.ask(step, idle, over, interruptions.are_wanted(), &mut asked).await;
+            let wanted = interruptions.are_wanted().then_some(INTERRUPT);
+            let word = reading.waits_in_vain.then_some(VAIN).or(wanted);
+            self.ask(step, idle, over, word, &mut asked).await;
         };
         self.conclude(name, reading, state, (&asked, was_over), &limits).await
     }
@@ -133,7 +137,7 @@ impl Line<'_> {
         step: &StepDir,
         idle: bool,
         hit: Option<StepLimit>,
-        interrupt: bool,
+        word: Option<&'static str>,
         asked: &mut Asked,
     ) {
         let control = Control::new(step);
@@ -152,10 +156,10 @@ impl Line<'_> {
             asked.limit = Some(limit);
             tracing::info!(limit = limit.as_str(), "ending the step");
             control.end(limit.as_str()).await
-        } else if interrupt && !asked.interrupt {
-            asked.interrupt = true;
-            tracing::info!("interrupting the step");
-            control.end(INTERRUPT).await
+        } else if let Some(word) = word.filter(|_| asked.word.is_none()) {
+            asked.word = Some(word);
+            tracing::info!(word, "ending the step");
+            control.end(word).await
         } else {
             return;
         };
@@ -198,7 +202,8 @@ impl Line<'_> {
         self.flush(name, &mut reading).await?;
         Ok(StepEnd::Exited(Exited {
             limit: asked.limit_of(&record),
-            interrupted: asked.has_interrupted(&record),
+            interrupted: asked.has_said(INTERRUPT, &record),
+            in_vain: asked.has_said(VAIN, &record),
             done: reading.done && leaves_the_result(record.cause),
             stopped_by_others,
             members: limits.members().to_vec(),
@@ -244,6 +249,7 @@ impl Reading {
             pending_since: None,
             tools_open: 0,
             done: false,
+            waits_in_vain: false,
             last_sign: Instant::now(),
         }
     }
@@ -308,6 +314,7 @@ impl Reading {
             | AgentEvent::Progress { .. } => false,
             _ => self.done,
         };
+        self.waits_in_vain |= event.waits_in_vain();
         match event {
             AgentEvent::ToolUse { .. } => self.tools_open += 1,
             AgentEvent::ToolResult { .. } => self.tools_open = self.tools_open.saturating_sub(1),

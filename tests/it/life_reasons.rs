@@ -5,13 +5,14 @@ use serde_json::{Value, json};
 
 use crate::stand::Stand;
 
-/// A `claude` that notes which conversation it is to hold and, until the gate `well` is open, says what is in `said`.
+/// A `claude` that notes which conversation it is to hold and, until the gate `well` is open, says what is in `said`; who asks
+/// waits for the answer.
 fn install_saying_claude(stand: &Stand) {
     let script = format!(
         "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
          echo \"$$ $PWD\" >> {runs}\n\
          for word; do case \"$word\" in --session-id=*|--resume=*) echo \"$word\" >> {args};; esac; done\n\
-         if [ ! -e {well} ]; then cat > /dev/null; cat {said}; exit 1; fi\n\
+         if [ ! -e {well} ]; then cat > /dev/null; cat {said}; grep -q control_request {said} && sleep 1000; exit 1; fi\n\
          exec {own} scripted-agent \"$@\"\n",
         own = env!("CARGO_BIN_EXE_offshoot"),
         runs = stand.path("runs").display(),
