@@ -69,6 +69,7 @@ edges! {
     NoteTime, "store.note-time", "commit: how the clocks stand to each other";
     Claim, "store.claim", "commit: a job begins an attempt";
     AdoptRunning, "store.adopt-running", "commit: running jobs belong to this server";
+    SettleLogins, "store.settle-logins", "commit: the agents of waiting jobs";
     RecordOptions, "store.record-options", "commit: what the attempt runs with";
     ReachPhase, "store.reach-phase", "commit: the next phase";
     RecordBranch, "store.record-branch", "commit: another branch than was asked for";

@@ -309,6 +309,7 @@ async fn begin_work(
     failpoint::around(Edge::SweepTrash, empty_trash(worker)).await;
     finish_clone_removals(worker).await?;
     remove_unowned_clones(worker).await?;
+    store.settle_logins(&worker.usual_agent()).await?;
     // where the machine does not say, no start is told from another
     let boot = machine_start().unwrap_or_default();
     let adopted = failpoint::around(Edge::Adopt, dispatcher.adopt(&boot)).await?;

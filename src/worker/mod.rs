@@ -57,7 +57,7 @@ use crate::clock::Clock;
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::client::Client;
 use crate::domain::id::JobId;
-use crate::domain::options::RunOptions;
+use crate::domain::options::{EffectiveOptions, RunOptions};
 use crate::domain::policy::ChangePolicy;
 use crate::domain::retention::Kept;
 use crate::forge::Forge;
@@ -163,6 +163,12 @@ impl Worker {
     ) -> Self {
         let chains = Chains::default();
         Self(Arc::new(Tools { store, git, locks, forge, remotes, launcher, clock, settings, chains }))
+    }
+
+    /// The agent that works where neither a job nor its client names one.
+    #[must_use]
+    pub fn usual_agent(&self) -> String {
+        EffectiveOptions::resolve(self.0.settings.defaults.clone(), false).agent
     }
 }
 

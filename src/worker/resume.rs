@@ -40,9 +40,7 @@ impl Line<'_> {
             Start::Agent if !self.ran_before()? => return Ok(()),
             _ if !capabilities.resume => "this kind of agent cannot continue a conversation",
             // its conversation is that of another program
-            Start::Resume { session_id: Some(_) } if self.options.agent != self.job.login => {
-                "another agent held it"
-            }
+            Start::Resume { session_id: Some(id) } if !self.has_held(id).await? => "another agent held it",
             Start::Resume { session_id: Some(_) } => return Ok(()),
             Start::Agent | Start::Resume { session_id: None } => {
                 "there is none that the agent knows and can go on with"
@@ -55,6 +53,12 @@ impl Line<'_> {
             self.job.start = Start::Resume { session_id: None };
         }
         Ok(())
+    }
+
+    /// Whether the conversation is the agent's own, as far as anybody knows.
+    async fn has_held(&self, session_id: &str) -> Step<bool> {
+        let held_by = self.tools.store.login_of_session(&self.job.chain.root, session_id).await?;
+        Ok(held_by.is_none_or(|login| login == self.options.agent))
     }
 
     /// Whether the agent worked in an earlier attempt of this very job.

@@ -396,6 +396,24 @@ mod tests {
     }
 
     #[test]
+    fn silence_is_allowed_for_as_long_as_there_may_be_a_reason() {
+        let mut reading = silent_reading();
+        let max = Duration::from_secs(900);
+        assert_eq!(idle_limit(&reading, max), max);
+        reading.tools_open = 1;
+        assert_eq!(idle_limit(&reading, max), IDLE_IN_TOOL_MAX);
+        reading.take_event(&AgentEvent::Ended { ok: true, text: String::new() }, Timestamp::from_ms(0));
+        assert_eq!(idle_limit(&reading, max), IDLE_WHEN_DONE_MAX);
+        assert_eq!(idle_limit(&reading, Duration::from_secs(5)), Duration::from_secs(5));
+        // somebody has woken it
+        reading.take_event(&AgentEvent::Message { text: String::new() }, Timestamp::from_ms(0));
+        assert_eq!(idle_limit(&reading, max), IDLE_IN_TOOL_MAX);
+        reading.tools_open = 0;
+        reading.take_event(&AgentEvent::Ended { ok: false, text: String::new() }, Timestamp::from_ms(0));
+        assert_eq!(idle_limit(&reading, max), max);
+    }
+
+    #[test]
     fn output_and_a_machine_that_wakes_begin_the_silence_anew_and_nothing_else_does() {
         for (stream, ends_silence) in [
             (Stream::Stdout, true),

@@ -58,6 +58,7 @@ mod life_hostile;
 mod life_inward;
 mod life_limits;
 mod life_load;
+mod life_logins;
 mod life_main;
 mod life_poisoned;
 mod life_policy;

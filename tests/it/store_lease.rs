@@ -252,7 +252,7 @@ async fn a_job_that_is_stopped_again_and_again_comes_to_its_end() {
     let client = bench.client("a").await;
     let number = bench.submit(&client, "1").await.job.number;
     let mut counted = Vec::new();
-    for stopped in 1.. {
+    for stopped in 1..=2 * STOPS_MAX {
         let lease = bench.claim().await.lease;
         let job = bench.end(lease, fault(ReasonCode::Stopped)).await.job;
         counted.push(job.attempts_counted);
@@ -261,6 +261,7 @@ async fn a_job_that_is_stopped_again_and_again_comes_to_its_end() {
             break;
         }
     }
+    assert_eq!(counted.len(), 13);
     assert_eq!(counted[9..], [0, 1, 2, 3]);
     assert_eq!(bench.store.stops_of(number).await.unwrap(), STOPS_MAX);
 }

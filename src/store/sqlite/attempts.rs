@@ -5,13 +5,13 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::StepRecord;
 use super::super::{Change, Store};
-use super::{deaths, inward, jobs, rows};
+use super::{deaths, inward, jobs, logins, rows};
 use crate::domain::attempt::{Attempt, Lease};
 use crate::domain::branch::BranchName;
 use crate::domain::id::JobNumber;
 use crate::domain::job::{Effects, Verification};
 use crate::domain::lifecycle::Transition;
-use crate::domain::options::RunOptions;
+use crate::domain::options::{EffectiveOptions, RunOptions};
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 
@@ -52,9 +52,11 @@ impl Store {
         step_ended: bool,
     ) -> Result<(), StoreError> {
         let text = crate::wire::options::to_text(options);
+        let login = EffectiveOptions::resolve(options.clone(), false).agent;
         self.database
             .write(Edge::RecordOptions, move |connection| {
                 check(connection, lease)?;
+                logins::runs_with(connection, lease.job, &login)?;
                 connection
                     .prepare_cached(
                         "UPDATE attempts SET options = ?3, isolation = ?4 WHERE job = ?1 AND number = ?2",

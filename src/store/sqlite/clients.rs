@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::{ClientCounts, KeyedAnswer};
 use super::super::{Change, Store};
-use super::{answers, client_removal, rows};
+use super::{answers, client_removal, logins, rows};
 use crate::domain::client::{Client, ClientPatch, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobNumber};
 use crate::domain::time::Timestamp;
@@ -264,6 +264,7 @@ fn update(
             client.paused_reason,
             now.as_ms(),
         ])?;
+    logins::settle_of_client(connection, rows::client_number(connection, id)?)?;
     get(connection, id)
 }
 

@@ -11,7 +11,7 @@ use super::super::steady::Moment;
 use super::super::{Change, Store};
 use super::disk::Bounds;
 use super::waits::Waiter;
-use super::{attempts, deaths, deliveries, events, inward, jobs, turns, waits};
+use super::{attempts, deaths, deliveries, events, inward, jobs, logins, turns, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::JobNumber;
@@ -196,6 +196,7 @@ fn apply_to_one(
             attempts::carry_session_on(connection, number, before.attempt)?;
         }
         update_hold(connection, now, &before, &decided)?;
+        logins::settle(connection, number)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
     events::append(

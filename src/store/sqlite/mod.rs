@@ -30,6 +30,7 @@ mod holes;
 mod inward;
 mod jobs;
 mod listing;
+mod logins;
 mod messages;
 mod migrate;
 mod place;
