@@ -254,7 +254,7 @@ pub(super) fn git(values: &mut Values) -> Git {
     }
 }
 
-pub(super) fn policy(values: &mut Values) -> ChangePolicy {
+pub(super) fn policy(values: &Values) -> ChangePolicy {
     let usual = ChangePolicy::default();
     let guard = |kind: Guarded, usual: Guard| {
         let text = values.text(&format!("policy.{kind}"));

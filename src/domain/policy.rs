@@ -150,7 +150,6 @@ mod tests {
             (".codex/config.toml", Some(Guarded::AgentConfig)),
             ("packages/a/.mcp.json", Some(Guarded::AgentConfig)),
             ("opencode.json", Some(Guarded::AgentConfig)),
-            ("CLAUDE.md", None),
             ("src/claude.rs", None),
             ("", None),
         ];

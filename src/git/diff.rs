@@ -95,7 +95,7 @@ impl Repository {
     ///
     /// # Errors
     /// As of [`Self::diff`].
-    pub async fn changed_paths<T: PartialEq + Send + 'static>(
+    pub async fn changed_paths<T: Send + 'static>(
         &self,
         base: &CommitId,
         head: &CommitId,
@@ -105,15 +105,9 @@ impl Repository {
         self.verified(move |clone| {
             let library = refs::open(&clone)?;
             let diff = raw(&library, base, head, &mut DiffOptions::new())?;
-            let mut found = Vec::new();
-            for delta in diff.deltas() {
-                for file in [delta.old_file(), delta.new_file()] {
-                    let path = file.path_bytes().unwrap_or_default();
-                    let sorted = sort(path).map(|sort| (sort, shown(path)));
-                    // of what was only modified both are the same
-                    found.extend(sorted.filter(|one| found.last() != Some(one)));
-                }
-            }
+            // without looking for renames each file stands for itself, and what is gone is named as if it were new
+            let paths = diff.deltas().filter_map(|delta| delta.new_file().path_bytes().map(<[u8]>::to_vec));
+            let found = paths.filter_map(|path| sort(&path).map(|sort| (sort, shown(&path)))).collect();
             Ok(found)
         })
         .await

@@ -21,8 +21,11 @@ struct Pin {
 impl Line<'_> {
     /// From the stored commit to the pull request; each step is skipped when its result is stored already.
     pub(super) async fn publish(&mut self, base_sha: &str) -> Step<Outcome> {
+        let remote = self.remote().await?;
+        let repository = self.tools.repository(&self.client)?;
+        self.restore_clone(&repository, &remote).await?;
         let head = Self::commit_id(self.job.effects.head_sha.as_deref().unwrap_or_default())?;
-        let flagged = self.allowed_change(base_sha, &head).await?;
+        let flagged = self.allowed_change(&repository, base_sha, &head).await?;
         let is_pushed = self.job.effects.pushed_sha.as_deref() == Some(head.as_str());
         for touched in flagged.iter().filter(|_| !is_pushed) {
             self.warn(&format!("The change touches what policy.{} flags: {touched}", touched.kind)).await?;
@@ -30,11 +33,10 @@ impl Line<'_> {
         if self.is_dry_run() {
             return Ok(Outcome::DryRun);
         }
-        let remote = self.remote().await?;
         let base = self.base_branch(&remote).await?;
         if !is_pushed {
             self.phase(Phase::Pushing).await?;
-            self.push(&remote, &head, base_sha).await?;
+            self.push(&repository, &remote, &head, base_sha).await?;
         }
         if self.options.publish == Publish::Branch {
             return Ok(Outcome::BranchPushed);
@@ -47,8 +49,12 @@ impl Line<'_> {
     }
 
     /// What the policy wants to be seen of the change.
-    async fn allowed_change(&self, base_sha: &str, head: &CommitId) -> Step<Vec<Touched>> {
-        let repository = self.tools.repository(&self.client)?;
+    async fn allowed_change(
+        &self,
+        repository: &Repository,
+        base_sha: &str,
+        head: &CommitId,
+    ) -> Step<Vec<Touched>> {
         let base = Self::commit_id(base_sha)?;
         let changed = repository.changed_paths(&base, head, Guarded::of).await?;
         let policy = &self.tools.settings.policy;
@@ -59,11 +65,15 @@ impl Line<'_> {
         Ok(policy.touched(Guard::Flag, &changed))
     }
 
-    async fn push(&mut self, remote: &Remote, head: &CommitId, base_sha: &str) -> Step<()> {
-        let repository = self.tools.repository(&self.client)?;
-        self.restore_clone(&repository, remote).await?;
+    async fn push(
+        &mut self,
+        repository: &Repository,
+        remote: &Remote,
+        head: &CommitId,
+        base_sha: &str,
+    ) -> Step<()> {
         let branch = self.job.request.branch.as_str().to_owned();
-        let pin = self.pin(&repository, remote, head, base_sha).await?;
+        let pin = self.pin(repository, remote, head, base_sha).await?;
         let outcome = repository.push(remote, head, &branch, pin.expected.as_ref(), pin.mode).await?;
         match outcome {
             PushOutcome::Pushed | PushOutcome::AlreadyThere => {

@@ -65,7 +65,7 @@ A **message** is stored before it is accepted, and then told to the agent:
 
 A running turn is told nothing: its prompt is a file, and that is all of its standard input. Who cannot wait interrupts it. An **interrupt** ends the running turn as a cancel ends a job (interrupt, terminate, kill), keeps the attempt and
 what it has done, and begins the next turn in the same conversation, with all messages that wait; without one the agent is told
-to bring its work to an end. What the turn has used is counted. An agent that has not told by then which conversation it holds
+to bring its work to an end, and what the interrupted turn had been told is told again, for it may not have come so far. What the turn has used is counted. An agent that has not told by then which conversation it holds
 (opencode before the first word of the model, codex and gemini in the moment of their start) goes on afresh, with a warning.
 
 `id` (at most 128 bytes) is the caller's own: the same id with the same text is accepted again and told once, so who gets no answer
@@ -80,6 +80,8 @@ that says so. A retry with a prompt of its own is told none of the old ones.
 | Told once, in the same conversation, before the work is judged | `life_inward::what_is_said_is_told_…` | words told after the verification only: it failed |
 | No message is overtaken by the commit | `life_inward::what_is_said_while_…`, with one that comes during `verify`; `store_inward::a_word_goes_to_…` | no look at what is unheard before the commit: both failed |
 | An interrupt ends the turn and neither job nor attempt, and a repair is asked for again | `life_inward::an_interruption_…`, `…a_repair_that_is_interrupted_…`; over a death of the server in `…words_outlive_servers_…` | the turn cancelled instead of interrupted: both failed; the refusal forgotten: `a_repair_…` |
+| What an interrupted turn was told is told again | `life_inward::what_an_interrupted_turn_…` | told to one turn only: it failed |
+| A server that comes later begins no turn of a round that is over | `life_inward::a_server_that_comes_later_…` | the round not looked at: it failed |
 | Over deaths of the server and of the agent nothing is lost and no turn comes twice | `life_inward::words_outlive_servers_…`, `…who_begins_anew_…`; `tests/chaos`, kind `Told`; the real programs: `tests/rig`, `told` | a turn that is told something forgotten by the next server: `words_outlive_…` failed; the prompt of a new attempt without the words: `who_begins_…`; an interruption looked for only when a hint comes: `words_outlive_…` |
 | Whatever ends a job, it says what its agent was not told; a retry is told it, unless it asks for something else | `store_inward::whatever_ends_a_job_…`, `life_inward::who_begins_anew_…` | only jobs that a worker ends; every job, also one that only publishes; a retry told whatever it asks for: the first failed each time |
 | Nothing is accepted that nobody will hear | `life_inward::nothing_is_accepted_…`, `store_inward::a_word_goes_to_…` | accepted while it is published: both failed |

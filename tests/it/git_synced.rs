@@ -15,6 +15,11 @@ struct Program {
 }
 
 impl Program {
+    /// It only reads: the settings of the user whom the server runs as.
+    fn only_reads(&self) -> bool {
+        self.argv.get(1).is_some_and(|word| word == "config")
+    }
+
     /// It works in the remote's repository, with the remote's settings.
     fn is_remote(&self) -> bool {
         self.argv.iter().any(|word| word.ends_with("upload-pack") || word.ends_with("receive-pack"))
@@ -80,12 +85,10 @@ async fn every_git_program_of_a_job_writes_what_counts_through_to_the_disk() {
     let is_ours = |sid: &String| !remote.iter().any(|root| sid.starts_with(root.as_str()));
     let ours: Vec<_> = programs.iter().filter(|(sid, _)| is_ours(sid)).map(|(_, program)| program).collect();
     assert!(ours.len() > 10, "{programs:#?}");
-    for program in ours {
+    for program in ours.into_iter().filter(|program| !program.only_reads()) {
         assert_eq!(program.told.as_deref(), Some("committed"), "{program:?}");
     }
-    eprintln!("{programs:#?}");
-    for word in ["fetch", "add"] {
-        assert!(syncs(&programs, word) > 0, "{word}: {programs:#?}");
-    }
+    // the only one that brings objects: those of commits and snapshots are the server's own writing
+    assert!(syncs(&programs, "fetch") > 1, "{programs:#?}");
     stand.finish().await;
 }

@@ -248,6 +248,9 @@ async fn a_server_that_comes_later_begins_no_turn_of_a_round_that_is_over() {
     let id = submit(&stand, "z", BAD, json!({"verify": [gated(&stand, "check")]})).await;
     has_run(&stand, "check", 1).await;
     assert_eq!(say(&stand, &id, message("m-1", &stand.gate_mark("two"))).await, "accepted");
+    // one that is being looked at, and one that somebody has gone on from
+    stand.kill9().await;
+    stand.start_again().await;
     stand.open_gate("check");
     stand.wait_until("it is told", async || (stand.runs() == 2).then_some(())).await;
     assert_eq!(say(&stand, &id, message("m-2", TOLD)).await, "accepted");

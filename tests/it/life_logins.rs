@@ -45,6 +45,25 @@ async fn waiting_jobs_go_to_the_agent_that_their_client_is_given() {
     stand.finish().await;
 }
 
+/// Its client is given another agent while it works: the limit is that of the one which met it, and the work goes to the other.
+#[tokio::test]
+async fn a_job_that_comes_back_from_a_limit_goes_to_the_agent_of_now() {
+    let stand = Stand::new().await;
+    // to the shell the first line is no command, and the second one is
+    let limit = format!("{}[[scenario:usage-limit in=3600]]\necho x > x.txt", stand.gate_mark("g"));
+    let id = stand.submit_prompt("limit", &limit).await;
+    let job = stand.wait_until("it works", async || {
+        let job = stand.get(&format!("/jobs/{id}")).await;
+        (stand.runs() == 1).then_some(job)
+    });
+    give(&stand, &job.await, "sh").await;
+    stand.open_gate("g");
+    let job = stand.completed(&id).await;
+    assert_eq!((&job["agent"], attempts(&job)), (&json!("sh"), vec![("usage_limit", false), ("", false)]));
+    assert_eq!(held_logins(&stand).await, ["claude"]);
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn a_hold_is_of_the_login_that_met_it() {
     let stand = Stand::with(Plan { no_claude: true, ..Plan::default() }).await;
