@@ -7,7 +7,7 @@ use std::path::Path;
 
 use nix::libc;
 
-/// Writes beside, syncs, renames over, syncs the directory. Mode 0600: a command's environment may hold keys.
+/// Writes beside, syncs, renames over, syncs the directory. Mode 0600: arguments tell of somebody's work.
 pub(super) fn write(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let beside = path.with_extension("json.part");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;

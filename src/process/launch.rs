@@ -13,7 +13,7 @@ use tokio::process::{Child, ChildStdin};
 
 use super::inspect::{StepState, inspect};
 use super::scope::{Scope, ScopeUse};
-use super::shim::{GO, READY};
+use super::shim::{GO, READY, environment};
 use super::spec::{CommandSpec, ShimIdentity};
 use super::{ProcessError, StepDir};
 use crate::failpoint::{self, Edge};
@@ -84,6 +84,8 @@ impl Launcher {
                 return Err(ProcessError::Refused("the step was released before".to_owned()));
             }
         }
+        let environment = environment::to_bytes(&spec.env)
+            .map_err(|_| ProcessError::Spec("the environment is larger than a command can have"))?;
         failpoint::at(Edge::WriteSpec, || spec.store(step))?;
         let program = self.program_path()?;
         let mut command = self.scope.command(step.name(), &program).await;
@@ -92,8 +94,13 @@ impl Launcher {
         command.envs(failpoint::for_shim());
         let spawned = failpoint::at(Edge::SpawnShim, || command.spawn());
         let mut child = spawned.map_err(|error| ProcessError::Start(error.to_string()))?;
-        let barrier = child.stdin.take().ok_or_else(|| ProcessError::Start("no barrier".to_owned()))?;
-        let Ok(ready) = tokio::time::timeout(READY_MAX, wait_until_ready(&mut child)).await else {
+        let mut barrier = child.stdin.take().ok_or_else(|| ProcessError::Start("no barrier".to_owned()))?;
+        let ready = async {
+            // one that does not take it has gone, and says why in its own words
+            let _ = barrier.write_all(&environment).await;
+            wait_until_ready(&mut child).await
+        };
+        let Ok(ready) = tokio::time::timeout(READY_MAX, ready).await else {
             let _ = child.start_kill();
             return Err(ProcessError::Deadline(READY_MAX.as_secs()));
         };
@@ -175,7 +182,7 @@ fn remove_empty_log(step: &StepDir) -> Result<(), ProcessError> {
     }
 }
 
-/// Only for the own user: specs may hold keys, sockets take orders.
+/// Only for the own user: what agents write may hold keys, sockets take orders.
 fn ensure_dir(dir: &Path) -> Result<(), ProcessError> {
     match DirBuilder::new().recursive(true).mode(0o700).create(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => {

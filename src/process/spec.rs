@@ -15,7 +15,7 @@ use super::{MARKER_VARIABLE, ProcessError, StepDir, durable};
 /// The newest format this program writes.
 const FORMAT: u64 = 1;
 
-/// Largest spec file in bytes: an environment and arguments are limited by the kernel to about 2 MiB.
+/// Largest spec file in bytes: arguments, and once the environment too, are limited by the kernel to about 2 MiB.
 const SPEC_BYTES_MAX: u64 = 4 << 20;
 
 /// Largest identity or exit record in bytes.
@@ -31,7 +31,9 @@ pub struct CommandSpec {
     pub argv: Vec<String>,
     /// Absolute. Also given as `PWD`, where some programs look instead.
     pub working_dir: PathBuf,
-    /// The complete environment: the command gets exactly this, `PWD` and the marker.
+    /// The complete environment: the command gets exactly this, `PWD` and the marker. It may hold keys, so it is sent to the
+    /// shim and not written down; in files of older programs it is.
+    #[serde(default, skip_serializing)]
     pub env: BTreeMap<String, String>,
     /// Where its standard input comes from.
     pub stdin: Stdin,
@@ -285,8 +287,12 @@ mod tests {
     #[test]
     fn format_1_of_every_file_stays_readable() {
         let text = r#"{"argv":["claude","--print"],"env":{"KEY":"sesame"},"format":1,"open_files_max":1024,"output_bytes_end":null,"output_bytes_max":1048576,"stdin":{"file":"/s/prompt"},"stop_grace_ms":5000,"wall_limit_ms":3600000,"working_dir":"/w"}"#;
-        assert_eq!(String::from_utf8(with_format(&spec())).unwrap().trim(), text);
         assert_eq!(parse::<CommandSpec>(text.as_bytes()), Some(spec()));
+        // the environment is not written any more
+        let text = text.replace(r#""env":{"KEY":"sesame"},"#, "");
+        assert_eq!(String::from_utf8(with_format(&spec())).unwrap().trim(), text);
+        let without = CommandSpec { env: BTreeMap::new(), ..spec() };
+        assert_eq!(parse::<CommandSpec>(text.as_bytes()), Some(without));
         let shim = br#"{"boot_id":"b","format":1,"marker":"x-1-1-a","pid":7,"started":9,"later":true}"#;
         assert_eq!(parse::<ShimIdentity>(shim).unwrap().pid, 7);
         let exit = br#"{"cause":"wall_limit","code":null,"dropped_bytes":0,"ended_at_ms":2,"format":1,"log_synced":true,"output_bytes":3,"signal":9,"started_at_ms":1,"survivors":0,"text":null,"usage":{"max_rss_bytes":1,"system_ms":2,"user_ms":3}}   "#;

@@ -33,6 +33,26 @@ async fn a_command_runs_in_its_directory_with_exactly_its_environment() {
     eventually("the socket is gone", || !step.socket().exists()).await;
 }
 
+/// It may hold keys. More of it than a pipe holds.
+#[tokio::test]
+async fn the_environment_of_a_command_is_in_no_file() {
+    let rig = Rig::new();
+    let mut spec = rig.script("printf %s \"$KEY\" | wc -c; echo; printf %s \"$OTHER\" | wc -c");
+    let key = "sesame".repeat(20_000);
+    spec.env.insert("KEY".into(), key.clone());
+    spec.env.insert("OTHER".into(), format!("\"\\\n\u{e9}{key}"));
+    let (step, records, _) = rig.run(&spec).await;
+    let counts: Vec<_> = text_of(&records, Stream::Stdout).split_whitespace().map(str::to_owned).collect();
+    assert_eq!(counts, ["120000", "120005"]);
+    let files = std::fs::read_dir(step.dir()).unwrap().map(|entry| entry.unwrap().path());
+    let (mut seen, has) = (0, |bytes: &[u8]| memchr::memmem::find(bytes, b"sesame").is_some());
+    for file in files {
+        seen += 1;
+        assert!(!has(&std::fs::read(&file).unwrap()), "{}", file.display());
+    }
+    assert!(seen >= 4, "{seen} files");
+}
+
 #[tokio::test]
 async fn a_command_killed_by_a_signal_has_no_exit_code() {
     let rig = Rig::new();

@@ -2,7 +2,8 @@
 //!
 //! Promises: *barrier, command, two pipes into the log, wall timer, control socket, end of the tree, exit record*,
 //! from one thread and one poll loop, so that the command's parent-death signal is bound to the process itself.
-//! Nothing is spent before the barrier opens. Once it has opened there is an exit record at the end, unless
+//! The environment of the command comes through the pipe of the barrier and is in no file. Nothing is spent before the
+//! barrier opens. Once it has opened there is an exit record at the end, unless
 //! somebody kills the shim or removes its directory.
 //!
 //! Must not know: what the output says, the server, the store. It reads no environment and prints one line.
@@ -12,6 +13,7 @@
 //! Tested: `tests/it/process.rs` starts real shims. Exit codes: 0 the step has ended, 3 left before the barrier
 //! opened, 1 could not start.
 
+pub(super) mod environment;
 mod input;
 mod ladder;
 mod record;
@@ -77,7 +79,11 @@ impl Start {
         system::close_inherited();
         std::env::set_current_dir("/").map_err(ProcessError::io("cannot leave the working directory"))?;
         let step = step_from(arguments)?;
-        let spec = CommandSpec::load(&step)?;
+        let mut spec = CommandSpec::load(&step)?;
+        // in the file of an older program it is there
+        if spec.env.is_empty() {
+            spec.env = environment::receive().map_err(ProcessError::io("cannot receive the environment"))?;
+        }
         spec.check()?;
         system::become_subreaper().map_err(ProcessError::io("cannot become the parent of orphans"))?;
         let slot = failpoint::at(Edge::ReserveExit, || ExitSlot::reserve(&step))
