@@ -57,6 +57,9 @@ edges! {
     RecordFetch, "store.record-fetch", "commit: what a fetch has shown";
     DeleteClient, "store.delete-client", "commit: a client is gone";
     ForgetClone, "store.forget-clone", "commit: the clone of a deleted client is gone";
+    CreateProfile, "store.create-profile", "commit: a new profile";
+    UpdateProfile, "store.update-profile", "commit: a changed profile";
+    DeleteProfile, "store.delete-profile", "commit: a profile is gone";
     KeepAnswer, "store.keep-answer", "commit: the answer to a repeated request";
     ForgetAnswers, "store.forget-answers", "commit: old answers are forgotten";
     Submit, "store.submit", "commit: a new job";

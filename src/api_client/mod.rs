@@ -14,6 +14,7 @@ mod clients;
 mod error;
 mod events;
 mod jobs;
+mod profiles;
 mod queue;
 mod transport;
 mod usage;

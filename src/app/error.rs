@@ -129,6 +129,11 @@ impl From<StoreError> for AppError {
                 existing: Some(existing.clone()),
                 jobs: Vec::new(),
             },
+            StoreError::DuplicateProfile(_) => Self::conflict("duplicate_profile", error.to_string()),
+            StoreError::TooManyProfiles => {
+                let detail = format!("{error}: delete one first (offshoot profile ls)");
+                Self::conflict("too_many_profiles", detail)
+            }
             StoreError::ClientBusy { ref jobs } => {
                 let numbers: Vec<_> = jobs.iter().take(20).map(|job| format!("#{job}")).collect();
                 Self::conflict("client_busy", format!("the client has live jobs: {}", numbers.join(", ")))

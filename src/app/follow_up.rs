@@ -4,10 +4,12 @@ use serde_json::Value;
 
 use super::caller::Caller;
 use super::error::AppError;
+use super::prompts::{self, Wanted};
 use super::{App, Created, rules, scheduling};
 use crate::domain::attachment::AttachedFile;
 use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Start};
 use crate::domain::options::RunOptions;
+use crate::domain::profile::{Profile, UsedProfile};
 use crate::store::AnswerKey;
 use crate::wire;
 use crate::wire::fields::Reading;
@@ -35,12 +37,16 @@ impl App {
         let mut reading = Reading::default();
         let mut asked = FollowUp::read(body, &mut reading);
         let files = rules::attachments(std::mem::take(&mut asked.attachments), &mut reading);
+        let named = self.named_profile(caller, asked.profile.as_deref(), &mut reading).await?;
         let options = RunOptions::merge(&[&asked.options, &job.request.options]);
-        self.check_options(caller, &options, Some(&client.options), &mut reading)?;
-        let login = self.login(&options, &client.options);
+        // one that is not named is that of the job before, as it was then
+        let used = named.as_ref().map(UsedProfile::of).or_else(|| job.request.profile.clone());
+        self.check_options(caller, &options, used.as_ref(), Some(&client.options), &mut reading)?;
         let (client_id, chain) = (job.client_id.clone(), job.chain.clone());
         let parent = job.id.clone();
-        let mut request = self.following(caller, job, asked, options, &mut reading);
+        let mut request = self.following(caller, job, asked, named.as_ref(), &mut reading);
+        (request.options, request.profile) = (options, used);
+        let login = self.login(&request.own_options(), &client.options);
         request.attachments = files.iter().map(AttachedFile::told).collect();
         AppError::of_reading(&reading)?;
         let new = NewJob {
@@ -55,16 +61,21 @@ impl App {
         self.store_job(new, reading.warnings, key).await
     }
 
-    /// What was asked for, and for the rest what the job before had.
+    /// What was asked for, options apart, and for the rest what the job before had.
     fn following(
         &self,
         caller: &Caller,
         job: Job,
         asked: FollowUp,
-        options: RunOptions,
+        profile: Option<&Profile>,
         reading: &mut Reading,
     ) -> NewJobRequest {
-        let prompt = rules::prompt(asked.prompt.as_deref(), reading);
+        let wanted = Wanted {
+            prompt: asked.prompt.as_deref(),
+            variables: &asked.variables,
+            names_profile: asked.profile.is_some(),
+        };
+        let prompt = prompts::prompt(&wanted, profile, reading);
         rules::title(asked.title.as_deref(), reading);
         rules::body(asked.body.as_deref(), reading);
         rules::foreign_id("/osFeatureId", asked.os_feature_id.as_deref(), reading);
@@ -90,7 +101,8 @@ impl App {
             run_at,
             depends_on: Vec::new(),
             attachments: Vec::new(),
-            options,
+            options: job.request.options,
+            profile: job.request.profile,
             submitted_by: caller.name.clone(),
         }
     }

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::caller::{Caller, Scope};
 use super::error::{AppError, CLIENT_DELETED};
+use super::prompts::{self, Wanted};
 use super::{App, Created};
 use super::{rules, scheduling};
 use crate::domain::attachment::AttachedFile;
@@ -12,6 +13,7 @@ use crate::domain::client::{Client, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobId};
 use crate::domain::job::{JobView, NewJob, NewJobRequest, Start};
 use crate::domain::options::{EffectiveOptions, Layer, Publish, RunOptions};
+use crate::domain::profile::{Profile, UsedProfile};
 use crate::store::{AnswerKey, KeyedAnswer, StoreError};
 use crate::wire::fields::Reading;
 use crate::wire::job::Job;
@@ -57,13 +59,16 @@ impl App {
         let files = rules::attachments(std::mem::take(&mut asked.attachments), &mut reading);
         let named = self.named_client(&asked, &mut reading).await?;
         let depends_on = self.dependencies(&asked.depends_on, &mut reading).await?;
-        let mut request = self.check_submission(caller, asked, depends_on, named.as_ref(), &mut reading)?;
+        let profile = self.named_profile(caller, asked.profile.as_deref(), &mut reading).await?;
+        let client = named.as_ref().and_then(Named::known);
+        let mut request =
+            self.check_submission(caller, asked, depends_on, client, profile.as_ref(), &mut reading)?;
         request.attachments = files.iter().map(AttachedFile::told).collect();
         AppError::of_reading(&reading)?;
         let named = named.ok_or_else(|| AppError::invalid("/clientId", "is required"))?;
         self.refuse_when_full().await?;
         let client = self.ensure_client(named).await?;
-        let login = self.login(&request.options, &client.options);
+        let login = self.login(&request.own_options(), &client.options);
         let job = NewJob { client_id: client.id, request, chain: None, start: Start::Agent, login, files };
         self.store_job(job, reading.warnings, key).await
     }
@@ -102,17 +107,19 @@ impl App {
         if self.is_draining() { Err(AppError::Draining) } else { Ok(()) }
     }
 
-    /// The agent entry that will work: what the job says, else its client, else the configuration.
+    /// The agent entry that will work: what the job or its profile says, else its client, else the configuration.
     pub(super) fn login(&self, job: &RunOptions, client: &RunOptions) -> String {
         let merged = RunOptions::merge(&[job, client, &self.0.settings.defaults]);
         merged.agent.unwrap_or_else(|| EffectiveOptions::resolve(RunOptions::default(), false).agent)
     }
 
-    /// Refuses options that the caller may not set, that are out of range, or that cannot work on this server.
+    /// Refuses options that the caller may not set, that are out of range, or that cannot work on this server together with
+    /// those of the profile and the client.
     pub(super) fn check_options(
         &self,
         caller: &Caller,
         options: &RunOptions,
+        profile: Option<&UsedProfile>,
         client: Option<&RunOptions>,
         reading: &mut Reading,
     ) -> Result<(), AppError> {
@@ -125,14 +132,10 @@ impl App {
             return Err(AppError::Forbidden(detail));
         }
         let none = RunOptions::default();
-        let merged = RunOptions::merge(&[options, client.unwrap_or(&none), &settings.defaults]);
-        rules::carried_out(
-            &self.login(options, client.unwrap_or(&none)),
-            options,
-            &merged,
-            settings,
-            reading,
-        );
+        let (profile, client) = (profile.map_or(&none, |used| &used.options), client.unwrap_or(&none));
+        let merged = RunOptions::merge(&[options, profile, client, &settings.defaults]);
+        let login = self.login(&merged, &none);
+        rules::carried_out(&login, options, &merged, settings, reading);
         let publish = merged.publish.unwrap_or(Publish::PullRequest);
         if publish == Publish::PullRequest && !settings.opens_pull_requests {
             reading.fault(
@@ -185,12 +188,17 @@ impl App {
         caller: &Caller,
         asked: Submission,
         depends_on: Vec<JobId>,
-        named: Option<&Named>,
+        client: Option<&Client>,
+        profile: Option<&Profile>,
         reading: &mut Reading,
     ) -> Result<NewJobRequest, AppError> {
         let settings = &self.0.settings;
-        let client = named.and_then(Named::known);
-        let prompt = rules::prompt(asked.prompt.as_deref(), reading);
+        let wanted = Wanted {
+            prompt: asked.prompt.as_deref(),
+            variables: &asked.variables,
+            names_profile: asked.profile.is_some(),
+        };
+        let prompt = prompts::prompt(&wanted, profile, reading);
         let branch = rules::work_branch(asked.branch_name.as_deref(), settings, reading);
         let base = rules::branch("/baseBranch", asked.base_branch.as_deref(), reading);
         refuse_base_as_work(branch.as_ref(), base.as_ref(), client, reading);
@@ -202,7 +210,9 @@ impl App {
         rules::labels(&asked.labels, reading);
         let priority = rules::priority(asked.priority, reading);
         let run_at = scheduling::run_at(asked.run_at.as_deref(), self.now(), reading);
-        self.check_options(caller, &asked.options, client.map(|client| &client.options), reading)?;
+        let profile = profile.map(UsedProfile::of);
+        let of_client = client.map(|client| &client.options);
+        self.check_options(caller, &asked.options, profile.as_ref(), of_client, reading)?;
         Ok(NewJobRequest {
             prompt,
             branch,
@@ -218,6 +228,7 @@ impl App {
             depends_on,
             attachments: Vec::new(),
             options: asked.options,
+            profile,
             submitted_by: caller.name.clone(),
         })
     }

@@ -7,7 +7,6 @@ use crate::agent::registry::find_agent;
 use crate::domain::id::JobRef;
 use crate::domain::inward::{Hears, Word};
 use crate::domain::job::JobView;
-use crate::domain::options::RunOptions;
 
 impl App {
     /// Tells the agent of a live job something, or interrupts it. What was accepted once is not told twice when it comes
@@ -33,7 +32,7 @@ impl App {
             Some(agent) => agent,
             None => {
                 let client = self.0.store.get_client(&job.client_id).await?;
-                self.login(&RunOptions::merge(&[&job.request.options]), &client.options)
+                self.login(&job.request.own_options(), &client.options)
             }
         };
         let Some(kind) = self.0.settings.agents.get(&agent) else { return Ok(()) };

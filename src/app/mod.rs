@@ -27,6 +27,8 @@ mod jobs;
 mod live;
 mod metrics;
 mod operations;
+mod profiles;
+mod prompts;
 mod queue;
 mod rescue;
 mod retry;

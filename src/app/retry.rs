@@ -46,10 +46,11 @@ impl App {
             return Err(AppError::client_deleted());
         }
         let options = self.options_of_retry(&job, &start);
-        self.check_options(caller, &options, Some(&client.options), &mut reading)?;
+        let profile = job.request.profile.as_ref();
+        self.check_options(caller, &options, profile, Some(&client.options), &mut reading)?;
         AppError::of_reading(&reading)?;
-        let login = self.login(&options, &client.options);
-        let new = again(job, start, prompt, options, caller, login);
+        let mut new = again(job, start, prompt, options, caller);
+        new.login = self.login(&new.request.own_options(), &client.options);
         self.store_job(new, reading.warnings, key).await
     }
 
@@ -77,14 +78,7 @@ impl App {
     }
 }
 
-fn again(
-    job: Job,
-    start: Start,
-    prompt: Option<String>,
-    options: RunOptions,
-    caller: &Caller,
-    login: String,
-) -> NewJob {
+fn again(job: Job, start: Start, prompt: Option<String>, options: RunOptions, caller: &Caller) -> NewJob {
     let request = job.request;
     NewJob {
         client_id: job.client_id,
@@ -104,11 +98,12 @@ fn again(
             depends_on: request.depends_on,
             attachments: request.attachments,
             options,
+            profile: request.profile,
             submitted_by: caller.name.clone(),
         },
         chain: Some(Chain { root: job.chain.root, original: Some(job.id), parent: job.chain.parent }),
         start,
-        login,
+        login: job.login,
         files: Vec::new(),
     }
 }

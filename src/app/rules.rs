@@ -1,19 +1,21 @@
 //! The rules for what callers may write into a job or a client; each broken one is a fault with its place.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::profiles::known;
 use super::settings::Settings;
 use crate::agent::registry::find_agent;
 use crate::domain::attachment::{ATTACHMENTS_BYTES_MAX, ATTACHMENTS_MAX, AttachedFile, check_name};
 use crate::domain::branch::BranchName;
 use crate::domain::client::{CLIENT_NAME_BYTES_MAX, InvalidRepository, RepositoryName};
 use crate::domain::job::{METADATA_BYTES_MAX, PRIORITY_MAX, PROMPT_BYTES_MAX, TITLE_CHARS_MAX};
-use crate::domain::options::{Isolation, Layer, OptionName, RunOptions};
+use crate::domain::options::{Isolation, Layer, OptionName, RunOptions, is_entry_name};
 use crate::webhook;
 use crate::wire::fields::Reading;
 use crate::wire::problem::Fault;
+use crate::wire::profile::variable_pointer;
 
 /// GitHub takes 65,536 characters for a pull request's text; half of that leaves room for what we add.
 const BODY_BYTES_MAX: usize = 32 * 1024;
@@ -247,7 +249,6 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
     }
     let is_empty = |name: OptionName| match name {
         OptionName::Artifacts => options.artifacts.as_ref().is_none_or(Vec::is_empty),
-        OptionName::SetEnv => options.set_env.as_ref().is_none_or(BTreeMap::is_empty),
         OptionName::Isolation => options.isolation != Some(Isolation::Sandbox),
         _ => true,
     };
@@ -257,6 +258,22 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
     }
     if let Some(agent) = &options.agent {
         agent_entry(agent, settings, reading);
+    }
+    // whoever may not name secrets is not told which there are
+    if matches!(layer, Layer::Client | Layer::Profile) {
+        secrets(options, settings, reading);
+    }
+}
+
+/// Whether every secret that is named is there; its value is looked up when a step begins.
+fn secrets(options: &RunOptions, settings: &Settings, reading: &mut Reading) {
+    let named = options.set_env.iter().flatten().filter(|(_, secret)| is_entry_name(secret));
+    for (variable, secret) in named.filter(|(_, secret)| !settings.secrets.contains(*secret)) {
+        let names: Vec<_> = settings.secrets.iter().map(String::as_str).collect();
+        let hint = known(secret, &names);
+        let rule =
+            format!("names the secret \"{secret}\", which is not in [secrets] of the configuration; {hint}");
+        reading.fault(variable_pointer("/options/setEnv", variable), rule);
     }
 }
 
@@ -281,7 +298,7 @@ pub(super) fn carried_out(
     for (name, rule) in find_agent(*kind).capabilities().refusals(merged) {
         let mut detail = format!("{rule}: the agent \"{login}\" is of the kind {kind}");
         if !options.set_names().contains(&name) {
-            detail.push_str("; the option is set for the client or in [defaults]");
+            detail.push_str("; the option is set by the profile, for the client or in [defaults]");
         }
         reading.not_supported.push(Fault::new(format!("/options/{}", name.camel_case()), detail));
     }

@@ -17,6 +17,8 @@ pub(in crate::app) fn settings() -> Settings {
             ("mine".to_owned(), AgentKind::Command),
         ]
         .into(),
+        profiles: std::collections::BTreeMap::new(),
+        secrets: ["npm".to_owned(), "sentry".to_owned()].into(),
         allowed_orgs: Vec::new(),
         protected_branches: vec!["main".to_owned(), "release/*".to_owned()],
         opens_pull_requests: true,
@@ -226,6 +228,31 @@ fn an_unknown_agent_is_a_fault() {
 }
 
 #[test]
+fn secrets_are_named_by_clients_and_profiles_only_and_have_to_be_there() {
+    let wish = |secret: &str| RunOptions {
+        set_env: Some([("TOKEN".to_owned(), secret.to_owned())].into()),
+        ..RunOptions::default()
+    };
+    for layer in [Layer::Client, Layer::Profile] {
+        assert_eq!(places(|r| options(&wish("npm"), layer, &settings(), r)), Vec::<String>::new());
+        let mut reading = Reading::default();
+        options(&wish("sentri"), layer, &settings(), &mut reading);
+        assert_eq!(reading.faults.len(), 1);
+        assert_eq!(reading.faults[0].pointer, "/options/setEnv/TOKEN");
+        assert!(reading.faults[0].detail.ends_with("; did you mean sentry?"), "{:?}", reading.faults);
+    }
+    // a job is not told which there are
+    for secret in ["npm", "nmp"] {
+        let mut reading = Reading::default();
+        options(&wish(secret), Layer::Job, &settings(), &mut reading);
+        assert_eq!(reading.faults.len(), 1, "{:?}", reading.faults);
+        let fault = &reading.faults[0];
+        let told = (fault.pointer.as_str(), fault.detail.as_str());
+        assert_eq!(told, ("/options/setEnv", "can be set for a client or a profile only"));
+    }
+}
+
+#[test]
 fn what_the_agent_cannot_carry_out_is_refused_by_its_name_wherever_it_is_set() {
     let refused = |login: &str, options: &RunOptions, below: &RunOptions| {
         let mut reading = Reading::default();
@@ -248,7 +275,10 @@ fn what_the_agent_cannot_carry_out_is_refused_by_its_name_wherever_it_is_set() {
     assert_eq!(faults[0].pointer, "/options/maxBudgetUsdPerDay");
     assert!(faults[0].detail.starts_with("cannot be held, because nothing tells what a run costs"));
     let faults = refused("codex", &none, &turns);
-    assert!(faults[0].detail.ends_with("; the option is set for the client or in [defaults]"), "{faults:?}");
+    assert!(
+        faults[0].detail.ends_with("; the option is set by the profile, for the client or in [defaults]"),
+        "{faults:?}"
+    );
     let pointers: Vec<_> = refused("mine", &turns, &none).into_iter().map(|fault| fault.pointer).collect();
     assert_eq!(pointers, ["/options/model", "/options/maxTurns"]);
 }

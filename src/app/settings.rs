@@ -1,12 +1,13 @@
 //! What the use cases need to know of the configuration.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use crate::config::{Config, SignatureStyle};
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::RunOptions;
+use crate::domain::profile::Profile;
 use crate::webhook::{Policy, SigningSecrets, Style};
 
 #[derive(Clone, Debug)]
@@ -15,6 +16,10 @@ pub struct Settings {
     pub defaults: RunOptions,
     /// The `[agents.<name>]` entries.
     pub agents: BTreeMap<String, AgentKind>,
+    /// The `[profiles.<name>]` entries.
+    pub profiles: BTreeMap<String, Profile>,
+    /// The names of the `[secrets]`.
+    pub secrets: BTreeSet<String>,
     /// Empty: every organisation.
     pub allowed_orgs: Vec<String>,
     /// Globs; `*` stands for any run of characters.
@@ -45,6 +50,8 @@ impl Settings {
         Self {
             defaults: config.defaults.clone(),
             agents: agents.collect(),
+            profiles: config.profiles.clone(),
+            secrets: config.secrets.keys().cloned().collect(),
             allowed_orgs: config.github.allowed_orgs.clone(),
             protected_branches: config.git.protected_branches.clone(),
             opens_pull_requests,

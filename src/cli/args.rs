@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::{FollowUpFlags, UsageFlags, WebhookVerb};
+use super::commands::{FollowUpFlags, FormFlags, ProfileVerb, UsageFlags, WebhookVerb};
 use super::human;
 use crate::domain::id::JobRef;
 
@@ -81,6 +81,9 @@ pub(super) enum Verb {
     /// Register repositories and look at them.
     #[command(subcommand)]
     Client(ClientVerb),
+    /// Keep run options and prompt templates under a name.
+    #[command(subcommand)]
+    Profile(ProfileVerb),
     /// Copy the database while the server goes on.
     Backup(BackupFlags),
     /// Put a backup in the place of the database, while no server runs.
@@ -146,6 +149,8 @@ pub(super) struct SubmitFlags {
     /// Give the agent this file to read, a picture for example; may be given several times, 10 MiB together.
     #[arg(long = "attach", value_name = "FILE")]
     pub(super) attachments: Vec<PathBuf>,
+    #[command(flatten)]
+    pub(super) form: FormFlags,
     /// Work on this repository: ORG/REPO, or the name or id of a client; may be left out when there is only one client.
     #[arg(short, long, value_name = "ORG/REPO")]
     pub(super) repo: Option<String>,
@@ -450,6 +455,11 @@ mod tests {
             "logs 1 --raw -f",
             "submit a --priority 11",
             "submit a --timeout soon",
+            "submit --var a=b",
+            "submit --profile p --var a",
+            "submit --profile p --var 1=b",
+            "profile set p --prompt a --no-prompt",
+            "profile add p --options []",
             "ls --limit 0",
             "cancel",
             "show ..",

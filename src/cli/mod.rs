@@ -136,6 +136,7 @@ impl Verb {
             Self::Webhook(_) => "webhook",
             Self::Usage(_) => "usage",
             Self::Client(_) => "client",
+            Self::Profile(_) => "profile",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
             Self::Gc { .. } => "gc",

@@ -118,6 +118,7 @@ impl Viewpoint {
         sheet.line("repo", format!("{}/{}", it.client.github_org, it.client.github_repo));
         sheet.line("branch", format!("{}  <- {base}{}", it.branch_name, base_sha.unwrap_or_default()));
         sheet.line("took", self.took_line(it));
+        sheet.maybe("profile", it.profile.clone());
         if let Some(reason) = &it.reason {
             sheet.line("why", reason.message.clone());
         }

@@ -53,7 +53,7 @@ fn about(section: &str) -> &'static str {
             "# One section for each agent program or login. Entries named claude, codex, opencode, gemini and command exist.\n"
         }
         "defaults" => "# Run options of every job that does not say otherwise.\n",
-        "profiles.*" => "# Named sets of run options.\n",
+        "profiles.*" => "# Run options and a prompt template under a name, for `submit --profile NAME`.\n",
         "notify.*" => "# Ways to be told.\n",
         "secrets" => "# Named values for set_env.\n",
         _ => "",

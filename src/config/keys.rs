@@ -118,7 +118,7 @@ pub(super) static KEYS: &[Key] = &[
     unset("agents.*", "env", Kind::Texts, r#"["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"]"#, "Variables of the server that the agent may see, besides the harmless ones."),
     unset("agents.*", "set_env", Kind::Variables, r#"{ DISABLE_AUTOUPDATER = "1" }"#, "Variables to set: a text, or { secret = \"name\" }."),
     unset("profiles.*", "submit", Kind::Bool, "true", "Whether a token that may only submit can use the profile."),
-    unset("profiles.*", "prompt", Kind::Text, r#""Review {{path}}""#, "Prompt template. Besides these two, every key of [defaults] can stand in a profile."),
+    unset("profiles.*", "prompt", Kind::Text, r#""Review {{path}}. {{prompt}}""#, "Prompt template: {{name}} stands for a variable, {{prompt}} for the prompt of the job, {{{{ for two braces. Besides these two keys, every one of [defaults] can stand in a profile."),
     unset("notify.*", "kind", Kind::Words(&["ntfy", "slack", "discord", "desktop", "command"]), r#""ntfy""#, "How you are told: ntfy, slack, discord, desktop or command."),
     unset("notify.*", "url", Kind::Secret, r#""https://ntfy.sh/your-topic""#, "Where to."),
     unset("notify.*", "command", Kind::Texts, r#"["notify-send", "offshoot"]"#, "The program for kind command."),
@@ -193,7 +193,6 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
     ("defaults.isolation", Unbuilt::Refused),
     ("defaults.artifacts", Unbuilt::Warned),
     ("notify.*", Unbuilt::Warned),
-    ("profiles.*", Unbuilt::Warned),
 ];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

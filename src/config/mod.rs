@@ -24,6 +24,8 @@ use toml::Value;
 
 use crate::domain::options::{Layer, RunOptions, is_entry_name};
 use crate::domain::policy::ChangePolicy;
+use crate::domain::profile::{Profile, Source};
+use crate::domain::template::Template;
 
 mod agents;
 mod env;
@@ -46,8 +48,7 @@ pub use example::example;
 pub use paths::{Paths, PlatformDirs, SOCKET_NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX};
 pub use rows::Row;
 pub use sections::{
-    Callbacks, Channel, Git, Github, Limits, LogFileSettings, LogSettings, Profile, Retention, Server,
-    SignatureStyle,
+    Callbacks, Channel, Git, Github, Limits, LogFileSettings, LogSettings, Retention, Server, SignatureStyle,
 };
 pub use values::Origin;
 
@@ -243,10 +244,17 @@ fn profiles(values: &mut Values, agents: &BTreeMap<String, AgentEntry>) -> BTree
         check_agent(values, &section, &options, agents);
         options::check_secrets(values, &section, &options, &known_secrets);
         let submit = values.bool(&format!("{section}.submit")).unwrap_or_default();
-        let prompt = values.text(&format!("{section}.prompt"));
-        profiles.insert(name, Profile { submit, prompt, options });
+        let template = template(values, &format!("{section}.prompt"));
+        let profile =
+            Profile { name: name.clone(), template, options, submit, source: Source::Configuration };
+        profiles.insert(name, profile);
     }
     profiles
+}
+
+fn template(values: &mut Values, key: &str) -> Option<Template> {
+    let read = Template::parse(&values.text(key)?);
+    read.map_err(|rule| values.problem(key, rule.to_string())).ok()
 }
 
 fn check_agent(

@@ -98,8 +98,10 @@ fn read_text(path: &Path) -> Result<String, String> {
     }
     let mut text = String::new();
     let taken = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text);
-    if taken.is_err() || text.len() as u64 > SECRET_BYTES_MAX {
-        return Err(format!("must be UTF-8 text of at most {SECRET_BYTES_MAX} bytes"));
+    if taken.is_err() || text.len() as u64 > SECRET_BYTES_MAX || text.contains('\0') {
+        return Err(format!(
+            "must be UTF-8 text without a NUL character of at most {SECRET_BYTES_MAX} bytes"
+        ));
     }
     text.truncate(text.trim_end_matches(['\r', '\n']).len());
     if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text) }

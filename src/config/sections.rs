@@ -11,7 +11,6 @@ use super::error::Problem;
 use super::paths::{PlatformDirs, absolute};
 use super::secret;
 use super::values::Values;
-use crate::domain::options::RunOptions;
 use crate::domain::policy::{ChangePolicy, Guard, Guarded};
 use crate::domain::retention::Kept;
 
@@ -94,14 +93,6 @@ pub struct Callbacks {
     pub retry_seconds: Vec<u64>,
     /// 1 to 30.
     pub timeout_seconds: u64,
-}
-
-/// `[profiles.<name>]`
-#[derive(Clone, Debug)]
-pub struct Profile {
-    pub submit: bool,
-    pub prompt: Option<String>,
-    pub options: RunOptions,
 }
 
 /// `[notify.<name>]`

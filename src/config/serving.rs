@@ -96,10 +96,9 @@ pub(super) fn check_not_built(values: &mut Values, warnings: &mut Vec<Warning>) 
         // In a profile an option is as unbuilt as in the defaults, where it is named once.
         let as_default = path.strip_prefix("profiles.").and_then(|rest| rest.split_once('.'));
         let as_default = as_default.map(|(_, option)| format!("defaults.{option}"));
-        let rule = NOT_BUILT.iter().find(|(pattern, unbuilt)| {
-            let refused_option = as_default.as_deref() == Some(pattern) && *unbuilt == Unbuilt::Refused;
-            matches(pattern, path) || refused_option
-        });
+        let rule = NOT_BUILT
+            .iter()
+            .find(|(pattern, _)| matches(pattern, path) || as_default.as_deref() == Some(pattern));
         let unchanged = entry.key.default_value().as_ref() == Some(&entry.value);
         match rule {
             Some((_, Unbuilt::Refused)) if !unchanged => {

@@ -109,6 +109,7 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         policy: config.policy,
         environment: env.for_agents_to_pick_from(),
         agents: entries(config),
+        secrets: config.secrets.clone(),
         defaults: config.defaults.clone(),
         step_limits: step_limits(config),
         stop_grace: STOP_GRACE,

@@ -6,6 +6,7 @@ use super::delivery::CallbackSummary;
 use super::id::{ClientId, JobId, JobNumber};
 use super::named::named_enum;
 use super::options::RunOptions;
+use super::profile::UsedProfile;
 use super::reason::Reason;
 use super::time::Timestamp;
 
@@ -113,9 +114,22 @@ pub struct JobRequest<Branch = BranchName> {
     pub depends_on: Vec<JobId>,
     /// The files that came with it, or with the job that it retries.
     pub attachments: Vec<Attachment>,
+    /// Those that the job itself came with.
     pub options: RunOptions,
+    pub profile: Option<UsedProfile>,
     /// The name of the token that submitted it.
     pub submitted_by: String,
+}
+
+impl<Branch> JobRequest<Branch> {
+    /// What the job and its profile say together; client and configuration come below.
+    #[must_use]
+    pub fn own_options(&self) -> RunOptions {
+        match &self.profile {
+            Some(profile) => RunOptions::merge(&[&self.options, &profile.options]),
+            None => self.options.clone(),
+        }
+    }
 }
 
 /// How a job belongs to others: one branch, worktree path, session and pull request per chain.

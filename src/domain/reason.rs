@@ -155,6 +155,9 @@ reason_codes! {
     ResourceLimit, "resource_limit", Fail,
         "The agent used more of the machine than it was allowed to.",
         "see [limits] in the configuration, then: offshoot retry JOB";
+    SecretMissing, "secret_missing", Fail,
+        "A secret that the job's client or profile names is not configured.",
+        "name it in [secrets] of the configuration and restart the server, or take it out of setEnv, then: offshoot retry JOB";
     SetupFailed, "setup_failed", Fail,
         "A setup command failed.",
         "look at its output: offshoot logs JOB";
@@ -395,7 +398,7 @@ mod tests {
                 .collect();
             assert_eq!(&found, codes);
         }
-        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 33);
+        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 34);
     }
 
     #[test]

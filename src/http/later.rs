@@ -15,8 +15,6 @@ const LATER: &[(&str, MethodFilter, &str)] = &[
     ("/jobs/{id}/artifacts/{*path}", MethodFilter::GET, "kept files are"),
     ("/tokens", ANY, "named tokens are"),
     ("/tokens/{id}", CHANGED, "named tokens are"),
-    ("/profiles", ANY, "profiles are"),
-    ("/profiles/{name}", CHANGED, "profiles are"),
     ("/docs", MethodFilter::GET, "the documentation page is"),
     ("/", MethodFilter::GET, "the dashboard is"),
     ("/ui", MethodFilter::GET, "the dashboard is"),

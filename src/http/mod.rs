@@ -24,6 +24,7 @@ mod later;
 mod live;
 mod openapi;
 mod problem;
+mod profiles;
 mod query;
 mod queue;
 mod request_id;

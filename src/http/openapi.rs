@@ -52,6 +52,10 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
         "delete_client",
         &[(404, "No such client"), (409, "Live jobs or unpublished work"), (503, "A job does not end")],
     ),
+    ("create_profile", &[(409, "The name is taken, also by the configuration, or there are 100")]),
+    ("get_profile", &[(404, "No such profile"), (409, "Two have the name")]),
+    ("update_profile", &[(404, "No such profile"), (409, "It is in the configuration")]),
+    ("delete_profile", &[(404, "No such profile"), (409, "It is in the configuration")]),
     ("list_jobs", &[(422, "Out of range")]),
     (
         "submit_job",

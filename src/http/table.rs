@@ -6,7 +6,8 @@ use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
-    backups, clients, deliveries, events, job_reads, jobs, live, queue, sessions, snapshots, system, usage,
+    backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue, sessions, snapshots,
+    system, usage,
 };
 use crate::app::App;
 
@@ -15,6 +16,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         // clients
         .routes(routes!(clients::list_clients, clients::create_client))
         .routes(routes!(clients::get_client, clients::update_client, clients::delete_client))
+        // profiles
+        .routes(routes!(profiles::list_profiles, profiles::create_profile))
+        .routes(routes!(profiles::get_profile, profiles::update_profile, profiles::delete_profile))
         // jobs
         .routes(routes!(job_reads::list_jobs, jobs::submit_job))
         .routes(routes!(job_reads::get_job))

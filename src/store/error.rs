@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::domain::id::{JobId, JobNumber};
 use crate::domain::inward::Unheard;
 use crate::domain::lifecycle::Refusal;
+use crate::domain::profile::PROFILES_MAX;
 
 /// The live job that stands in the way of a branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +28,10 @@ pub enum StoreError {
     /// Same repository or `osClientId` as a client that exists.
     #[error("{what} is registered already as client {existing}")]
     DuplicateClient { what: &'static str, existing: String },
+    #[error("there is a profile \"{0}\" already")]
+    DuplicateProfile(String),
+    #[error("there are {PROFILES_MAX} profiles, which is the most")]
+    TooManyProfiles,
     #[error("the client has live jobs")]
     ClientBusy { jobs: Vec<JobNumber> },
     #[error("the queue is full: {max} jobs wait")]

@@ -155,6 +155,7 @@ mod tests {
                 depends_on: Vec::new(),
                 attachments: Vec::new(),
                 options: RunOptions::default(),
+                profile: None,
                 submitted_by: String::new(),
             },
             chain: Chain { root: id, original: None, parent: None },

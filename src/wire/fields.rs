@@ -127,19 +127,6 @@ impl<'a> Fields<'a> {
         word
     }
 
-    /// A member that this version cannot carry out: absent, `null` and empty are fine, else it is recorded.
-    pub fn later(&mut self, name: &'static str) {
-        let wanted = self.value(name).is_some_and(|value| match value {
-            Value::Array(items) => !items.is_empty(),
-            Value::Object(members) => !members.is_empty(),
-            _ => true,
-        });
-        if wanted {
-            let pointer = self.at(name);
-            self.reading.not_supported.push(Fault::new(pointer, "is not supported by this version"));
-        }
-    }
-
     /// Another reader of the same reading, for a nested object.
     pub fn reading(&mut self) -> &mut Reading {
         self.reading
@@ -182,20 +169,16 @@ mod tests {
 
     #[test]
     fn all_faults_at_once_and_strangers_as_warnings() {
-        let body = json!({"a": 1, "b": "x", "c": ["ok", 2], "d": null, "e/f": 1, "when": "now", "none": []});
+        let body = json!({"a": 1, "b": "x", "c": ["ok", 2], "d": null, "e/f": 1});
         let mut reading = Reading::default();
         let mut fields = Fields::of(&body, "", &mut reading).unwrap();
         assert_eq!(fields.text("a"), None);
         assert_eq!(fields.flag("b"), None);
         assert_eq!(fields.texts("c"), Some(vec!["ok".to_owned()]));
         assert_eq!(fields.integer("d"), None);
-        fields.later("when");
-        fields.later("none");
         fields.finish();
         let places: Vec<_> = reading.faults.iter().map(|fault| fault.pointer.as_str()).collect();
         assert_eq!(places, ["/a", "/b", "/c/1"]);
-        assert_eq!(reading.not_supported[0].pointer, "/when");
-        assert_eq!(reading.not_supported.len(), 1);
         assert_eq!(reading.warnings, ["unknown member /e~1f was ignored"]);
     }
 

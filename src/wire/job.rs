@@ -46,6 +46,9 @@ pub struct JobSummary {
     /// The files that came with it.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
+    /// The name of the profile that it was submitted with.
+    #[serde(default)]
+    pub profile: Option<String>,
     pub root_job_id: String,
     pub original_job_id: Option<String>,
     pub parent_job_id: Option<String>,
@@ -316,6 +319,7 @@ impl From<&JobView> for JobSummary {
             run_at: request.run_at.map(UtcTime),
             depends_on: request.depends_on.iter().map(ToString::to_string).collect(),
             attachments: request.attachments.iter().map(Attachment::from).collect(),
+            profile: request.profile.as_ref().map(|profile| profile.name.clone()),
             root_job_id: job.chain.root.to_string(),
             original_job_id: job.chain.original.as_ref().map(ToString::to_string),
             parent_job_id: job.chain.parent.as_ref().map(ToString::to_string),
@@ -381,6 +385,7 @@ pub(super) mod tests {
     use crate::domain::id::{ClientId, JobId, JobNumber};
     use crate::domain::job::{self, Chain, Effects, JobRequest, Start};
     use crate::domain::options::RunOptions;
+    use crate::domain::profile::UsedProfile;
     use crate::domain::reason;
     use crate::domain::time::Timestamp;
 
@@ -406,6 +411,7 @@ pub(super) mod tests {
                 depends_on: Vec::new(),
                 attachments: Vec::new(),
                 options: RunOptions { max_turns: Some(5), ..RunOptions::default() },
+                profile: Some(UsedProfile { name: "review".to_owned(), options: RunOptions::default() }),
                 submitted_by: "admin".to_owned(),
             },
             chain: Chain { root: JobId::from_random("7fk2abcd2345efgh"), original: None, parent: None },

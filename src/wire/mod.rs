@@ -25,6 +25,7 @@ pub mod live;
 pub mod message;
 pub mod options;
 pub mod problem;
+pub mod profile;
 pub mod queue;
 pub mod request;
 pub mod session;

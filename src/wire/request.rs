@@ -1,5 +1,7 @@
 //! What callers send. Each shape is written by the command line and read leniently by the server.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 use serde_json::Value;
 use utoipa::ToSchema;
@@ -7,6 +9,7 @@ use utoipa::ToSchema;
 use super::attachment::{self, AttachmentRequest};
 use super::fields::{Fields, Reading};
 use super::options::{self, Options};
+use super::profile::read_variables;
 use super::words;
 use crate::domain::attachment::AttachedFile;
 use crate::domain::options::RunOptions;
@@ -54,6 +57,12 @@ pub struct SubmitRequest {
     /// At most 20 files, 10 MiB together, for the agent to read.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<AttachmentRequest>>,
+    /// The name of a profile: its options, and its template for the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// A text for each variable of the template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variables: Option<BTreeMap<String, String>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Options>,
 }
@@ -79,6 +88,8 @@ pub struct Submission {
     pub depends_on: Vec<String>,
     /// A gap for each that could not be read.
     pub attachments: Vec<Option<AttachedFile>>,
+    pub profile: Option<String>,
+    pub variables: BTreeMap<String, String>,
     pub options: RunOptions,
 }
 
@@ -105,11 +116,10 @@ impl Submission {
                 .items("dependsOn", "must be an array of job ids or numbers", "", |item| Some(job_name(item)))
                 .unwrap_or_default(),
             attachments: attachment::read(&mut f),
+            profile: f.text("profile"),
+            variables: read_variables(&mut f),
             options: read_options(&mut f),
         };
-        for name in ["profile", "variables"] {
-            f.later(name);
-        }
         f.finish();
         submission
     }
@@ -285,6 +295,12 @@ pub struct FollowUpRequest {
     /// At most 20 files, 10 MiB together, for the agent to read. Those of the job before are not taken over.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub attachments: Option<Vec<AttachmentRequest>>,
+    /// The name of a profile, in place of that of the job before: its options, and its template for the prompt.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub profile: Option<String>,
+    /// A text for each variable of the template.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub variables: Option<BTreeMap<String, String>>,
     /// Each that is set replaces that of the job before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub options: Option<Options>,
@@ -304,6 +320,8 @@ pub struct FollowUp {
     pub run_at: Option<String>,
     /// A gap for each that could not be read.
     pub attachments: Vec<Option<AttachedFile>>,
+    pub profile: Option<String>,
+    pub variables: BTreeMap<String, String>,
     pub options: RunOptions,
 }
 
@@ -322,15 +340,14 @@ impl FollowUp {
             priority: f.integer("priority"),
             run_at: f.text("runAt"),
             attachments: attachment::read(&mut f),
+            profile: f.text("profile"),
+            variables: read_variables(&mut f),
             options: read_options(&mut f),
         };
         for name in ["clientId", "githubOrg", "githubRepo", "branchName", "baseBranch", "dependsOn"] {
             if f.value(name).is_some() {
                 f.fault(name, "is that of the job that is followed up; to choose it, submit another job");
             }
-        }
-        for name in ["profile", "variables"] {
-            f.later(name);
         }
         f.finish();
         follow_up
@@ -391,7 +408,7 @@ pub fn read_nothing(value: &Value, reading: &mut Reading) {
     }
 }
 
-fn read_options(f: &mut Fields<'_>) -> RunOptions {
+pub(super) fn read_options(f: &mut Fields<'_>) -> RunOptions {
     let pointer = f.at("options");
     match f.value("options") {
         Some(value) => options::read(value, &pointer, f.reading()),
@@ -399,7 +416,7 @@ fn read_options(f: &mut Fields<'_>) -> RunOptions {
     }
 }
 
-fn clearable(f: &mut Fields<'_>, name: &'static str) -> Option<Option<String>> {
+pub(super) fn clearable(f: &mut Fields<'_>, name: &'static str) -> Option<Option<String>> {
     if !f.has(name) {
         return None;
     }
@@ -429,15 +446,6 @@ mod tests {
         assert_eq!(reading, Reading::default());
         assert_eq!((read.client_id.as_deref(), read.prompt.as_deref()), (Some("cli-abcd"), Some("go")));
         assert_eq!((read.labels, read.options.max_turns), (vec!["x".to_owned()], Some(3)));
-    }
-
-    #[test]
-    fn what_later_versions_bring_is_recorded() {
-        let body = json!({"profile": "p", "variables": {"a": 1}});
-        let mut reading = Reading::default();
-        Submission::read(&body, &mut reading);
-        let places: Vec<_> = reading.not_supported.iter().map(|fault| fault.pointer.as_str()).collect();
-        assert_eq!(places, ["/profile", "/variables"]);
     }
 
     #[test]

@@ -70,7 +70,7 @@ impl Line<'_> {
             .command(&self.invocation(&entry, agent, worktree, session.clone(), prompt).await?)
             .map_err(refused_start)?;
         let step = self.step_dir(name)?;
-        let spec = self.command_spec(&entry, agent, &command, &step, worktree);
+        let spec = self.command_spec(&entry, agent, &command, &step, worktree)?;
         self.write_prompt(&step, name, &command.stdin).await?;
         let upto = said.last().map_or(0, |said| said.seq);
         let launched = self.launch_turn(&step, name, &spec, upto).await?;
@@ -220,8 +220,9 @@ impl Line<'_> {
 
     /// What the job, its client or the configuration asks for by now; a job that asks for the impossible was refused.
     fn refuse_unsupported(&self, agent: &dyn Agent) -> Step<()> {
-        let layers = [&self.job.request.options, &self.client.options, &self.tools.settings.defaults];
-        let refusals = agent.capabilities().refusals(&RunOptions::merge(&layers));
+        let own = self.job.request.own_options();
+        let merged = RunOptions::merge(&[&own, &self.client.options, &self.tools.settings.defaults]);
+        let refusals = agent.capabilities().refusals(&merged);
         let Some((option, rule)) = refusals.first() else { return Ok(()) };
         let (name, kind) = (&self.options.agent, agent.kind());
         let option = option.camel_case();
@@ -238,9 +239,9 @@ impl Line<'_> {
         command: &AgentCommand,
         step: &StepDir,
         worktree: &Path,
-    ) -> CommandSpec {
-        let env = self.environment(entry, agent, command);
-        self.limited_spec(command.argv.clone(), worktree, env, Stdin::File(step.prompt()))
+    ) -> Step<CommandSpec> {
+        let env = self.environment(entry, agent, command)?;
+        Ok(self.limited_spec(command.argv.clone(), worktree, env, Stdin::File(step.prompt())))
     }
 
     /// A command under the limits of every step.
@@ -283,13 +284,14 @@ impl Line<'_> {
         env
     }
 
-    /// Weakest first: what its kind and the owner let through, who it commits as, what the owner sets, what it needs.
+    /// Weakest first: what its kind and the owner let through, who it commits as, what the owner sets for the agent, then for
+    /// the work, what it needs.
     fn environment(
         &self,
         entry: &AgentEntry,
         agent: &dyn Agent,
         command: &AgentCommand,
-    ) -> BTreeMap<String, String> {
+    ) -> Step<BTreeMap<String, String>> {
         let names: BTreeSet<String> = agent
             .environment_names()
             .iter()
@@ -301,10 +303,11 @@ impl Line<'_> {
         for (name, value) in &entry.set_env {
             env.insert(name.clone(), value.expose_secret().to_owned());
         }
+        self.add_secrets(&mut env)?;
         env.extend(command.env.iter().cloned());
         // PWD is the supervisor's to set
         env.remove("PWD");
-        env
+        Ok(env)
     }
 
     /// The prompt becomes the agent's standard input as a file: never an argument, never a pipe that could block.

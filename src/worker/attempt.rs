@@ -139,8 +139,8 @@ async fn options_of(tools: &Tools, assignment: &Assignment, client: &Client) -> 
             return Ok(stored.options);
         }
     }
-    let layers = [&assignment.job.request.options, &client.options, &tools.settings.defaults];
-    Ok(RunOptions::merge(&layers))
+    let own = assignment.job.request.own_options();
+    Ok(RunOptions::merge(&[&own, &client.options, &tools.settings.defaults]))
 }
 
 /// Where the line goes after the agent: to the commit, or nowhere.

@@ -267,8 +267,9 @@ async fn sweep_chain(
     let now = tools.store.cautious_now();
     let days = &tools.settings.worktree_kept;
     let keeps = |job: &Job| {
-        let layers = [&job.request.options, &client.options, &tools.settings.defaults];
-        days.worktree_after(job.status, RunOptions::merge(&layers).keep_worktree)
+        let own = job.request.own_options();
+        let merged = RunOptions::merge(&[&own, &client.options, &tools.settings.defaults]);
+        days.worktree_after(job.status, merged.keep_worktree)
     };
     let is_kept = |job: &Job| {
         let ended = job.completed_at.unwrap_or(job.updated_at);

@@ -33,6 +33,7 @@ mod remotes;
 mod replay;
 mod resume;
 mod runner;
+mod secrets;
 mod step_end;
 mod steps;
 mod strangers;
@@ -106,6 +107,8 @@ pub struct WorkerSettings {
     pub protected_branches: Vec<String>,
     pub policy: ChangePolicy,
     pub agents: BTreeMap<String, AgentEntry>,
+    /// What `setEnv` can name.
+    pub secrets: BTreeMap<String, SecretString>,
     /// The weakest layer of run options.
     pub defaults: RunOptions,
     /// The variables that any agent may be given: the part of the server's environment that entries can name.

@@ -32,7 +32,7 @@ pub(crate) struct Caller {
     pub(crate) target: watch::Receiver<Option<String>>,
     http: reqwest::Client,
     dice: Mutex<Dice>,
-    sent: AtomicU64,
+    pub(crate) sent: AtomicU64,
     accepted: Mutex<Vec<Accepted>>,
     removed: Mutex<Vec<Removed>>,
     complaints: Mutex<Vec<String>>,
@@ -364,6 +364,7 @@ impl Caller {
             }
             Need::UnpublishedWork => self.client_of_an_hour(Until::Unpublished).await,
             Need::KnownClient => self.known_client().await,
+            Need::ProfileOfAnHour => self.profile_of_an_hour().await,
             Need::Switches => {
                 for verb in ["pause", "try-now", "resume"] {
                     self.post_plain(&format!("/queue/{verb}")).await;

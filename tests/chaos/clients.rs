@@ -1,6 +1,7 @@
 //! Clients that are registered and deleted again with their clone, and what is left of them.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
 
@@ -107,6 +108,29 @@ impl Caller {
             self.complain(format!("POST /clients ({key}): {} {}", answered.status, answered.body));
         }
         self.post_plain("/queue/resume").await;
+    }
+
+    /// Made, changed and deleted; what was answered stays done.
+    pub(crate) async fn profile_of_an_hour(&self) {
+        let name = format!("p{}", self.sent.fetch_add(1, Ordering::Relaxed));
+        let body = json!({"name": name, "prompt": "{{prompt}}", "options": {"draft": true}});
+        let Some(made) = self.post("/profiles", body, &format!("profile-{name}"), 201).await else { return };
+        let path = format!("/profiles/{name}");
+        let change = json!({"prompt": null, "submit": true});
+        let changed = self.ask("PATCH", &path, Some(&change), None).await;
+        let told = (&changed.body["prompt"], &changed.body["submit"], &changed.body["options"]["draft"]);
+        if changed.status != 200 || told != (&Value::Null, &json!(true), &made["options"]["draft"]) {
+            self.complain(format!("PATCH {path}: {} {}", changed.status, changed.body));
+        }
+        let deleted = self.ask("DELETE", &path, None, None).await;
+        // 404: it was deleted, and the answer was lost
+        if !matches!(deleted.status, 200 | 404) {
+            self.complain(format!("DELETE {path}: {} {}", deleted.status, deleted.body));
+        }
+        let gone = self.ask("GET", &path, None, None).await;
+        if gone.status != 404 {
+            self.complain(format!("GET {path}: {} {}", gone.status, gone.body));
+        }
     }
 
     pub(crate) async fn idle_clone(&self) {

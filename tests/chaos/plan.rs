@@ -89,6 +89,8 @@ pub(crate) enum Need {
     UnpublishedWork,
     /// A client that is registered twice before it has a clone.
     KnownClient,
+    /// A profile that is made, changed and deleted again.
+    ProfileOfAnHour,
     /// The switches of the queue.
     Switches,
     /// A clone that was tampered with.
@@ -150,6 +152,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         | Edge::ForgetClone => Need::ClientOfAnHour,
         Edge::Bundle => Need::UnpublishedWork,
         Edge::KeepAnswer => Need::KnownClient,
+        Edge::CreateProfile | Edge::UpdateProfile | Edge::DeleteProfile => Need::ProfileOfAnHour,
         Edge::PauseQueue | Edge::ResumeQueue | Edge::TryNow => Need::Switches,
         Edge::PauseClient | Edge::RepairClone => Need::Tampering,
         Edge::RecordBranch => Need::TakenBranch,

@@ -10,7 +10,7 @@ const JOB: &str = "id clientId clientName client status prompt branchName title 
     pid startedAt completedAt exitCode error prUrl prNumber filesChanged createdAt updatedAt number rootJobId \
     originalJobId parentJobId phase outcome reason waiting position baseBranch baseSha headSha body metadata labels \
     priority runAt dependsOn options agent sessionId attempt attempts insertions deletions usage verify warnings \
-    callback artifacts submittedBy cancelRequestedAt";
+    callback artifacts submittedBy cancelRequestedAt profile";
 const NOT_IN_LISTS: &[&str] = &["prompt", "body", "options", "attempts"];
 const CLIENT: &str = "id osClientId name githubOrg githubRepo defaultBranch repoExists createdAt updatedAt cloneUrl \
     paused options deletedAt";
@@ -85,7 +85,7 @@ async fn one_key_from_fifty_callers_makes_one_job() {
 async fn what_comes_later_says_so() {
     let stand = Stand::new().await;
     let calls = "GET /jobs/1/artifacts/a/b,GET /tokens,POST /tokens,DELETE /tokens/x,\
-        GET /profiles,POST /profiles,PATCH /profiles/x,GET /docs,GET /,GET /ui,GET /ui/,GET /ui/jobs/1,POST /ui/login";
+        GET /docs,GET /,GET /ui,GET /ui/,GET /ui/jobs/1,POST /ui/login";
     for call in calls.split(',') {
         let (method, path) = call.trim().split_once(' ').unwrap();
         let (status, problem) = stand.call(method, path, None).await;

@@ -145,8 +145,24 @@ fn a_file_says_everything_in_its_own_words() {
         agent = "work"
         publish = "branch"
         timeout_seconds = 60
+        [profiles.deps]
+        prompt = "Update {{package}}: {{ prompt }}"
+        set_env = { NPM_TOKEN = "npm" }
+        draft = true
+        [profiles.quick]
+        submit = true
+        model = "haiku"
     "#;
     let config = load(&[], text).unwrap();
+    let (deps, quick) = (&config.profiles["deps"], &config.profiles["quick"]);
+    let variables = deps.template.as_ref().unwrap().variables().into_iter().collect::<Vec<_>>();
+    assert_eq!((deps.name.as_str(), variables, deps.submit), ("deps", vec!["package", "prompt"], false));
+    assert_eq!(
+        (deps.options.draft, deps.options.set_env.as_ref().unwrap()["NPM_TOKEN"].as_str()),
+        (Some(true), "npm")
+    );
+    assert_eq!((quick.template.as_ref(), quick.submit, quick.options.publish), (None, true, None));
+    assert_eq!(config.warnings(), []);
     assert_eq!(config.agents["work"].set_env["TOKEN"].expose_secret(), "s3cret");
     assert_eq!(config.agents["work"].env, ["EDITOR"]);
     assert_eq!((config.defaults.publish, config.defaults.timeout_seconds), (Some(Publish::Branch), Some(60)));
@@ -217,6 +233,9 @@ const FAULTY: &[(&str, &str)] = &[
         "defaults.copy_files (file, line 2) is wrong: entry 2 must be",
     ),
     ("[profiles.p]\nset_env = { A = \"a\" }", "profiles.p.set_env names the secret a"),
+    ("[profiles.p]\nprompt = \"Review {{path\"", "profiles.p.prompt (file, line 2) has a {{ in line 1"),
+    ("[profiles.p]\nprompt = \"\"", "profiles.p.prompt (file, line 2) must not be empty"),
+    ("[profiles.Big]\nsubmit = true", "profiles.Big must be named with"),
     (
         "[callbacks]\nprevious_secret = \"x\"",
         "callbacks.previous_secret (file, line 2) needs callbacks.secret",

@@ -58,8 +58,10 @@ fn a_secret_file_that_is_none_is_refused() {
     let file = home.path().join("token");
     write(&file, "\n", 0o600);
     assert!(load_file().to_string().contains("names a file that is empty"));
-    write(&file, &"x".repeat(70_000), 0o600);
-    assert!(load_file().to_string().contains("at most 65536 bytes"));
+    for wrong in ["x".repeat(70_000), "a\0b".to_owned()] {
+        write(&file, &wrong, 0o600);
+        assert!(load_file().to_string().contains("without a NUL character of at most 65536 bytes"));
+    }
     std::fs::remove_file(&file).unwrap();
     nix::unistd::mkfifo(&file, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
     assert!(load_file().to_string().contains("is not an ordinary file"));

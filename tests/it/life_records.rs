@@ -183,6 +183,7 @@ fn settings(dir: &std::path::Path) -> WorkerSettings {
         protected_branches: Vec::new(),
         policy: offshoot::domain::policy::ChangePolicy::default(),
         agents: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         defaults: RunOptions::default(),
         environment: BTreeMap::new(),
         step_limits: StepLimits {

@@ -171,7 +171,7 @@ async fn the_walk_through_works_as_printed() {
     }
     let pulls = stage.github.pulls();
     let heads: Vec<_> = pulls.iter().map(|pull| pull.head.as_str()).collect();
-    assert_eq!(heads, ["feature/goodbye", "feature/second", "feature/third"], "{pulls:?}");
+    assert_eq!(heads, ["feature/goodbye", "feature/second", "docs/readme", "feature/third"], "{pulls:?}");
     assert!(pulls.iter().all(|pull| pull.base == "main"));
     let branches = command("git", stage.dir.path())
         .args(["--git-dir", stage.bare().to_str().unwrap(), "for-each-ref", "--format=%(refname)"])

@@ -43,6 +43,8 @@ impl Door {
         let settings = app::Settings {
             defaults: RunOptions::default(),
             agents: [("claude".to_owned(), offshoot::domain::agent_kind::AgentKind::Claude)].into(),
+            profiles: [].into(),
+            secrets: [].into(),
             allowed_orgs: Vec::new(),
             protected_branches: Vec::new(),
             opens_pull_requests: true,

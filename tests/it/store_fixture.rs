@@ -127,6 +127,7 @@ pub(crate) fn job(client: &ClientId, branch: &str) -> NewJob {
             depends_on: Vec::new(),
             attachments: Vec::new(),
             options: RunOptions::default(),
+            profile: None,
             submitted_by: "admin".to_owned(),
         },
         chain: None,

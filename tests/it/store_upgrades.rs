@@ -86,6 +86,11 @@ async fn data_of_every_schema_is_carried_over() {
         let (told, kept) =
             (queued.job.request.attachments, files.iter().map(AttachedFile::told).collect::<Vec<_>>());
         assert_eq!((told.len(), &told), (usize::from(version >= 17), &kept), "schema {version}");
+        let profiles = store.list_profiles().await.unwrap();
+        let turns: Vec<_> = profiles.iter().map(|profile| profile.options.max_turns).collect();
+        assert_eq!(turns, if version >= 18 { vec![Some(9)] } else { vec![] }, "schema {version}");
+        let used = queued.job.request.profile.map(|used| (used.name, used.options.max_turns));
+        assert_eq!(used, (version >= 18).then(|| ("review".to_owned(), Some(7))), "schema {version}");
         let rounds: Vec<_> = finished.verify.iter().map(|one| (one.round, one.exit_code)).collect();
         assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
         let said = store.said_to_agent(JobNumber(1)).await.unwrap();

@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::Context;
 use super::attached;
 use super::show::which_job;
 use super::submit::{self, Then};
+use super::{Context, FormFlags};
 use crate::cli::args::job_name;
 use crate::cli::error::{CliError, Ended};
 use crate::cli::human;
@@ -29,6 +29,8 @@ pub(in crate::cli) struct FollowUpFlags {
     /// Give the agent this file to read, a picture for example; may be given several times, 10 MiB together.
     #[arg(long = "attach", value_name = "FILE")]
     attachments: Vec<PathBuf>,
+    #[command(flatten)]
+    form: FormFlags,
     /// Give the commit this title, and the pull request if it is opened anew.
     #[arg(short, long)]
     title: Option<String>,
@@ -56,7 +58,9 @@ pub(in crate::cli) struct FollowUpFlags {
 }
 
 pub(super) async fn run(flags: FollowUpFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
-    let prompt = submit::prompt(flags.file.as_deref(), flags.prompt.as_deref(), "follow-up JOB")?;
+    let prompt = flags.prompt.as_deref();
+    let prompt = submit::prompt_or_form(flags.file.as_deref(), prompt, &flags.form, "follow-up JOB")?;
+    let (profile, variables) = flags.form.into_parts()?;
     let options = Options {
         model: flags.model,
         max_turns: flags.max_turns,
@@ -65,7 +69,9 @@ pub(super) async fn run(flags: FollowUpFlags, context: &mut Context<'_>) -> Resu
         ..Options::default()
     };
     let request = FollowUpRequest {
-        prompt: Some(prompt),
+        prompt,
+        profile,
+        variables,
         title: flags.title,
         attachments: attached::read_all(&flags.attachments)?,
         options: (options != Options::default()).then_some(options),

@@ -12,9 +12,11 @@ mod client;
 pub(super) mod config;
 mod follow;
 mod follow_up;
+mod form;
 mod gc;
 mod logs;
 mod ls;
+mod profile;
 mod queue;
 mod rescue;
 pub(super) mod restore;
@@ -28,6 +30,8 @@ mod wait;
 mod watch;
 mod webhook;
 
+pub(super) use form::FormFlags;
+pub(super) use profile::ProfileVerb;
 pub(super) use usage::UsageFlags;
 pub(super) use webhook::WebhookVerb;
 
@@ -73,6 +77,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Webhook(verb) => Box::pin(webhook::run(verb, context)).await,
         Verb::Usage(flags) => usage::run(flags, context).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
+        Verb::Profile(verb) => Box::pin(profile::run(verb, context)).await,
         Verb::Backup(flags) => backup::run(&flags, context).await,
         Verb::Demo(_) | Verb::Restore(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {
             unreachable!("local verbs are dispatched before a server is looked for")

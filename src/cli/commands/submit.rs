@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::follow::follow;
-use super::{Context, attached, client, watch};
+use super::{Context, FormFlags, attached, client, watch};
 use crate::api_client::ApiError;
 use crate::cli::args::SubmitFlags;
 use crate::cli::error::{CliError, Ended};
@@ -21,9 +21,9 @@ const SENDS_MAX: u32 = 3;
 pub(super) async fn run(flags: SubmitFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
     let then = Then { wait: flags.wait, follow: flags.follow, quiet: flags.quiet };
     let key = flags.key.clone().unwrap_or_else(|| context.clock.random_uuid());
-    let prompt = prompt(flags.file.as_deref(), flags.prompt.as_deref(), "submit")?;
+    let prompt = prompt_or_form(flags.file.as_deref(), flags.prompt.as_deref(), &flags.form, "submit")?;
     let attachments = attached::read_all(&flags.attachments)?;
-    let mut request = SubmitRequest { attachments, ..request(flags, prompt) };
+    let mut request = SubmitRequest { attachments, ..request(flags, prompt)? };
     name_repository(&mut request, context).await?;
     let job = send(&request, &key, context).await?;
     accepted(&job, then, context).await
@@ -86,8 +86,20 @@ fn queued(job: &Job) -> String {
     format!("{word} #{}  {}  {}{position}{why}", it.number, it.client_name, it.branch_name)
 }
 
-/// The prompt from wherever the flags say; `verb` is what was typed.
-pub(super) fn prompt(file: Option<&Path>, prompt: Option<&str>, verb: &str) -> Result<String, CliError> {
+/// The prompt from wherever the flags say, or none where a profile may make it; `verb` is what was typed.
+pub(super) fn prompt_or_form(
+    file: Option<&Path>,
+    prompt: Option<&str>,
+    form: &FormFlags,
+    verb: &str,
+) -> Result<Option<String>, CliError> {
+    if form.profile.is_some() && file.is_none() && prompt.is_none() {
+        return Ok(None);
+    }
+    self::prompt(file, prompt, verb).map(Some)
+}
+
+fn prompt(file: Option<&Path>, prompt: Option<&str>, verb: &str) -> Result<String, CliError> {
     if let Some(path) = file {
         let file = std::fs::File::open(path).map_err(|error| CliError::file(path, &error))?;
         return read_prompt(file, &path.display().to_string());
@@ -122,7 +134,8 @@ fn check_prompt(text: String, name: &str) -> Result<String, CliError> {
     }
 }
 
-fn request(flags: SubmitFlags, prompt: String) -> SubmitRequest {
+fn request(flags: SubmitFlags, prompt: Option<String>) -> Result<SubmitRequest, CliError> {
+    let (profile, variables) = flags.form.into_parts()?;
     let options = Options {
         agent: flags.agent,
         model: flags.model,
@@ -132,10 +145,12 @@ fn request(flags: SubmitFlags, prompt: String) -> SubmitRequest {
         publish: flags.dry_run.then(|| "none".to_owned()).or(flags.publish),
         ..Options::default()
     };
-    SubmitRequest {
+    Ok(SubmitRequest {
         // The repository as it was typed, until `name_repository` knows what it means.
         client_id: flags.repo,
-        prompt: Some(prompt),
+        prompt,
+        profile,
+        variables,
         branch_name: flags.branch,
         title: flags.title,
         os_callback_url: flags.callback,
@@ -146,7 +161,7 @@ fn request(flags: SubmitFlags, prompt: String) -> SubmitRequest {
         depends_on: (!flags.after.is_empty()).then_some(flags.after),
         options: (options != Options::default()).then_some(options),
         ..SubmitRequest::default()
-    }
+    })
 }
 
 /// Turns what was typed as the repository into what the API takes.
@@ -212,11 +227,14 @@ mod tests {
         let sent = |line: &[&str]| {
             let words = ["offshoot", "submit"].iter().chain(line);
             let Verb::Submit(flags) = Cli::try_parse_from(words).unwrap().verb else { panic!("not submit") };
-            serde_json::to_value(request(*flags, "p".to_owned())).unwrap()
+            serde_json::to_value(request(*flags, Some("p".to_owned())).unwrap()).unwrap()
         };
         assert_eq!(sent(&["p"]), serde_json::json!({ "prompt": "p" }));
         assert_eq!(sent(&["p", "--publish", "branch"])["options"]["publish"], "branch");
         let later = sent(&["p", "--at", "2026-11-21T22:00:00+01:00", "--after", "4", "--after", "job-abcd"]);
+        let formed = sent(&["--profile", "review", "--var", "path=src", "--var", "why=a=b"]);
+        assert_eq!(formed["profile"], "review");
+        assert_eq!(formed["variables"], serde_json::json!({"path": "src", "why": "a=b"}));
         assert_eq!(later["runAt"], "2026-11-21T22:00:00+01:00");
         assert_eq!(later["dependsOn"], serde_json::json!(["4", "job-abcd"]));
         let all = sent(&["p", "-b", "x", "--timeout", "2h", "--dry-run", "--label", "a", "--label", "b"]);

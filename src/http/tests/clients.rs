@@ -176,8 +176,8 @@ async fn unpublished_work_is_not_removed_by_accident() {
 async fn values_that_nothing_would_use_are_refused_by_name() {
     let bench = Bench::new().await;
     let set = |option: &str, value: Value| json!({"name": "n", "githubOrg": "a", "githubRepo": "b", "options": {option: value}});
-    let secret = set("setEnv", json!({"NPM_TOKEN": "npm"}));
-    assert_eq!(bench.post("/clients", &secret).await.pointers(422, "not_supported"), ["/options/setEnv"]);
+    let secret = set("setEnv", json!({"NPM_TOKEN": "nmp"}));
+    assert_eq!(bench.post("/clients", &secret).await.pointers(422, "invalid"), ["/options/setEnv/NPM_TOKEN"]);
     for amount in [0, -1] {
         let body = set("maxBudgetUsdPerDay", json!(amount));
         let pointers = bench.post("/clients", &body).await.pointers(422, "invalid");

@@ -6,6 +6,7 @@ mod events;
 mod gc;
 mod jobs;
 mod lists;
+mod profiles;
 mod queue;
 mod results;
 
@@ -169,6 +170,8 @@ fn settings(dir: &Path) -> app::Settings {
     app::Settings {
         defaults: RunOptions::default(),
         agents: [("claude".to_owned(), crate::domain::agent_kind::AgentKind::Claude)].into(),
+        profiles: BTreeMap::new(),
+        secrets: ["npm".to_owned()].into(),
         allowed_orgs: Vec::new(),
         protected_branches: vec!["release/*".to_owned()],
         opens_pull_requests: true,
@@ -194,6 +197,7 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
         protected_branches: Vec::new(),
         policy: ChangePolicy::default(),
         agents: BTreeMap::new(),
+        secrets: BTreeMap::new(),
         defaults: RunOptions::default(),
         environment: BTreeMap::new(),
         step_limits: StepLimits {

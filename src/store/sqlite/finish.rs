@@ -125,7 +125,7 @@ pub(super) fn decide(
 ) -> Result<Transition, StoreError> {
     let job = jobs::get(connection, number)?;
     let merged =
-        attempts::options(connection, number, job.attempt)?.unwrap_or_else(|| job.request.options.clone());
+        attempts::options(connection, number, job.attempt)?.unwrap_or_else(|| job.request.own_options());
     let situation = Situation {
         status: job.status,
         phase: job.phase,

@@ -9,7 +9,7 @@ use super::super::{Change, Store};
 use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
-use super::{answers, attachments, clients, events, finish, inward, rows, turns};
+use super::{answers, attachments, clients, events, finish, inward, profiles, rows, turns};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
 use crate::domain::event::EventKind;
@@ -208,14 +208,16 @@ fn write_row(
         Start::Resume { session_id } => Some(session_id.as_deref().unwrap_or_default()),
         Start::Agent | Start::Publish { .. } => None,
     };
+    let (profile, profile_options) = profiles::used_columns(request.profile.as_ref());
     connection
         .prepare_cached(
             "INSERT INTO jobs (number, id, client, prompt, branch, branch_key, title, body, os_feature_id,
                  callback_url, metadata, labels, base_branch, priority, options, submitted_by, login, root_id,
                  original_id, parent_id, start_base_sha, start_head_sha, rank, turn, status, phase, created_at,
-                 updated_at, run_at, depends_on, blocked_by, start_or_agent, start_session_id, attachments)
+                 updated_at, run_at, depends_on, blocked_by, start_or_agent, start_session_id, attachments,
+                 profile, profile_options)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, ?21,
-                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25, ?26, ?27, ?28, ?29, ?30, ?31)",
+                 ?22, ?23, ?24, 'queued', 'queued', ?25, ?25, ?26, ?27, ?28, ?29, ?30, ?31, ?32, ?33)",
         )?
         .execute(params![
             number.0,
@@ -249,6 +251,8 @@ fn write_row(
             or_agent,
             session,
             attachments::to_text(&request.attachments),
+            profile,
+            profile_options,
         ])?;
     Ok(())
 }

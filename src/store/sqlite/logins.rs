@@ -9,17 +9,18 @@ use super::set_meta;
 use crate::domain::id::{JobId, JobNumber};
 use crate::failpoint::Edge;
 
-/// The agent that works where neither a job nor its client names one.
+/// The agent that works where neither a job nor its profile nor its client names one.
 const USUAL: &str = "usual_agent";
 
-/// What a job says, else its client, else the configuration.
+/// What a job says, else its profile, else its client, else the configuration.
 const SETTLE: &str = "UPDATE jobs SET login = coalesce(json_extract(options, '$.agent'),
+         json_extract(profile_options, '$.agent'),
          (SELECT json_extract(c.options, '$.agent') FROM clients c WHERE c.number = jobs.client),
          (SELECT value FROM meta WHERE key = 'usual_agent'), login)
      WHERE status = 'queued'";
 
 impl Store {
-    /// From now on this agent works where neither a job nor its client names one, on the jobs that wait too.
+    /// From now on this agent works where neither a job nor its profile nor its client names one, on the jobs that wait too.
     ///
     /// # Errors
     /// What the database said.

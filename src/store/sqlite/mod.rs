@@ -34,6 +34,7 @@ mod logins;
 mod messages;
 mod migrate;
 mod place;
+mod profiles;
 mod queue;
 mod readings;
 mod reconcile;

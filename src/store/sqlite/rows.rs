@@ -6,7 +6,7 @@ use rusqlite::{Row, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::ClientFacts;
-use super::attachments;
+use super::{attachments, profiles};
 use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, RepositoryName};
 use crate::domain::delivery::{Delivery, DeliveryState};
@@ -203,6 +203,7 @@ fn request(row: &Row<'_>) -> rusqlite::Result<JobRequest> {
             .collect::<Result<_, _>>()?,
         attachments: parsed(row, "attachments", attachments::from_text)?,
         options: options(row)?,
+        profile: profiles::used(row)?,
         submitted_by: row.get("submitted_by")?,
     })
 }
