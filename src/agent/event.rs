@@ -8,9 +8,9 @@ use crate::domain::event::EventKind;
 /// of it stays in the step's log.
 pub const EVENT_TEXT_BYTES_MAX: usize = 8 * 1024;
 
-/// An agent that would sleep this long before it asks the model's API again is not waited for: it has told that its login can do
-/// nothing for now, and it would keep its place, its worktree and its memory. Longer than every backoff that was seen.
-pub(super) const VAIN_DELAY_MS: u64 = 600_000;
+/// An agent that means to sleep so long before it tries again waits for its login, not for a peer that is short of breath: the
+/// queue does that better. The longest waits of agents' own retries are minutes.
+pub(super) const NAP_MS_MAX: u64 = 600_000;
 
 /// The longest name of a tool, and the longest id of its use, before what acts on a terminal is written out. Those
 /// of real agents have 30 bytes.
@@ -108,10 +108,6 @@ pub enum Channel {
     Stderr,
     System,
 }
-
-/// An agent that means to sleep so long before it tries again waits for its login, not for a peer that is short of breath: the
-/// queue does that better. The longest waits of agents' own retries are minutes.
-const NAP_MS_MAX: u64 = 600_000;
 
 impl AgentEvent {
     /// Nothing comes of it while the agent waits: a person's answer, or the end of a limit.

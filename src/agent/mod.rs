@@ -49,7 +49,7 @@ pub use output::command_output;
 pub use probe::{AuthProbe, AuthState, ProbeSpec, Version};
 
 pub use reader::AgentReader;
-pub use verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, Usage};
+pub use verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, ToolUses, Usage};
 
 use crate::domain::agent_kind::AgentKind;
 use probe::with_arguments;

@@ -30,9 +30,9 @@ pub struct AgentVerdict {
     /// The session that was really used; `None` when the agent never got so far.
     pub session_id: Option<String>,
     pub usage: Usage,
-    /// Tool uses that were not permitted. A run in which everything was denied still counts as succeeded here;
-    /// whether it achieved anything shows in the checkout.
-    pub denials: Vec<Denial>,
+    /// A run in which everything was denied still counts as succeeded here; whether it achieved anything shows in the
+    /// checkout.
+    pub tools: ToolUses,
     pub auth_source: Option<String>,
     pub agent_version: Option<String>,
     pub model: Option<String>,
@@ -58,7 +58,7 @@ impl AgentVerdict {
             outcome,
             session_id: None,
             usage: Usage::default(),
-            denials: Vec::new(),
+            tools: ToolUses::default(),
             auth_source: None,
             agent_version: None,
             model: None,
@@ -146,6 +146,44 @@ pub struct Denial {
     pub tool: String,
     pub tool_use_id: String,
     pub summary: String,
+    /// It was to write a file, and would have done nothing else.
+    pub writes: bool,
+}
+
+/// What an agent wanted to use its tools for, over a step or several; empty for one that does not tell what it is denied.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ToolUses {
+    /// Those that were not permitted, in their order; at most about a thousand of each step.
+    pub denied: Vec<Denial>,
+    /// How many were.
+    pub permitted: u32,
+}
+
+impl ToolUses {
+    /// The denial to blame when nothing has changed: nothing at all was permitted, or not the change itself. An agent that could
+    /// look around, and was denied a command, may be right when it says that there is nothing to do.
+    #[must_use]
+    pub fn decisive(&self) -> Option<&Denial> {
+        let first = self.denied.first().filter(|_| self.permitted == 0);
+        first.or_else(|| self.denied.iter().find(|denial| denial.writes))
+    }
+
+    /// Adds those of the step after these.
+    pub fn append(&mut self, mut later: Self) {
+        self.denied.append(&mut later.denied);
+        self.permitted = self.permitted.saturating_add(later.permitted);
+    }
+
+    /// Notes a use that was not permitted.
+    pub(super) fn deny(&mut self, denial: Denial) {
+        if self.denied.len() < DENIALS_MAX {
+            self.denied.push(denial);
+        }
+    }
+
+    pub(super) fn permit(&mut self) {
+        self.permitted = self.permitted.saturating_add(1);
+    }
 }
 
 /// Signals by which people, shells, service managers and the out-of-memory killer end a program.
@@ -191,6 +229,29 @@ const LAST_WORDS_BYTES_MAX: usize = 500;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_denial_is_decisive_where_nothing_was_permitted_or_it_was_the_change() {
+        let denial = |tool: &str, writes| Denial {
+            tool: tool.to_owned(),
+            tool_use_id: String::new(),
+            summary: String::new(),
+            writes,
+        };
+        let (shell, write) = (denial("Bash", false), denial("Write", true));
+        let rows = [
+            (vec![], 0, None),
+            (vec![], 5, None),
+            (vec![shell.clone()], 0, Some("Bash")),
+            (vec![shell.clone()], 1, None),
+            (vec![shell.clone(), write.clone()], 0, Some("Bash")),
+            (vec![shell, write], 1, Some("Write")),
+        ];
+        for (denied, permitted, expected) in rows {
+            let uses = ToolUses { denied, permitted };
+            assert_eq!(uses.decisive().map(|denial| denial.tool.as_str()), expected, "{uses:?}");
+        }
+    }
 
     #[test]
     fn the_exit_alone_tells_who_ended_it() {

@@ -27,20 +27,21 @@ impl Line<'_> {
             self.warn(&format!("{}: {}", note.path, note.text)).await?;
         }
         if !collected.changed {
-            return match work.verdict.denials.first() {
-                Some(denial) => {
-                    let detail = format!(
-                        "Denied were {} uses, the first of {}.",
-                        work.verdict.denials.len(),
-                        denial.tool
-                    );
-                    Err(Halt::fault(ReasonCode::PermissionDenied, &detail))
-                }
-                None => {
-                    self.effects(Effects { files_changed: Some(0), ..Effects::default() }).await?;
-                    Ok(None)
-                }
-            };
+            let tools = &work.verdict.tools;
+            let count = tools.denied.len();
+            if let Some(denial) = tools.decisive() {
+                let detail = format!("Denied were {count} uses, one of them of {}.", denial.tool);
+                return Err(Halt::fault(ReasonCode::PermissionDenied, &detail));
+            }
+            if let Some(denial) = tools.denied.first() {
+                self.warn(&format!(
+                    "The agent changed nothing. Of its uses of tools {count} were denied, the first of {}.",
+                    denial.tool
+                ))
+                .await?;
+            }
+            self.effects(Effects { files_changed: Some(0), ..Effects::default() }).await?;
+            return Ok(None);
         }
         let count = |number: u64| Some(i64::try_from(number).unwrap_or(i64::MAX));
         self.effects(Effects {

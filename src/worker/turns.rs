@@ -11,7 +11,7 @@ use super::halt::{Halt, Step};
 use super::inward::unheard;
 use super::steps::FIRST_TURN;
 use super::verify::{Refused, refused_for_good};
-use crate::agent::{AgentOutcome, Capabilities, Session};
+use crate::agent::{AgentOutcome, Capabilities, Session, ToolUses};
 use crate::domain::inward::Said;
 use crate::domain::job::Phase;
 use crate::domain::reason::ReasonCode;
@@ -71,9 +71,10 @@ impl Line<'_> {
             }
             round += 1;
             let ask = GoOn { refused: refused.as_ref(), interrupted: Vec::new(), afresh: false };
-            let denials = std::mem::take(&mut work.verdict.denials);
+            let mut tools = std::mem::take(&mut work.verdict.tools);
             work = self.turns_of(round, worktree, Ask::GoOn(ask), &mut interruptions).await?;
-            work.verdict.denials.splice(0..0, denials);
+            tools.append(work.verdict.tools);
+            work.verdict.tools = tools;
         }
     }
 
@@ -87,7 +88,7 @@ impl Line<'_> {
     ) -> Step<AgentWork> {
         let mut ask = ask;
         let mut number = 1;
-        let mut denials = Vec::new();
+        let mut tools = ToolUses::default();
         let mut interrupted = Vec::new();
         loop {
             let name = turn_name(round, number);
@@ -115,13 +116,14 @@ impl Line<'_> {
                     let is_over = self.is_being_verified(round)? || self.has_run(&turn_name(round + 1, 1))?;
                     let is_said = !is_over && self.has_unheard(&next).await?;
                     if !is_said && !self.has_run(&next)? {
-                        work.verdict.denials.splice(0..0, denials);
+                        tools.append(work.verdict.tools);
+                        work.verdict.tools = tools;
                         return Ok(work);
                     }
                     Ask::GoOn(goes_on)
                 }
             };
-            denials.append(&mut work.verdict.denials);
+            tools.append(work.verdict.tools);
         }
     }
 

@@ -181,7 +181,7 @@ fn it_fails_in_every_way_in_which_agents_fail() {
         let (_, verdict) = run(dir.path(), prompt);
         assert_eq!(fault(&verdict), expected, "{prompt}: {:?}", verdict.outcome);
         assert_eq!(is_sample(&dir), untouched, "{prompt}");
-        assert_eq!(verdict.denials.len(), usize::from(prompt.contains("denied")), "{prompt}");
+        assert_eq!(verdict.tools.denied.len(), usize::from(prompt.contains("denied")), "{prompt}");
     }
 }
 

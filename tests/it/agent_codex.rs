@@ -135,12 +135,9 @@ fn a_patch_that_the_sandbox_refused_is_a_denial() {
         blocked by read-only sandbox; rejected by user approval settings\n";
     let (events, verdict) = read(CODEX, &transcript(CODEX, "write-file-denied"), stderr, code(0));
     assert_eq!(fault(&verdict), None);
-    assert_eq!(verdict.denials.len(), 1);
-    assert!(
-        verdict.denials[0].summary.starts_with("patch rejected: writing is blocked"),
-        "{:?}",
-        verdict.denials
-    );
+    let [denial] = &verdict.tools.denied[..] else { panic!("{:?}", verdict.tools) };
+    assert!(denial.summary.starts_with("patch rejected: writing is blocked") && denial.writes, "{denial:?}");
+    assert_eq!(verdict.tools.permitted, 0);
     assert!(events.iter().any(|event| matches!(event, AgentEvent::Denied { .. })));
 }
 

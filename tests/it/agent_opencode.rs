@@ -62,7 +62,7 @@ fn tokens_and_money_are_summed_over_the_steps_of_the_run_alone() {
 fn what_a_rule_did_not_allow_is_a_denial_and_what_somebody_should_have_been_asked_is_not() {
     let (events, verdict) = read(OPENCODE, &transcript(OPENCODE, "bash-denied"), b"", code(0));
     let denials: Vec<_> =
-        verdict.denials.iter().map(|one| (one.tool.as_str(), one.summary.as_str())).collect();
+        verdict.tools.denied.iter().map(|one| (one.tool.as_str(), one.summary.as_str())).collect();
     assert_eq!(denials, [("bash", "git add -- zz3.txt && git commit -q -m 'Add zz3.txt'")]);
     assert!(events.iter().any(|event| matches!(event, AgentEvent::Denied { .. })));
     let (events, verdict) = read(OPENCODE, &transcript(OPENCODE, "write-file-asked"), b"", code(0));

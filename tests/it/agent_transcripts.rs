@@ -231,8 +231,10 @@ fn a_limit_that_was_lifted_is_not_blamed() {
 #[test]
 fn denied_tools_are_listed_with_a_success() {
     let (events, verdict) = read(&transcript("write-file-denied"), b"", code(0));
-    let denials: Vec<_> = verdict.denials.iter().map(|d| (d.tool.as_str(), d.summary.as_str())).collect();
+    let denials: Vec<_> =
+        verdict.tools.denied.iter().map(|d| (d.tool.as_str(), d.summary.as_str())).collect();
     assert_eq!(denials, [("Write", "hello.txt")]);
+    assert!(verdict.tools.decisive().is_some(), "it was the change");
     assert!(events.iter().any(|event| matches!(event, AgentEvent::Denied { tool, .. } if tool == "Write")));
 }
 

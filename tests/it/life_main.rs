@@ -164,6 +164,15 @@ async fn denied_and_failing_agents_say_why() {
     let job = stand.failed(&denied, "permission_denied").await;
     assert!(job["reason"]["message"].as_str().unwrap().contains("Write"), "{job:#}");
     assert!(job["reason"]["hint"].as_str().is_some_and(|hint| !hint.is_empty()));
+    // what could look around, and was denied a command, may be right that there is nothing to do
+    let looked = stand.submit_prompt("looked", "[[scenario:look]] [[scenario:denied tool=Bash]]").await;
+    let alone = stand.submit_prompt("alone", "[[scenario:denied tool=Bash]]").await;
+    let edits = stand.submit_prompt("edits", "[[scenario:look]] [[scenario:denied tool=Edit]]").await;
+    let job = stand.completed(&looked).await;
+    assert_eq!(job["outcome"], "no_changes");
+    assert!(job["warnings"][0].as_str().is_some_and(|text| text.contains("the first of Bash")), "{job:#}");
+    stand.failed(&alone, "permission_denied").await;
+    stand.failed(&edits, "permission_denied").await;
     let job = stand.failed(&broken, "api_error").await;
     assert_eq!(job["attempts"].as_array().unwrap().len(), 1);
     assert_eq!((stand.tip("denied"), stand.tip("broken")), (None, None));

@@ -151,6 +151,7 @@ impl ClaudeParser {
             "thinking" => Some(AgentEvent::Thinking { text: block.thinking.into_text()? }),
             // the API itself carries out the last two
             "tool_use" | "server_tool_use" | "mcp_tool_use" => {
+                self.run.uses = self.run.uses.saturating_add(1);
                 self.note_file(&block);
                 Some(AgentEvent::ToolUse {
                     id: block.id.text(),

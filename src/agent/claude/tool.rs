@@ -7,6 +7,9 @@ use crate::agent::json_lines::{TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
 use crate::agent::lenient::{Content, Object, Scalar};
 use crate::agent::text::{below, head, one_line};
 
+/// Its tools that write files.
+pub(super) const EDITORS: [&str; 4] = ["Edit", "MultiEdit", "NotebookEdit", "Write"];
+
 /// The argument that tells most. Paths below `cwd` are shown without it.
 pub(super) fn summary(input: &ToolInput, cwd: Option<&str>) -> String {
     let paths = [&input.file_path, &input.notebook_path];
@@ -26,7 +29,6 @@ pub(super) fn summary(input: &ToolInput, cwd: Option<&str>) -> String {
 
 /// The file that a tool is to write, if it is one that does.
 pub(super) fn written_file<'i>(tool: &str, input: &'i ToolInput) -> Option<&'i str> {
-    const EDITORS: [&str; 4] = ["Edit", "MultiEdit", "NotebookEdit", "Write"];
     let paths = [&input.file_path, &input.notebook_path];
     EDITORS.contains(&tool).then(|| paths.into_iter().find_map(Scalar::as_str)).flatten()
 }

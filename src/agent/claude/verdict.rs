@@ -11,7 +11,7 @@ use crate::agent::last_words::LastWords;
 use crate::agent::lenient::{Content, Scalar};
 use crate::agent::text::{one_line, visible};
 use crate::agent::verdict::{
-    AgentOutcome, AgentVerdict, DENIALS_MAX, Denial, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit,
+    AgentOutcome, AgentVerdict, Denial, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit, ToolUses,
     Usage,
 };
 
@@ -41,9 +41,11 @@ pub(super) struct Run {
     pub(super) last_words: LastWords,
     ending: Option<Ending>,
     usage: Usage,
+    /// Uses of tools that were told so far, denied ones included.
+    pub(super) uses: u32,
     /// Tokens of the answers since the last result, by a hash of their ids: all that is known of a turn that is cut off.
     open: BTreeMap<u64, Usage>,
-    denials: Vec<Denial>,
+    tools: ToolUses,
 }
 
 /// Answers of one turn that are told apart; `maxTurns` ends at the same number. Those beyond are in the result only.
@@ -90,8 +92,9 @@ impl Run {
     pub(super) fn end_turn(&mut self, ending: Ending) {
         self.open.clear();
         add(&mut self.usage, &ending.usage);
-        let room = DENIALS_MAX.saturating_sub(self.denials.len());
-        self.denials.extend(ending.denials.iter().take(room).cloned());
+        for denial in &ending.denials {
+            self.tools.deny(denial.clone());
+        }
         self.session_id = ending.session_id.clone().or(self.session_id.take());
         self.waits_for = None;
         self.ending = Some(ending);
@@ -104,6 +107,7 @@ impl Ending {
             tool: one_line(&denial.0.tool_name.text(), 100),
             tool_use_id: one_line(&denial.0.tool_use_id.text(), 100),
             summary: tool::summary(&denial.0.tool_input.0, cwd),
+            writes: tool::EDITORS.contains(&denial.0.tool_name.as_str().unwrap_or_default()),
         });
         Self {
             // Only a plain "no" counts: an ending without the field is no success.
@@ -137,6 +141,7 @@ fn add(sum: &mut Usage, turn: &Usage) {
 pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     let outcome = outcome(run, exit);
     // The result of a vain resume repeats the id that was asked for.
+    let denied = u32::try_from(run.tools.denied.len()).unwrap_or(u32::MAX);
     let no_session = matches!(outcome, AgentOutcome::Failed { fault: Fault::SessionUnknown, .. });
     AgentVerdict {
         outcome,
@@ -145,7 +150,7 @@ pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
             add(&mut sum, answer);
             sum
         }),
-        denials: run.denials.clone(),
+        tools: ToolUses { permitted: run.uses.saturating_sub(denied), ..run.tools.clone() },
         auth_source: run.auth.clone(),
         agent_version: run.version.clone(),
         model: run.model.clone(),

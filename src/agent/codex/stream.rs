@@ -19,6 +19,9 @@ const OPEN_MAX: usize = 1_000;
 /// alone, and the run goes on.
 const DENIED: &str = "rejected by user approval settings";
 
+/// How it begins where it was a patch.
+const PATCH: &str = "patch rejected";
+
 /// Reads one process.
 #[derive(Debug)]
 pub(super) struct CodexParser {
@@ -70,10 +73,11 @@ impl JsonLines for CodexParser {
 
     fn told_aside(&mut self, text: &str) -> Vec<AgentEvent> {
         let Some(message) = denial(text) else { return Vec::new() };
-        self.run.denied(Denial {
+        self.run.tools.deny(Denial {
             tool: "patch or command".to_owned(),
             tool_use_id: String::new(),
             summary: message.clone(),
+            writes: message.starts_with(PATCH),
         });
         vec![AgentEvent::Denied { tool: "a tool".to_owned(), message }]
     }
@@ -139,7 +143,11 @@ impl CodexParser {
         }
         if is_complete {
             self.open.remove(&id);
-            let ok = !matches!(item.status.as_str(), Some("failed" | "declined"));
+            let status = item.status.as_str();
+            if status != Some("declined") {
+                self.run.tools.permit();
+            }
+            let ok = !matches!(status, Some("failed" | "declined"));
             events.push(AgentEvent::ToolResult { id, ok, summary: tail(&item.aggregated_output.text()) });
         }
         events

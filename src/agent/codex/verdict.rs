@@ -5,8 +5,7 @@ use crate::agent::last_words::LastWords;
 use crate::agent::status::{fault_of, limit_passed_on, status_behind};
 use crate::agent::text::visible;
 use crate::agent::verdict::{
-    AgentOutcome, AgentVerdict, DENIALS_MAX, Denial, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit,
-    Usage,
+    AgentOutcome, AgentVerdict, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit, ToolUses, Usage,
 };
 
 /// How the answers begin that mean a used-up allowance. They tell the reset in words of the machine's own time zone
@@ -51,7 +50,7 @@ pub(super) struct Run {
     pub(super) last_words: LastWords,
     ending: Option<Ending>,
     usage: Usage,
-    denials: Vec<Denial>,
+    pub(super) tools: ToolUses,
 }
 
 #[derive(Debug)]
@@ -83,19 +82,13 @@ impl Run {
     pub(super) fn failed(&mut self, message: String) {
         self.ending = Some(Ending::Failed(message));
     }
-
-    pub(super) fn denied(&mut self, denial: Denial) {
-        if self.denials.len() < DENIALS_MAX {
-            self.denials.push(denial);
-        }
-    }
 }
 
 pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     AgentVerdict {
         session_id: run.session_id.clone(),
         usage: run.usage,
-        denials: run.denials.clone(),
+        tools: run.tools.clone(),
         ..AgentVerdict::plain(outcome(run, exit))
     }
 }

@@ -4,7 +4,7 @@
 
 use super::shapes::{Failure, Stats};
 use super::waits::{CAPACITY_USED_UP, delay_seconds, renewal_seconds};
-use crate::agent::event::VAIN_DELAY_MS;
+use crate::agent::event::NAP_MS_MAX;
 use crate::agent::last_words::LastWords;
 use crate::agent::lenient::Scalar;
 use crate::agent::status::{fault_of, status_behind};
@@ -135,7 +135,7 @@ fn outcome(run: &Run, exit: StepExit) -> AgentOutcome {
 /// It was ended while it slept, or went without a word: what it slept for is why. How it was ended says nothing: of a signal
 /// it makes an exit with 0.
 fn waits_in_vain(run: &Run) -> Option<&Waits> {
-    run.waits.as_ref().filter(|waits| waits.is_used_up || waits.delay_ms >= VAIN_DELAY_MS)
+    run.waits.as_ref().filter(|waits| waits.is_used_up || waits.delay_ms >= NAP_MS_MAX)
 }
 
 /// The status of the API that it exited with. Its own codes are below those: 41 to 54, and 130.

@@ -16,6 +16,9 @@ const DENIED: &str = "The user has specified a rule which prevents you";
 /// How a tool's error begins for which somebody would have to be asked: nobody is, and the run is over.
 const ASKED: &str = "The user rejected permission";
 
+/// Its tools that write files.
+const EDITORS: [&str; 4] = ["apply_patch", "edit", "patch", "write"];
+
 /// Reads one process.
 #[derive(Debug)]
 pub(super) struct OpencodeParser {
@@ -104,11 +107,14 @@ impl OpencodeParser {
         let mut events = vec![used];
         let tool = one_line(&name, 100);
         if told.starts_with(DENIED) && !ok {
-            self.run.denied(Denial { tool, tool_use_id: one_line(&id, 100), summary });
+            let writes = EDITORS.contains(&name.as_str());
+            self.run.tools.deny(Denial { tool, tool_use_id: one_line(&id, 100), summary, writes });
             events.push(AgentEvent::Denied { tool: name, message: head(told, TOOL_SUMMARY_BYTES_MAX) });
         } else if told.starts_with(ASKED) && !ok {
             self.run.asked_for = Some(tool);
             events.push(AgentEvent::NeedsInput { tool: name });
+        } else {
+            self.run.tools.permit();
         }
         events.push(AgentEvent::ToolResult { id, ok, summary: head(told, TOOL_RESULT_BYTES_MAX) });
         events

@@ -6,8 +6,7 @@ use crate::agent::lenient::Scalar;
 use crate::agent::status::{fault_of, limit_passed_on};
 use crate::agent::text::visible;
 use crate::agent::verdict::{
-    AgentOutcome, AgentVerdict, DENIALS_MAX, Denial, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit,
-    Usage,
+    AgentOutcome, AgentVerdict, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit, ToolUses, Usage,
 };
 
 /// What it says of a session that it does not have, on stderr alone.
@@ -26,7 +25,7 @@ pub(super) struct Run {
     last_reason: Option<String>,
     failure: Option<(Fault, String)>,
     usage: Usage,
-    denials: Vec<Denial>,
+    pub(super) tools: ToolUses,
 }
 
 impl Run {
@@ -63,19 +62,13 @@ impl Run {
         let message = failure.data.0.message.text();
         self.failure.get_or_insert_with(|| (fault_told(failure), message));
     }
-
-    pub(super) fn denied(&mut self, denial: Denial) {
-        if self.denials.len() < DENIALS_MAX {
-            self.denials.push(denial);
-        }
-    }
 }
 
 pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     AgentVerdict {
         session_id: run.session_id.clone(),
         usage: run.usage,
-        denials: run.denials.clone(),
+        tools: run.tools.clone(),
         ..AgentVerdict::plain(outcome(run, exit))
     }
 }

@@ -113,8 +113,15 @@ impl<W: std::io::Write> ScriptedAgent<W> {
                 self.speaker.say("Nothing needs to change.");
                 Ok(WORKED)
             }
+            "look" => {
+                let id = self
+                    .speaker
+                    .tool_use("Read", &serde_json::json!({"file_path": self.dir.join("README.md")}));
+                self.speaker.tool_result(&id, true, "1\t# Read me");
+                Ok(WAITED)
+            }
             "denied" => {
-                self.speaker.denied("Write", &self.dir.join("denied.txt"));
+                self.speaker.denied(mark.value("tool").unwrap_or("Write"), &self.dir.join("denied.txt"));
                 Ok(WORKED)
             }
             "slow" => Ok(self.slow(mark.number("seconds", 5))),
