@@ -11,6 +11,9 @@ demo *args:
     cargo run --locked -- demo {{args}}
 rig:
     cargo build --locked && python3 tests/rig/run.py
+# every kind of agent, as the real program, through every scenario; ten minutes, and 1.4 GB once
+rig-matrix *args:
+    cargo build --locked && python3 tests/rig/agents.py {{args}}
 long-load:
     cargo test --locked --test it -- --ignored long_load
 # 10,000 submits at once with a kill among them, against a usual queue and against a large one: three to five minutes

@@ -30,6 +30,13 @@ class Process:
         return any(entry.startswith(MARKER) for entry in self.environment.split(b"\0"))
 
     @property
+    def works_in(self) -> str:
+        try:
+            return os.readlink(f"/proc/{self.pid}/cwd")
+        except OSError:
+            return ""
+
+    @property
     def line(self) -> str:
         return f"{self.pid} {self.arguments.replace(bytes(1), b' ').decode('utf-8', 'replace')[:160]}"
 
