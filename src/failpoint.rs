@@ -111,7 +111,7 @@ edges! {
     CopyIn, "git.copy-in", "files of the owner are copied into a worktree";
     CommitSnapshot, "git.commit-snapshot", "a snapshot is committed";
     SetSnapshot, "git.set-snapshot", "a snapshot gets its ref";
-    KeepHead, "git.keep-head", "a result gets its ref";
+    KeepHead, "git.keep-head", "a result, or what only a branch has, gets its ref";
     MendWorktree, "git.mend-worktree", "a worktree's registration is put right";
     MakeCommit, "git.make-commit", "the result is committed";
     FinishCommit, "git.finish-commit", "the worktree's branch moves to the result";

@@ -110,7 +110,7 @@ fn why(name: &str) -> &'static str {
         "end" => "when the attempt had ended",
         "before" => "what was there before the attempt began",
         "left" => "what it had left when another job of its chain began",
-        "branch" => "what its branch was here before the attempt began",
+        "branch" => "what its branch had here beside the files",
         "swept" => "what an ended job had left",
         _ => "kept",
     }

@@ -28,6 +28,7 @@
 
 mod archive;
 mod attributes;
+mod branches;
 mod clone;
 mod collect;
 mod commit_id;
@@ -64,6 +65,7 @@ mod tree_walk;
 mod unowned;
 mod worktree;
 
+pub use branches::KeptBy;
 pub use collect::{Author, Collected, CommitSpec};
 pub use commit_id::CommitId;
 pub use copy_in::{CopiedIn, PathRule};

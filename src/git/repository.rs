@@ -172,6 +172,11 @@ impl Repository {
     /// [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Library`].
     pub async fn delete_ref(&self, name: &str) -> Result<(), GitError> {
         let _held = self.lock.administer().await;
+        self.delete_ref_held(name).await
+    }
+
+    /// As [`Self::delete_ref`], for who holds the administration lock.
+    pub(super) async fn delete_ref_held(&self, name: &str) -> Result<(), GitError> {
         let wanted = name.to_owned();
         if !self.verified(move |clone| refs::is_to_delete(&refs::open(&clone)?, &wanted)).await? {
             return Ok(());

@@ -17,7 +17,7 @@ use super::worktree::{Place, read_head};
 use crate::failpoint::{self, Edge};
 
 /// Where snapshots are kept: no remote branch, no tag, never pushed.
-const PREFIX: &str = "refs/offshoot/";
+pub(super) const KEPT_REFS: &str = "refs/offshoot/";
 
 /// How to take a snapshot.
 #[derive(Clone, Debug)]
@@ -60,9 +60,7 @@ impl Repository {
         base: &CommitId,
         spec: SnapshotSpec,
     ) -> Result<Snapshot, GitError> {
-        if !spec.name.starts_with(PREFIX) || !refs::is_safe_name(&spec.name) {
-            return Err(GitError::InvalidArgument("a snapshot's ref is below refs/offshoot/"));
-        }
+        check_name(&spec.name)?;
         let place = Place::new(&self.path, worktree)?;
         let base = base.oid()?;
         let scratch = self.git.scratch_path();
@@ -105,13 +103,10 @@ impl Repository {
     /// # Errors
     /// [`GitError::InvalidArgument`], [`GitError::Tampered`], [`GitError::Library`].
     pub async fn keep(&self, name: &str, commit: &CommitId) -> Result<(), GitError> {
-        if !name.starts_with(PREFIX) || !refs::is_safe_name(name) {
-            return Err(GitError::InvalidArgument("a kept commit's ref is below refs/offshoot/"));
-        }
+        check_name(name)?;
         let (name, commit) = (name.to_owned(), commit.oid()?);
         let _held = self.lock.administer().await;
-        let edge = Edge::KeepHead;
-        self.verified(move |clone| point(&clone, &name, commit, edge, disk::sync_file_system)).await
+        self.verified(move |clone| point_at_kept(&clone, &name, commit)).await
     }
 
     /// The snapshots whose ref begins with `prefix` (below `refs/offshoot/`), in the order of their names.
@@ -119,7 +114,7 @@ impl Repository {
     /// # Errors
     /// [`GitError::InvalidArgument`], [`GitError::Tampered`], [`GitError::Library`].
     pub async fn find_snapshots(&self, prefix: &str) -> Result<Vec<Snapshot>, GitError> {
-        if !prefix.starts_with(PREFIX) || prefix.contains(['*', '?', '[', '\\']) {
+        if !prefix.starts_with(KEPT_REFS) || prefix.contains(['*', '?', '[', '\\']) {
             return Err(GitError::InvalidArgument("a snapshot's ref is below refs/offshoot/"));
         }
         let glob = format!("{prefix}*");
@@ -143,9 +138,16 @@ impl Repository {
     }
 }
 
+pub(super) fn check_name(name: &str) -> Result<(), GitError> {
+    if name.starts_with(KEPT_REFS) && refs::is_safe_name(name) {
+        return Ok(());
+    }
+    Err(GitError::InvalidArgument("the ref of what is kept is below refs/offshoot/"))
+}
+
 /// The first of `name`, `name-2`, `name-3` … that is free, or has the same files on the same history. A preparation that was
 /// cut off is made again under the same name, with a worktree that is fresh by then.
-fn name_for(library: &git2::Repository, name: &str, commit: Oid) -> Result<String, GitError> {
+pub(super) fn name_for(library: &git2::Repository, name: &str, commit: Oid) -> Result<String, GitError> {
     let failed = GitError::library("compare snapshots");
     let new = library.find_commit(commit).map_err(&failed)?;
     let is_same = |old: Oid| {
@@ -179,9 +181,13 @@ fn point(
     durable()
 }
 
+pub(super) fn point_at_kept(clone: &Path, name: &str, commit: Oid) -> Result<(), GitError> {
+    point(clone, name, commit, Edge::KeepHead, disk::sync_file_system)
+}
+
 fn commit_spec(spec: &SnapshotSpec) -> CommitSpec {
     CommitSpec {
-        message: format!("Snapshot {}", spec.name.trim_start_matches(PREFIX)),
+        message: format!("Snapshot {}", spec.name.trim_start_matches(KEPT_REFS)),
         author: Author { name: String::from("offshoot"), email: String::from("offshoot@localhost") },
         committed_at: spec.taken_at,
         file_bytes_max: spec.file_bytes_max,

@@ -126,14 +126,48 @@ impl Place {
 
     /// The branch that the worktree was made for.
     pub(super) fn recorded_branch(&self) -> Option<String> {
-        let bytes = disk::read_small(&self.record.join("branch")).ok()??;
-        String::from_utf8(bytes).ok().filter(|name| refs::is_safe_name(name))
+        branch_in(&self.record)
     }
 
     fn is_complete(&self) -> bool {
         disk::is_real_dir(&self.path)
             && index::baseline_path(self).symlink_metadata().is_ok_and(|meta| meta.is_file())
     }
+}
+
+/// The registration of another worktree of the same clone.
+pub(super) struct Other {
+    admin: PathBuf,
+    record: PathBuf,
+}
+
+impl Other {
+    /// Its HEAD names the branch.
+    pub(super) fn is_on(&self, branch: &str) -> bool {
+        matches!(head_in(&self.admin), Head::Branch(name) if name == branch)
+    }
+
+    /// It was made for the branch.
+    pub(super) fn is_for(&self, branch: &str) -> bool {
+        branch_in(&self.record).is_some_and(|name| name == branch)
+    }
+}
+
+/// All registrations of the clone but that of this place.
+pub(super) fn others(place: &Place) -> Result<Vec<Other>, GitError> {
+    let dir = place.clone.join("worktrees");
+    if !disk::is_real_dir(&dir) {
+        return Ok(Vec::new());
+    }
+    let entries = fs::read_dir(&dir).and_then(Iterator::collect::<io::Result<Vec<_>>>);
+    let ids = entries.map_err(GitError::io("list the worktrees"))?.into_iter().map(|entry| entry.file_name());
+    let other = |id| Other { admin: dir.join(&id), record: place.clone.join("offshoot").join(&id) };
+    Ok(ids.map(other).filter(|other| other.admin != place.admin).collect())
+}
+
+fn branch_in(record: &Path) -> Option<String> {
+    let bytes = disk::read_small(&record.join("branch")).ok()??;
+    String::from_utf8(bytes).ok().filter(|name| refs::is_safe_name(name))
 }
 
 struct Order {
@@ -160,6 +194,9 @@ fn register(place: &Place, order: &Order) -> Result<Registered, GitError> {
         _ => start,
     };
     if current != Some(tip) {
+        if let Some(current) = current {
+            leave_others(place, &order.branch, current)?;
+        }
         refs::set(&library, &order.branch, tip)?;
     }
     let failed = GitError::io("register the worktree");
@@ -169,6 +206,15 @@ fn register(place: &Place, order: &Order) -> Result<Registered, GitError> {
     }
     let trash = make_empty(place, order).map_err(failed)?;
     Ok(Registered::Empty { commit: tip.into(), trash })
+}
+
+/// Other worktrees on a branch that is about to move stay where they are, at the commit that their files belong to.
+fn leave_others(place: &Place, branch: &str, at: Oid) -> Result<(), GitError> {
+    for other in others(place)?.into_iter().filter(|other| other.is_on(branch)) {
+        disk::replace_file(&other.admin.join("HEAD"), format!("{at}\n").as_bytes())
+            .map_err(GitError::io("leave a worktree at its commit"))?;
+    }
+    Ok(())
 }
 
 /// Renames away what is there and makes a registered worktree without files. Gives back what is to be deleted.
@@ -247,7 +293,11 @@ pub(super) enum Head {
 
 /// Reads HEAD as bytes; the worktree's own `.git` has no say.
 pub(super) fn read_head(place: &Place) -> Head {
-    let Ok(Some(bytes)) = disk::read_small(&place.admin.join("HEAD")) else { return Head::Unreadable };
+    head_in(&place.admin)
+}
+
+pub(super) fn head_in(admin: &Path) -> Head {
+    let Ok(Some(bytes)) = disk::read_small(&admin.join("HEAD")) else { return Head::Unreadable };
     let Ok(text) = String::from_utf8(bytes) else { return Head::Unreadable };
     let text = text.trim_end_matches('\n');
     if let Some(name) = text.strip_prefix("ref: ") {

@@ -253,9 +253,10 @@ impl<'a> Line<'a> {
                 let end = self.mend_clone(end).await?;
                 self.pause_tampered(&end).await?;
                 self.ran_away = matches!(&end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::ResourceLimit);
-                if !self.is_judged_by_worktree()
-                    && let Some(status) = self.status_after(&end).await?
-                {
+                let status = self.status_after(&end).await?;
+                if self.is_judged_by_worktree() && status.is_some() {
+                    self.keep_branch_before_sweep().await?;
+                } else if let Some(status) = status {
                     let failed = self.tidy_up(status, true).await?;
                     self.warn_of_leftovers(failed).await?;
                 }

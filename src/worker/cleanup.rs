@@ -38,15 +38,20 @@ impl Line<'_> {
             // another job of the chain has left it, and the sweep knows for how long
             return Ok(());
         }
-        if is_there && keep {
-            let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-            let kept = async {
+        // of a job that was given no worktree, the branch may be that of another chain's
+        let has_branch = is_there || self.job.was_given_a_worktree();
+        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+        let kept = async {
+            if is_there && keep {
                 let base = base_for(&repository, &self.client, &path, &chain).await?;
-                self.snapshot(&repository, &path, &base, "end").await
-            };
-            if let Err(error) = kept.await {
-                tracing::warn!(%error, "no snapshot could be taken: the worktree stays");
-                self.pause_if_tampered(error).await?;
+                self.snapshot(&repository, &path, &base, "end").await?;
+            }
+            if has_branch { self.keep_branch(&repository, &chain, None).await } else { Ok(()) }
+        };
+        if let Err(error) = kept.await {
+            tracing::warn!(%error, "not everything could be kept: the worktree stays");
+            self.pause_if_tampered(error).await?;
+            if is_there {
                 return self.warn("The worktree was kept, because no snapshot of it could be taken.").await;
             }
         }
@@ -55,10 +60,8 @@ impl Line<'_> {
             return self.pause_if_tampered(error).await;
         }
         self.tools.store.forget_worktree(self.lease).await?;
-        // an old `feat` would stand in the way of a new `feat/y`
-        let branch = format!("refs/heads/{}", self.job.request.branch);
-        if let Err(error) = repository.delete_ref(&branch).await {
-            tracing::debug!(%error, "the local branch stays");
+        if has_branch {
+            self.tools.drop_branch(&repository, &path, self.job.request.branch.as_str(), &chain).await;
         }
         Ok(())
     }
@@ -288,7 +291,8 @@ async fn sweep_chain(
     if dry_run {
         return Ok(Some(swept));
     }
-    match sweep_one(worker, path, &chain).await {
+    // boxed: this is part of the future of the start
+    match Box::pin(sweep_one(worker, path, &chain)).await {
         Ok(()) => {
             tools.store.forget_worktrees_of(root).await?;
             Ok(Some(swept))
@@ -382,7 +386,11 @@ pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Re
         Err(GitError::WorktreeBroken(_)) => {}
         Err(error) => return Err(error),
     }
+    let branch = tools.keep_branch_of(&repository, path, chain).await?;
     repository.remove_worktree(path).await?;
+    if let Some(branch) = branch {
+        tools.drop_branch(&repository, path, branch, chain).await;
+    }
     tracing::info!(job.id = %last.id, "an old worktree was swept");
     Ok(())
 }

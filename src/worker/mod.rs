@@ -14,6 +14,7 @@
 mod agent_step;
 mod attachments;
 mod attempt;
+mod branches;
 mod burial;
 mod chains;
 mod cleanup;

@@ -73,7 +73,7 @@ impl Line<'_> {
         })
         .await?;
         let branch = beginning.branch.as_str();
-        self.keep_local_branch(&repository, branch, &beginning.start).await?;
+        self.keep_old_branch(&repository, &beginning.start, kept.as_ref()).await?;
         if let Some(kept) = &kept {
             self.lay_out(&repository, &path, kept).await?;
             self.say(&format!("worktree ready: branch {branch}, with the work that was kept")).await?;
@@ -208,16 +208,6 @@ impl Line<'_> {
         let mut chain = self.tools.store.chain_of(&self.job.chain.root).await?;
         chain.retain(|job| job.request.branch == self.job.request.branch);
         Ok(chain)
-    }
-
-    /// The branch may be that of a kept worktree of another chain, and all that has the commits of its agent.
-    async fn keep_local_branch(&self, repository: &Repository, branch: &str, start: &CommitId) -> Step<()> {
-        let Some(old) = repository.find_ref(&format!("refs/heads/{branch}")).await? else { return Ok(()) };
-        if !repository.descends_from(start, &old).await? {
-            let name = format!("refs/offshoot/{}/{}-branch", self.job.id, self.lease.attempt);
-            repository.keep(&name, &old).await?;
-        }
-        Ok(())
     }
 
     /// An earlier attempt of the chain may have left work in the path: it is snapshotted before the path is used anew.

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use super::attempt::Line;
+use super::branches::is_branch;
 use super::halt::{Halt, Step};
 use super::steps::{FIRST_TURN, look};
 use crate::agent::{Capabilities, Fault, Session, Usage};
@@ -262,7 +263,7 @@ async fn newest(repository: &Repository, prefix: &str, base: &CommitId) -> Step<
     let attempt = |name: &str| name.rsplit('/').next()?.split_once('-')?.0.parse::<u32>().ok();
     found.sort_by_key(|one| std::cmp::Reverse((attempt(&one.name), one.taken_at)));
     // of a branch that was in the way, perhaps another chain's
-    for one in found.into_iter().filter(|one| !one.name.ends_with("-branch")) {
+    for one in found.into_iter().filter(|one| !is_branch(one)) {
         let is_result = one.name.ends_with("/head");
         let head =
             if is_result { Some(one.commit.clone()) } else { repository.parent_of(&one.commit).await? };

@@ -135,6 +135,8 @@ fn sound() -> Evidence {
     evidence.deliveries.insert("job-e".to_owned(), json!({"deliveries": [listed]}));
     evidence.dead.insert("job-e".to_owned());
     evidence.snapshots.insert("job-h".to_owned(), BTreeSet::from(["left-x1-8-1-agent-1".to_owned()]));
+    evidence.commits.push(("x1-8-1-agent-1".to_owned(), "c0ffee".to_owned()));
+    evidence.kept_commits.insert("job-h".to_owned(), BTreeSet::from(["c0ffee".to_owned()]));
     evidence.worktrees.insert("job-k".to_owned(), BTreeSet::from(["left-x1-9-1-agent-1".to_owned()]));
     evidence.deliveries.insert("job-l".to_owned(), json!({"deliveries": [{"state": "delivered"}]}));
     evidence.outputs.extend((1..=11).filter(|number| *number != 7 && *number != 10));
@@ -290,6 +292,7 @@ const BROKEN: &[(&str, Break)] = &[
     }),
     ("what a failed job left is kept", |it| it.worktrees.clear()),
     ("what a failed job left is kept", |it| it.snapshots.clear()),
+    ("what a failed job left is kept", |it| it.kept_commits.clear()),
     ("what a failed job left is kept", |it| {
         it.runs.push("x1-8-2-agent-1".to_owned());
     }),

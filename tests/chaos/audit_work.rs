@@ -46,8 +46,9 @@ fn lost_commits(evidence: &Evidence, client: &Removed) -> Vec<String> {
     .collect()
 }
 
-/// An agent that leaves a file of each attempt and dies, and that nobody killed: the files are in snapshots, in a worktree
-/// that is kept, or in the bundle of a deleted client, whatever its retries have published.
+/// An agent that leaves a file of each attempt, or a commit that its HEAD does not lead to, and dies, and that nobody killed: the
+/// files are in snapshots, in a worktree that is kept, or in the bundle of a deleted client, whatever its retries have published,
+/// and the commits in the history of these.
 pub(crate) fn unpublished_work_is_kept(evidence: &Evidence) -> Vec<String> {
     let own_end = |job: &&Accepted| {
         let code = &evidence.job_told(&job.id)["reason"]["code"];
@@ -62,9 +63,22 @@ pub(crate) fn unpublished_work_is_kept(evidence: &Evidence) -> Vec<String> {
         let of_job = |run: &&String| Evidence::marker(run).is_some_and(|(number, _)| number == job.number);
         let left = evidence.runs.iter().filter(of_job).map(|run| format!("left-{run}"));
         let lost = left.filter(move |file| !places.iter().any(|files| files.contains(file)));
-        lost.map(|file| format!("{file} of {} ({:?}) is nowhere", job.id, job.kind))
+        lost.chain(lost_of_branch(evidence, job))
+            .map(|what| format!("{what} of {} ({:?}) is nowhere", job.id, job.kind))
     })
     .collect()
+}
+
+fn lost_of_branch(evidence: &Evidence, job: &Accepted) -> Vec<String> {
+    let is_bundled = |commit: &String| {
+        evidence.removed.iter().any(|client| client.repo == job.repo && client.kept.contains(commit))
+    };
+    let is_kept =
+        |commit: &String| evidence.kept_commits.get(&job.id).is_some_and(|kept| kept.contains(commit));
+    let made = evidence.commits.iter();
+    let made = made.filter(|(run, _)| Evidence::marker(run).is_some_and(|(number, _)| number == job.number));
+    let lost = made.filter(|(_, commit)| !is_kept(commit) && !is_bundled(commit));
+    lost.map(|(run, commit)| format!("commit {commit} by {run}")).collect()
 }
 
 /// The chain's worktree has to be there at the end.

@@ -189,8 +189,8 @@ impl Removed {
         };
         for commit in lines(&["for-each-ref", "--format=%(objectname)"]) {
             self.kept_files.extend(lines(&["ls-tree", "-r", "--name-only", &commit]));
-            self.kept.insert(commit);
         }
+        self.kept.extend(lines(&["rev-list", "--all"]));
     }
 }
 

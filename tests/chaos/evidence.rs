@@ -59,7 +59,7 @@ pub(crate) struct Removed {
     pub(crate) deleted_at: Option<Timestamp>,
     /// Its clone is still there.
     pub(crate) clone_is_there: bool,
-    /// Commits that its bundles have, and its clone where that is there.
+    /// Commits that the refs of its bundles lead to, and those of its clone where that is there.
     pub(crate) kept: BTreeSet<String>,
     /// Names of the files in them.
     pub(crate) kept_files: BTreeSet<String>,
@@ -95,6 +95,10 @@ pub(crate) struct Evidence {
     pub(crate) removed: Vec<Removed>,
     /// Names of the files that are in the snapshots of a job, by its id.
     pub(crate) snapshots: BTreeMap<String, BTreeSet<String>>,
+    /// Commits that the snapshots of a job lead to and its remote's branches do not, by its id.
+    pub(crate) kept_commits: BTreeMap<String, BTreeSet<String>>,
+    /// Marker and commit of agents that have left their HEAD elsewhere.
+    pub(crate) commits: Vec<(String, String)>,
     /// Names of the files in the worktrees that are there, by the chain's first job.
     pub(crate) worktrees: BTreeMap<String, BTreeSet<String>>,
     /// The callbacks of jobs whose receiver never works, or that never began, as the API tells them, by job.

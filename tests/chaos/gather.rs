@@ -141,6 +141,9 @@ fn outside(stand: &Stand, evidence: &mut Evidence) {
     evidence.unwanted = stand.receiver.unwanted();
     let runs = std::fs::read_to_string(stand.path("runs")).unwrap_or_default();
     evidence.runs = runs.lines().map(str::to_owned).collect();
+    let commits = std::fs::read_to_string(stand.path("commits")).unwrap_or_default();
+    let pair = |line: &str| line.split_once(' ').map(|(run, commit)| (run.to_owned(), commit.to_owned()));
+    evidence.commits = commits.lines().filter_map(pair).collect();
     for (repo, path) in repositories(&stand.path("remotes")) {
         let refs =
             output(&path, &["for-each-ref", "--format=%(refname:lstrip=2) %(objectname)", "refs/heads"]);
@@ -158,7 +161,10 @@ fn outside(stand: &Stand, evidence: &mut Evidence) {
         evidence.broken.extend(fault_of(&path));
         for name in output(&path, &["for-each-ref", "--format=%(refname)", "refs/offshoot"]).lines() {
             let files = output(&path, &["ls-tree", "-r", "--name-only", name]);
+            let commits = output(&path, &["rev-list", name, "--not", "--remotes"]);
             let job = name.split('/').nth(2).unwrap_or_default().to_owned();
+            let kept = evidence.kept_commits.entry(job.clone()).or_default();
+            kept.extend(commits.lines().map(str::to_owned));
             evidence.snapshots.entry(job).or_default().extend(files.lines().map(str::to_owned));
         }
     }

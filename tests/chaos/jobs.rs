@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     Kept,
     /// Dies each time, half done, and keeps its worktree.
     KeptCrash,
+    /// Commits three times and dies each time with its HEAD at the first of them.
+    Detached,
     /// Dies each time, half done; a retry does the work anew.
     Renewed,
     /// What does it then.
@@ -108,6 +110,7 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::CrashOnce, 6),
     (Kind::Kept, 4),
     (Kind::KeptCrash, 3),
+    (Kind::Detached, 4),
     (Kind::Renewed, 4),
     (Kind::Forsaken, 3),
     (Kind::Hang, 6),
@@ -182,7 +185,7 @@ impl Kind {
         match self {
             Self::PullRequest | Self::Decorated | Self::LostAnswer => &["pull_request"],
             Self::NoChange => &["no_changes"],
-            Self::Crash | Self::KeptCrash | Self::Renewed | Self::Forsaken => &["crashed"],
+            Self::Crash | Self::KeptCrash | Self::Detached | Self::Renewed | Self::Forsaken => &["crashed"],
             Self::Hang | Self::InVain => &["cancelled"],
             // a deletion by force cancels it
             Self::CancelledSometime | Self::Late => &["cancelled", "branch_pushed"],
@@ -215,7 +218,7 @@ impl Kind {
 
     /// Its agent dies by itself, and has left a file of each attempt.
     pub(crate) fn leaves_files(self) -> bool {
-        matches!(self, Self::Crash | Self::KeptCrash | Self::Renewed | Self::Forsaken)
+        matches!(self, Self::Crash | Self::KeptCrash | Self::Detached | Self::Renewed | Self::Forsaken)
     }
 
     /// Turns of its agent in one attempt.
@@ -243,6 +246,11 @@ pub(crate) struct Places<'a> {
 impl Places<'_> {
     fn runs(&self) -> String {
         self.dir.join("runs").display().to_string()
+    }
+
+    /// Of agents that tell which commits they made.
+    fn commits(&self) -> String {
+        self.dir.join("commits").display().to_string()
     }
 
     pub(crate) fn once(&self, name: &str) -> String {
@@ -279,6 +287,12 @@ impl Places<'_> {
                     "{edit}{pause}git add -A; git commit -qm own\necho more >> f-{number}.txt; mkfifo p\n"
                 )
             }
+            Kind::Detached => format!(
+                "{edit}git add -A; git commit -qm one; echo more >> f-{number}.txt; git commit -qam two\n\
+                 touch left-$OFFSHOOT_STEP; git add -A; git commit -qm three\n\
+                 echo $OFFSHOOT_STEP $(git rev-parse HEAD) >> {}\n{pause}git checkout -q --detach HEAD~2\nexit 7\n",
+                self.commits()
+            ),
             _ if kind.leaves_files() => format!("{edit}touch left-$OFFSHOOT_STEP\n{pause}exit 7\n"),
             Kind::CrashOnce => format!("[ -e {once} ] || {{ touch {once}; kill -9 $$; }}\n{edit}"),
             // one that leaves its session, one that ignores what can be ignored; an end of their own all the same
