@@ -11,7 +11,7 @@ use crate::domain::job::Job;
 use crate::git::{Repository, Snapshot};
 use crate::store::StoreError;
 use crate::wire::client::ClientDeleted;
-use crate::worker::{RemovalError, bundle_unpublished, unpublished_snapshots};
+use crate::worker::{RemovalError, bundle_unpublished, unpublished_work};
 
 /// Looks at the jobs of a client that is deleted by force. Each but the first is for jobs that came while those before them
 /// were ended; whoever sends so many more is told that the client is busy.
@@ -152,7 +152,7 @@ impl App {
         Ok(())
     }
 
-    /// Work that no remote has, in snapshots and in worktrees that were kept: refused, or with `force` bundled first, unless
+    /// Work that no remote has, in snapshots, in worktrees that were kept and in refs that agents made: refused, or with `force` bundled first, unless
     /// all of it was `bundled` before. Gives what is in bundles then.
     async fn save_unpublished(
         &self,
@@ -162,8 +162,8 @@ impl App {
         bundled: &[Snapshot],
     ) -> Result<Vec<Snapshot>, AppError> {
         let (store, upkeep) = (&self.0.store, self.0.upkeep.get());
-        let snapshots = unpublished_snapshots(store, repository).await.map_err(stays)?;
-        let mut jobs: BTreeSet<_> = snapshots.into_iter().map(|(job, _)| job).collect();
+        let work = unpublished_work(store, repository).await.map_err(stays)?;
+        let mut jobs: BTreeSet<_> = work.into_iter().map(|(whose, _)| whose).collect();
         for root in upkeep.map(|upkeep| upkeep.chains_with_worktree(client)).unwrap_or_default() {
             let chain = store.chain_of(&root).await?;
             // each of them worked in it; one that is not listed any more counts as unpublished

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use super::commit_id::CommitId;
 use super::error::GitError;
 use super::fetch::REMOTE_REFS;
+use super::local_work::stashed;
 use super::repository::Repository;
 use super::{disk, ref_files, refs, tamper};
 use crate::failpoint::{self, Edge};
@@ -122,8 +123,8 @@ impl Repository {
         .await
     }
 
-    /// Brings what is whole of a clone that was set aside into the one that has taken its place: refs of ours, local
-    /// branches and detached heads with their objects, registrations of worktrees. What is there already stays. Repeatable.
+    /// Brings what is whole of a clone that was set aside into the one that has taken its place: every ref but
+    /// the remote's, older stashes and detached heads with their objects, registrations of worktrees. What is there already stays. Repeatable.
     ///
     /// # Errors
     /// [`GitError::Tampered`], [`GitError::Io`], [`GitError::Library`].
@@ -137,7 +138,7 @@ impl Repository {
 }
 
 fn look_through(clone: &Path, ends_at: Instant) -> Result<Option<String>, GitError> {
-    let (found, unreadable) = ref_files::read(clone, REMOTE_REFS);
+    let (found, unreadable) = ref_files::read(clone, REMOTE_REFS, &[]);
     if unreadable > 0 {
         return Ok(Some(format!("{unreadable} refs")));
     }
@@ -168,22 +169,21 @@ fn carry(from: &Path, to: &Path) -> Result<Vec<String>, GitError> {
     let mut walk =
         Walk { from: vec![&old, &new], into: Some(into), known, seen: HashSet::new(), ends_at: None };
     let mut lost = Vec::new();
-    for prefix in ["refs/offshoot", "refs/heads"] {
-        let (found, unreadable) = ref_files::read(from, prefix);
-        if unreadable > 0 {
-            lost.push(format!("{unreadable} unreadable refs below {prefix}"));
-        }
-        for (name, tip) in found {
-            match walk.follow(tip)? {
-                None if refs::find(&new, &name)?.is_some() => {}
-                None => match refs::set(&new, &name, tip) {
-                    Err(error) if error.is_disk_full() => return Err(error),
-                    // a later branch may be in its way
-                    Err(_) => lost.push(name),
-                    Ok(()) => {}
-                },
-                Some(_) => lost.push(name),
-            }
+    let (mut found, unreadable) = ref_files::read(from, "refs", &[REMOTE_REFS]);
+    found.extend(stashed(from, &old));
+    if unreadable > 0 {
+        lost.push(format!("{unreadable} unreadable refs"));
+    }
+    for (name, tip) in found {
+        match walk.follow(tip)? {
+            None if refs::find(&new, &name)?.is_some() => {}
+            None => match refs::set(&new, &name, tip) {
+                Err(error) if error.is_disk_full() => return Err(error),
+                // a later branch may be in its way
+                Err(_) => lost.push(name),
+                Ok(()) => {}
+            },
+            Some(_) => lost.push(name),
         }
     }
     carry_registrations(from, to, &mut walk, &mut lost)?;

@@ -41,6 +41,7 @@ mod fetch;
 mod index;
 mod leash;
 mod leftovers;
+mod local_work;
 mod locks;
 mod maintenance;
 mod measure;

@@ -14,10 +14,13 @@ use super::refs::is_safe_name;
 /// As git writes it: 60 bytes a ref, some hundred thousand of them.
 const PACKED_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// The refs below `prefix` (without a slash at its end), and how many cannot be read. Links between refs are left out.
-pub(super) fn read(clone: &Path, prefix: &str) -> (BTreeMap<String, Oid>, usize) {
+/// The refs below `prefix` but not below those in `but` (all without a slash at their end), and how many cannot be read. Links
+/// between refs are left out.
+pub(super) fn read(clone: &Path, prefix: &str, but: &[&str]) -> (BTreeMap<String, Oid>, usize) {
     let mut found = BTreeMap::new();
-    let mut unreadable = read_packed(&clone.join("packed-refs"), prefix, &mut found);
+    let is_below = |name: &str, dir: &str| name.strip_prefix(dir).is_some_and(|rest| rest.starts_with('/'));
+    let is_wanted = |name: &str| is_below(name, prefix) && !but.iter().any(|dir| is_below(name, dir));
+    let mut unreadable = read_packed(&clone.join("packed-refs"), is_wanted, &mut found);
     let mut open = vec![prefix.to_owned()];
     while let Some(name) = open.pop() {
         let entries = fs::read_dir(clone.join(&name));
@@ -26,7 +29,7 @@ pub(super) fn read(clone: &Path, prefix: &str) -> (BTreeMap<String, Oid>, usize)
             let Ok(last) = entry.file_name().into_string() else { continue };
             let name = format!("{name}/{last}");
             if disk::is_real_dir(&entry.path()) {
-                open.push(name);
+                open.extend((!but.contains(&name.as_str())).then_some(name));
             } else if is_safe_name(&name) {
                 match disk::read_small(&entry.path()).ok().flatten().as_deref().map(read_loose) {
                     Some(Some(Loose::Points(oid))) => drop(found.insert(name, oid)),
@@ -53,7 +56,7 @@ fn read_loose(bytes: &[u8]) -> Option<Loose> {
 }
 
 /// Gives the number of lines that are none.
-fn read_packed(file: &Path, prefix: &str, found: &mut BTreeMap<String, Oid>) -> usize {
+fn read_packed(file: &Path, is_wanted: impl Fn(&str) -> bool, found: &mut BTreeMap<String, Oid>) -> usize {
     let Ok(meta) = file.symlink_metadata() else { return 0 };
     if !meta.is_file() || meta.len() > PACKED_BYTES_MAX {
         return 1;
@@ -70,9 +73,7 @@ fn read_packed(file: &Path, prefix: &str, found: &mut BTreeMap<String, Oid>) -> 
             is_safe_name(name).then(|| (name.to_owned(), oid))
         });
         match parsed {
-            Some((name, oid)) if name.strip_prefix(prefix).is_some_and(|rest| rest.starts_with('/')) => {
-                found.insert(name, oid);
-            }
+            Some((name, oid)) if is_wanted(&name) => drop(found.insert(name, oid)),
             Some(_) => {}
             None => unreadable += 1,
         }
@@ -101,7 +102,9 @@ mod tests {
         for (name, text) in [("1", id("5")), ("2", String::new()), ("3", "ref: refs/heads/x".to_owned())] {
             fs::write(dir.path().join("refs/offshoot/b").join(name), text).unwrap();
         }
-        let (found, unreadable) = read(dir.path(), "refs/offshoot");
+        let (all, _) = read(dir.path(), "refs", &["refs/offshoot"]);
+        assert_eq!(all.keys().collect::<Vec<_>>(), ["refs/heads/x"]);
+        let (found, unreadable) = read(dir.path(), "refs/offshoot", &[]);
         let found: Vec<_> = found.iter().map(|(name, oid)| (name.as_str(), oid.to_string())).collect();
         assert_eq!(found, [("refs/offshoot/a/1", id("1")), ("refs/offshoot/b/1", id("5"))]);
         assert_eq!(unreadable, 3);

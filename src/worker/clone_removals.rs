@@ -11,6 +11,9 @@ use crate::domain::job::pushed_by;
 use crate::git::{CommitId, GitError, Repository, Snapshot};
 use crate::store::{Store, StoreError};
 
+/// Below which everything is that the server keeps.
+const KEPT_REFS: &str = "refs/offshoot/";
+
 /// Why a clone stays.
 #[derive(Debug, thiserror::Error)]
 pub enum RemovalError {
@@ -50,7 +53,7 @@ async fn finish_clone_removal(worker: &Worker, client: &Client) -> Result<(), Re
     Ok(repository.remove().await?)
 }
 
-/// Writes the snapshots of work that no remote has to a bundle below `data_dir`, unless there are none but those `bundled`
+/// Writes the work that no remote has, see [`unpublished_work`], to a bundle below `data_dir`, unless there are none but those `bundled`
 /// before. Gives all that there are.
 ///
 /// # Errors
@@ -62,9 +65,14 @@ pub async fn bundle_unpublished(
     data_dir: &Path,
     bundled: &[Snapshot],
 ) -> Result<Vec<Snapshot>, RemovalError> {
-    let found = unpublished_snapshots(store, repository).await?;
+    let found = unpublished_work(store, repository).await?;
     let found: Vec<_> = found.into_iter().map(|(_, snapshot)| snapshot).collect();
     if found.iter().any(|snapshot| !bundled.contains(snapshot)) {
+        for unnamed in found.iter().filter(|snapshot| snapshot.name.starts_with(KEPT_REFS)) {
+            if repository.find_ref(&unnamed.name).await?.is_none() {
+                repository.keep(&unnamed.name, &unnamed.commit).await?;
+            }
+        }
         // all of them: should it have the name of the one before, nothing is lost with that
         let names: Vec<_> = found.iter().map(|snapshot| snapshot.name.clone()).collect();
         let name = format!("{}-{}.bundle", client.id, store.cautious_now().as_ms());
@@ -73,23 +81,35 @@ pub async fn bundle_unpublished(
     Ok(found)
 }
 
-/// Snapshots of work that no remote has, each with the job that it names. Unknown jobs count as unpublished.
+/// Work that no remote has, each with whose it is: snapshots with the job that they name, unknown jobs counting as unpublished, and what
+/// agents have made beside the work of their jobs, with the ref.
 ///
 /// # Errors
 /// What the store and git said.
-pub async fn unpublished_snapshots(
+pub async fn unpublished_work(
     store: &Store,
     repository: &Repository,
 ) -> Result<Vec<(String, Snapshot)>, RemovalError> {
-    let mut found = Vec::new();
-    for snapshot in repository.find_snapshots("refs/offshoot/").await? {
-        let job = snapshot.name.split('/').nth(2).unwrap_or_default().to_owned();
+    let (mut found, mut kept) = (Vec::new(), Vec::new());
+    for snapshot in repository.find_snapshots(KEPT_REFS).await? {
+        let job = named_in(&snapshot.name).unwrap_or_default().to_owned();
         let pushed = pushed_beside(store, &job).await?;
+        kept.push(snapshot.commit.clone());
         if !repository.is_held_by(&snapshot.commit, &pushed).await? {
             found.push((job, snapshot));
         }
     }
+    // what a snapshot leads to is published with it, or found with it
+    for local in repository.find_local_work(kept).await? {
+        let whose = named_in(&local.name).unwrap_or(&local.name).to_owned();
+        found.push((whose, local));
+    }
     Ok(found)
+}
+
+/// Whose a ref below `refs/offshoot/` is.
+fn named_in(name: &str) -> Option<&str> {
+    name.strip_prefix(KEPT_REFS)?.split('/').next()
 }
 
 /// What the chain of a job has pushed; nothing of a job that is not known.

@@ -71,7 +71,7 @@ use chains::Chains;
 pub use cleanup::{Swept, empty_trash, old_trash, sweep_worktree_of, sweep_worktrees};
 pub use clone_removals::{
     RemovalError, bundle_unpublished, chains_with_worktree, finish_clone_removals, release_worktrees,
-    unpublished_snapshots,
+    unpublished_work,
 };
 pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};

@@ -95,6 +95,13 @@ async fn what_is_whole_is_brought_over_and_what_is_not_is_named() {
     let broken = rig.snapshot().await.unwrap();
     run(&path, &["add", "kept.txt"]);
     run(&path, &["commit", "-q", "-m", "own"]);
+    run(&path, &["tag", "-a", "-m", "marked", "marked"]);
+    for text in ["older", "newer"] {
+        fs::write(path.join("a.txt"), text).unwrap();
+        run(&path, &["stash", "push", "-q"]);
+    }
+    let stashes = ["stash@{1}", "stash@{0}"].map(|one| run(&path, &["rev-parse", one]).stdout);
+    let stashes = stashes.map(|id| String::from_utf8(id).unwrap().trim().to_owned());
     overwrite(&object(&rig, &format!("{}:broken.txt", broken.commit)), b"");
     fs::remove_file(rig.repository.path().join("HEAD")).unwrap();
 
@@ -114,6 +121,12 @@ async fn what_is_whole_is_brought_over_and_what_is_not_is_named() {
 
     assert_eq!(rig.content(&kept.commit, "kept.txt"), b"kept");
     assert_eq!(rig.repository.find_ref(&broken.name).await.unwrap(), None);
+    let stashed = [format!("refs/offshoot/stash/{}", stashes[0]), "refs/stash".to_owned()];
+    for (name, file) in [(&stashed[0], "older"), (&stashed[1], "newer")] {
+        let commit = rig.repository.find_ref(name).await.unwrap().unwrap();
+        assert_eq!(rig.content(&commit, "a.txt"), file.as_bytes());
+    }
+    assert!(rig.repository.find_ref("refs/tags/marked").await.unwrap().is_some());
     rig.fsck();
     // the worktree is as it was: its branch with the commit of the agent, and what is not committed
     let status = String::from_utf8(run(&path, &["status", "--porcelain", "--branch"]).stdout).unwrap();

@@ -48,7 +48,7 @@ pub(crate) fn bundled(stand: &Stand, file: &str) -> Vec<String> {
     assert!(git(&["init", "-q", "--bare", "."]).status.success());
     for bundle in std::fs::read_dir(stand.path("data/bundles")).unwrap() {
         let bundle = bundle.unwrap().path();
-        let fetched = git(&["fetch", "-q", bundle.to_str().unwrap(), "+refs/offshoot/*:refs/kept/*"]);
+        let fetched = git(&["fetch", "-q", bundle.to_str().unwrap(), "+refs/*:refs/kept/*"]);
         assert!(fetched.status.success(), "{fetched:?}");
     }
     let snapshots =
@@ -71,6 +71,44 @@ async fn a_clone_that_was_to_go_is_gone_after_the_next_start() {
     stand.terminate(Duration::from_secs(10)).await;
     stand.start().await;
     assert!(clone.exists(), "it is another client's by now");
+    stand.finish().await;
+}
+
+/// Branches, tags and stashes of an agent, with its job published: nobody else has them. What leads to nothing new is nobody's work.
+#[tokio::test]
+async fn what_an_agent_made_beside_its_work_is_asked_for_when_its_clone_goes() {
+    let stand = Stand::new().await;
+    let git = "git -c user.email=a@b.c -c user.name=a";
+    let beside = format!(
+        "add() {{ echo $1 > $1.txt; git add -A; }}\n\
+         git checkout -q -b spike; add spike; {git} commit -qm spike; git checkout -q -\n\
+         git checkout -q --detach; add marked; {git} commit -qm marked; {git} tag -a -m marked marked; git checkout -q -\n\
+         add older; {git} stash push -q; add newer; {git} stash push -q\n"
+    );
+    let nothing_new = format!("git branch same; {git} tag -a -m same same\n");
+    for (repo, before, asks) in [("beside", &beside, true), ("nothing", &nothing_new, false)] {
+        let (id, clone) = register(&stand, repo).await;
+        let options = json!({"agent": "sh", "publish": "branch"});
+        let prompt = format!("{before}echo done > done.txt");
+        let body = json!({"clientId": id, "branchName": "w", "prompt": prompt, "options": options});
+        let job = stand.completed(&stand.submit(body).await).await;
+        assert_eq!((&job["outcome"], &job["filesChanged"]), (&json!("branch_pushed"), &json!(1)), "{job:#}");
+        let path = format!("/clients/{id}?removeRepo=true");
+        let (status, answer) = stand.call("DELETE", &path, None).await;
+        if !asks {
+            assert_eq!((status, clone.exists()), (200, false), "{answer}");
+            continue;
+        }
+        assert_eq!((status, answer["code"].as_str(), clone.exists()), (409, Some("unpublished_work"), true));
+        for name in ["refs/heads/spike", "refs/tags/marked", "refs/stash"] {
+            assert!(answer["detail"].as_str().unwrap().contains(name), "{answer}");
+        }
+        let (status, answer) = stand.call("DELETE", &format!("{path}&force=true"), None).await;
+        assert_eq!((status, clone.exists()), (200, false), "{answer}");
+        for name in ["spike", "marked", "older", "newer"] {
+            assert_eq!(bundled(&stand, &format!("{name}.txt")), [name]);
+        }
+    }
     stand.finish().await;
 }
 
