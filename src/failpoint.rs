@@ -92,6 +92,7 @@ edges! {
     ForgetWorktrees, "store.forget-worktrees", "commit: ended jobs of the chain have no worktree";
     ForgetOutput, "store.forget-output", "commit: what an agent said is past its time";
     DeleteOutput, "upkeep.delete-output", "what an agent said is deleted";
+    BeginForgetting, "store.begin-forgetting", "commit: nothing is built on jobs any more that are past their time";
     ForgetMessages, "store.forget-messages", "commit: messages or a file of a job that is forgotten";
     ForgetJobs, "store.forget-jobs", "commit: jobs are past their time";
     ForgetEvents, "store.forget-events", "commit: events are past their time";

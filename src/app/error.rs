@@ -138,6 +138,7 @@ impl From<StoreError> for AppError {
                 let numbers: Vec<_> = jobs.iter().take(20).map(|job| format!("#{job}")).collect();
                 Self::conflict("client_busy", format!("the client has live jobs: {}", numbers.join(", ")))
             }
+            StoreError::Published { .. } => Self::conflict("job_completed", error.to_string()),
             StoreError::QueueFull { max } => Self::QueueFull { max },
             StoreError::Unheard(why) => Self::conflict(why.code(), why.to_string()),
             StoreError::Refused(refusal) => Self::AlreadyOver(refusal),

@@ -36,11 +36,6 @@ impl App {
         let mode = asked.mode.unwrap_or(RetryMode::Auto);
         let prompt = asked.prompt.as_deref().map(|prompt| prompt.trim().to_owned());
         let start = retry::plan(&job, mode, prompt.is_some()).map_err(refused)?;
-        let chain = self.0.store.chain_of(&job.chain.root).await?;
-        if let Some(published) = retry::published_by_a_retry(&job, &chain) {
-            let detail = format!("the work was published by its retry, job #{}", published.number);
-            return Err(AppError::conflict("job_completed", detail));
-        }
         let client = self.0.store.get_client(&job.client_id).await?;
         if client.deleted_at.is_some() {
             return Err(AppError::client_deleted());

@@ -34,6 +34,9 @@ pub enum StoreError {
     TooManyProfiles,
     #[error("the client has live jobs")]
     ClientBusy { jobs: Vec<JobNumber> },
+    /// What a retry was to do, another one has done.
+    #[error("the work was published by its retry, job #{number}")]
+    Published { number: JobNumber },
     #[error("the queue is full: {max} jobs wait")]
     QueueFull { max: u32 },
     #[error(transparent)]

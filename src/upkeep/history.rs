@@ -93,19 +93,24 @@ impl Inner {
 
     async fn forget_jobs(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
         let before = self.settings.jobs.cutoffs(self.now(), |status| self.kept_unpublished(status));
+        if !order.dry_run {
+            // what an earlier server was about to forget
+            let begun = self.store.being_forgotten().await?;
+            if !begun.is_empty() {
+                self.forget_begun(begun).await?;
+            }
+        }
         for _ in 0..BATCHES_MAX {
             let jobs = self.store.forgettable_jobs(before).await?;
             if jobs.is_empty() {
                 break;
             }
-            let numbers: Vec<_> = jobs.iter().map(|job| job.number).collect();
+            let mut going: Vec<_> = jobs.iter().map(|job| job.number).collect();
             if !order.dry_run {
-                for number in &numbers {
-                    self.remove_output(*number, false).await?;
-                }
-                self.store.forget_jobs(numbers, before).await?;
+                going = self.store.begin_to_forget(going, before).await?;
+                self.forget_begun(going.clone()).await?;
             }
-            for job in &jobs {
+            for job in jobs.iter().filter(|job| going.contains(&job.number)) {
                 let what = format!("#{} ({})", job.number, job.id);
                 report.add(Kind::Job, &what, &self.why_forgotten(job), None);
             }
@@ -113,6 +118,15 @@ impl Inner {
                 break;
             }
         }
+        Ok(())
+    }
+
+    /// The files before the rows: what has neither would be nobody's.
+    async fn forget_begun(&self, jobs: Vec<JobNumber>) -> Result<(), StoreError> {
+        for job in jobs {
+            self.remove_output(job, false).await?;
+        }
+        self.store.forget_jobs().await?;
         Ok(())
     }
 }

@@ -174,6 +174,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::PackClone | Edge::SweepLeftovers => Need::IdleClone,
         Edge::ForgetOutput
         | Edge::DeleteOutput
+        | Edge::BeginForgetting
         | Edge::ForgetMessages
         | Edge::ForgetJobs
         | Edge::ForgetEvents => Need::OldJob,

@@ -107,6 +107,7 @@ mod storage_real_disk;
 mod storage_restore;
 mod storage_restored;
 mod store_attachments;
+mod store_chains;
 mod store_clock;
 mod store_deaths;
 mod store_files;

@@ -33,7 +33,7 @@ async fn a_retry_has_its_own_copies_and_each_is_forgotten_with_its_job() {
     }
     bench.clock.advance_ms(DAY_MS);
     let before = ended_before(bench.now());
-    assert_eq!(bench.store.forget_jobs(vec![JobNumber(1), JobNumber(2)], before).await.unwrap(), 2);
+    assert_eq!(bench.forget(vec![JobNumber(1), JobNumber(2)], before).await, 2);
     for number in [1, 2] {
         assert_eq!(bench.store.attached_files(JobNumber(number)).await.unwrap(), []);
     }

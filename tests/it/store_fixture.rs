@@ -90,6 +90,12 @@ impl Bench {
         self.store.finish(lease, end, |_| None).await.unwrap()
     }
 
+    /// Forgets these jobs, those of them that may be; gives their number.
+    pub(crate) async fn forget(&self, jobs: Vec<JobNumber>, before: Cutoffs) -> usize {
+        self.store.begin_to_forget(jobs, before).await.unwrap();
+        self.store.forget_jobs().await.unwrap()
+    }
+
     pub(crate) async fn view(&self, number: JobNumber) -> JobView {
         self.store.get_job(&JobRef::Number(number)).await.unwrap()
     }

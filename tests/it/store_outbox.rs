@@ -239,10 +239,7 @@ async fn a_suspension_is_forgotten_with_the_last_callback_to_its_url() {
     }
     bench.clock.advance_ms(1_000);
     for (job, left) in [(1, 2), (2, 1), (3, 0)] {
-        assert_eq!(
-            bench.store.forget_jobs(vec![JobNumber(job)], ended_before(bench.now())).await.unwrap(),
-            1
-        );
+        assert_eq!(bench.forget(vec![JobNumber(job)], ended_before(bench.now())).await, 1);
         assert_eq!(bench.store.suspended_urls(10).await.unwrap().len(), left, "{job}");
     }
 }

@@ -6,7 +6,7 @@ use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::{DeliveryDetail, Occupied};
 use super::super::{Change, Store};
-use super::{events, rows};
+use super::{events, forget, jobs, rows};
 use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry, RenderedCallback, TryRecord};
 use crate::domain::event::EventKind;
 use crate::domain::id::{DeliveryId, JobNumber};
@@ -76,6 +76,7 @@ impl Store {
                 if delivery.job != job {
                     return Err(StoreError::NotFound("delivery"));
                 }
+                forget::refuse_forgotten(connection, &jobs::get(connection, job)?.chain.root)?;
                 resume_url(connection, now, &delivery.url)?;
                 connection
                     .prepare_cached(

@@ -9,7 +9,7 @@ use super::super::{Change, Store};
 use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
-use super::{answers, attachments, clients, events, finish, inward, profiles, rows, turns};
+use super::{answers, attachments, chains, clients, events, finish, forget, inward, profiles, rows, turns};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
 use crate::domain::event::EventKind;
@@ -38,7 +38,8 @@ impl Store {
     ///
     /// # Errors
     /// [`StoreError::BranchBusy`] names the live job on that branch (or on one that cannot exist beside it);
-    /// [`StoreError::QueueFull`]; [`StoreError::NotFound`] for a job that it depends on.
+    /// [`StoreError::QueueFull`]; [`StoreError::NotFound`] for a job that it depends on or whose chain is being forgotten;
+    /// [`StoreError::Published`] for a retry.
     pub async fn submit_job(
         &self,
         new: NewJob,
@@ -116,22 +117,6 @@ impl Store {
     pub async fn is_cancel_requested(&self, job: JobNumber) -> Result<bool, StoreError> {
         self.database.read(move |connection| Ok(get(connection, job)?.cancel_requested_at.is_some())).await
     }
-
-    /// All jobs of the chain that begins with `root`, oldest first.
-    ///
-    /// # Errors
-    /// What the database said.
-    pub async fn chain_of(&self, root: &JobId) -> Result<Vec<Job>, StoreError> {
-        let root = root.clone();
-        self.database
-            .read(move |connection| {
-                let mut statement = connection
-                    .prepare_cached(&format!("{JOB_VIEW} WHERE j.root_id = ?1 ORDER BY j.number"))?;
-                let jobs = statement.query_map([root.as_str()], rows::job)?.collect::<Result<_, _>>()?;
-                Ok(jobs)
-            })
-            .await
-    }
 }
 
 fn insert(
@@ -150,6 +135,10 @@ fn insert(
     let client = rows::client_number(connection, &new.client_id)?;
     if clients::get(connection, &new.client_id)?.deleted_at.is_some() {
         return Err(StoreError::NotFound("client"));
+    }
+    if let Some(chain) = &new.chain {
+        forget::refuse_forgotten(connection, &chain.root)?;
+        chains::refuse_published(connection, chain)?;
     }
     let number = next_number(connection)?;
     let follows = new.chain.as_ref().filter(|chain| chain.follows_up());

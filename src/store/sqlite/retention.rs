@@ -14,9 +14,9 @@ use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 
 /// Rows of one write: a few milliseconds of the one writer.
-const ROWS_MAX: u32 = 2_000;
+pub(super) const ROWS_MAX: u32 = 2_000;
 /// Jobs of one write; the rows below them are bounded by [`ROWS_MAX`] each.
-const JOBS_MAX: u32 = 100;
+pub(super) const JOBS_MAX: u32 = 100;
 
 /// Events of a time that has not come which are looked past at once: a busy day of a clock that was ahead.
 const AHEAD_MAX: u32 = 20_000;
@@ -172,50 +172,6 @@ impl Store {
             .await
     }
 
-    /// Forgets jobs that [`Self::forgettable_jobs`] named and that still may be forgotten; gives their number.
-    ///
-    /// # Errors
-    /// What the database said.
-    pub async fn forget_jobs(&self, jobs: Vec<JobNumber>, before: Cutoffs) -> Result<usize, StoreError> {
-        for job in &jobs {
-            self.forget_rows_below(*job).await?;
-        }
-        let numbers = numbers(&jobs);
-        self.database
-            .write(Edge::ForgetJobs, move |connection| forget_jobs(connection, &numbers, before))
-            .await
-    }
-
-    /// The messages of a job that is forgotten may be many, and its attachments large: they go first, in writes of their own.
-    async fn forget_rows_below(&self, job: JobNumber) -> Result<(), StoreError> {
-        let mut left = true;
-        while left {
-            left = self
-                .database
-                .write(Edge::ForgetMessages, move |connection| {
-                    let gone = connection
-                        .prepare_cached(
-                            "DELETE FROM messages WHERE job = ?1 AND seq IN
-                                 (SELECT seq FROM messages WHERE job = ?1 LIMIT ?2)",
-                        )?
-                        .execute(params![job.0, ROWS_MAX])?;
-                    if gone > 0 {
-                        return Ok(true);
-                    }
-                    // one at a time: each may have megabytes
-                    let gone = connection
-                        .prepare_cached(
-                            "DELETE FROM attachments WHERE rowid IN
-                                 (SELECT rowid FROM attachments WHERE job = ?1 LIMIT 1)",
-                        )?
-                        .execute([job.0])?;
-                    Ok(gone > 0)
-                })
-                .await?;
-        }
-        Ok(())
-    }
-
     /// How many events at the beginning of the history are older than `before`; counts to `most` at most.
     ///
     /// # Errors
@@ -289,7 +245,7 @@ const ENDED_BEFORE: &str = concat!(
 );
 
 /// Parameters: the cutoffs, at most so many, and a JSON array of numbers to which it is limited, empty for all.
-const FORGETTABLE: &str = concat!(
+pub(super) const FORGETTABLE: &str = concat!(
     "SELECT number, id, status, outcome FROM jobs j INDEXED BY jobs_by_end
     WHERE completed_at < max(?1, ?2, ?3, ?4) AND worktree_path IS NULL AND ",
     past!("j"),
@@ -303,41 +259,9 @@ const FORGETTABLE: &str = concat!(
     ORDER BY completed_at LIMIT ?5"
 );
 
-fn as_ms(before: Cutoffs) -> [i64; 4] {
+pub(super) fn as_ms(before: Cutoffs) -> [i64; 4] {
     let Cutoffs { completed, dry_run, failed, cancelled } = before;
     [completed, dry_run, failed, cancelled].map(Timestamp::as_ms)
-}
-
-fn forget_jobs(connection: &Connection, asked: &str, before: Cutoffs) -> Result<usize, StoreError> {
-    if asked == "[]" {
-        return Ok(0);
-    }
-    // looked at again inside the write: a retry may have made the chain live
-    let [completed, dry_run, failed, cancelled] = as_ms(before);
-    let jobs: Vec<i64> = connection
-        .prepare_cached(FORGETTABLE)?
-        .query_map(params![completed, dry_run, failed, cancelled, JOBS_MAX, asked], |row| row.get(0))?
-        .collect::<Result<_, _>>()?;
-    let text = serde_json::to_string(&jobs).unwrap_or_else(|_| "[]".to_owned());
-    const BELOW: [&str; 9] = [
-        // with its last callback a suspension has nobody whom it stands for
-        "DELETE FROM suspended_urls
-         WHERE url IN (SELECT url FROM deliveries WHERE job IN (SELECT value FROM json_each(?1)))
-           AND url NOT IN (SELECT url FROM deliveries WHERE job NOT IN (SELECT value FROM json_each(?1)))",
-        "DELETE FROM delivery_tries WHERE delivery IN
-             (SELECT number FROM deliveries WHERE job IN (SELECT value FROM json_each(?1)))",
-        "DELETE FROM deliveries WHERE job IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM messages WHERE job IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM inward WHERE job IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM attachments WHERE job IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM steps WHERE job IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM attempts WHERE job IN (SELECT value FROM json_each(?1))",
-        "DELETE FROM jobs WHERE number IN (SELECT value FROM json_each(?1))",
-    ];
-    for statement in BELOW {
-        connection.prepare_cached(statement)?.execute([&text])?;
-    }
-    Ok(jobs.len())
 }
 
 /// Number and last sequence number of the events that the history begins with and that are old, at most so many. One from
@@ -371,7 +295,7 @@ fn old_events(
     Ok(found)
 }
 
-fn numbers(jobs: &[JobNumber]) -> String {
+pub(super) fn numbers(jobs: &[JobNumber]) -> String {
     let numbers: Vec<_> = jobs.iter().map(|job| job.0).collect();
     serde_json::to_string(&numbers).unwrap_or_else(|_| "[]".to_owned())
 }
