@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
@@ -15,7 +15,7 @@ use super::leftovers::drop_halves;
 use super::locks::Alone;
 use super::program::Call;
 use super::repository::Repository;
-use super::tamper;
+use super::{stale, tamper};
 use crate::failpoint::{self, Edge};
 
 /// All of it. What is cut off leaves the clone as good as before, only larger; ten minutes pack a clone of several GB.
@@ -98,9 +98,10 @@ impl Repository {
         let mut leash = self.git.leash(&self.path)?;
         let packed = failpoint::around(Edge::PackClone, self.pack(&alone, &mut leash)).await;
         if !matches!(packed, Ok(Some(()))) {
-            let cut =
-                self.blocking(|clone| drop_halves(&clone, None).map_err(GitError::io("remove half packs")));
-            cut.await?;
+            // nobody else uses the clone: a lock is that of the program that was ended
+            let cut = |clone: PathBuf| drop_halves(&clone, None).and_then(|_| stale::remove_all(&clone));
+            self.blocking(move |clone| cut(clone).map_err(GitError::io("remove half packs and locks")))
+                .await?;
         }
         let rests = match &packed {
             Ok(None) => false,

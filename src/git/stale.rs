@@ -38,11 +38,13 @@ impl State {
     }
 }
 
-/// Removes the locks of a clone in which nobody is at work, and gives their number.
+/// Removes the locks of a clone in which nobody is at work, with what was being written under them, which git would not write over
+/// either; gives their number.
 pub(super) fn remove_all(clone: &Path) -> io::Result<usize> {
-    let locks = locks_in(clone, i64::MAX, false)?;
+    let mut locks = locks_in(clone, i64::MAX, false)?;
+    locks.extend(State::of(clone.join(WRITTEN)).map(|written| written.path));
     for lock in &locks {
-        tracing::warn!(lock = %lock.display(), "a lock that a killed server left is removed");
+        tracing::warn!(lock = %lock.display(), "a lock that a killed program left is removed");
         disk::remove_any(lock)?;
     }
     Ok(locks.len())

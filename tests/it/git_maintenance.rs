@@ -157,7 +157,7 @@ async fn whoever_comes_ends_it_and_finds_everything() {
 pub(crate) fn hanging_git(at: &Path, began: &Path) {
     let script = format!(
         "#!/bin/sh\nif [ \"$1\" = repack ] && [ ! -e {began} ]; then\n\
-         touch \"$GIT_DIR/objects/pack/tmp_pack_half\"; echo $$ > {began}.new; mv {began}.new {began}\n\
+         touch \"$GIT_DIR/objects/pack/tmp_pack_half\" \"$GIT_DIR/packed-refs.lock\" \"$GIT_DIR/packed-refs.new\"; echo $$ > {began}.new; mv {began}.new {began}\n\
          exec sleep 600\nfi\nPATH=/usr/local/bin:/usr/bin:/bin exec git \"$@\"\n",
         began = began.display()
     );
@@ -187,6 +187,9 @@ async fn a_run_that_is_ended_leaves_no_process_and_no_half() {
         drop(rig.repository.enter().await);
         assert_eq!(kill(number, None), Err(Errno::ESRCH));
         assert_eq!(count(&rig.repository.path().join("objects/pack"), "tmp_pack_half"), 0);
+        let is_there = |name: &&str| rig.repository.path().join(name).exists();
+        let locks = ["packed-refs.lock", "packed-refs.new"];
+        assert_eq!(locks.iter().find(|name| is_there(name)), None, "whoever comes can write refs");
     };
     let (maintained, ()) = tokio::join!(slow.maintain(Gain::Room, false, ready(true)), comes);
     assert_eq!(maintained.unwrap(), Maintained::Busy);

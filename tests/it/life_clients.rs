@@ -8,7 +8,7 @@ use axum::http::Method;
 use serde_json::json;
 
 use crate::fake_github::{Effect, Fault};
-use crate::git_fixture::command;
+use crate::git_fixture::{add_commit, command};
 use crate::stand::{Plan, Stand, install_program};
 
 async fn register(stand: &Stand, repo: &str) -> (String, PathBuf) {
@@ -85,9 +85,13 @@ async fn what_an_agent_made_beside_its_work_is_asked_for_when_its_clone_goes() {
          git checkout -q --detach; add marked; {git} commit -qm marked; {git} tag -a -m marked marked; git checkout -q -\n\
          add older; {git} stash push -q; add newer; {git} stash push -q\n"
     );
-    let nothing_new = format!("git branch same; {git} tag -a -m same same\n");
+    // of another branch of the remote, which no job has begun at
+    let nothing_new = format!(
+        "git branch same refs/remotes/origin/theirs; {git} tag -a -m same same refs/remotes/origin/theirs\n"
+    );
     for (repo, before, asks) in [("beside", &beside, true), ("nothing", &nothing_new, false)] {
         let (id, clone) = register(&stand, repo).await;
+        add_commit(&stand.remote_of(&format!("acme/{repo}")), "theirs", &[("theirs.txt", "theirs")]);
         let options = json!({"agent": "sh", "publish": "branch"});
         let prompt = format!("{before}echo done > done.txt");
         let body = json!({"clientId": id, "branchName": "w", "prompt": prompt, "options": options});
