@@ -115,9 +115,23 @@ impl AgentEvent {
     pub fn waits_in_vain(&self) -> bool {
         match self {
             Self::NeedsInput { .. } => true,
-            Self::Retrying { delay_ms, .. } => *delay_ms >= NAP_MS_MAX,
+            Self::Retrying { delay_ms, .. } => *delay_ms >= VAIN_DELAY_MS,
             _ => false,
         }
+    }
+
+    /// The agent is at work: whatever it waited for is over.
+    #[must_use]
+    pub fn is_progress(&self) -> bool {
+        matches!(
+            self,
+            Self::Started { .. }
+                | Self::Message { .. }
+                | Self::Thinking { .. }
+                | Self::ToolUse { .. }
+                | Self::ToolResult { .. }
+                | Self::Progress { .. }
+        )
     }
 
     /// What it is in the history.

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
 use super::inspect::{StepState, inspect};
-use super::{ProcessError, StepDir, system};
+use super::{ProcessError, StepDir, durable, system};
 use crate::failpoint::{self, Edge};
 
 /// A shim answers from its poll loop within milliseconds, unless the disk holds up a write to the log.
@@ -102,13 +102,16 @@ impl Control {
     }
 
     /// Sends SIGTERM to the shim, which ends its tree with the cause `stopped`. For when the socket is gone. A shim that somebody
-    /// stopped is told to go on behind it, for it would not hear of it.
+    /// stopped is told to go on behind it, for it would not hear of it. The `word` is noted before ([`StepDir::order`]): a
+    /// signal says neither who sent it nor why.
     ///
     /// # Errors
     /// [`ProcessError::Gone`] when there is no living shim; nothing is signalled then.
-    pub fn stop(&self) -> Result<(), ProcessError> {
+    pub fn stop(&self, word: &str) -> Result<(), ProcessError> {
         match inspect(&self.step)? {
             StepState::Running(shim) => {
+                // on a full disk it ends all the same
+                let _ = durable::write(&self.step.order_file(), word.as_bytes());
                 let told = || {
                     let is_told = system::signal(shim.pid, shim.started, Signal::SIGTERM);
                     is_told && {

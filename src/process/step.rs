@@ -5,13 +5,16 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use super::ProcessError;
+use super::{ProcessError, durable};
 
 /// Longest path of a unix socket in bytes: 104 with the final NUL on macOS, 108 on Linux; the smaller one counts.
 pub const SOCKET_PATH_BYTES_MAX: usize = 103;
 
 /// Longest step name in bytes. Keeps scope names and socket paths short; real names have about 25.
 const NAME_BYTES_MAX: usize = 64;
+
+/// The longest word of an order in bytes, as in an exit record.
+const ORDER_BYTES_MAX: u64 = 32;
 
 /// `<instance>-<job number>-<attempt>-<step>`, for example `x7k2-142-1-agent-1`.
 ///
@@ -151,6 +154,17 @@ impl StepDir {
     #[must_use]
     pub fn exit(&self) -> PathBuf {
         self.dir.join("exit.json")
+    }
+
+    /// The word with which a server had the step stopped by a signal; `None`: none did.
+    #[must_use]
+    pub fn order(&self) -> Option<String> {
+        let bytes = durable::read_up_to(&self.order_file(), ORDER_BYTES_MAX).ok().flatten()?;
+        String::from_utf8(bytes).ok()
+    }
+
+    pub(super) fn order_file(&self) -> PathBuf {
+        self.dir.join("order")
     }
 
     pub(super) fn exit_new(&self) -> PathBuf {

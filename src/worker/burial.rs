@@ -7,6 +7,7 @@ use tokio::time::timeout;
 
 use super::Tools;
 use super::halt::{Halt, Step};
+use super::step_end::STOP;
 use super::steps::look;
 use crate::domain::reason::ReasonCode;
 use crate::process::{
@@ -26,7 +27,7 @@ impl Tools {
         match look(step)? {
             StepState::NotStarted | StepState::NotReleased => return Ok(()),
             StepState::Running(_) => {
-                match Control::new(step).stop() {
+                match Control::new(step).stop(STOP) {
                     // it has just ended by itself
                     Ok(()) | Err(ProcessError::Gone) => {}
                     Err(error) => return Err(error.into()),

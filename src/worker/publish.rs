@@ -151,6 +151,8 @@ impl Line<'_> {
         let opened = ensure_pull_request(&*forge, &new, &EnsureWaits::default())
             .await
             .map_err(|error| forge_halt(&error, self.now()))?;
+        // before it is stored: a later server that finds it opened but not stored does the rest as well
+        self.decorate(&*forge, &opened, flagged).await?;
         self.effects(Effects {
             pr_url: Some(opened.url.clone()),
             pr_number: i64::try_from(opened.number).ok(),
@@ -158,8 +160,7 @@ impl Line<'_> {
         })
         .await?;
         self.say(&format!("{} pull request {}", if opened.created { "opened" } else { "found" }, opened.url))
-            .await?;
-        self.decorate(&*forge, &opened, flagged).await
+            .await
     }
 
     /// Labels and reviewers: what the forge refuses of them is a warning, the work is done.

@@ -1,14 +1,72 @@
 //! How a supervised step ended, and who wanted it to.
 //!
-//! The exit record alone does not say: what runs in a step may signal its supervisor, and write to its socket. What was
-//! ordered is believed where this server ordered it, or may have before it was restarted.
+//! The exit record alone does not say: what runs in a step may signal its supervisor, and write to its socket. A stop is believed
+//! where a server has noted that it ordered it, or where none looked; an interruption where somebody has asked for it.
 
-use crate::agent::AgentVerdict;
+use std::time::Duration;
+
+use crate::agent::{AgentEvent, AgentOutcome, AgentVerdict, Fault};
 use crate::domain::step_limit::StepLimit;
+use crate::domain::time::Timestamp;
 use crate::process::{ExitCause, ExitRecord, Survivor};
 
-/// The word in the exit record of a step that waited for what does not come.
-pub(super) const VAIN: &str = "vain";
+/// The words with which a server ends a step, besides those of limits. In the exit record, or noted beside it.
+pub(super) const STOP: &str = "stop";
+pub(super) const CANCEL: &str = "cancel";
+
+/// An agent that waits for what does not come, by the word with which it is ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// For the answer of a person, about this tool.
+    Person { tool: String },
+    /// Until it asks the model's API again.
+    Api { status: Option<u16>, until: Timestamp },
+}
+
+impl Wait {
+    const PERSON: &str = "needs_input";
+    const API: &str = "long_wait";
+
+    /// What the agent waits for from now on, if that is in vain. `at`: when it said so.
+    pub(super) fn begun_by(event: &AgentEvent, at: Timestamp) -> Option<Self> {
+        match event {
+            AgentEvent::NeedsInput { tool } => Some(Self::Person { tool: tool.clone() }),
+            AgentEvent::Retrying { delay_ms, status, .. } if event.waits_in_vain() => {
+                Some(Self::Api { status: *status, until: at + Duration::from_millis(*delay_ms) })
+            }
+            _ => None,
+        }
+    }
+
+    pub(super) const fn word(&self) -> &'static str {
+        match self {
+            Self::Person { .. } => Self::PERSON,
+            Self::Api { .. } => Self::API,
+        }
+    }
+
+    /// How a run ends that was ended for it. What the agent says once it is being ended is no answer.
+    pub(super) fn outcome(&self) -> AgentOutcome {
+        let (fault, message) = match self {
+            Self::Person { tool } => {
+                let message = format!("the agent asked for permission to use {tool} and got no answer");
+                (Fault::NeedsInput, message)
+            }
+            // a server that is full says so with 5xx; anything else is the login's own allowance
+            Self::Api { status: Some(500..=599), until } => {
+                (Fault::Overloaded, format!("the agent would ask the model's API again at {until}"))
+            }
+            Self::Api { until, .. } => {
+                let resets_at = Some(until.as_ms().div_euclid(1_000) + 1);
+                (
+                    Fault::UsageLimit { resets_at },
+                    format!("the agent would ask the model's API again at {until}"),
+                )
+            }
+        };
+        AgentOutcome::Failed { fault, message }
+    }
+}
 
 /// How a supervised step ended.
 pub(super) enum StepEnd {
@@ -38,11 +96,11 @@ pub(super) struct Exited {
     pub(super) limit: Option<StepLimit>,
     /// It was ended because somebody wanted that, as the record or this server says.
     pub(super) interrupted: bool,
-    /// It was ended because it waited in vain: what it had told by then decides.
+    /// It was ended because it waited in vain; the verdict says for what.
     pub(super) in_vain: bool,
     /// It had told that it is done, and was ended because its process was not.
     pub(super) done: bool,
-    /// Its supervisor was told to stop while this server followed it, and not by this server.
+    /// Its supervisor was told to stop while this server followed it, and by no server.
     pub(super) stopped_by_others: bool,
     /// Who belonged to it when it was last looked at.
     pub(super) members: Vec<Survivor>,
@@ -58,41 +116,37 @@ pub(super) struct Asked {
     pub(super) limit: Option<StepLimit>,
 }
 
-impl Asked {
-    /// The limit that a step was ended for. Who ended by itself at that moment has its result.
-    pub(super) fn limit_of(&self, record: &ExitRecord) -> Option<StepLimit> {
-        match record.cause {
-            ExitCause::WallLimit => Some(StepLimit::Wall),
-            ExitCause::OutputLimit => Some(StepLimit::Output),
-            ExitCause::Ended => record.text.as_deref().and_then(StepLimit::parse),
-            // a shim without a socket, or of an older program, takes no word
-            ExitCause::Cancelled if !self.cancel => self.limit,
-            ExitCause::Stopped if !self.stop && !self.cancel => self.limit,
-            _ => None,
-        }
-    }
-
-    /// Whether the step was ended with this word, and for nothing else.
-    pub(super) fn has_said(&self, word: &str, record: &ExitRecord) -> bool {
-        match record.cause {
-            ExitCause::Ended => record.text.as_deref() == Some(word),
-            ExitCause::Stopped => {
-                self.word == Some(word) && !self.stop && !self.cancel && self.limit.is_none()
-            }
-            _ => false,
-        }
-    }
-
-    /// Whether nothing that this server asked explains that the supervisor was told to stop.
-    pub(super) fn knows_no_stop(&self, record: &ExitRecord) -> bool {
-        let asked = self.stop || self.cancel || self.word.is_some() || self.limit.is_some();
-        record.cause == ExitCause::Stopped && !asked
+/// The word with which a step was ended by order; `None`: by itself, for a limit of its supervisor, or by somebody else. `order`:
+/// what a server has noted before it sent a signal, for a shim without a socket takes no word.
+pub(super) fn word_of(record: &ExitRecord, order: Option<&str>) -> Option<String> {
+    match record.cause {
+        ExitCause::Ended => record.text.clone(),
+        // a shim of an older program knows only this
+        ExitCause::Cancelled => Some(CANCEL.to_owned()),
+        ExitCause::Stopped => order.map(str::to_owned),
+        _ => None,
     }
 }
 
-/// Whether a step that had told its result was ended for a reason that takes nothing from it: only a cancel does.
-pub(super) fn leaves_the_result(cause: ExitCause) -> bool {
-    matches!(cause, ExitCause::WallLimit | ExitCause::OutputLimit | ExitCause::Ended | ExitCause::Stopped)
+/// The limit that a step was ended for. Who ended by itself at that moment has its result.
+pub(super) fn limit_of(record: &ExitRecord, word: Option<&str>, asked: &Asked) -> Option<StepLimit> {
+    match record.cause {
+        ExitCause::WallLimit => Some(StepLimit::Wall),
+        ExitCause::OutputLimit => Some(StepLimit::Output),
+        // a shim of an older program takes no word
+        ExitCause::Cancelled if !asked.cancel => asked.limit,
+        _ => word.and_then(StepLimit::parse),
+    }
+}
+
+/// Whether a step that had told its result was ended for a reason that takes nothing from it. A cancel does, and so does what
+/// has gone on filling the worktree, for that would be published.
+pub(super) fn leaves_the_result(cause: ExitCause, limit: Option<StepLimit>) -> bool {
+    let by_order = matches!(
+        cause,
+        ExitCause::WallLimit | ExitCause::OutputLimit | ExitCause::Ended | ExitCause::Stopped
+    );
+    by_order && !matches!(limit, Some(StepLimit::WorktreeBytes | StepLimit::WorktreeFiles))
 }
 
 #[cfg(test)]
@@ -120,22 +174,50 @@ mod tests {
     }
 
     #[test]
-    fn a_supervisor_that_only_takes_a_signal_was_interrupted_all_the_same() {
-        let interrupt = Asked { word: Some(INTERRUPT), ..Asked::default() };
+    fn a_signal_means_what_was_noted_before_it() {
         let stopped = record(ExitCause::Stopped, None);
-        assert!(Asked::default().has_said(INTERRUPT, &record(ExitCause::Ended, Some(INTERRUPT))));
-        assert!(interrupt.has_said(INTERRUPT, &stopped) && !interrupt.knows_no_stop(&stopped));
-        // somebody else's end is not taken for it
-        assert!(!Asked::default().has_said(INTERRUPT, &stopped) && Asked::default().knows_no_stop(&stopped));
-        assert!(!interrupt.has_said(INTERRUPT, &record(ExitCause::Ended, Some("budget"))));
-        assert!(!interrupt.has_said(VAIN, &stopped));
-        for asked in [
-            Asked { stop: true, word: Some(INTERRUPT), ..Asked::default() },
-            Asked { cancel: true, word: Some(INTERRUPT), ..Asked::default() },
-            Asked { limit: Some(StepLimit::Idle), word: Some(INTERRUPT), ..Asked::default() },
+        assert_eq!(word_of(&stopped, None), None);
+        assert_eq!(word_of(&stopped, Some(INTERRUPT)).as_deref(), Some(INTERRUPT));
+        // a word that arrived stands, whatever was ordered besides
+        let ended = record(ExitCause::Ended, Some("budget"));
+        assert_eq!(word_of(&ended, Some(STOP)).as_deref(), Some("budget"));
+        assert_eq!(word_of(&record(ExitCause::Exited, None), Some(STOP)), None);
+        let none = Asked::default();
+        assert_eq!(limit_of(&stopped, Some("idle"), &none), Some(StepLimit::Idle));
+        assert_eq!(limit_of(&stopped, Some(STOP), &none), None);
+        assert_eq!(limit_of(&record(ExitCause::WallLimit, None), None, &none), Some(StepLimit::Wall));
+        let idle = Asked { limit: Some(StepLimit::Idle), ..Asked::default() };
+        assert_eq!(limit_of(&record(ExitCause::Cancelled, None), Some(CANCEL), &idle), Some(StepLimit::Idle));
+    }
+
+    #[test]
+    fn a_flooded_worktree_is_not_published_for_a_result_before_it() {
+        assert!(leaves_the_result(ExitCause::Ended, Some(StepLimit::Idle)));
+        assert!(leaves_the_result(ExitCause::Stopped, None));
+        for (cause, limit) in [
+            (ExitCause::Ended, Some(StepLimit::WorktreeFiles)),
+            (ExitCause::Ended, Some(StepLimit::WorktreeBytes)),
+            (ExitCause::Cancelled, None),
+            (ExitCause::Exited, None),
         ] {
-            assert!(!asked.has_said(INTERRUPT, &stopped) && !asked.knows_no_stop(&stopped));
+            assert!(!leaves_the_result(cause, limit), "{cause:?} {limit:?}");
         }
-        assert!(!Asked::default().knows_no_stop(&record(ExitCause::Ended, None)));
+    }
+
+    #[test]
+    fn who_waits_in_vain_ends_by_what_it_waits_for() {
+        let at = Timestamp::from_ms(1_000);
+        let retrying =
+            |delay_ms, status| AgentEvent::Retrying { attempt: 1, attempts_max: 3, delay_ms, status };
+        let fault = |event: &AgentEvent| match Wait::begun_by(event, at).map(|wait| wait.outcome()) {
+            Some(AgentOutcome::Failed { fault, .. }) => Some(fault),
+            _ => None,
+        };
+        assert_eq!(fault(&retrying(599_999, Some(429))), None);
+        let until = Some(Fault::UsageLimit { resets_at: Some(602) });
+        assert_eq!(fault(&retrying(600_000, Some(429))), until);
+        assert_eq!(fault(&retrying(600_000, None)), until);
+        assert_eq!(fault(&retrying(600_000, Some(529))), Some(Fault::Overloaded));
+        assert_eq!(fault(&AgentEvent::NeedsInput { tool: "Write".to_owned() }), Some(Fault::NeedsInput));
     }
 }

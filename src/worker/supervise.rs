@@ -9,14 +9,16 @@ use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::inward::{INTERRUPT, Interruptions};
 use super::limits::LimitWatch;
-use super::step_end::{Asked, Exited, StepEnd, VAIN, leaves_the_result};
+use super::step_end::{Asked, CANCEL, Exited, STOP, StepEnd, Wait, leaves_the_result, limit_of, word_of};
 use super::told::told;
 use crate::agent::{self, AgentEvent, AgentReader, AgentVerdict, StepExit};
 use crate::domain::event::EventKind;
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::metrics;
-use crate::process::{Control, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed, inspect};
+use crate::process::{
+    Control, ExitCause, ExitRecord, Record, StepDir, StepState, Stream, Tail, Tailed, inspect, machine_start,
+};
 use crate::store::{Ingest, IngestedMessage};
 
 /// Messages wait this long for company before they are stored: people read no faster, and ten writes a second per job
@@ -35,6 +37,8 @@ pub(super) const IDLE_IN_TOOL_MAX: Duration = Duration::from_secs(2 * 3_600);
 /// An agent that has told its result may be silent so long: what it left running in the background may still wake it, and
 /// its hooks run.
 const IDLE_WHEN_DONE_MAX: Duration = Duration::from_secs(120);
+/// An agent that waits in vain is ended after so much silence.
+const VAIN_AFTER: Duration = Duration::from_secs(5);
 /// Who ends everything on the machine reaches a supervisor and this server within so long of each other.
 const STOPPED_TOGETHER: Duration = Duration::from_secs(2);
 
@@ -58,8 +62,10 @@ struct Reading {
     tools_open: u32,
     /// The agent has told that it came to its end, and nothing of a further turn since.
     done: bool,
-    /// What the agent waits for does not come.
-    waits_in_vain: bool,
+    /// What the agent waits for since its last sign, if that does not come.
+    wait: Option<Wait>,
+    /// The last thing that it waited for so.
+    waited: Option<Wait>,
     /// Of a clock that stands while the machine sleeps: CLOCK_MONOTONIC on Linux, CLOCK_UPTIME_RAW on macOS (std::time::Instant).
     last_sign: Instant,
 }
@@ -125,10 +131,10 @@ impl Line<'_> {
                 allowance.is_some_and(|most| reading.cost_usd_micros.is_some_and(|cost| cost >= most));
             let over = hit.or(too_dear.then_some(StepLimit::Budget));
             let wanted = interruptions.are_wanted().then_some(INTERRUPT);
-            let word = reading.waits_in_vain.then_some(VAIN).or(wanted);
+            let word = reading.waits_in_vain().map(Wait::word).or(wanted);
             self.ask(step, idle, over, word, &mut asked).await;
         };
-        self.conclude(name, reading, state, (&asked, was_over), &limits).await
+        self.conclude((step, name), reading, state, (&asked, was_over), &limits).await
     }
 
     /// Passes on what the outside wants; a shim that is just ending needs no asking.
@@ -143,36 +149,36 @@ impl Line<'_> {
         let control = Control::new(step);
         if self.signals.stop_agents.is_cancelled() && !asked.stop {
             asked.stop = true;
-            if let Err(error) = control.stop() {
+            if let Err(error) = control.stop(STOP) {
                 tracing::debug!(%error, "the step could not be stopped");
             }
         }
         let limit = hit.or(idle.then_some(StepLimit::Idle)).filter(|_| asked.limit.is_none());
-        let ended = if self.signals.cancel.is_cancelled() && !asked.cancel {
+        let (word, ended) = if self.signals.cancel.is_cancelled() && !asked.cancel {
             asked.cancel = true;
             tracing::info!("cancelling the step");
-            control.cancel().await
+            (CANCEL, control.cancel().await)
         } else if let Some(limit) = limit {
             asked.limit = Some(limit);
             tracing::info!(limit = limit.as_str(), "ending the step");
-            control.end(limit.as_str()).await
+            (limit.as_str(), control.end(limit.as_str()).await)
         } else if let Some(word) = word.filter(|_| asked.word.is_none()) {
             asked.word = Some(word);
             tracing::info!(word, "ending the step");
-            control.end(word).await
+            (word, control.end(word).await)
         } else {
             return;
         };
         if let Err(error) = ended {
             tracing::debug!(%error, "the step could not be asked to end");
             // without its socket the shim still takes the signal
-            let _ = control.stop();
+            let _ = control.stop(word);
         }
     }
 
     async fn conclude(
         &self,
-        name: &str,
+        (step, name): (&StepDir, &str),
         mut reading: Reading,
         state: StepState,
         (asked, was_over): (&Asked, bool),
@@ -181,31 +187,39 @@ impl Line<'_> {
         let record = match state {
             StepState::Exited(record) => record,
             StepState::NotStarted | StepState::NotReleased => return Ok(StepEnd::NotReleased),
-            StepState::Running(_) | StepState::Lost(_) => {
+            StepState::Running(shim) | StepState::Lost(shim) => {
                 // before anything else: the count is only telling for some seconds
                 let out_of_memory = limits.memory_ran_out();
                 self.flush(name, &mut reading).await?;
                 let members = limits.members().to_vec();
                 let took = reading.at.since(reading.began.unwrap_or(reading.at));
                 let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
-                let done = reading.done;
-                let verdict = Some(Box::new(reading.lost()));
+                // what it wrote into its files may have gone with the machine
+                let done = reading.done && machine_start().is_some_and(|boot| boot == shim.boot_id);
+                let verdict = Some(Box::new(reading.lost(done)));
                 return Ok(StepEnd::Lost { members, out_of_memory, verdict, done, took_ms });
             }
         };
-        let stopped_by_others = !was_over && asked.knows_no_stop(&record);
-        if stopped_by_others && timeout(STOPPED_TOGETHER, self.signals.shutdown.cancelled()).await.is_ok() {
+        let word = word_of(&record, step.order().as_deref());
+        let by_others = record.cause == ExitCause::Stopped && word.is_none() && !was_over;
+        if by_others && timeout(STOPPED_TOGETHER, self.signals.shutdown.cancelled()).await.is_ok() {
             self.flush(name, &mut reading).await?;
             return Err(Halt::Shutdown);
         }
-        let verdict = Box::new(reading.finish(&record));
+        let limit = limit_of(&record, word.as_deref(), asked);
+        let done = reading.done && leaves_the_result(record.cause, limit);
+        let waited = reading.waited.take().filter(|wait| word.as_deref() == Some(wait.word()));
+        let mut verdict = Box::new(reading.finish(&record, done));
+        if let Some(wait) = &waited {
+            verdict.outcome = wait.outcome();
+        }
         self.flush(name, &mut reading).await?;
         Ok(StepEnd::Exited(Exited {
-            limit: asked.limit_of(&record),
-            interrupted: asked.has_said(INTERRUPT, &record),
-            in_vain: asked.has_said(VAIN, &record),
-            done: reading.done && leaves_the_result(record.cause),
-            stopped_by_others,
+            limit,
+            interrupted: word.as_deref() == Some(INTERRUPT),
+            in_vain: waited.is_some(),
+            done,
+            stopped_by_others: by_others,
             members: limits.members().to_vec(),
             record,
             verdict,
@@ -249,7 +263,8 @@ impl Reading {
             pending_since: None,
             tools_open: 0,
             done: false,
-            waits_in_vain: false,
+            wait: None,
+            waited: None,
             last_sign: Instant::now(),
         }
     }
@@ -258,6 +273,11 @@ impl Reading {
     fn is_due(&self) -> bool {
         let waited = self.pending_since.is_some_and(|since| since.elapsed() >= FLUSH_AFTER);
         waited || self.pending_bytes >= FLUSH_BYTES
+    }
+
+    /// It says nothing else for a while: one that only tells what it has refused itself goes on, or ends.
+    fn waits_in_vain(&self) -> Option<&Wait> {
+        self.wait.as_ref().filter(|_| self.silent_for() >= VAIN_AFTER)
     }
 
     fn silent_for(&self) -> Duration {
@@ -307,14 +327,13 @@ impl Reading {
     fn take_event(&mut self, event: &AgentEvent, at: Timestamp) {
         self.done = match event {
             AgentEvent::Ended { ok, .. } => *ok,
-            AgentEvent::Started { .. }
-            | AgentEvent::Message { .. }
-            | AgentEvent::Thinking { .. }
-            | AgentEvent::ToolUse { .. }
-            | AgentEvent::Progress { .. } => false,
-            _ => self.done,
+            event => self.done && !event.is_progress(),
         };
-        self.waits_in_vain |= event.waits_in_vain();
+        let wait = Wait::begun_by(event, at);
+        if wait.is_some() || event.is_progress() || matches!(event, AgentEvent::Ended { .. }) {
+            self.wait.clone_from(&wait);
+        }
+        self.waited = wait.or(self.waited.take());
         match event {
             AgentEvent::ToolUse { .. } => self.tools_open += 1,
             AgentEvent::ToolResult { .. } => self.tools_open = self.tools_open.saturating_sub(1),
@@ -351,20 +370,16 @@ impl Reading {
     }
 
     /// What it told, of a step whose end nobody saw.
-    fn lost(&mut self) -> AgentVerdict {
+    fn lost(&mut self, done: bool) -> AgentVerdict {
         let reader = self.reader.take().expect("a reading is finished once");
-        let exit = if self.done { StepExit::DONE } else { StepExit::default() };
+        let exit = if done { StepExit::DONE } else { StepExit::default() };
         reader.finish(exit).1
     }
 
     /// The judgement, and the messages that were still in the making.
-    fn finish(&mut self, record: &ExitRecord) -> AgentVerdict {
+    fn finish(&mut self, record: &ExitRecord, done: bool) -> AgentVerdict {
         // how its process went says nothing of what it had told before
-        let exit = if self.done && leaves_the_result(record.cause) {
-            StepExit::DONE
-        } else {
-            StepExit { code: record.code, signal: record.signal }
-        };
+        let exit = if done { StepExit::DONE } else { StepExit { code: record.code, signal: record.signal } };
         let reader = self.reader.take().expect("a reading is finished once");
         let (events, verdict) = reader.finish(exit);
         // what comes out now belongs to no record: it counts as one more, which is stored once like the others
@@ -411,6 +426,28 @@ mod tests {
         reading.tools_open = 0;
         reading.take_event(&AgentEvent::Ended { ok: false, text: String::new() }, Timestamp::from_ms(0));
         assert_eq!(idle_limit(&reading, max), max);
+    }
+
+    #[test]
+    fn a_wait_that_is_over_is_none_however_long_it_was() {
+        let nap = AgentEvent::Retrying { attempt: 1, attempts_max: 2, delay_ms: 700_000, status: Some(429) };
+        let at = Timestamp::from_ms(0);
+        let mut reading = silent_reading();
+        reading.take_event(&nap, at);
+        assert!(reading.waits_in_vain().is_some());
+        // it has just said so, and may go on
+        reading.last_sign = Instant::now();
+        assert_eq!(reading.waits_in_vain(), None);
+        for over in [
+            AgentEvent::Message { text: String::new() },
+            AgentEvent::ToolResult { id: String::new(), ok: false, summary: String::new() },
+            AgentEvent::Ended { ok: false, text: String::new() },
+        ] {
+            let mut reading = silent_reading();
+            reading.take_event(&nap, at);
+            reading.take_event(&over, at);
+            assert_eq!(reading.waits_in_vain(), None, "{over:?}");
+        }
     }
 
     #[test]

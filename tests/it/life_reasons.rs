@@ -12,15 +12,28 @@ fn install_saying_claude(stand: &Stand) {
         "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
          echo \"$$ $PWD\" >> {runs}\n\
          for word; do case \"$word\" in --session-id=*|--resume=*) echo \"$word\" >> {args};; esac; done\n\
-         if [ ! -e {well} ]; then cat > /dev/null; cat {said}; grep -q control_request {said} && sleep 1000; exit 1; fi\n\
+         if [ ! -e {well} ]; then cat > /dev/null; cat {said}; grep -q control_request {said} && {asks}; exit 1; fi\n\
          exec {own} scripted-agent \"$@\"\n",
         own = env!("CARGO_BIN_EXE_offshoot"),
         runs = stand.path("runs").display(),
         args = stand.path("args").display(),
         well = stand.gate("well").display(),
         said = stand.path("said").display(),
+        asks = waits(stand),
     );
     stand.install("claude", &script);
+}
+
+/// It waits, and when it is told to end it says what the real program says then.
+fn waits(stand: &Stand) -> String {
+    let recorded = include_str!("../fixtures/transcripts/claude-sigint-while-tool-runs.jsonl");
+    let behind: Vec<_> = recorded.lines().rev().take(3).collect();
+    let last: String = behind.into_iter().rev().map(|line| format!("{line}\n")).collect();
+    // the conversation is that of each run
+    let last = last.replace("\"session_id\":\"589077b8-41d4-456c-88f5-dfea9592d6fe\",", "");
+    let file = stand.path("behind");
+    std::fs::write(&file, last).unwrap();
+    format!("{{ trap 'cat {}; exit 0' INT; sleep 1000 & wait; }}", file.display())
 }
 
 /// Checks a job that has failed at its first attempt, which did not count.
@@ -74,6 +87,29 @@ async fn an_agent_that_refuses_asks_or_runs_out_of_turns_has_failed_and_can_be_g
     for code in ["refused", "needs_input", "max_turns"] {
         assert_eq!(stand.git(&["log", "--format=%s", &format!("main..{code}")]).lines().count(), 1);
     }
+    stand.finish().await;
+}
+
+/// It would sleep until its login can do something again: that is the queue's to wait for.
+#[tokio::test]
+async fn an_agent_that_sleeps_until_its_limit_is_over_is_held_and_not_paid_again() {
+    let stand = Stand::new().await;
+    let said = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":900000,"error_status":429}"#;
+    std::fs::write(stand.path("said"), format!("{said}\n")).unwrap();
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
+         echo \"$$ $PWD\" >> {runs}; cat > /dev/null; cat {said}; {waits}\n",
+        own = env!("CARGO_BIN_EXE_offshoot"),
+        runs = stand.path("runs").display(),
+        said = stand.path("said").display(),
+        waits = waits(&stand),
+    );
+    stand.install("claude", &script);
+    let id = stand.submit_prompt("sleeps", "Greet").await;
+    let job = stand.wait_for(&id, "held", |job| job["waiting"]["for"] == "usage_limit").await;
+    assert!(job["waiting"]["until"].is_string(), "{job:#}");
+    assert_eq!((&job["attempts"][0]["counted"], stand.runs()), (&json!(false), 1), "{job:#}");
+    assert_eq!(stand.cancel(&id).await.0, 200);
     stand.finish().await;
 }
 

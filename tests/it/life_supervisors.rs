@@ -3,10 +3,13 @@
 
 use std::io::Write as _;
 use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
 
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::stand::{Plan, Stand};
 
 const WRITE: &str = "[[scenario:write path=a.txt content=yes]]";
 
@@ -61,8 +64,7 @@ async fn who_is_stopped_while_no_server_looks_is_not_counted() {
     stand.wait_until("it runs", async || (lines(&stand, "runs") == 1).then_some(())).await;
     let shim = stand.get(&format!("/jobs/{id}")).await["pid"].as_i64().unwrap();
     stand.kill9().await;
-    let shim = nix::unistd::Pid::from_raw(i32::try_from(shim).unwrap());
-    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGTERM).unwrap();
+    kill(shim, Signal::SIGTERM);
     stand.wait_until("it has ended", async || stand.processes().is_empty().then_some(())).await;
     stand.open_gate("go");
     stand.start_again().await;
@@ -90,6 +92,33 @@ async fn an_interruption_that_nobody_asked_for_begins_no_turn() {
     let job = stand.failed(&id, "interrupted").await;
     assert_eq!((lines(&stand, "runs"), counted(&job)), (1, vec![true]), "{job:#}");
     assert!(job["reason"]["message"].as_str().unwrap().contains("nobody had asked"), "{job:#}");
+    stand.finish().await;
+}
+
+/// Its server goes before the step has ended, and the next one meets it at its end.
+#[tokio::test]
+async fn a_stop_that_a_server_ordered_is_free_though_another_one_sees_the_end() {
+    let mut stand = Stand::built(Plan::default()).await;
+    stand.start_with(&["--stop-agents"]).await;
+    let runs = stand.path("runs");
+    let script = format!(
+        "echo run >> {0}; if [ $(wc -l < {0}) = 1 ]; then trap '' INT TERM; while :; do sleep 0.1; done; fi; echo x > x",
+        runs.display()
+    );
+    let id = shell(&stand, "ordered", &script, json!({"maxAttempts": 1})).await;
+    stand.wait_until("it runs", async || (lines(&stand, "runs") == 1).then_some(())).await;
+    let server = stand.server.as_ref().unwrap();
+    server.signal(Signal::SIGTERM);
+    let ordered = async || stand.log_text().contains("stopping").then_some(());
+    stand.wait_until("it leaves", ordered).await;
+    let noted = async || find(&stand.path("data"), "order").map(drop);
+    stand.wait_until("the order is noted", noted).await;
+    stand.kill9().await;
+    assert!(!stand.processes().is_empty(), "it has ended already");
+    stand.start_again().await;
+    let job = stand.completed(&id).await;
+    assert_eq!((lines(&stand, "runs"), counted(&job)), (2, vec![false, false]), "{job:#}");
+    assert_eq!(job["attempts"][0]["reason"]["code"], "stopped");
     stand.finish().await;
 }
 
@@ -148,11 +177,57 @@ async fn a_result_counts_though_its_supervisor_is_killed_behind_it() {
     stand.wait_until("it is done", is_done).await;
     let shim = stand.get(&format!("/jobs/{id}")).await["pid"].as_i64().unwrap();
     stand.kill9().await;
-    let shim = nix::unistd::Pid::from_raw(i32::try_from(shim).unwrap());
-    nix::sys::signal::kill(shim, nix::sys::signal::Signal::SIGKILL).unwrap();
+    kill(shim, Signal::SIGKILL);
     stand.start_again().await;
     done_once(&stand, &id, "its supervisor was killed").await;
     stand.finish().await;
+}
+
+/// What it wrote last may have gone with the machine: whoever went on from it would publish less than was made.
+#[tokio::test]
+async fn a_result_from_before_the_machine_started_is_looked_at_again() {
+    let mut stand = Stand::new().await;
+    install_lingering(&stand, "sleep 1000");
+    let id = stand.submit_prompt("reboot", WRITE).await;
+    let is_done =
+        async || json!(stand.messages(&id).await).to_string().contains("agent finished").then_some(());
+    stand.wait_until("it is done", is_done).await;
+    let shim = stand.get(&format!("/jobs/{id}")).await["pid"].as_i64().unwrap();
+    stand.kill9().await;
+    kill(shim, Signal::SIGKILL);
+    let file = find(&stand.path("data"), "shim.json").expect("the identity of its supervisor");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let mut identity: Value = serde_json::from_str(&text).unwrap();
+    identity["boot_id"] = json!("another");
+    std::fs::write(&file, identity.to_string()).unwrap();
+    stand.install_claude();
+    stand.start_again().await;
+    let job = stand.completed(&id).await;
+    assert_eq!((stand.runs(), counted(&job)), (2, vec![true, false]), "{job:#}");
+    assert_eq!(job["attempts"][0]["reason"]["code"], "interrupted");
+    stand.finish().await;
+}
+
+/// What goes on filling the worktree behind the result would be published with it.
+#[tokio::test]
+async fn a_result_counts_for_nothing_when_its_process_floods_the_worktree() {
+    let limits = "worktree_files_max = 1000".to_owned();
+    let stand = Stand::with(Plan { limits, ..Plan::default() }).await;
+    install_lingering(&stand, "i=0; while [ $i -lt 3000 ]; do i=$((i+1)); : > f$i; done; sleep 1000");
+    let id = stand.submit_prompt("flood", WRITE).await;
+    stand.failed(&id, "resource_limit").await;
+    assert_eq!((stand.tip("flood"), stand.runs()), (None, 1));
+    stand.finish().await;
+}
+
+fn find(dir: &Path, name: &str) -> Option<PathBuf> {
+    let entries: Vec<_> = std::fs::read_dir(dir).ok()?.flatten().map(|entry| entry.path()).collect();
+    let here = entries.iter().find(|path| path.file_name().is_some_and(|found| found == name)).cloned();
+    here.or_else(|| entries.iter().find_map(|path| find(path, name)))
+}
+
+fn kill(pid: i64, signal: Signal) {
+    nix::sys::signal::kill(Pid::from_raw(i32::try_from(pid).unwrap()), signal).unwrap();
 }
 
 /// A cancel takes everything, also what is done but not yet published.

@@ -83,7 +83,7 @@ async fn whoever_has_the_pid_of_a_dead_supervisor_is_left_alone() {
         std::fs::write(old.file("shim.json"), identity.to_string()).unwrap();
         assert!(matches!(inspect(&old.step).unwrap(), StepState::Lost(_)), "{what}");
         let control = Control::new(&old.step);
-        assert!(matches!(control.stop(), Err(ProcessError::Gone)), "{what}");
+        assert!(matches!(control.stop("stop"), Err(ProcessError::Gone)), "{what}");
         assert!(matches!(control.cancel().await, Err(ProcessError::Gone)), "{what}");
         assert!(matches!(control.end("idle").await, Err(ProcessError::Gone)), "{what}");
         let mut watch = TreeWatch::new(&old.step);

@@ -82,7 +82,7 @@ impl Drop for Rig {
     /// A failed test leaves nothing running.
     fn drop(&mut self) {
         for step in self.steps.lock().unwrap().iter() {
-            let _ = Control::new(step).stop();
+            let _ = Control::new(step).stop("stop");
             for survivor in offshoot::process::survivors(step) {
                 let _ = nix::sys::signal::kill(
                     nix::unistd::Pid::from_raw(survivor.pid),

@@ -151,11 +151,11 @@ async fn a_pid_that_belongs_to_another_process_by_now_is_never_signalled() {
         assert_ne!(forged, written);
         std::fs::write(&path, forged).unwrap();
         assert!(matches!(inspect(&step).unwrap(), StepState::Lost(_)));
-        assert!(matches!(Control::new(&step).stop(), Err(ProcessError::Gone)));
+        assert!(matches!(Control::new(&step).stop("stop"), Err(ProcessError::Gone)));
     }
     std::fs::write(&path, written).unwrap();
     assert_eq!(inspect(&step).unwrap(), StepState::Running(shim));
-    Control::new(&step).stop().unwrap();
+    Control::new(&step).stop("stop").unwrap();
     assert_eq!(finish(&step).await.1.cause, ExitCause::Stopped);
 }
 
@@ -185,7 +185,7 @@ async fn a_supervisor_that_was_stopped_hears_that_it_is_to_end() {
     let stopped =
         || std::fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| stat.contains(") T "));
     eventually("it is stopped", stopped).await;
-    Control::new(&step).stop().unwrap();
+    Control::new(&step).stop("stop").unwrap();
     let (_, record) = finish(&step).await;
     assert_eq!(record.cause, ExitCause::Stopped);
 }

@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
+use offshoot::domain::client::ClientPatch;
 use offshoot::domain::id::JobNumber;
 use offshoot::domain::job::{NewJob, Phase, Start, Waiting, WaitingFor};
+use offshoot::domain::options::RunOptions;
 use offshoot::domain::reason::ReasonCode;
 
 use crate::store_fixture::{Bench, done, fault, fault_until, job, waiting};
@@ -156,4 +158,17 @@ async fn a_probe_survives_a_restart() {
     assert!(later.claim().await.unwrap().is_none());
     later.finish(adopted.lease, done(), |_| None).await.unwrap();
     assert_eq!(later.claim().await.unwrap().unwrap().lease.job, JobNumber(2));
+}
+
+/// Its client was given another agent between the look and the write.
+#[tokio::test]
+async fn a_job_is_for_the_agent_of_its_client_as_it_is_written() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    let options = RunOptions { agent: Some("sh".to_owned()), ..RunOptions::default() };
+    let patch = ClientPatch { options: Some(options), ..ClientPatch::default() };
+    bench.store.update_client(&client.id, patch).await.unwrap();
+    let stale = job(&client.id, "1");
+    assert_eq!(stale.login, "claude");
+    assert_eq!(bench.try_submit(stale).await.unwrap().job.login, "sh");
 }

@@ -243,6 +243,7 @@ fn update(
     client.os_client_id = patch.os_client_id.unwrap_or(client.os_client_id);
     client.default_branch = patch.default_branch.unwrap_or(client.default_branch);
     client.clone_url = patch.clone_url.unwrap_or(client.clone_url);
+    let agent = client.options.agent.clone();
     client.options = patch.options.unwrap_or(client.options);
     if let Some(paused) = patch.paused {
         client.paused = paused;
@@ -264,7 +265,9 @@ fn update(
             client.paused_reason,
             now.as_ms(),
         ])?;
-    logins::settle_of_client(connection, rows::client_number(connection, id)?)?;
+    if client.options.agent != agent {
+        logins::settle_of_client(connection, rows::client_number(connection, id)?)?;
+    }
     get(connection, id)
 }
 

@@ -9,7 +9,7 @@ use super::super::{Change, Store};
 use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
-use super::{answers, attachments, chains, clients, events, finish, forget, inward, profiles, rows, turns};
+use super::{answers, attachments, chains, clients, events, finish, forget, inward, logins, profiles, rows, turns};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
 use crate::domain::event::EventKind;
@@ -166,6 +166,8 @@ fn insert(
     let blocked_by = dependencies.count();
     write_row(connection, now, id, number, client, &branch, place, blocked_by, &new, &chain)?;
     dependencies.write(connection, number)?;
+    // its client may have been given another agent since the caller looked
+    logins::settle(connection, number)?;
     attachments::write(connection, number, &new.files, chain.original.as_ref())?;
     take_up_session(connection, number)?;
     if let Some(original) = &chain.original {

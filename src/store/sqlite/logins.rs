@@ -58,9 +58,10 @@ impl Store {
     }
 }
 
-/// The options of a client have changed.
+/// The client was given another agent. Of its jobs only those that wait are looked at, however many it has had.
 pub(super) fn settle_of_client(connection: &Connection, client: i64) -> Result<(), StoreError> {
-    connection.prepare_cached(&format!("{SETTLE} AND client = ?1"))?.execute([client])?;
+    let of_client = SETTLE.replacen("jobs SET", "jobs INDEXED BY jobs_queued_by_client SET", 1);
+    connection.prepare_cached(&format!("{of_client} AND client = ?1"))?.execute([client])?;
     Ok(())
 }
 
