@@ -64,6 +64,11 @@ edges! {
     ForgetAnswers, "store.forget-answers", "commit: old answers are forgotten";
     Submit, "store.submit", "commit: a new job";
     SayToAgent, "store.say-to-agent", "commit: a word for the agent";
+    Attach, "store.attach", "commit: somebody takes the job over";
+    ProlongVisit, "store.prolong-visit", "commit: the visitor is still there";
+    HandBack, "store.hand-back", "commit: the job is handed back";
+    EndVisits, "store.end-visits", "commit: visits are over by time";
+    EndVisit, "store.end-visit", "commit: nothing lives of a visit any more";
     RequestCancel, "store.request-cancel", "commit: the wish to cancel";
     PauseQueue, "store.pause-queue", "commit: nothing starts";
     ResumeQueue, "store.resume-queue", "commit: jobs start again";
@@ -128,6 +133,7 @@ edges! {
     PackClone, "git.pack-clone", "an idle clone is packed";
 
     WritePrompt, "step.write-prompt", "the prompt is written to a file";
+    WriteVisit, "step.write-visit", "what a visitor runs is written to a file";
     WriteSpec, "step.write-spec", "the command is written to a file";
     SpawnShim, "step.spawn-shim", "a shim is started";
     Release, "step.release", "the shim is told to go";

@@ -73,6 +73,11 @@ pub trait Agent: Send + Sync {
         BASE_ENVIRONMENT_NAMES
     }
 
+    /// The arguments behind the program with which a person opens this conversation in a terminal; `None`: nobody can.
+    fn by_hand(&self, _session_id: &str) -> Option<Vec<String>> {
+        None
+    }
+
     /// Where the program itself may stand when `program`, a file without symbolic links, is only a script that starts
     /// it: a script that is killed can leave it running. Where none of these exists, the script is started.
     fn native_programs(&self, _program: &Path) -> Vec<PathBuf> {

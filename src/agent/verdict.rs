@@ -52,6 +52,12 @@ pub enum AgentOutcome {
 }
 
 impl AgentVerdict {
+    /// In the place of an agent's, of work that somebody has done by hand.
+    #[must_use]
+    pub fn by_hand() -> Self {
+        Self::plain(AgentOutcome::Succeeded { summary: String::new() })
+    }
+
     /// Of a program that tells nothing of itself.
     pub(super) fn plain(outcome: AgentOutcome) -> Self {
         Self {

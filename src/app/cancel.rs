@@ -17,7 +17,7 @@ use crate::wire::callback::render_callback;
 use crate::wire::job::Cancelled;
 
 /// How long a request waits for the end of a job: above the shim's grace for stubborn processes (15 s).
-const WAIT_MAX: Duration = Duration::from_secs(20);
+pub(super) const WAIT_MAX: Duration = Duration::from_secs(20);
 /// Hints may be lost; so often the row is looked at anyway.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 

@@ -141,6 +141,7 @@ impl From<StoreError> for AppError {
             StoreError::Published { .. } => Self::conflict("job_completed", error.to_string()),
             StoreError::QueueFull { max } => Self::QueueFull { max },
             StoreError::Unheard(why) => Self::conflict(why.code(), why.to_string()),
+            StoreError::Unvisitable(why) => Self::conflict(why.code(), why.to_string()),
             StoreError::Refused(refusal) => Self::AlreadyOver(refusal),
             StoreError::DiskFull => Self::DiskFull,
             StoreError::Stopped => {

@@ -10,6 +10,7 @@
 //! Fails: with an [`AppError`], whose text is fit for the caller: no paths, no secrets. Tested: rules by tables beside
 //! the code, the use cases through the router in `http` and in `tests/it`.
 
+mod attach;
 mod backups;
 mod caller;
 mod cancel;
@@ -65,7 +66,7 @@ use crate::domain::time::Timestamp;
 use crate::git::{Git, Repository, RepositoryLocks};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
-use crate::worker::Remotes;
+use crate::worker::{Remotes, Worker};
 use operations::Operations;
 use streams::Streams;
 
@@ -89,6 +90,7 @@ struct Inner {
     clock: Clock,
     probes: watch::Receiver<Vec<AgentProbe>>,
     upkeep: OnceLock<Upkeep>,
+    worker: OnceLock<Worker>,
     operations: Operations,
     streams: Streams,
     draining: AtomicBool,
@@ -117,6 +119,7 @@ impl App {
             clock,
             probes,
             upkeep: OnceLock::new(),
+            worker: OnceLock::new(),
             operations: Operations::default(),
             streams: Streams::default(),
             draining: AtomicBool::new(false),
@@ -129,6 +132,14 @@ impl App {
     pub fn with_upkeep(self, upkeep: Upkeep) -> Self {
         // a second one would be the same, as all clones of this are
         let _ = self.0.upkeep.set(upkeep);
+        self
+    }
+
+    /// Has it put out for people what they may run in a worktree; the first one counts.
+    #[must_use]
+    pub fn with_worker(self, worker: Worker) -> Self {
+        // as there
+        let _ = self.0.worker.set(worker);
         self
     }
 

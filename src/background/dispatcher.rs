@@ -1,5 +1,6 @@
 //! Starts queued jobs on free slots, and passes on what the outside wants of the running ones.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::sync::broadcast;
@@ -21,6 +22,9 @@ pub struct Dispatcher<R = Worker> {
     attempts: JoinSet<()>,
     /// In the order of their start; as few as there are slots.
     running: Vec<(Id, Lease, CancellationToken)>,
+    /// Visits that are being ended.
+    visits: JoinSet<JobNumber>,
+    ending: HashSet<JobNumber>,
     /// Workers that left without an end in the rows, as when the disk was full: their jobs are taken up again.
     left: Vec<Lease>,
     left_at: Instant,
@@ -42,6 +46,8 @@ impl<R: Runner> Dispatcher<R> {
             runner,
             attempts: JoinSet::new(),
             running: Vec::new(),
+            visits: JoinSet::new(),
+            ending: HashSet::new(),
             left: Vec::new(),
             left_at: Instant::now(),
             changes,
@@ -105,6 +111,7 @@ impl<R: Runner> Dispatcher<R> {
         if let Err(error) = self.store.note_time().await {
             tracing::warn!(%error, "the time could not be noted");
         }
+        self.end_visits().await?;
         while !self.shutdown.is_cancelled() {
             let Some(assignment) = self.store.claim().await? else { break };
             self.start(assignment);
@@ -125,6 +132,29 @@ impl<R: Runner> Dispatcher<R> {
                 Woken::ByTime | Woken::By(_) => {}
             },
         }
+    }
+
+    /// Beside everything else: it takes seconds where somebody holds out. One that could not be ended is taken up in a later round.
+    async fn end_visits(&mut self) -> Result<(), StoreError> {
+        while let Some(ended) = self.visits.try_join_next() {
+            match ended {
+                Ok(job) => drop(self.ending.remove(&job)),
+                Err(error) => {
+                    tracing::error!(%error, "the end of a visit panicked");
+                    self.ending.clear();
+                }
+            }
+        }
+        for job in self.store.visits_to_end().await? {
+            if self.ending.insert(job) {
+                let runner = self.runner.clone();
+                self.visits.spawn(async move {
+                    runner.end_visit(job).await;
+                    job
+                });
+            }
+        }
+        Ok(())
     }
 
     fn start(&mut self, assignment: Assignment) {
@@ -204,5 +234,6 @@ impl<R: Runner> Dispatcher<R> {
             );
         }
         self.attempts.shutdown().await;
+        self.visits.shutdown().await;
     }
 }

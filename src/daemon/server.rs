@@ -165,7 +165,8 @@ impl Server {
             parts::upkeep_settings(&config),
         );
         let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes)
-            .with_upkeep(upkeep.clone());
+            .with_upkeep(upkeep.clone())
+            .with_worker(worker.clone());
         let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone())
             .with_schedule(parts::callback_schedule(&config));
         let drain = Duration::from_secs(config.server.drain_seconds);

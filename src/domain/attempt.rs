@@ -43,6 +43,8 @@ pub enum AttemptEnd {
     },
     /// The caller's request to cancel was carried out: no process of the job is left.
     Cancelled,
+    /// It made way for somebody who takes the job over: no process of it is left, its worktree is.
+    Attached,
 }
 
 /// A past or present attempt, for people.

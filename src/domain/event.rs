@@ -53,7 +53,7 @@ impl EventKind {
             Self::JobInterrupted => {
                 "Somebody wants the running turn of the agent to end, and the job to go on."
             }
-            Self::JobHeld => "The attempt is over and the job waits again.",
+            Self::JobHeld => "The attempt is over, or somebody takes the job over: it waits.",
             Self::JobCompleted => "The job is over: it did what it could.",
             Self::JobFailed => "The job is over: it failed.",
             Self::JobCancelled => "The job is over: it was cancelled.",

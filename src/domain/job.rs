@@ -9,6 +9,7 @@ use super::options::RunOptions;
 use super::profile::UsedProfile;
 use super::reason::Reason;
 use super::time::Timestamp;
+use super::visit::{GoesOn, HandedBack};
 
 /// Prompt size in bytes after trimming: the most that a caller may send.
 pub const PROMPT_BYTES_MAX: usize = 256 * 1024;
@@ -284,6 +285,8 @@ pub struct Job {
     /// Tries since the last success that met a peer that was away.
     pub backoff_tries: u32,
     pub effects: Effects,
+    /// Somebody has taken it over, and what has gone on with it since.
+    pub handed_back: Option<HandedBack>,
     pub usage: Usage,
     /// Of the newest round of verification; the first that did not accept the work is the last.
     pub verify: Vec<Verification>,
@@ -300,6 +303,13 @@ impl Job {
     #[must_use]
     pub fn needs_agent(&self) -> bool {
         !matches!(self.start, Start::Publish { .. }) && self.effects.head_sha.is_none()
+    }
+
+    /// Whether somebody has done the work by hand: unless the owner's commands refuse it, no agent runs, and no hold of a login
+    /// concerns it.
+    #[must_use]
+    pub fn is_done_by_hand(&self) -> bool {
+        self.handed_back.is_some_and(|handed| handed.to == GoesOn::Publish && handed.turn.is_none())
     }
 
     /// Whether a worktree was made for its agent; a retry that publishes a commit needs none. The tip of the branch is looked

@@ -123,7 +123,11 @@ fn attempt_ended(now: Timestamp, at: &Situation, end: AttemptEnd) -> Transition 
         AttemptEnd::Completed { outcome } => completed(at, outcome),
         AttemptEnd::Cancelled => cancelled(at),
         // A request to cancel wins over everything but success: there must be no further attempt.
-        AttemptEnd::Faulted { .. } if at.cancel_requested => cancelled(at),
+        AttemptEnd::Faulted { .. } | AttemptEnd::Attached if at.cancel_requested => cancelled(at),
+        // nothing went wrong: neither counted nor a reason for anything
+        AttemptEnd::Attached => {
+            Transition { phase: Phase::Queued, ..moved(at, Status::Queued, EventKind::JobHeld) }
+        }
         AttemptEnd::Faulted { reason, until, spent } => faulted(now, at, reason, until, spent),
     }
 }
@@ -255,6 +259,7 @@ mod tests {
             ("stopped", fault(ReasonCode::Stopped)),
             ("rejected", fault(ReasonCode::PushRejected)),
             ("ended cancelled", Cause::AttemptEnded(AttemptEnd::Cancelled)),
+            ("attached", Cause::AttemptEnded(AttemptEnd::Attached)),
             ("dependency", Cause::DependencyFailed(Reason::new(ReasonCode::DependencyFailed, ""))),
         ]
     }
@@ -384,6 +389,8 @@ mod tests {
         for code in ReasonCode::ALL {
             assert_eq!(transition(NOW, &asked, fault(*code)).unwrap().status, Status::Cancelled, "{code}");
         }
+        let made_way = transition(NOW, &asked, Cause::AttemptEnded(AttemptEnd::Attached)).unwrap();
+        assert_eq!(made_way.status, Status::Cancelled);
         let done = Cause::AttemptEnded(AttemptEnd::Completed { outcome: Outcome::PullRequest });
         assert_eq!(transition(NOW, &asked, done).unwrap().status, Status::Completed);
     }

@@ -33,3 +33,4 @@ pub mod step_limit;
 pub mod template;
 pub mod time;
 pub mod usage;
+pub mod visit;

@@ -70,6 +70,16 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("get_diff", &[(404, "No such job, or no result yet"), AMBIGUOUS, (422, "Out of range")]),
     ("cancel_job", &[(404, "No such job"), (503, "The job still has processes; the request stands")]),
     (
+        "attach_job",
+        &[
+            (404, "No such job"),
+            (409, "Over, published by now, not begun, or taken over by somebody else"),
+            (503, "The job still has processes; the wish stands"),
+        ],
+    ),
+    ("prolong_visit", &[(404, "No such job"), (409, "The visit is over")]),
+    ("detach_job", &[(404, "No such job"), (409, "The visit is over")]),
+    (
         "retry_job",
         &[
             (404, "No such job"),

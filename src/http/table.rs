@@ -6,8 +6,8 @@ use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
-    backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue, sessions, snapshots,
-    system, usage,
+    attach, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue, sessions,
+    snapshots, system, usage,
 };
 use crate::app::App;
 
@@ -28,6 +28,9 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(snapshots::list_snapshots))
         .routes(routes!(snapshots::get_snapshot))
         .routes(routes!(jobs::cancel_job))
+        .routes(routes!(attach::attach_job))
+        .routes(routes!(attach::prolong_visit))
+        .routes(routes!(attach::detach_job))
         .routes(routes!(jobs::retry_job))
         .routes(routes!(jobs::follow_up_job))
         // sessions

@@ -6,6 +6,7 @@ use crate::domain::id::{JobId, JobNumber};
 use crate::domain::inward::Unheard;
 use crate::domain::lifecycle::Refusal;
 use crate::domain::profile::PROFILES_MAX;
+use crate::domain::visit::Unvisitable;
 
 /// The live job that stands in the way of a branch.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,9 @@ pub enum StoreError {
     /// Nobody would hear what is to be said to an agent.
     #[error(transparent)]
     Unheard(#[from] Unheard),
+    /// The job cannot be taken over, or is not.
+    #[error(transparent)]
+    Unvisitable(#[from] Unvisitable),
     /// The lease is of an older epoch or attempt: whoever holds it has lost the job and must stop.
     #[error("the lease on job {0} is over")]
     LeaseLost(JobNumber),

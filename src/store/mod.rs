@@ -38,10 +38,10 @@ pub use restore::{Restored, restore};
 pub use sqlite::{Forgettable, SCHEMA_VERSION, Stray, Verified};
 pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
-    EventPage, Forgotten, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, MessagePage, Occupied,
-    OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob,
-    SessionFilter, SessionJob, SessionView, StepRecord, StoredAnswer, ToldEvent, TranscriptState, UsageGroup,
-    UsagePage, UsagePlace, UsageQuery,
+    EventPage, Forgotten, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, Left, MessagePage,
+    Occupied, OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer,
+    RunningJob, SessionFilter, SessionJob, SessionView, StepRecord, StoredAnswer, ToldEvent, TranscriptState,
+    UsageGroup, UsagePage, UsagePlace, UsageQuery, Visit,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.
@@ -58,7 +58,7 @@ pub enum Change {
     /// Status, phase or effects of a job.
     JobMoved(JobNumber),
     CancelRequested(JobNumber),
-    /// Something was said to its agent.
+    /// Something was said to its agent, or somebody takes the job over.
     Said(JobNumber),
     /// A job ended without a worker: what its earlier attempts left can go.
     Abandoned(JobNumber),

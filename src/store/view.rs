@@ -279,6 +279,28 @@ pub struct CancelRequest {
     pub was_cancelled: bool,
 }
 
+/// Whether a job has come from its agent to the commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Left {
+    Yes,
+    /// There is a word that no turn of the attempt had.
+    Unheard,
+    /// Somebody waits to take the job over.
+    Awaited,
+}
+
+/// Somebody who has taken a job over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visit {
+    pub key: String,
+    /// The name of the token.
+    pub by: String,
+    /// Over by itself then.
+    pub until: Timestamp,
+    /// Only what it has left running is still to be ended.
+    pub is_over: bool,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MessagePage {
     /// In the order of `seq`.

@@ -169,6 +169,7 @@ mod tests {
             attempts_counted: 0,
             backoff_tries: 0,
             effects: Effects::default(),
+            handed_back: None,
             usage: Usage::default(),
             verify: Vec::new(),
             warnings: Vec::new(),

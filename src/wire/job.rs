@@ -425,6 +425,7 @@ pub(super) mod tests {
             attempts_counted: 1,
             backoff_tries: 0,
             effects: Effects { head_sha: Some("b".repeat(40)), files_changed: Some(2), ..Effects::default() },
+            handed_back: None,
             usage: job::Usage { input_tokens: 10, cost_micro_usd: Some(12_500), ..job::Usage::default() },
             verify: vec![job::Verification {
                 command: "cargo test".to_owned(),

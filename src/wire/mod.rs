@@ -34,4 +34,5 @@ pub mod sync;
 pub mod time;
 pub mod told;
 pub mod usage;
+pub mod visit;
 pub mod words;

@@ -76,6 +76,8 @@ mirrored! {
     /// When an agent hears what is said to it.
     #[derive(Default)]
     Hears = domain::inward::Hears;
+    /// What goes on with a job that is handed back.
+    GoesOn = domain::visit::GoesOn;
     /// What a retry repeats.
     RetryMode = domain::retry::RetryMode;
 }

@@ -11,7 +11,7 @@ use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::with_said;
 use super::step_end::{Exited, StepEnd};
-use super::steps::{check_worktree, look, unless_it_lives};
+use super::steps::{FIRST_TURN, check_worktree, look, unless_it_lives};
 use super::turns::Ask;
 use super::{AgentEntry, native_command};
 use crate::agent::registry::find_agent;
@@ -47,6 +47,7 @@ impl Line<'_> {
             return Ok(work);
         }
         self.check_signals()?;
+        self.give_way().await?;
         check_worktree(worktree)?;
         self.phase(Phase::Agent).await?;
         let (entry, agent) = self.agent()?;
@@ -64,7 +65,12 @@ impl Line<'_> {
                 self.settle_session(agent.capabilities()).await?;
                 (self.session(), with_said(self.prompt().await?, &said))
             }
-            Ask::GoOn(why) => self.ask_to_go_on(why, name, &said, agent.capabilities()).await?,
+            Ask::GoOn(why) => {
+                if name == FIRST_TURN {
+                    self.record_verification(&[]).await?;
+                }
+                self.ask_to_go_on(why, name, &said, agent.capabilities()).await?
+            }
         };
         let command = agent
             .command(&self.invocation(&entry, agent, worktree, session.clone(), prompt).await?)
@@ -126,7 +132,17 @@ impl Line<'_> {
         agent: &dyn Agent,
         end: Exited,
     ) -> Step<AgentWork> {
-        let Exited { record, verdict, limit, interrupted, in_vain, done, stopped_by_others, members } = end;
+        let Exited {
+            record,
+            verdict,
+            limit,
+            interrupted,
+            attached,
+            in_vain,
+            done,
+            stopped_by_others,
+            members,
+        } = end;
         self.effects(Effects { exit_code: record.code.map(i64::from), ..Effects::default() }).await?;
         if record.cause != ExitCause::SpawnFailed {
             let took_ms = u64::try_from(record.ended_at_ms - record.started_at_ms).unwrap_or(0);
@@ -146,6 +162,9 @@ impl Line<'_> {
                 return Err(self.budget_spent(true, message).await?);
             }
             (None, _) => {}
+        }
+        if attached {
+            return Err(self.given_way().await);
         }
         if (interrupted || in_vain) && self.signals.cancel.is_cancelled() {
             return Err(Halt::Ended(AttemptEnd::Cancelled));

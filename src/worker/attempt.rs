@@ -123,7 +123,7 @@ impl Tools {
 }
 
 /// The callback's bytes, with fresh ids.
-fn render(clock: &crate::clock::Clock, view: &JobView) -> Option<RenderedCallback> {
+pub(super) fn render(clock: &crate::clock::Clock, view: &JobView) -> Option<RenderedCallback> {
     let event = EventId::from_random(&clock.random_text(RANDOM_LENGTH));
     let delivery = DeliveryId::from_random(&clock.random_text(RANDOM_LENGTH));
     render_callback(view, event, delivery, Timestamp::from_ms(clock.now_ms()))

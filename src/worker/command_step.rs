@@ -79,6 +79,9 @@ impl Line<'_> {
             StepState::Lost(_) => return cut_off(self.lost(&step, &[], false).await),
         }
         self.check_signals()?;
+        if phase == Phase::Verifying {
+            self.give_way().await?;
+        }
         check_worktree(worktree)?;
         self.phase(phase).await?;
         self.say(&format!("{title}: {}", shown(command))).await?;
@@ -112,6 +115,9 @@ impl Line<'_> {
             }
             StepEnd::Exited(end) => {
                 self.heed(step, &end.record, &end.members).await?;
+                if end.attached {
+                    return Err(self.given_way().await);
+                }
                 self.judge_command(end).map(Some)
             }
         }

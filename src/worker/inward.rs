@@ -5,6 +5,7 @@ use tokio::sync::broadcast::error::RecvError;
 
 use super::attempt::Line;
 use super::halt::Step;
+use super::visit::ATTACH;
 use crate::domain::attempt::Lease;
 use crate::domain::inward::Said;
 use crate::store::{Change, Store};
@@ -43,38 +44,46 @@ pub(super) fn with_said(prompt: String, said: &[Said]) -> String {
     if said.is_empty() { prompt } else { format!("{prompt}\n\n{SINCE}\n\n{}", said.join("\n\n")) }
 }
 
-/// Tells when the running turn is to be interrupted.
+/// Tells when the running step is to end because somebody wants the agent to stop what it does, or takes the job over.
 pub(super) struct Interruptions<'s> {
     store: &'s Store,
     lease: Lease,
-    /// `None`: what runs is no turn of an agent, and is not interrupted.
+    /// It is a turn of the agent, which can be interrupted too.
+    is_turn: bool,
+    /// `None`: what runs prepares the worktree, and is not interrupted.
     changes: Option<Receiver<Change>>,
     /// There may be one that was not looked for yet.
     look: bool,
-    wanted: bool,
+    wanted: Option<&'static str>,
 }
 
 impl<'s> Interruptions<'s> {
     pub(super) fn of(store: &'s Store, lease: Lease, step: &str) -> Self {
         // watched before the first look, so that nothing falls in between
-        let changes = step.starts_with("agent-").then(|| store.watch());
-        Self { store, lease, changes, look: true, wanted: false }
+        let is_turn = step.starts_with("agent-");
+        let changes = (is_turn || step.starts_with("verify-")).then(|| store.watch());
+        Self { store, lease, is_turn, changes, look: true, wanted: None }
     }
 
-    pub(super) fn are_wanted(&self) -> bool {
+    /// What the step is to be ended with.
+    pub(super) fn word(&self) -> Option<&'static str> {
         self.wanted
     }
 
-    /// Comes back once, when somebody has interrupted the turn. Nothing is lost when the future is dropped.
+    /// Comes back once, when somebody has interrupted the step. Nothing is lost when the future is dropped.
     pub(super) async fn wanted(&mut self) -> Step<()> {
-        let Some(changes) = self.changes.as_mut().filter(|_| !self.wanted) else {
+        let Some(changes) = self.changes.as_mut().filter(|_| self.wanted.is_none()) else {
             return std::future::pending().await;
         };
         loop {
             if self.look {
-                self.wanted = self.store.is_interrupted(self.lease).await?;
+                if self.store.is_awaited(self.lease.job).await? {
+                    self.wanted = Some(ATTACH);
+                } else if self.is_turn && self.store.is_interrupted(self.lease).await? {
+                    self.wanted = Some(INTERRUPT);
+                }
                 self.look = false;
-                if self.wanted {
+                if self.wanted.is_some() {
                     return Ok(());
                 }
             }

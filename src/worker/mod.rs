@@ -45,6 +45,7 @@ mod turns;
 mod unowned;
 mod usage;
 mod verify;
+mod visit;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -80,6 +81,7 @@ pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
 pub use strangers::{UnknownWorktree, stop_strangers, unknown_worktrees};
 pub use unowned::{UnknownClone, remove_unowned_clones, unknown_clones};
+pub use visit::{PutOut, end_visit, put_out};
 
 /// One `[agents.<name>]` entry.
 #[derive(Clone, Debug)]

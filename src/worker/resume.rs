@@ -36,6 +36,10 @@ pub(super) struct Kept {
 impl Line<'_> {
     /// Makes up its mind whether the conversation can be continued, before anything is prepared.
     pub(super) async fn settle_session(&mut self, capabilities: Capabilities) -> Step<()> {
+        if self.handed_to().is_some() {
+            // nothing is said anew: it goes on in its conversation, or is not asked at all
+            return Ok(());
+        }
         let why = match &self.job.start {
             Start::Publish { .. } => return Ok(()),
             Start::Agent if !self.ran_before()? => return Ok(()),
@@ -173,7 +177,9 @@ impl Line<'_> {
     /// The newest work of this job or of the one that it retries, if the conversation goes on. Who follows up a job goes on
     /// with its work in any case: the branch has it, or it is kept.
     pub(super) async fn kept_work(&self, repository: &Repository) -> Step<Option<Kept>> {
-        let goes_on = matches!(self.job.start, Start::Resume { session_id: Some(_) });
+        // what somebody has done by hand is nowhere else
+        let was_visited = self.job.handed_back.is_some();
+        let goes_on = was_visited || matches!(self.job.start, Start::Resume { session_id: Some(_) });
         let follows_up = self.job.chain.follows_up();
         if !goes_on && !follows_up {
             return Ok(None);
@@ -187,7 +193,7 @@ impl Line<'_> {
             return Ok(None);
         }
         let base_before = before.as_ref().and_then(|job| job.effects.base_sha.clone());
-        let ran_before = self.ran_before()?;
+        let ran_before = was_visited || self.ran_before()?;
         let published = follows_up && before.as_ref().is_some_and(Job::is_published);
         if published && !(goes_on && ran_before) {
             return Ok(None);

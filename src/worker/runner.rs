@@ -2,7 +2,7 @@
 
 use std::future::Future;
 
-use super::{Signals, Worker, sweep_worktree_of, sweep_worktrees};
+use super::{Signals, Worker, end_visit, sweep_worktree_of, sweep_worktrees};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::id::JobNumber;
 use crate::store::StoreError;
@@ -15,6 +15,9 @@ pub trait Runner: Clone + Send + Sync + 'static {
 
     /// Ends an attempt whose `run` panicked.
     fn give_up(&self, lease: Lease) -> impl Future<Output = ()> + Send;
+
+    /// Ends what a visit that is over has left running, and lets the job go on.
+    fn end_visit(&self, job: JobNumber) -> impl Future<Output = ()> + Send;
 
     /// Takes away what ended jobs have left behind.
     ///
@@ -36,6 +39,10 @@ impl Runner for Worker {
 
     fn give_up(&self, lease: Lease) -> impl Future<Output = ()> + Send {
         Self::give_up(self, lease)
+    }
+
+    async fn end_visit(&self, job: JobNumber) {
+        end_visit(self, job).await;
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

@@ -96,6 +96,8 @@ pub(super) struct Exited {
     pub(super) limit: Option<StepLimit>,
     /// It was ended because somebody wanted that, as the record or this server says.
     pub(super) interrupted: bool,
+    /// It was ended because somebody takes the job over, as the record or a server says.
+    pub(super) attached: bool,
     /// It was ended because it waited in vain; the verdict says for what.
     pub(super) in_vain: bool,
     /// It had told that it is done, and was ended because its process was not.

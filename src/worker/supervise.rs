@@ -11,6 +11,7 @@ use super::inward::{INTERRUPT, Interruptions};
 use super::limits::LimitWatch;
 use super::step_end::{Asked, CANCEL, Exited, STOP, StepEnd, Wait, leaves_the_result, limit_of, word_of};
 use super::told::told;
+use super::visit::ATTACH;
 use crate::agent::{self, AgentEvent, AgentReader, AgentVerdict, StepExit};
 use crate::domain::event::EventKind;
 use crate::domain::step_limit::StepLimit;
@@ -130,8 +131,7 @@ impl Line<'_> {
             let too_dear =
                 allowance.is_some_and(|most| reading.cost_usd_micros.is_some_and(|cost| cost >= most));
             let over = hit.or(too_dear.then_some(StepLimit::Budget));
-            let wanted = interruptions.are_wanted().then_some(INTERRUPT);
-            let word = reading.waits_in_vain().map(Wait::word).or(wanted);
+            let word = reading.waits_in_vain().map(Wait::word).or(interruptions.word());
             self.ask(step, idle, over, word, &mut asked).await;
         };
         self.conclude((step, name), reading, state, (&asked, was_over), &limits).await
@@ -217,6 +217,7 @@ impl Line<'_> {
         Ok(StepEnd::Exited(Exited {
             limit,
             interrupted: word.as_deref() == Some(INTERRUPT),
+            attached: word.as_deref() == Some(ATTACH),
             in_vain: waited.is_some(),
             done,
             stopped_by_others: by_others,

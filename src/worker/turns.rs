@@ -15,6 +15,8 @@ use crate::agent::{AgentOutcome, Capabilities, Session, ToolUses};
 use crate::domain::inward::Said;
 use crate::domain::job::Phase;
 use crate::domain::reason::ReasonCode;
+use crate::domain::visit::GoesOn;
+use crate::store::Left;
 
 /// What an agent is told whose work was not accepted.
 const REPAIR: &str = "Your work is not accepted yet. Repair what is wrong, and leave the check itself as it is: it runs again when \
@@ -28,6 +30,10 @@ const SAID: &str = "A message about this work, from the one it is done for. What
 const INTERRUPTED: &str = "You were interrupted in what you did, on purpose. The files are as you left them. Leave what you were just \
     doing, look at what is there, and bring the work to its end.";
 
+/// After somebody has had the job.
+const VISITED: &str = "Somebody took this work over from you for a while, and worked in its files by hand, perhaps with you. Look at \
+    what is there now, leave what was changed on purpose as it is, and bring the work to its end.";
+
 /// Before any of them, for an agent that does not know the conversation in which the work was done.
 const AFRESH: &str = "Somebody has worked on this before you, and the files are as they were left. Look at what is there. This was \
     asked for:";
@@ -40,13 +46,21 @@ pub(super) enum Ask<'a> {
 }
 
 /// Why it goes on.
-#[derive(Clone)]
+#[derive(Clone, Default)]
 pub(super) struct GoOn<'a> {
     pub(super) refused: Option<&'a Refused>,
     /// The turns right before that were interrupted: what they were told may not have reached the agent.
     pub(super) interrupted: Vec<String>,
+    /// Somebody has worked on it by hand.
+    pub(super) visited: bool,
     /// The conversation is lost.
     pub(super) afresh: bool,
+}
+
+impl GoOn<'_> {
+    fn after_a_visit() -> Self {
+        Self { visited: true, ..Self::default() }
+    }
 }
 
 impl Line<'_> {
@@ -54,7 +68,15 @@ impl Line<'_> {
     /// and the owner allows. From here on nothing more is said to it.
     pub(super) async fn accepted_work(&mut self, worktree: &Path) -> Step<AgentWork> {
         let (mut repairs, mut round, mut interruptions) = (0, 1, 0);
-        let mut work = self.turns_of(1, worktree, Ask::Work, &mut interruptions).await?;
+        let mut work = match self.handed_to() {
+            Some(GoesOn::Publish) => self.work_by_hand(worktree).await?,
+            // to a plain command nobody can say what has happened
+            Some(GoesOn::Agent) if self.agent()?.1.capabilities().resume => {
+                let ask = Ask::GoOn(GoOn::after_a_visit());
+                self.turns_of(1, worktree, ask, &mut interruptions).await?
+            }
+            Some(GoesOn::Agent) | None => self.turns_of(1, worktree, Ask::Work, &mut interruptions).await?,
+        };
         loop {
             let refused = self.verify(round, worktree).await?;
             let next = turn_name(round + 1, 1);
@@ -70,7 +92,7 @@ impl Line<'_> {
                 repairs += 1;
             }
             round += 1;
-            let ask = GoOn { refused: refused.as_ref(), interrupted: Vec::new(), afresh: false };
+            let ask = GoOn { refused: refused.as_ref(), ..GoOn::default() };
             let mut tools = std::mem::take(&mut work.verdict.tools);
             work = self.turns_of(round, worktree, Ask::GoOn(ask), &mut interruptions).await?;
             tools.append(work.verdict.tools);
@@ -102,7 +124,7 @@ impl Line<'_> {
             } else {
                 interrupted.clear();
             }
-            let goes_on = GoOn { refused: None, interrupted: interrupted.clone(), afresh: false };
+            let goes_on = GoOn { interrupted: interrupted.clone(), ..GoOn::default() };
             ask = match ask {
                 Ask::GoOn(why) if !why.afresh && has_lost_it(&work) => {
                     Ask::GoOn(GoOn { afresh: true, ..why })
@@ -151,11 +173,12 @@ impl Line<'_> {
         if self.job.phase == Phase::Committing {
             return Ok(true);
         }
-        let left = self.tools.store.leave_agent(self.lease).await?;
-        if left {
-            self.phase_reached(Phase::Committing);
+        match self.tools.store.leave_agent(self.lease).await? {
+            Left::Yes => self.phase_reached(Phase::Committing),
+            Left::Unheard => return Ok(false),
+            Left::Awaited => return Err(self.given_way().await),
         }
-        Ok(left)
+        Ok(true)
     }
 
     /// The conversation and the words of a turn that goes on.
@@ -200,9 +223,10 @@ fn has_lost_it(work: &AgentWork) -> bool {
 }
 
 fn words(why: &GoOn<'_>, said: Vec<&str>) -> String {
+    let visited = why.visited.then(|| VISITED.to_owned());
     let interrupted = (!why.interrupted.is_empty()).then(|| INTERRUPTED.to_owned());
     let refused = why.refused.map(|refused| format!("{REPAIR}\n\n{}", refused.told()));
     let said = (!said.is_empty()).then(|| format!("{SAID}\n\n{}", said.join("\n\n")));
-    let all: Vec<String> = [interrupted, refused, said].into_iter().flatten().collect();
+    let all: Vec<String> = [visited, interrupted, refused, said].into_iter().flatten().collect();
     all.join("\n\n")
 }

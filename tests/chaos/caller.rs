@@ -295,6 +295,7 @@ impl Caller {
             Kind::RejectedOnce | Kind::DryRun | Kind::Moved | Kind::Torn => self.publish(&job).await,
             Kind::CutOff | Kind::Forgotten => self.go_on(&job).await,
             Kind::Told => self.tell(&job).await,
+            Kind::Attached => self.visit(&job).await,
             Kind::Tampers => self.lift_tampering(&job).await,
             Kind::Renewed => self.renew(&job).await,
             Kind::Forsaken => self.retry_in_vain(&job).await,

@@ -73,6 +73,8 @@ pub(crate) enum Kind {
     Repaired,
     /// Is told something while its agent works, and does that too.
     Told,
+    /// Is taken over by hand while its agent works, and handed back.
+    Attached,
     /// Changes the clone's configuration.
     Tampers,
     /// Waits for a job that was sent before.
@@ -128,6 +130,7 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::Verified, 5),
     (Kind::Repaired, 4),
     (Kind::Told, 4),
+    (Kind::Attached, 4),
     (Kind::Tampers, 1),
     (Kind::After, 8),
     (Kind::Later, 3),
@@ -156,6 +159,7 @@ impl Kind {
             Need::Verification => Some(Self::Repaired),
             Need::SetUp => Some(Self::SetUp),
             Need::Words => Some(Self::Told),
+            Need::Visit => Some(Self::Attached),
             Need::Tampering => Some(Self::Tampers),
             Need::TakenBranch => Some(Self::TakenBranch),
             Need::MovedBranch => Some(Self::Moved),
@@ -173,7 +177,10 @@ impl Kind {
 
     /// Its agent speaks in events.
     fn has_events(self) -> bool {
-        matches!(self, Self::UsageLimit | Self::CutOff | Self::Forgotten | Self::Repaired | Self::Told)
+        matches!(
+            self,
+            Self::UsageLimit | Self::CutOff | Self::Forgotten | Self::Repaired | Self::Told | Self::Attached
+        )
     }
 
     fn opens_a_pull_request(self) -> bool {
@@ -211,6 +218,7 @@ impl Kind {
             | Self::Verified
             | Self::Repaired
             | Self::Told
+            | Self::Attached
             | Self::Later
             | Self::Old => &["branch_pushed"],
         }
@@ -262,6 +270,9 @@ impl Places<'_> {
         let once = self.once(&format!("once-{number}"));
         if kind == Kind::Repaired {
             return format!("[[scenario:write path=f-{number}.txt]]");
+        }
+        if kind == Kind::Attached {
+            return format!("[[scenario:write path=f-{number}.txt]][[scenario:slow seconds=2]]");
         }
         if kind == Kind::Told {
             return format!("[[scenario:slow seconds=1]][[scenario:write path=f-{number}.txt]]");

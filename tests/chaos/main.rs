@@ -26,6 +26,7 @@ mod run;
 mod sieges;
 #[path = "../it/stand/mod.rs"]
 mod stand;
+mod visits;
 mod watch;
 mod words;
 mod world;

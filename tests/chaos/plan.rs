@@ -113,6 +113,8 @@ pub(crate) enum Need {
     PullRequest,
     /// An agent that is told something while it works.
     Words,
+    /// A job that is taken over by hand.
+    Visit,
     /// An agent that hangs until it is cancelled.
     Cancel,
     /// A callback that is sent again.
@@ -165,6 +167,12 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::OpenPullRequest => Need::PullRequest,
         Edge::RequestCancel | Edge::AskCancel => Need::Cancel,
         Edge::SayToAgent => Need::Words,
+        Edge::Attach
+        | Edge::ProlongVisit
+        | Edge::HandBack
+        | Edge::EndVisits
+        | Edge::EndVisit
+        | Edge::WriteVisit => Need::Visit,
         Edge::Redeliver => Need::Redelivery,
         Edge::ResumeUrl => Need::Resume,
         Edge::EndLostTree => Need::LostShim,

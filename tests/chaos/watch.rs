@@ -90,13 +90,18 @@ fn look_at(pid: i32, dir: &Path, mark: &str, secrets: &[String]) -> Option<Seen>
 pub(crate) fn note(watched: &mut Watched, before: &[Seen], now: &[Seen]) {
     watched.looks += 1;
     let mut attempts: BTreeMap<i64, BTreeSet<u32>> = BTreeMap::new();
+    let mut visited = BTreeSet::new();
     let lived = |seen: &&Seen| before.iter().any(|old| old.pid == seen.pid && old.started == seen.started);
     for seen in now.iter().filter(lived) {
         if let Some((job, attempt)) = seen.marker.as_deref().and_then(Evidence::marker) {
             attempts.entry(job).or_default().insert(attempt);
+            // whoever has taken a job over has no slot
+            if seen.marker.as_deref().is_some_and(|marker| marker.ends_with("-attached")) {
+                visited.insert(job);
+            }
         }
     }
-    watched.most = watched.most.max(attempts.len());
+    watched.most = watched.most.max(attempts.len() - visited.len());
     let twins = attempts.iter().filter(|(_, attempts)| attempts.len() > 1);
     watched.twins.extend(twins.map(|(job, attempts)| format!("job {job}: {attempts:?}")));
     // the server has its own secrets, and so has what it is just about to start
@@ -141,6 +146,17 @@ mod tests {
         assert_eq!(watched.most, 0, "one came when the other had gone");
         note(&mut watched, &[one.clone(), two.clone()], &[one, two]);
         assert_eq!((watched.most, watched.twins.len()), (2, 0));
+    }
+
+    #[test]
+    fn who_works_by_hand_has_no_slot_and_is_no_part_of_the_next_attempt() {
+        let mut watched = Watched::default();
+        let by_hand = [seen(1, "x-1-1-attached"), seen(2, "x-2-1-agent-1")];
+        note(&mut watched, &by_hand, &by_hand);
+        assert_eq!((watched.most, watched.twins.len()), (1, 0));
+        let beside = [seen(1, "x-1-1-attached"), seen(3, "x-1-2-verify-1")];
+        note(&mut watched, &beside, &beside);
+        assert_eq!(watched.twins.len(), 1);
     }
 
     #[test]

@@ -45,6 +45,11 @@ fn docs_agents_are_current() {
     row(&mut table, "says what a run cost", |can| yes(can.cost));
     row(&mut table, "tells what it does as it does it", |can| yes(can.structured_events));
     row(&mut table, "says which tools were denied", |can| yes(can.tells_denials));
+    let by_hand = |kind: &AgentKind| find_agent(*kind).by_hand("ID").map(|words| words.join(" "));
+    let opens =
+        |kind| by_hand(kind).map_or_else(|| "a shell".to_owned(), |words| format!("`{kind} {words}`"));
+    let cells: Vec<String> = AgentKind::ALL.iter().map(opens).collect();
+    writeln!(table, "| opens for a person ([`attach`](attach.md)) | {} |", cells.join(" | ")).unwrap();
     row(&mut table, "hears messages and interruptions", |can| can.hears.as_str().replace('_', " "));
     for option in AGENT_OPTIONS {
         let words = |can: Capabilities| match option {

@@ -42,6 +42,11 @@ async fn say(stand: &Stand, id: &str, frame: Value) -> String {
     send(&mut connect(stand, &format!("/ws/jobs/{id}")).await, frame).await
 }
 
+/// Sends a message; the answer.
+pub(crate) async fn tell(stand: &Stand, id: &str, name: &str, text: &str) -> String {
+    say(stand, id, message(name, text)).await
+}
+
 /// The data of all events of a kind.
 async fn told(stand: &Stand, id: &str, kind: &str) -> Vec<Value> {
     let text = stand.get_text(&format!("/jobs/{id}/events")).await;

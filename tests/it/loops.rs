@@ -8,8 +8,9 @@ use offshoot::background::{AgentProgram, Deliverer, DelivererSettings, Dispatche
 use offshoot::domain::agent_kind::AgentKind;
 use offshoot::domain::attempt::{Assignment, AttemptEnd, Lease};
 use offshoot::domain::id::{JobNumber, JobRef};
-use offshoot::domain::job::Status;
+use offshoot::domain::job::{Phase, Status};
 use offshoot::domain::reason::ReasonCode;
+use offshoot::domain::visit::Visitor;
 use offshoot::store::{Store, StoreError};
 use offshoot::webhook::{Carrier, SendRequest, SendResult, SigningSecrets, Style};
 use offshoot::worker::{Runner, Signals};
@@ -37,6 +38,10 @@ impl Runner for Patient {
 
     async fn give_up(&self, _: Lease) {}
 
+    async fn end_visit(&self, job: JobNumber) {
+        self.0.end_visit(job, |_| None).await.unwrap();
+    }
+
     async fn sweep(&self) -> Result<(), StoreError> {
         Ok(())
     }
@@ -44,6 +49,34 @@ impl Runner for Patient {
     async fn sweep_of(&self, _: JobNumber) -> Result<(), StoreError> {
         Ok(())
     }
+}
+
+/// Nobody says that a visit is over which ends by time: the loop finds it, and the job goes on.
+#[tokio::test(start_paused = true)]
+async fn a_visit_that_nobody_prolongs_is_ended() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let lease = bench.claim().await.lease;
+    bench.store.reach_phase(lease, Phase::Agent).await.unwrap();
+    let job = JobRef::Number(JobNumber(1));
+    let visitor = Visitor { key: "k".to_owned(), by: "admin".to_owned() };
+    bench.store.attach(&job, visitor).await.unwrap();
+    bench.end(lease, AttemptEnd::Attached).await;
+    let stop = CancellationToken::new();
+    let runner = Patient(bench.store.clone());
+    let dispatcher = Dispatcher::new(bench.store.clone(), runner, stop.clone(), CancellationToken::new());
+    let mut running = JoinSet::new();
+    running.spawn(dispatcher.run(Duration::from_secs(5)));
+    let hour = Duration::from_secs(3_600);
+    let status = async || bench.view(JobNumber(1)).await.job.status;
+    // rounds go by
+    tokio::time::sleep(Duration::from_secs(90)).await;
+    assert_eq!(status().await, Status::Queued);
+    bench.clock.advance_ms(120_000);
+    poll(hour, async || (status().await == Status::Running).then_some(())).await.expect("it goes on");
+    stop.cancel();
+    running.join_next().await.unwrap().unwrap();
 }
 
 /// The row is the truth: whoever asks through another store on the same file gives no hint that the loop could hear.

@@ -4,7 +4,7 @@ use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::inward::{Unheard, Word};
 use offshoot::domain::job::{Chain, JobView, NewJob, Phase, Start};
 use offshoot::domain::reason::ReasonCode;
-use offshoot::store::{Store, StoreError};
+use offshoot::store::{Left, Store, StoreError};
 
 use crate::store_fixture::{Bench, fault, job};
 
@@ -47,7 +47,7 @@ async fn a_word_goes_to_the_next_turn_and_no_commit_overtakes_it() {
     // what comes after its prompt was written is not in it
     assert_eq!(say(store, number, "b", "two").await, Ok(()));
     assert_eq!(given(store, number).await, [to(1, "agent-1"), None]);
-    assert!(!store.leave_agent(lease).await.unwrap());
+    assert_eq!(store.leave_agent(lease).await.unwrap(), Left::Unheard);
     assert_eq!(bench.view(number).await.job.phase, Phase::Agent);
     store.begin_turn(lease, "agent-1-2", 2).await.unwrap();
     assert_eq!(given(store, number).await, [to(1, "agent-1"), to(1, "agent-1-2")]);
@@ -56,7 +56,7 @@ async fn a_word_goes_to_the_next_turn_and_no_commit_overtakes_it() {
     assert_eq!((interrupt(store, number).await, interrupt(store, number).await), (Ok(()), Ok(())));
     assert!(store.is_interrupted(lease).await.unwrap());
     assert_eq!(given(store, number).await.len(), 3, "the same one");
-    assert!(store.leave_agent(lease).await.unwrap());
+    assert_eq!(store.leave_agent(lease).await.unwrap(), Left::Yes);
     assert_eq!(bench.view(number).await.job.phase, Phase::Committing);
     assert_eq!(say(store, number, "c", "three").await, Err(Unheard::Publishing));
     assert_eq!(say(store, number, "b", "two").await, Ok(()), "accepted before");

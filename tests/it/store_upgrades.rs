@@ -91,6 +91,9 @@ async fn data_of_every_schema_is_carried_over() {
         assert_eq!(turns, if version >= 18 { vec![Some(9)] } else { vec![] }, "schema {version}");
         let used = queued.job.request.profile.map(|used| (used.name, used.options.max_turns));
         assert_eq!(used, (version >= 18).then(|| ("review".to_owned(), Some(7))), "schema {version}");
+        let visit = store.find_visit(JobNumber(2)).await.unwrap();
+        let visited = (visit.is_some(), queued.job.handed_back.is_some());
+        assert_eq!(visited, (version >= 19, version >= 19), "schema {version}");
         let rounds: Vec<_> = finished.verify.iter().map(|one| (one.round, one.exit_code)).collect();
         assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
         let said = store.said_to_agent(JobNumber(1)).await.unwrap();

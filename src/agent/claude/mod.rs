@@ -103,6 +103,10 @@ impl Agent for Claude {
         &ENVIRONMENT_NAMES
     }
 
+    fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {
+        Some(vec![format!("--resume={session_id}")])
+    }
+
     /// It says itself where it works.
     fn parser(&self, _working_dir: &Path) -> Box<dyn StreamParser> {
         Box::<stream::ClaudeParser>::default()

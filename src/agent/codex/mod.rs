@@ -102,6 +102,10 @@ impl Agent for Codex {
         found
     }
 
+    fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {
+        Some(vec!["resume".to_owned(), session_id.to_owned()])
+    }
+
     fn parser(&self, working_dir: &Path) -> Box<dyn StreamParser> {
         Box::new(stream::CodexParser::new(working_dir))
     }

@@ -88,6 +88,10 @@ impl Agent for Gemini {
         &ENVIRONMENT_NAMES
     }
 
+    fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {
+        Some(vec![format!("--resume={session_id}")])
+    }
+
     fn parser(&self, working_dir: &Path) -> Box<dyn StreamParser> {
         Box::new(stream::GeminiParser::new(working_dir))
     }

@@ -105,6 +105,10 @@ impl Agent for Opencode {
         &ENVIRONMENT_NAMES
     }
 
+    fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {
+        Some(vec![format!("--session={session_id}")])
+    }
+
     fn parser(&self, working_dir: &Path) -> Box<dyn StreamParser> {
         Box::new(stream::OpencodeParser::new(working_dir))
     }

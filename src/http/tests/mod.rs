@@ -113,10 +113,16 @@ impl Bench {
             clock.clone(),
             worker_settings(dir.path()),
         );
-        let upkeep =
-            Upkeep::new(store.clone(), git.clone(), locks.clone(), worker, upkeep_settings(dir.path()));
-        let app =
-            App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes).with_upkeep(upkeep);
+        let upkeep = Upkeep::new(
+            store.clone(),
+            git.clone(),
+            locks.clone(),
+            worker.clone(),
+            upkeep_settings(dir.path()),
+        );
+        let app = App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes)
+            .with_upkeep(upkeep)
+            .with_worker(worker);
         let doors = Settings {
             secret: SecretString::from(SECRET),
             address: HOST.parse().unwrap(),

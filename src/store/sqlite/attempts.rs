@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::StepRecord;
 use super::super::{Change, Store};
-use super::{deaths, inward, jobs, logins, rows};
+use super::{deaths, inward, jobs, logins, rows, visits};
 use crate::domain::attempt::{Attempt, Lease};
 use crate::domain::branch::BranchName;
 use crate::domain::id::JobNumber;
@@ -199,7 +199,7 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`].
     pub async fn begin_step(&self, lease: Lease, name: &str) -> Result<(), StoreError> {
-        self.begin_turn(lease, name, 0).await
+        self.begin(lease, name, None).await
     }
 
     /// The same for a turn of the agent. With it go all words up to the number `upto` that no turn of this attempt had.
@@ -207,6 +207,14 @@ impl Store {
     /// # Errors
     /// [`StoreError::LeaseLost`].
     pub async fn begin_turn(&self, lease: Lease, name: &str, upto: i64) -> Result<(), StoreError> {
+        self.begin(lease, name, Some(upto)).await?;
+        if upto > 0 {
+            self.tell(Change::Messages(lease.job));
+        }
+        Ok(())
+    }
+
+    async fn begin(&self, lease: Lease, name: &str, turn_upto: Option<i64>) -> Result<(), StoreError> {
         let (now, name) = (self.now(), name.to_owned());
         self.database
             .write(Edge::BeginStep, move |connection| {
@@ -214,13 +222,11 @@ impl Store {
                 connection
                     .prepare_cached("INSERT OR IGNORE INTO steps (job, attempt, name) VALUES (?1, ?2, ?3)")?
                     .execute(params![lease.job.0, lease.attempt, name])?;
+                let Some(upto) = turn_upto else { return Ok(()) };
+                visits::note_turn(connection, lease)?;
                 inward::give(connection, now, lease, &name, upto)
             })
-            .await?;
-        if upto > 0 {
-            self.tell(Change::Messages(lease.job));
-        }
-        Ok(())
+            .await
     }
 
     /// Who the step's shim is, written before it is told to go.

@@ -6,7 +6,7 @@ use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Store};
 use super::disk::Bounds;
-use super::{attempts, deaths, events, finish, jobs, queue, reconcile, turns, usage};
+use super::{attempts, deaths, events, finish, inward, jobs, queue, reconcile, turns, usage, visits};
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -52,6 +52,7 @@ impl Store {
         self.database
             .write(Edge::AdoptRunning, move |connection| {
                 deaths::count(connection, &boot)?;
+                visits::prolong_all(connection, now)?;
                 for (job, newest) in reconcile::overtaken(connection, &logs)? {
                     put_back(connection, now, &bounds, job, newest)?;
                 }
@@ -135,7 +136,11 @@ fn claim(
     turns::take(connection, number)?;
     let lease = begin_attempt(connection, now, epoch, number)?;
     let job = jobs::get(connection, number)?;
-    if job.needs_agent() {
+    if job.handed_back.is_some() {
+        // its agent is not asked anew, so it is not told anew either
+        inward::keep_told(connection, lease)?;
+    }
+    if job.needs_agent() && !job.is_done_by_hand() {
         connection
             .prepare_cached("UPDATE holds SET probe = ?2 WHERE login = ?1")?
             .execute(params![job.login, number.0])?;

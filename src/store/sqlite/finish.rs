@@ -8,10 +8,10 @@ use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
 use super::super::steady::Moment;
-use super::super::{Change, Store};
+use super::super::{Change, Left, Store};
 use super::disk::Bounds;
 use super::waits::Waiter;
-use super::{attempts, deaths, deliveries, events, inward, jobs, logins, turns, waits};
+use super::{attempts, deaths, deliveries, events, inward, jobs, logins, turns, visits, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::JobNumber;
@@ -44,30 +44,33 @@ impl Store {
         self.come_to(lease, phase, false).await.map(drop)
     }
 
-    /// As [`Self::reach_phase`]. False: somebody has said something to the agent that it has not heard, and with `all_heard`
-    /// the job stays where it is.
+    /// As [`Self::reach_phase`]. With `leaves_agent` the job stays where it is if somebody has said something to the agent that
+    /// it has not heard, or waits to take the job over.
     pub(super) async fn come_to(
         &self,
         lease: Lease,
         phase: Phase,
-        all_heard: bool,
-    ) -> Result<bool, StoreError> {
+        leaves_agent: bool,
+    ) -> Result<Left, StoreError> {
         let (now, bounds) = (self.moment(), self.bounds());
         let reached = self
             .database
             .write(Edge::ReachPhase, move |connection| {
                 attempts::check(connection, lease)?;
-                if all_heard && inward::has_unheard(connection, lease)? {
-                    return Ok(false);
+                if leaves_agent && visits::is_awaited(connection, now, lease.job)? {
+                    return Ok(Left::Awaited);
+                }
+                if leaves_agent && inward::has_unheard(connection, lease)? {
+                    return Ok(Left::Unheard);
                 }
                 apply(connection, now, &bounds, lease.job, Cause::PhaseReached(phase), &|_| None)?;
                 let judges = matches!(phase, Phase::Committing | Phase::Pushing | Phase::OpeningPr);
                 deaths::note_judging(connection, lease, judges)?;
                 deaths::came_forward(connection, lease)?;
-                Ok(true)
+                Ok(Left::Yes)
             })
             .await?;
-        if reached {
+        if reached == Left::Yes {
             self.tell(Change::JobMoved(lease.job));
         }
         Ok(reached)
@@ -181,6 +184,7 @@ fn apply_to_one(
     render: &Render<'_>,
 ) -> Result<JobView, StoreError> {
     let ends_attempt = matches!(cause, Cause::AttemptEnded(_));
+    let makes_way = matches!(cause, Cause::AttemptEnded(AttemptEnd::Attached));
     let before = jobs::get(connection, number)?;
     let decided = decide(connection, now.wall, number, cause)?;
     write_job(connection, now, number, before.status, &decided)?;
@@ -194,20 +198,21 @@ fn apply_to_one(
         attempts::end(connection, now.wall, number, before.attempt, &decided)?;
         if decided.status == Status::Queued {
             attempts::carry_session_on(connection, number, before.attempt)?;
+            if makes_way || visits::is_awaited(connection, now, number)? {
+                visits::park(connection, number, before.attempt)?;
+            }
         }
         update_hold(connection, now, &before, &decided)?;
         logins::settle(connection, number)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
-    events::append(
-        connection,
-        now.wall,
-        number,
-        attempt,
-        decided.event,
-        &JobMoved::from(&decided).to_text(),
-    )?;
+    let mut moved = JobMoved::from(&decided);
+    if makes_way {
+        visits::tell(connection, now, number, &mut moved)?;
+    }
+    events::append(connection, now.wall, number, attempt, decided.event, &moved.to_text())?;
     if decided.ends_job() {
+        visits::forget(connection, number)?;
         waits::forget(connection, number)?;
         // what is published needs no agent: whoever is told belongs to the job that it repeats
         if decided.status != Status::Completed && before.needs_agent() {

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
-use super::super::{Change, Store};
+use super::super::{Change, Left, Store};
 use super::{events, jobs, messages};
 use crate::domain::attempt::Lease;
 use crate::domain::event::EventKind;
@@ -76,12 +76,12 @@ impl Store {
             .await
     }
 
-    /// The work of the agent is accepted: the job comes to its commit, and no word is accepted any more. False: there is
-    /// one that no turn of this attempt had, and the job stays where it is.
+    /// The work of the agent is accepted: the job comes to its commit, no word is accepted any more, and nobody can take it over.
+    /// It stays where it is if there is a word that no turn of this attempt had, or somebody who waits.
     ///
     /// # Errors
     /// [`StoreError::LeaseLost`].
-    pub async fn leave_agent(&self, lease: Lease) -> Result<bool, StoreError> {
+    pub async fn leave_agent(&self, lease: Lease) -> Result<Left, StoreError> {
         self.come_to(lease, Phase::Committing, true).await
     }
 }
@@ -108,6 +108,16 @@ pub(super) fn warn_of_unheard(connection: &Connection, number: JobNumber) -> Res
         many => format!("{many} messages came too late for the agent; a retry is told them."),
     };
     jobs::add_warning(connection, number, &warning)
+}
+
+/// What turns of earlier attempts were told counts as told in this one.
+pub(super) fn keep_told(connection: &Connection, lease: Lease) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE inward SET attempt = ?2, step = 'before' WHERE job = ?1 AND attempt IS NOT NULL",
+        )?
+        .execute(params![lease.job.0, lease.attempt])?;
+    Ok(())
 }
 
 /// A retry is told what the job was told that it repeats; one with a prompt of its own is not, for that comes later.

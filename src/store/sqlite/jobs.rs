@@ -9,7 +9,9 @@ use super::super::{Change, Store};
 use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
-use super::{answers, attachments, chains, clients, events, finish, forget, inward, logins, profiles, rows, turns};
+use super::{
+    answers, attachments, chains, clients, events, finish, forget, inward, logins, profiles, rows, turns, visits,
+};
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
 use crate::domain::event::EventKind;
@@ -80,8 +82,9 @@ impl Store {
             .await
     }
 
-    /// Records that somebody wants the job to end. A queued one is cancelled at once; a running one is ended by its
-    /// worker, which hears of it through [`Change::CancelRequested`] or finds it in the row.
+    /// Records that somebody wants the job to end. A queued one is cancelled at once, or when nothing lives any more of a visit
+    /// ([`Self::end_visit`]); a running one is ended by its worker, which hears of it through [`Change::CancelRequested`] or
+    /// finds it in the row.
     ///
     /// # Errors
     /// [`StoreError::NotFound`]; [`StoreError::Refused`] for a completed or failed job.
@@ -468,6 +471,9 @@ fn cancel(
                  WHERE number = ?1",
             )?
             .execute(params![number.0, now.wall.as_ms()])?;
+    }
+    if visits::send_away(connection, number)? {
+        return Ok((answer(false, false), Vec::new()));
     }
     match finish::apply(connection, now, bounds, number, Cause::CancelRequested, render) {
         Ok(applied) => Ok((answer(false, false), applied.followers)),

@@ -46,6 +46,7 @@ mod rows;
 mod sessions;
 mod turns;
 mod usage;
+mod visits;
 mod waits;
 mod wal;
 mod writer;

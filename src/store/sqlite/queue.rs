@@ -122,7 +122,9 @@ impl Store {
                              SELECT min(run_at) - ?1 FROM jobs WHERE status = 'queued' AND run_at > ?1
                              UNION ALL
                              SELECT min(min(until - ?1, due_at - ?2)) FROM holds
-                             WHERE probe IS NULL AND until > ?1 AND due_at > ?2)",
+                             WHERE probe IS NULL AND until > ?1 AND due_at > ?2
+                             UNION ALL
+                             SELECT min(until) - ?2 FROM visits WHERE is_over = 0 AND until > ?2)",
                     )?
                     .query_row([now.wall.as_ms(), now.steady_ms()], |row| row.get(0))?;
                 let next = next.map(Duration::from_millis);
@@ -176,6 +178,8 @@ pub(super) struct QueueContext {
     running: HashMap<i64, u32>,
     /// Clients that have spent their money for the day.
     spent: HashSet<i64>,
+    /// Jobs that somebody has, and until when in steady time.
+    visits: HashMap<i64, i64>,
 }
 
 impl QueueContext {
@@ -196,12 +200,19 @@ impl QueueContext {
             per_client_max: bounds.limits.running_per_client_max,
             running,
             spent: usage::spent_clients(connection, now.wall)?,
+            visits: connection
+                .prepare_cached("SELECT job, until FROM visits")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect::<Result<_, _>>()?,
         })
     }
 
     /// Why this queued job has not started, the weightiest reason first. `row` also has `client_paused`, `blocked_by`, `not_before`.
     pub(super) fn waiting(&self, job: &Job, client: i64, row: &Row<'_>) -> rusqlite::Result<Waiting> {
         let plain = |for_| Waiting { for_, until: None };
+        if let Some(until) = self.visits.get(&job.number.0) {
+            return Ok(Waiting { for_: WaitingFor::Attached, until: Some(self.now.to_wall(*until)) });
+        }
         if self.paused || row.get::<_, bool>("client_paused")? {
             return Ok(plain(WaitingFor::Paused));
         }
@@ -215,15 +226,16 @@ impl QueueContext {
         if let Some(until) = job.request.run_at.filter(|until| *until > self.now.wall) {
             return Ok(Waiting { for_: WaitingFor::RunAt, until: Some(until) });
         }
+        let needs_agent = job.needs_agent() && !job.is_done_by_hand();
         let hold = self.holds.get(&job.login).filter(|hold| hold.probe != Some(job.number));
-        if let Some(hold) = hold.filter(|_| job.needs_agent()) {
+        if let Some(hold) = hold.filter(|_| needs_agent) {
             let for_ = match hold.reason.code {
                 ReasonCode::UsageLimit => WaitingFor::UsageLimit,
                 _ => WaitingFor::Login,
             };
             return Ok(Waiting { for_, until: hold.until });
         }
-        if job.needs_agent() && self.spent.contains(&client) {
+        if needs_agent && self.spent.contains(&client) {
             let until = Some(Day::of(self.now.wall).end());
             return Ok(Waiting { for_: WaitingFor::ClientLimit, until });
         }

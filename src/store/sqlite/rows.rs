@@ -18,6 +18,7 @@ use crate::domain::job::{
 use crate::domain::options::RunOptions;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
+use crate::domain::visit::{GoesOn, HandedBack};
 use crate::wire::options as stored_options;
 
 /// A stored text that this version cannot read: a damaged row, never an input.
@@ -168,6 +169,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         attempts_counted: row.get("attempts_counted")?,
         backoff_tries: row.get("backoff_tries")?,
         effects: effects(row)?,
+        handed_back: handed_back(row)?,
         usage: usage(row)?,
         verify: verify(row)?,
         warnings: json(row, "warnings")?,
@@ -206,6 +208,15 @@ fn request(row: &Row<'_>) -> rusqlite::Result<JobRequest> {
         profile: profiles::used(row)?,
         submitted_by: row.get("submitted_by")?,
     })
+}
+
+fn handed_back(row: &Row<'_>) -> rusqlite::Result<Option<HandedBack>> {
+    let Some(after) = row.get("handed_after")? else { return Ok(None) };
+    Ok(Some(HandedBack {
+        after,
+        to: parsed(row, "handed_to", GoesOn::parse)?,
+        turn: row.get("handed_turn")?,
+    }))
 }
 
 fn effects(row: &Row<'_>) -> rusqlite::Result<Effects> {

@@ -18,7 +18,9 @@ use crate::domain::id::JobNumber;
 /// What holds a job `j` back apart from slots; `?1` is the wall clock, `?2` the steady time.
 const STARTABLE: &str = "status = 'queued' AND blocked_by = 0 AND (not_before IS NULL OR not_before <= ?2)
     AND (run_at IS NULL OR run_at <= ?1)
-    AND (start_head_sha IS NOT NULL OR head_sha IS NOT NULL OR login NOT IN
+    AND number NOT IN (SELECT job FROM visits)
+    AND (start_head_sha IS NOT NULL OR head_sha IS NOT NULL OR (handed_to = 'publish' AND handed_turn IS NULL)
+         OR login NOT IN
          (SELECT login FROM holds WHERE probe IS NOT NULL OR until IS NULL OR (until > ?1 AND due_at > ?2)))";
 
 /// The queued jobs of a client and a priority.
@@ -96,7 +98,8 @@ fn first_of(
             "SELECT number FROM jobs j INDEXED BY jobs_queued_by_client
              WHERE client = ?4 AND rank = ?5 AND {STARTABLE}
                AND client NOT IN (SELECT number FROM clients WHERE paused = 1)
-               AND (?6 = 0 OR start_head_sha IS NOT NULL OR head_sha IS NOT NULL)
+               AND (?6 = 0 OR start_head_sha IS NOT NULL OR head_sha IS NOT NULL
+                    OR (handed_to = 'publish' AND handed_turn IS NULL))
                AND (?3 IS NULL
                     OR (SELECT count(*) FROM jobs r INDEXED BY jobs_running
                         WHERE r.client = j.client AND r.status = 'running') < ?3)

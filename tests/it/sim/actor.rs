@@ -71,6 +71,9 @@ impl Runner for Actor {
         self.finish(lease, End::Panicked).await;
     }
 
+    /// Nobody visits here.
+    async fn end_visit(&self, _job: JobNumber) {}
+
     async fn sweep(&self) -> Result<(), StoreError> {
         Ok(())
     }

@@ -1,0 +1,166 @@
+//! Taking a job over and handing it back.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use super::fields::{Fields, Reading};
+use super::time::UtcTime;
+use super::words;
+use crate::domain::visit::GoesOn;
+
+/// Of a key, in bytes: so long that nobody guesses it, and room for a UUID and some.
+const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
+
+/// `POST /jobs/:id/attach` and `POST /jobs/:id/attach/prolong`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+pub struct AttachRequest {
+    /// Made up by whoever takes the job over, 16 to 64 letters, digits and hyphens: who has it may stay longer and hand back. Sent
+    /// again it gets the same answer.
+    pub key: String,
+}
+
+/// `POST /jobs/:id/detach`.
+#[derive(Clone, Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DetachRequest {
+    pub key: String,
+    /// What the job goes on with; without it `publish`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub goes_on: Option<words::GoesOn>,
+}
+
+/// The body of either, as it was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Detach {
+    pub key: String,
+    pub goes_on: GoesOn,
+}
+
+impl Detach {
+    /// Reads the body of `POST /jobs/:id/detach`.
+    pub fn read(value: &Value, reading: &mut Reading) -> Self {
+        Self::of(value, reading, true)
+    }
+
+    /// Reads the key alone.
+    pub fn read_key(value: &Value, reading: &mut Reading) -> String {
+        Self::of(value, reading, false).key
+    }
+
+    fn of(value: &Value, reading: &mut Reading, has_goes_on: bool) -> Self {
+        let mut read = Self { key: String::new(), goes_on: GoesOn::Publish };
+        let Some(mut f) = Fields::of(value, "", reading) else { return read };
+        read.key = f.text("key").unwrap_or_default();
+        let is_plain = read.key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
+        if !KEY_BYTES.contains(&read.key.len()) || !is_plain {
+            f.fault("key", "must be 16 to 64 letters, digits and hyphens, made up by you");
+        }
+        if has_goes_on {
+            let words: Vec<_> = GoesOn::ALL.iter().map(|to| to.as_str()).collect();
+            read.goes_on = f.word("goesOn", &words, GoesOn::parse).unwrap_or(GoesOn::Publish);
+        }
+        f.finish();
+        read
+    }
+}
+
+/// A job that was taken over: nothing of it runs, and its worktree waits.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Attached {
+    pub id: String,
+    pub number: i64,
+    pub branch_name: String,
+    /// On the machine of the server.
+    pub worktree_path: String,
+    /// The `[agents.<name>]` entry that worked on it.
+    pub agent: String,
+    /// The conversation that `command` opens; `null`: it opens none.
+    pub session_id: Option<String>,
+    /// What to run in the worktree: the agent in its conversation, or a shell where it has none.
+    pub command: Vec<String>,
+    /// Names of the variables that the command is given.
+    pub env: Vec<String>,
+    /// A file of the server's user with the command and its variables, values too: a [`ByHand`].
+    pub command_file: String,
+    /// Over by itself then, unless it is prolonged.
+    pub until: UtcTime,
+    /// How often to prolong it.
+    pub prolong_every_seconds: u64,
+}
+
+/// The answer to a visit that goes on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Prolonged {
+    pub until: UtcTime,
+}
+
+/// The answer when a job was handed back.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Detached {
+    pub id: String,
+    pub number: i64,
+    pub goes_on: words::GoesOn,
+}
+
+/// What a visitor runs, as it lies in its file.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ByHand {
+    pub command: Vec<String>,
+    /// All that it is given.
+    pub env: BTreeMap<String, String>,
+    pub working_dir: String,
+}
+
+impl fmt::Debug for ByHand {
+    /// Without the values of the environment: they may be keys.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.env.keys().collect();
+        f.debug_struct("ByHand").field("command", &self.command).field("env", &names).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(body: &Value) -> (Detach, Vec<String>) {
+        let mut reading = Reading::default();
+        let read = Detach::read(body, &mut reading);
+        (read, reading.faults.into_iter().map(|fault| fault.pointer).collect())
+    }
+
+    #[test]
+    fn a_key_is_long_and_plain_and_what_goes_on_is_a_word() {
+        let key = "0123456789-abcdef";
+        assert_eq!(
+            read(&json!({"key": key})),
+            (Detach { key: key.to_owned(), goes_on: GoesOn::Publish }, vec![])
+        );
+        let agent = read(&json!({"key": key, "goesOn": "agent"}));
+        assert_eq!((agent.0.goes_on, agent.1), (GoesOn::Agent, vec![]));
+        for body in
+            [json!({}), json!({"key": "short"}), json!({"key": "0123456789/abcdef"}), json!({"key": 7})]
+        {
+            assert!(read(&body).1.contains(&"/key".to_owned()), "{body}");
+        }
+        assert_eq!(read(&json!({"key": key, "goesOn": "home"})).1, ["/goesOn"]);
+    }
+
+    #[test]
+    fn no_value_of_the_environment_is_shown() {
+        let env = BTreeMap::from([("KEY".to_owned(), "secret".to_owned())]);
+        let by_hand = ByHand { command: vec!["sh".to_owned()], env, working_dir: "/w".to_owned() };
+        let shown = format!("{by_hand:?}");
+        assert!(shown.contains("KEY") && !shown.contains("secret"), "{shown}");
+    }
+}

@@ -1,0 +1,190 @@
+//! Somebody takes a job over: its steps make way, its worktree waits, what he may run there is put out for him, and nothing
+//! of that outlives his visit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use secrecy::ExposeSecret as _;
+
+use super::attempt::{AgentWork, Line, render};
+use super::halt::{Halt, Step};
+use super::{Tools, Worker};
+use crate::agent::registry::find_agent;
+use crate::agent::{AgentVerdict, BASE_ENVIRONMENT_NAMES};
+use crate::domain::attempt::AttemptEnd;
+use crate::domain::id::{JobNumber, JobRef};
+use crate::domain::job::Job;
+use crate::domain::options::{EffectiveOptions, RunOptions};
+use crate::domain::reason::ReasonCode;
+use crate::domain::visit::GoesOn;
+use crate::failpoint::{self, Edge};
+use crate::process::{MARKER_VARIABLE, StepDir, end_lost_tree};
+use crate::store::StoreError;
+use crate::store::logs::Logs;
+use crate::wire::visit::ByHand;
+
+/// The word in the exit record of a step that made way.
+pub(super) const ATTACH: &str = "attach";
+/// What marks whatever a visitor starts, beside the steps of the attempt behind which he came.
+const STEP: &str = "attached";
+/// In the directory of that step.
+const COMMAND_FILE: &str = "command.json";
+/// What a visitor leaves running is gone in milliseconds.
+const LEFT_MAX: Duration = Duration::from_secs(10);
+
+impl Line<'_> {
+    /// Ends the attempt if somebody waits to take the job over: before anything more is begun.
+    pub(super) async fn give_way(&self) -> Step<()> {
+        if self.tools.store.is_awaited(self.lease.job).await? {
+            return Err(self.given_way().await);
+        }
+        Ok(())
+    }
+
+    /// How an attempt ends that has given way. What runs in a step may write to its supervisor's socket as well: nobody gets an
+    /// attempt that does not count without a visitor.
+    pub(super) async fn given_way(&self) -> Halt {
+        if self.signals.cancel.is_cancelled() {
+            return Halt::Ended(AttemptEnd::Cancelled);
+        }
+        match self.tools.store.find_visit(self.lease.job).await {
+            Ok(Some(_)) => Halt::Ended(AttemptEnd::Attached),
+            Ok(None) => Halt::fault(ReasonCode::Interrupted, "It gave way to a visitor, and there is none."),
+            Err(error) => error.into(),
+        }
+    }
+
+    /// With what this attempt goes on after a visit; `None`: there was none, or the agent has had its turn since.
+    pub(super) fn handed_to(&self) -> Option<GoesOn> {
+        let handed = self.job.handed_back?;
+        let is_past = handed.turn.is_some_and(|attempt| attempt < self.lease.attempt);
+        (!is_past).then_some(handed.to)
+    }
+
+    /// What lies in the worktree, in the place of the agent's work.
+    pub(super) async fn work_by_hand(&mut self, worktree: &Path) -> Step<AgentWork> {
+        // of the attempt before this one
+        if !self.is_being_verified(1)? {
+            self.record_verification(&[]).await?;
+        }
+        Ok(AgentWork { worktree: worktree.to_owned(), verdict: AgentVerdict::by_hand(), interrupted: false })
+    }
+}
+
+/// What is put out for a visitor.
+#[derive(Clone, Debug)]
+pub struct PutOut {
+    /// The `[agents.<name>]` entry.
+    pub agent: String,
+    /// The conversation that is opened, if one is.
+    pub session_id: Option<String>,
+    pub by_hand: ByHand,
+    /// With the values of the variables; only its owner reads it.
+    pub file: PathBuf,
+}
+
+/// Writes what a visitor of the queued job runs into a file beside the steps of its newest attempt: the agent as a person uses
+/// it, in the job's conversation, or a shell; with the variables that the agent has, and a marker by which whatever he starts
+/// is found. `None`: the worktree is not there.
+///
+/// # Errors
+/// What the store or the file system said.
+pub async fn put_out(worker: &Worker, job: &Job) -> Result<Option<PutOut>, StoreError> {
+    let tools = &*worker.0;
+    let worktree = job.effects.worktree_path.clone().unwrap_or_default();
+    if !Path::new(&worktree).is_dir() {
+        return Ok(None);
+    }
+    let attempts = tools.store.list_attempts(job.number).await?;
+    let client = tools.store.get_client(&job.client_id).await?;
+    let ran_with = attempts.last().map(|attempt| attempt.options.clone()).unwrap_or_default();
+    let layers = [&ran_with, &job.request.options, &client.options, &tools.settings.defaults];
+    let options = EffectiveOptions::resolve(RunOptions::merge(&layers), false);
+    let mut put_out = tools.by_hand(job, &options, worktree);
+    let step = step_of(tools, job)?;
+    put_out.by_hand.env.insert(MARKER_VARIABLE.to_owned(), step.name().as_str().to_owned());
+    put_out.file = step.dir().join(COMMAND_FILE);
+    let text = serde_json::to_vec(&put_out.by_hand).map_err(io::Error::other)?;
+    let (logs, number, attempt) = (tools.store.logs().clone(), job.number, job.attempt);
+    let written = tokio::task::spawn_blocking(move || write(&logs, number, attempt, &text));
+    failpoint::around(Edge::WriteVisit, written).await.map_err(io::Error::other)??;
+    Ok(Some(put_out))
+}
+
+impl Tools {
+    fn by_hand(&self, job: &Job, options: &EffectiveOptions, worktree: String) -> PutOut {
+        let entry = self.settings.agents.get(&options.agent);
+        let agent = entry.map(|entry| find_agent(entry.kind));
+        // what an agent has made up does not become a flag
+        let is_plain = |id: &String| {
+            !id.starts_with('-')
+                && id.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+        };
+        let session = job.effects.session_id.clone().filter(is_plain);
+        let opened = agent.zip(entry).zip(session.as_deref()).and_then(|((agent, entry), session)| {
+            let arguments = agent.by_hand(session)?;
+            Some(entry.command.iter().cloned().chain(arguments).collect::<Vec<_>>())
+        });
+        let own = agent.map_or(BASE_ENVIRONMENT_NAMES, |agent| agent.environment_names());
+        let names: BTreeSet<String> = own
+            .iter()
+            .map(|name| (*name).to_owned())
+            .chain(entry.iter().flat_map(|entry| entry.env.iter().cloned()))
+            .chain(options.env.iter().cloned())
+            .collect();
+        let mut env: BTreeMap<String, String> = self.passed_on(&names);
+        for (name, value) in entry.iter().flat_map(|entry| &entry.set_env) {
+            env.insert(name.clone(), value.expose_secret().to_owned());
+        }
+        // one of them takes it for the directory to work in
+        env.insert("PWD".to_owned(), worktree.clone());
+        let session_id = session.filter(|_| opened.is_some());
+        let shell = || vec![env.get("SHELL").cloned().unwrap_or_else(|| "/bin/sh".to_owned())];
+        let command = opened.unwrap_or_else(shell);
+        let by_hand = ByHand { command, env, working_dir: worktree };
+        PutOut { agent: options.agent.clone(), session_id, by_hand, file: PathBuf::new() }
+    }
+}
+
+fn step_of(tools: &Tools, job: &Job) -> Result<StepDir, StoreError> {
+    let step = tools.any_step(job.number, job.attempt, STEP);
+    step.map_err(|error| StoreError::Io(io::Error::other(error)))
+}
+
+fn write(logs: &Logs, job: JobNumber, attempt: u32, text: &[u8]) -> io::Result<()> {
+    use io::Write as _;
+    let file = logs.make_step_dir(job, attempt, STEP)?.join(COMMAND_FILE);
+    let mut options = std::fs::OpenOptions::new();
+    options.write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(text)
+}
+
+/// Ends what a visit that is over has left running, by its marker, and lets the job go on. What cannot be ended is tried again.
+pub async fn end_visit(worker: &Worker, job: JobNumber) {
+    let tools = &*worker.0;
+    if let Err(error) = tools.end_visit(job).await {
+        tracing::error!(%error, job.number = job.0, "what a visitor left could not be ended; it is tried again");
+    }
+}
+
+impl Tools {
+    async fn end_visit(&self, number: JobNumber) -> Result<(), StoreError> {
+        let job = self.store.get_job(&JobRef::Number(number)).await?.job;
+        let step = step_of(self, &job)?;
+        // not by where it works: whoever looks at the worktree from another terminal keeps his shell
+        let left = end_lost_tree(&step, step.dir(), &[], LEFT_MAX).await;
+        let left = left.map_err(|error| StoreError::Io(io::Error::other(error)))?;
+        if !left.is_empty() {
+            return Err(StoreError::Io(io::Error::other(format!("{left:?} live on"))));
+        }
+        // read long ago, and it may hold keys
+        match std::fs::remove_file(step.dir().join(COMMAND_FILE)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
+            _ => {}
+        }
+        let clock = self.clock.clone();
+        self.store.end_visit(number, move |view| render(&clock, view)).await
+    }
+}
