@@ -9,6 +9,8 @@ use crate::wire::job::{Cancelled, Job, JobPage};
 use crate::wire::message::MessagePage;
 use crate::wire::request::{FollowUpRequest, RetryRequest, SubmitRequest};
 use crate::wire::snapshot::SnapshotList;
+use crate::wire::visit::{AttachRequest, Attached, DetachRequest, Detached, Prolonged};
+use crate::wire::words::GoesOn;
 
 /// Longest time that a raw log or a snapshot may take to arrive; it can be hundreds of megabytes.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -180,6 +182,34 @@ impl ApiClient {
     /// request stands).
     pub async fn cancel_job(&self, job: &str) -> Result<Cancelled, ApiError> {
         self.call(Method::POST, &["jobs", job, "cancel"], &[]).answer().await
+    }
+
+    /// Takes a job over, and returns when nothing of it runs any more. With the same key it may be asked again.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when there is nothing to take over, or somebody else has it; [`ApiError::Busy`] when its processes
+    /// take longer than 20 s (the wish stands).
+    pub async fn attach_job(&self, job: &str, key: &str) -> Result<Attached, ApiError> {
+        let request = AttachRequest { key: key.to_owned() };
+        self.call(Method::POST, &["jobs", job, "attach"], &[]).json(&request).answer().await
+    }
+
+    /// Says that the visitor is still there.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when the visit is over.
+    pub async fn prolong_visit(&self, job: &str, key: &str) -> Result<Prolonged, ApiError> {
+        let request = AttachRequest { key: key.to_owned() };
+        self.call(Method::POST, &["jobs", job, "attach", "prolong"], &[]).json(&request).answer().await
+    }
+
+    /// Hands a job back.
+    ///
+    /// # Errors
+    /// [`ApiError::Conflict`] when the visit is over.
+    pub async fn detach_job(&self, job: &str, key: &str, goes_on: GoesOn) -> Result<Detached, ApiError> {
+        let request = DetachRequest { key: key.to_owned(), goes_on: Some(goes_on) };
+        self.call(Method::POST, &["jobs", job, "detach"], &[]).json(&request).answer().await
     }
 
     /// Queues a new job of the same chain.

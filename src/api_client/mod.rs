@@ -69,6 +69,12 @@ impl ApiClient {
         Ok(Self { http, base, token })
     }
 
+    /// Whether the server is on this machine.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        is_loopback(&self.base)
+    }
+
     /// The address, without a slash at its end.
     #[must_use]
     pub fn base_url(&self) -> &str {

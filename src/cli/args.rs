@@ -68,6 +68,8 @@ pub(super) enum Verb {
     Retry(RetryFlags),
     /// Go on with something new where a job has ended: on its branch, in its conversation and pull request.
     FollowUp(Box<FollowUpFlags>),
+    /// Take a job over: open its agent in its worktree and conversation, and hand it back when that ends.
+    Attach(AttachFlags),
     /// List the work of a job that is kept, or unpack it into a new directory.
     Rescue(RescueFlags),
     /// Look at the queue, close and open it.
@@ -304,6 +306,16 @@ pub(super) struct RetryFlags {
     /// Wait until the new job has ended; exits with 10 when it failed and 11 when it was cancelled.
     #[arg(short, long)]
     pub(super) wait: bool,
+}
+
+#[derive(Debug, Args)]
+pub(super) struct AttachFlags {
+    /// The number, the id, or the beginning of the id of a job.
+    #[arg(value_name = "JOB", value_parser = job_name)]
+    pub(super) job: String,
+    /// Let the agent go on afterwards, instead of publishing what is there.
+    #[arg(long = "continue")]
+    pub(super) goes_on: bool,
 }
 
 #[derive(Debug, Args)]

@@ -111,8 +111,14 @@ fn speak(verb: Verb, global: &Global, env: &Environment, out: &mut Output) -> Re
         .enable_all()
         .build()
         .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
-    let mut context =
-        commands::Context { api, out, clock: Clock::system(), zone: jiff::tz::TimeZone::system() };
+    let of_terminal = |name: &&'static str| Some((*name, env.get(name)?.to_owned()));
+    let mut context = commands::Context {
+        api,
+        out,
+        clock: Clock::system(),
+        zone: jiff::tz::TimeZone::system(),
+        terminal: commands::OF_THE_TERMINAL.iter().filter_map(of_terminal).collect(),
+    };
     let ended = runtime.block_on(commands::speak(verb, &mut context))?;
     Ok(ExitCode::from(ended.exit_code()))
 }
@@ -131,6 +137,7 @@ impl Verb {
             Self::Cancel(_) => "cancel",
             Self::Retry(_) => "retry",
             Self::FollowUp(_) => "follow-up",
+            Self::Attach(_) => "attach",
             Self::Rescue(_) => "rescue",
             Self::Queue(_) => "queue",
             Self::Webhook(_) => "webhook",

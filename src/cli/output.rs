@@ -70,6 +70,12 @@ impl Output {
         Self::new(Box::new(io::stdout()), Box::new(io::stderr()), style)
     }
 
+    /// Whether a program that this process starts would find a terminal where we print to.
+    #[must_use]
+    pub fn is_on_a_terminal() -> bool {
+        io::stdout().is_terminal()
+    }
+
     /// Whether answers are JSON.
     #[must_use]
     pub fn is_json(&self) -> bool {

@@ -14,6 +14,7 @@ mod api_stop;
 mod bad_disk;
 mod cli;
 mod cli_api;
+mod cli_attach;
 mod cli_fake;
 mod cli_follow;
 mod cli_usage;

@@ -5,6 +5,7 @@
 //!
 //! Fails: as `api_client` does, in the words of `error.rs`. Tested: as processes in `tests/it/cli.rs`.
 
+mod attach;
 mod attached;
 mod backup;
 mod cancel;
@@ -30,10 +31,14 @@ mod wait;
 mod watch;
 mod webhook;
 
+pub(super) use attach::OF_THE_TERMINAL;
 pub(super) use form::FormFlags;
 pub(super) use profile::ProfileVerb;
 pub(super) use usage::UsageFlags;
 pub(super) use webhook::WebhookVerb;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
 
 use jiff::tz::TimeZone;
 
@@ -52,6 +57,8 @@ pub(super) struct Context<'a> {
     pub(super) out: &'a mut Output,
     pub(super) clock: Clock,
     pub(super) zone: TimeZone,
+    /// What the terminal says of itself.
+    pub(super) terminal: BTreeMap<&'static str, OsString>,
 }
 
 impl Context<'_> {
@@ -71,6 +78,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Cancel(flags) => cancel::run(&flags, context).await,
         Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
         Verb::FollowUp(flags) => Box::pin(follow_up::run(*flags, context)).await,
+        Verb::Attach(flags) => Box::pin(attach::run(&flags, context)).await,
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Gc { dry_run } => gc::run(dry_run, context).await,

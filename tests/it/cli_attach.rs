@@ -1,0 +1,134 @@
+//! `offshoot attach` in a terminal of the test's own: what the program finds there, and what becomes of the job when it ends.
+
+use std::process::{Output, Stdio};
+
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::left_out::{Need, leave_out};
+use crate::stand::{PATIENCE, SECRET, Stand};
+
+/// Runs its arguments in a terminal, and ends as they do.
+const IN_A_TERMINAL: &str =
+    "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])) % 256)";
+
+/// What the user has, and what is none of the agent's business.
+const MINE: &str = "of-the-user-alone";
+
+fn has_python() -> bool {
+    std::process::Command::new("python3").arg("--version").output().is_ok_and(|run| run.status.success())
+}
+
+fn attach(stand: &Stand, job: &Value, flags: &[&str]) -> Command {
+    let mut command = Command::new("python3");
+    command.args(["-c", IN_A_TERMINAL, env!("CARGO_BIN_EXE_offshoot"), "attach"]);
+    command.arg(job["number"].to_string()).args(flags);
+    command.env_clear().envs([
+        ("PATH", "/usr/local/bin:/usr/bin:/bin"),
+        ("TERM", "xterm-test"),
+        ("MINE", MINE),
+    ]);
+    command.envs([("OFFSHOOT_URL", stand.base_url()), ("OFFSHOOT_TOKEN", SECRET.to_owned())]);
+    command.env("HOME", stand.path("home"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    command
+}
+
+async fn ended(mut command: Command) -> Output {
+    timeout(PATIENCE, command.output()).await.expect("it ends").unwrap()
+}
+
+/// An agent that works alone as the scripted one, and in a terminal runs this.
+fn install(stand: &Stand, by_hand: &str) {
+    let own = env!("CARGO_BIN_EXE_offshoot");
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in --version|auth*|*stream-json*) exec {own} scripted-agent \"$@\";; esac\n\
+         [ -t 0 ] && [ -t 1 ] || exit 9\necho \"$*\" > by-hand.txt\nenv > {env}\n{by_hand}\n",
+        env = stand.path("env").display(),
+    );
+    stand.install("claude", &script);
+}
+
+async fn at_work(stand: &Stand, branch: &str) -> Value {
+    let prompt = format!("[[scenario:write path=a.txt]]{}", stand.gate_mark("never"));
+    let id = stand.submit(json!({"prompt": prompt, "branchName": branch})).await;
+    stand.wait_for_tool(&id).await;
+    stand.job(&id).await
+}
+
+#[tokio::test]
+async fn the_agent_is_opened_in_its_conversation_and_its_work_published() {
+    if !has_python() {
+        return leave_out(Need::Python, "`offshoot attach` in a terminal");
+    }
+    let stand = Stand::new().await;
+    install(&stand, "exit 0");
+    let job = at_work(&stand, "a").await;
+    let id = job["id"].as_str().unwrap();
+    let run = ended(attach(&stand, &job, &[])).await;
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert!(run.status.success(), "{said}");
+    let number = &job["number"];
+    for text in [format!("#{number} is yours"), format!("Handed back #{number}"), "offshoot logs".to_owned()]
+    {
+        assert!(said.contains(&text), "{text}: {said}");
+    }
+    stand.completed(id).await;
+    let session = job["sessionId"].as_str().unwrap();
+    assert_eq!(stand.git(&["show", "a:by-hand.txt"]), format!("--resume={session}"));
+    let env = std::fs::read_to_string(stand.path("env")).unwrap();
+    assert!(env.contains("TERM=xterm-test") && env.contains("OFFSHOOT_STEP="), "{env}");
+    assert!(!env.contains(MINE) && !env.contains(SECRET), "{env}");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn what_ends_badly_is_handed_to_the_agent_and_a_cancel_ends_it() {
+    if !has_python() {
+        return leave_out(Need::Python, "the ends of `offshoot attach`");
+    }
+    let stand = Stand::new().await;
+    install(&stand, "exit 3");
+    let job = at_work(&stand, "b").await;
+    let run = ended(attach(&stand, &job, &[])).await;
+    let said = String::from_utf8_lossy(&run.stdout).into_owned();
+    assert_eq!(run.status.code(), Some(1), "{said}");
+    assert!(said.contains("the agent goes on") && said.contains("offshoot attach"), "{said}");
+    let job = stand.completed(job["id"].as_str().unwrap()).await;
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 2, "{job:#}");
+    install(&stand, "exec sleep 600");
+    let job = at_work(&stand, "c").await;
+    let mut visitor = attach(&stand, &job, &[]).spawn().unwrap();
+    let is_there = async || {
+        std::fs::read_to_string(stand.path("env"))
+            .ok()
+            .filter(|env| env.contains(&format!("-{}-", job["number"])))
+    };
+    stand.wait_until("the program runs", is_there).await;
+    let (status, cancelled) = stand.cancel(job["id"].as_str().unwrap()).await;
+    assert_eq!((status, &cancelled["status"]), (200, &json!("cancelled")), "{cancelled:#}");
+    let ended = timeout(PATIENCE, visitor.wait()).await.expect("it ends").unwrap();
+    assert_eq!(ended.code(), Some(6));
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn without_a_terminal_nothing_is_taken_over() {
+    let stand = Stand::new().await;
+    let job = at_work(&stand, "d").await;
+    let mut command = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+    command.args(["attach", &job["number"].to_string()]).stdin(Stdio::null());
+    command.envs([("OFFSHOOT_URL", stand.base_url()), ("OFFSHOOT_TOKEN", SECRET.to_owned())]);
+    let run = ended(command).await;
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.code() == Some(2) && said.contains("terminal"), "{said}");
+    assert_eq!(stand.job(job["id"].as_str().unwrap()).await["status"], "running");
+    let mut elsewhere = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+    elsewhere.args(["attach", "1", "--url", "http://offshoot.example"]).env("OFFSHOOT_TOKEN", SECRET);
+    let run = ended(elsewhere).await;
+    let said = String::from_utf8_lossy(&run.stderr).into_owned();
+    assert!(run.status.code() == Some(2) && said.contains("another machine"), "{said}");
+    assert_eq!(stand.cancel(job["id"].as_str().unwrap()).await.0, 200);
+    stand.finish().await;
+}
