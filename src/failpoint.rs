@@ -91,6 +91,7 @@ edges! {
     RecordShim, "store.record-shim", "commit: who supervises the step";
     Ingest, "store.ingest", "commit: what the agent has said";
     RecordVerification, "store.record-verification", "commit: what the owner's commands say of the work";
+    RecordArtifacts, "store.record-artifacts", "commit: which files of the worktree are kept";
     RecordUsage, "store.record-usage", "commit: what the agent has used";
     Finish, "store.finish", "commit: the end of an attempt, with the callback";
     ForgetWorktree, "store.forget-worktree", "commit: the job's worktree is gone";
@@ -98,6 +99,8 @@ edges! {
     ForgetOutput, "store.forget-output", "commit: what an agent said is past its time";
     DeleteOutput, "upkeep.delete-output", "what an agent said is deleted";
     BeginForgetting, "store.begin-forgetting", "commit: nothing is built on jobs any more that are past their time";
+    ForgetArtifacts, "store.forget-artifacts", "commit: kept files are past their time";
+    DeleteArtifacts, "upkeep.delete-artifacts", "kept files are deleted";
     ForgetMessages, "store.forget-messages", "commit: messages or a file of a job that is forgotten";
     ForgetJobs, "store.forget-jobs", "commit: jobs are past their time";
     ForgetEvents, "store.forget-events", "commit: events are past their time";
@@ -115,6 +118,7 @@ edges! {
     RegisterWorktree, "git.register-worktree", "a worktree is registered, empty";
     FillWorktree, "git.fill-worktree", "a worktree gets its files";
     CopyIn, "git.copy-in", "files of the owner are copied into a worktree";
+    CopyOut, "git.copy-out", "files of a worktree are copied to where they are kept";
     CommitSnapshot, "git.commit-snapshot", "a snapshot is committed";
     SetSnapshot, "git.set-snapshot", "a snapshot gets its ref";
     KeepHead, "git.keep-head", "a result, or what only a branch has, gets its ref";
@@ -156,6 +160,7 @@ edges! {
     RequestReviewers, "forge.request-reviewers", "reviewers are asked for";
     SendCallback, "callback.send", "a callback is sent";
 
+    TakeOverArtifacts, "store.take-over-artifacts", "kept files get names of a further job";
     BackUp, "store.back-up", "a backup gets its name";
 
     Drain, "stop.drain", "workers come to a point at which the next server can go on";

@@ -12,7 +12,7 @@ use crate::wire::snapshot::SnapshotList;
 use crate::wire::visit::{AttachRequest, Attached, DetachRequest, Detached, Prolonged};
 use crate::wire::words::GoesOn;
 
-/// Longest time that a raw log or a snapshot may take to arrive; it can be hundreds of megabytes.
+/// Longest time that a raw log, a snapshot or a kept file may take to arrive; it can be hundreds of megabytes.
 const DOWNLOAD_LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// An answer with the tag that tells its version from others.
@@ -163,6 +163,17 @@ impl ApiClient {
     /// When there is no such job or snapshot.
     pub async fn read_snapshot(&self, job: &str, name: &str) -> Result<Download, ApiError> {
         let call = self.call(Method::GET, &["jobs", job, "snapshots", name], &[]);
+        let response = call.patience(DOWNLOAD_LIMIT).send().await?;
+        Ok(Download { response, url: self.base_url().to_owned() })
+    }
+
+    /// A file that the job has kept, by its path as the job tells it.
+    ///
+    /// # Errors
+    /// When there is no such job or file.
+    pub async fn read_artifact(&self, job: &str, path: &str) -> Result<Download, ApiError> {
+        let segments: Vec<_> = ["jobs", job, "artifacts"].into_iter().chain(path.split('/')).collect();
+        let call = self.call(Method::GET, &segments, &[]);
         let response = call.patience(DOWNLOAD_LIMIT).send().await?;
         Ok(Download { response, url: self.base_url().to_owned() })
     }

@@ -10,6 +10,7 @@
 //! Fails: with an [`AppError`], whose text is fit for the caller: no paths, no secrets. Tested: rules by tables beside
 //! the code, the use cases through the router in `http` and in `tests/it`.
 
+mod artifacts;
 mod attach;
 mod backups;
 mod caller;

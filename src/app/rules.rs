@@ -248,7 +248,6 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
         reading.fault(format!("/options{}", violation.pointer()), violation.rule);
     }
     let is_empty = |name: OptionName| match name {
-        OptionName::Artifacts => options.artifacts.as_ref().is_none_or(Vec::is_empty),
         OptionName::Isolation => options.isolation != Some(Isolation::Sandbox),
         _ => true,
     };

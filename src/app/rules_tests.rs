@@ -206,16 +206,10 @@ fn what_is_not_built_is_said() {
         assert_eq!(reading.faults, []);
         reading.not_supported.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
     };
-    let table = [
-        (json!({"artifacts": ["out/*"]}), "/options/artifacts"),
-        (json!({"isolation": "sandbox"}), "/options/isolation"),
-    ];
-    for (value, pointer) in table {
-        assert_eq!(unbuilt(value), [pointer]);
-    }
+    assert_eq!(unbuilt(json!({"isolation": "sandbox"})), ["/options/isolation"]);
     assert_eq!(
         unbuilt(
-            json!({"setup": ["make"], "verify": ["make"], "verifyRounds": 2, "copyFiles": [".env"], "isolation": "none", "agent": "mine"})
+            json!({"setup": ["make"], "verify": ["make"], "verifyRounds": 2, "copyFiles": [".env"], "artifacts": ["out/*"], "isolation": "none", "agent": "mine"})
         ),
         Vec::<String>::new()
     );

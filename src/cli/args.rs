@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::{FollowUpFlags, FormFlags, ProfileVerb, UsageFlags, WebhookVerb};
+use super::commands::{ArtifactsFlags, FollowUpFlags, FormFlags, ProfileVerb, UsageFlags, WebhookVerb};
 use super::human;
 use crate::domain::id::JobRef;
 
@@ -68,6 +68,8 @@ pub(super) enum Verb {
     Retry(RetryFlags),
     /// Go on with something new where a job has ended: on its branch, in its conversation and pull request.
     FollowUp(Box<FollowUpFlags>),
+    /// List the files that a job has kept, such as reports, or save them.
+    Artifacts(ArtifactsFlags),
     /// Take a job over: open its agent in its worktree and conversation, and hand it back when that ends.
     Attach(AttachFlags),
     /// List the work of a job that is kept, or unpack it into a new directory.
@@ -202,6 +204,9 @@ pub(super) struct SubmitFlags {
     /// Publish nothing: the change is kept locally and `retry --publish` publishes it later.
     #[arg(long)]
     pub(super) dry_run: bool,
+    /// Keep the files of the worktree that fit this glob, also ignored ones; may be given several times.
+    #[arg(long = "artifact", value_name = "GLOB")]
+    pub(super) artifacts: Vec<String>,
     /// Send this Idempotency-Key: the same key within a day queues the job only once.
     #[arg(long, value_name = "KEY")]
     pub(super) key: Option<String>,
@@ -465,6 +470,8 @@ mod tests {
             "retry 1 --fresh --resume",
             "retry 1 --publish --prompt x",
             "logs 1 --raw -f",
+            "artifacts 1 --into a -o b",
+            "artifacts",
             "submit a --priority 11",
             "submit a --timeout soon",
             "submit --var a=b",

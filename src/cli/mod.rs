@@ -137,6 +137,7 @@ impl Verb {
             Self::Cancel(_) => "cancel",
             Self::Retry(_) => "retry",
             Self::FollowUp(_) => "follow-up",
+            Self::Artifacts(_) => "artifacts",
             Self::Attach(_) => "attach",
             Self::Rescue(_) => "rescue",
             Self::Queue(_) => "queue",

@@ -52,7 +52,7 @@ pub(super) fn unpack(archive: impl Read, into: &Path) -> io::Result<Unpacked> {
 }
 
 /// Where an entry belongs; `None` for one that does not.
-fn place(into: &Path, path: &Path) -> Option<PathBuf> {
+pub(super) fn place(into: &Path, path: &Path) -> Option<PathBuf> {
     let mut place = into.to_owned();
     for component in path.components() {
         match component {

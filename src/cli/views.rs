@@ -11,6 +11,8 @@ use crate::wire::time::UtcTime;
 
 /// Longest title in a table, so that a row fits a usual terminal.
 const TITLE_CHARS_MAX: usize = 32;
+/// Kept files that are named with their job; there are up to thousands.
+const ARTIFACTS_SHOWN: usize = 10;
 
 /// When and where somebody looks.
 #[derive(Clone, Debug)]
@@ -140,8 +142,11 @@ impl Viewpoint {
             let tries = format!("{tries} {}", if tries == 1 { "try" } else { "tries" });
             sheet.line("callback", format!("{} ({tries}{})", it.callback.state, answer.unwrap_or_default()));
         }
-        for artifact in &it.artifacts {
+        for artifact in it.artifacts.iter().take(ARTIFACTS_SHOWN) {
             sheet.line("artifact", format!("{}  {}", artifact.path, human::size(artifact.bytes)));
+        }
+        if let Some(more) = it.artifacts.len().checked_sub(ARTIFACTS_SHOWN).filter(|more| *more > 0) {
+            sheet.line("artifact", format!("and {more} more"));
         }
         for warning in &it.warnings {
             sheet.line("warning", warning.clone());
@@ -216,6 +221,9 @@ pub(super) fn plural(count: i64, noun: &str) -> String {
 /// What one may want to type next about a job, the most probable first.
 pub(super) fn next_commands(job: &JobSummary) -> Vec<String> {
     let mut next = next_for_work(job);
+    if !job.artifacts.is_empty() {
+        next.push(format!("offshoot artifacts {}", job.number));
+    }
     match (job.callback.state.as_str(), &job.os_callback_url) {
         ("suspended", Some(url)) => next.push(format!("offshoot webhook resume {url}")),
         ("dead", _) => next.push("offshoot webhook ls --state dead".to_owned()),

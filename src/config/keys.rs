@@ -131,6 +131,9 @@ pub(super) static KEYS: &[Key] = &[
     set("limits", "step_open_files_max", Kind::Integer(256, 1_000_000), "65536", "Files that one process of a step may have open; never more than the server itself may."),
     set("limits", "worktree_bytes_max", Kind::Integer(1_048_576, BYTES_MAX), "21474836480", "Disk space of one worktree, in bytes."),
     set("limits", "worktree_files_max", Kind::Integer(1_000, 100_000_000), "1000000", "Files and directories of one worktree."),
+    set("limits", "artifact_bytes_max", Kind::Integer(0, BYTES_MAX), "268435456", "Size of one file that a job keeps (artifacts), in bytes; larger ones are left out with a warning."),
+    set("limits", "job_artifacts_bytes_max", Kind::Integer(0, BYTES_MAX), "1073741824", "Size of all files that one job keeps, in bytes; they take room on the disk of the data directory for artifact_days."),
+    set("limits", "job_artifacts_max", Kind::Integer(1, 10_000), "500", "Files that one job keeps: whatever has more is better packed into one."),
     set("limits", "disk_free_bytes_min", Kind::Integer(0, BYTES_MAX), "1073741824", "No job starts while less space is free on the disk of the data directory, of the clones or of the worktrees."),
     set("retention", "job_days", DAYS, "365", "How long finished jobs are listed. Failed, cancelled and dry-run jobs stay for their worktree days + git.snapshot_days at least, for only they lead to their work."),
     unset("retention", "failed_job_days", DAYS, "365", "The same for jobs that failed, with the same least time: worktree days + git.snapshot_days."),
@@ -138,6 +141,9 @@ pub(super) static KEYS: &[Key] = &[
     set("retention", "log_days", DAYS, "90", "How long the output of agents is kept."),
     unset("retention", "failed_log_days", DAYS, "90", "The same where the job failed."),
     unset("retention", "cancelled_log_days", DAYS, "90", "The same where the job was cancelled."),
+    set("retention", "artifact_days", DAYS, "30", "How long files are kept that jobs keep (artifacts); never longer than their job is listed."),
+    unset("retention", "failed_artifact_days", DAYS, "30", "The same where the job failed."),
+    unset("retention", "cancelled_artifact_days", DAYS, "30", "The same where the job was cancelled."),
     set("retention", "event_days", DAYS, "90", "How long events are kept."),
     set("retention", "worktree_days", DAYS, "7", "How long worktrees are kept where keep_worktree says that they are."),
     unset("retention", "failed_worktree_days", DAYS, "7", "The same where the job failed; set, it keeps those worktrees also where keep_worktree says nothing."),
@@ -176,7 +182,7 @@ pub(super) static OPTION_KEYS: &[Key] = &[
     set("defaults", "draft", Kind::Bool, "false", "Open pull requests as drafts."),
     set("defaults", "pr_labels", Kind::Texts, "[]", "Labels of pull requests."),
     set("defaults", "reviewers", Kind::Texts, "[]", "Reviewers: logins, or org/team."),
-    set("defaults", "artifacts", Kind::Texts, "[]", "Globs of files to keep after a run."),
+    set("defaults", "artifacts", Kind::Texts, "[]", "Globs of files to keep after a run, ignored ones too, such as coverage/** or report.html; one for which there is none fails the job."),
     unset("defaults", "keep_worktree", Kind::Bool, "true", "Keep worktrees for retention.worktree_days after the end of their job; by default they go at once, and what is not published is kept as a snapshot."),
     set("defaults", "isolation", Kind::Words(Isolation::WORDS), r#""auto""#, "auto, sandbox or none."),
 ];
@@ -191,7 +197,6 @@ pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
     ("github.app_key_file", Unbuilt::Refused),
     ("github.app_installation_id", Unbuilt::Refused),
     ("defaults.isolation", Unbuilt::Refused),
-    ("defaults.artifacts", Unbuilt::Warned),
     ("notify.*", Unbuilt::Warned),
 ];
 

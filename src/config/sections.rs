@@ -115,6 +115,9 @@ pub struct Limits {
     pub step_open_files_max: u64,
     pub worktree_bytes_max: u64,
     pub worktree_files_max: u64,
+    pub artifact_bytes_max: u64,
+    pub job_artifacts_bytes_max: u64,
+    pub job_artifacts_max: u64,
     pub disk_free_bytes_min: u64,
 }
 
@@ -123,6 +126,7 @@ pub struct Limits {
 pub struct Retention {
     pub jobs: Kept,
     pub logs: Kept,
+    pub artifacts: Kept,
     pub event_days: u64,
     pub worktrees: Kept,
 }
@@ -314,6 +318,9 @@ pub(super) fn limits(values: &Values) -> Limits {
         step_open_files_max: number("limits.step_open_files_max"),
         worktree_bytes_max: number("limits.worktree_bytes_max"),
         worktree_files_max: number("limits.worktree_files_max"),
+        artifact_bytes_max: number("limits.artifact_bytes_max"),
+        job_artifacts_bytes_max: number("limits.job_artifacts_bytes_max"),
+        job_artifacts_max: number("limits.job_artifacts_max"),
         disk_free_bytes_min: number("limits.disk_free_bytes_min"),
     }
 }
@@ -328,6 +335,7 @@ pub(super) fn retention(values: &Values) -> Retention {
     Retention {
         jobs: kept("job_days"),
         logs: kept("log_days"),
+        artifacts: kept("artifact_days"),
         event_days: values.integer("retention.event_days").unwrap_or_default(),
         worktrees: kept("worktree_days"),
     }

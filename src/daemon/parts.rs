@@ -14,7 +14,7 @@ use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
-use crate::git::{Author, SizeCaps};
+use crate::git::{Author, KeepCaps, SizeCaps};
 use crate::process::{ScopeLimits, ScopeUse};
 use crate::store::Limits;
 use crate::upkeep::UpkeepSettings;
@@ -26,6 +26,8 @@ use crate::worker::{AgentEntry, StepLimits, WorkerSettings};
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// GitHub refuses files of more than 100 MiB.
 const FILE_BYTES_MAX: u64 = 100 * 1024 * 1024;
+/// All names of the files that a job keeps: a page of 200 jobs tells them all, and stays below 13 MiB.
+const ARTIFACT_PATHS_BYTES_MAX: usize = 64 * 1024;
 
 /// Parts that somebody brings along instead of the configured ones.
 #[derive(Default)]
@@ -114,6 +116,7 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         step_limits: step_limits(config),
         stop_grace: STOP_GRACE,
         worktree_kept: config.retention.worktrees,
+        artifact_caps: artifact_caps(config),
         file_bytes_max: FILE_BYTES_MAX,
         as_root: nix::unistd::geteuid().is_root(),
     }
@@ -128,6 +131,16 @@ fn step_limits(config: &Config) -> StepLimits {
         processes_max: limits.step_processes_max,
         memory_bytes_max: limits.step_memory_bytes_max,
         worktree: SizeCaps { bytes_max: limits.worktree_bytes_max, files_max: limits.worktree_files_max },
+    }
+}
+
+fn artifact_caps(config: &Config) -> KeepCaps {
+    let limits = &config.limits;
+    KeepCaps {
+        file_bytes_max: limits.artifact_bytes_max,
+        bytes_max: limits.job_artifacts_bytes_max,
+        files_max: limits.job_artifacts_max,
+        paths_bytes_max: ARTIFACT_PATHS_BYTES_MAX,
     }
 }
 
@@ -179,6 +192,7 @@ pub(super) fn upkeep_settings(config: &Config) -> UpkeepSettings {
         worktrees_dir: config.paths.worktrees_dir.clone(),
         jobs: config.retention.jobs,
         logs: config.retention.logs,
+        artifacts: config.retention.artifacts,
         worktrees: config.retention.worktrees,
         events: days(config.retention.event_days),
         snapshots: days(config.git.snapshot_days),

@@ -1,5 +1,6 @@
 //! A job: what a caller asked for, and how far it is.
 
+use super::artifact::Artifacts;
 use super::attachment::{AttachedFile, Attachment};
 use super::branch::BranchName;
 use super::delivery::CallbackSummary;
@@ -290,6 +291,8 @@ pub struct Job {
     pub usage: Usage,
     /// Of the newest round of verification; the first that did not accept the work is the last.
     pub verify: Vec<Verification>,
+    /// `None`: nothing was kept, or it is past its time.
+    pub artifacts: Option<Artifacts>,
     pub warnings: Vec<String>,
     pub cancel_requested_at: Option<Timestamp>,
     pub created_at: Timestamp,

@@ -9,6 +9,7 @@
 //! Fails: by returning an error value that names the broken rule. Tested: beside the code.
 
 pub mod agent_kind;
+pub mod artifact;
 pub mod attachment;
 pub mod attempt;
 pub mod branch;

@@ -166,7 +166,7 @@ reason_codes! {
         "look at its output: offshoot logs JOB; the work is kept: offshoot rescue JOB";
     ArtifactMissing, "artifact_missing", Fail,
         "A file that was to be kept does not exist.",
-        "check artifacts of the client or in [defaults], then: offshoot retry JOB";
+        "see the job's warnings and its output, or artifacts of the job, its client or [defaults], then: offshoot retry JOB; to publish the commit without it: offshoot retry JOB --publish";
     CloneFailed, "clone_failed", Fail,
         "The repository could not be cloned.",
         "try by hand as the user who runs offshoot: git ls-remote URL; then: offshoot retry JOB";

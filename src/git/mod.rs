@@ -22,8 +22,8 @@
 //! **Damage.** A clone that cannot be read is told from one that somebody changed, set aside by a rename, and made anew;
 //! objects whose hash is right are brought over (`damage.rs`). No program ever runs in it.
 //!
-//! **Tested** in `tests/it/git.rs` (the ordinary flow), `tests/it/git_maintenance.rs` (idle clones) and
-//! `tests/it/git_hostile.rs` (what an agent can prepare), with the real program and local bare remotes; pure parts
+//! **Tested** in `tests/it/git.rs` (the ordinary flow), `tests/it/git_maintenance.rs` (idle clones),
+//! `tests/it/git_hostile.rs` and `tests/it/git_copy_out.rs` (what an agent can prepare), with the real program and local bare remotes; pure parts
 //! beside the code.
 
 mod archive;
@@ -33,6 +33,7 @@ mod clone;
 mod collect;
 mod commit_id;
 mod copy_in;
+mod copy_out;
 mod damage;
 mod diff;
 mod disk;
@@ -70,6 +71,7 @@ pub use branches::KeptBy;
 pub use collect::{Author, Collected, CommitSpec};
 pub use commit_id::CommitId;
 pub use copy_in::{CopiedIn, PathRule};
+pub use copy_out::{CopiedOut, KeepCaps, Wish};
 pub use damage::SetAside;
 pub use diff::{ChangeKind, ChangedFile, Diff, DiffRequest};
 pub use disk::remove_any;

@@ -350,14 +350,14 @@ fn parent_of(path: &[u8]) -> &[u8] {
 }
 
 /// Whether `path` is one of `roots` or below one.
-fn is_below(path: &[u8], roots: &[Vec<u8>]) -> bool {
+pub(super) fn is_below(path: &[u8], roots: &[Vec<u8>]) -> bool {
     roots.iter().any(|root| {
         path.strip_prefix(root.as_slice())
             .is_some_and(|rest| root.is_empty() || rest.is_empty() || rest[0] == b'/')
     })
 }
 
-fn has_git_name(path: &[u8]) -> bool {
+pub(super) fn has_git_name(path: &[u8]) -> bool {
     path.split(|byte| *byte == b'/').any(is_git_name)
 }
 

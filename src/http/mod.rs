@@ -9,6 +9,7 @@
 //! Fails: as answers. [`serve`] fails only when the listener is unusable. Tested: through the router with a real store
 //! beside the code, over real connections in `tests/it`.
 
+mod artifacts;
 mod attach;
 mod auth;
 mod backups;

@@ -67,6 +67,7 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("job_events", &[(404, "No such job"), AMBIGUOUS, STREAMS]),
     ("all_events", &[STREAMS]),
     ("job_socket", &[(404, "No such job"), AMBIGUOUS, (426, "No WebSocket was asked for"), STREAMS]),
+    ("get_artifact", &[(404, "No such job, or no such file of it"), AMBIGUOUS]),
     ("get_diff", &[(404, "No such job, or no result yet"), AMBIGUOUS, (422, "Out of range")]),
     ("cancel_job", &[(404, "No such job"), (503, "The job still has processes; the request stands")]),
     (
@@ -136,6 +137,10 @@ pub fn document() -> &'static str {
             item.patch.iter_mut().for_each(|operation| complete(operation, &[CHANGES, BODY]));
             item.post.iter_mut().for_each(|operation| complete(operation, &[CHANGES, KEYED, BODY]));
         }
+        // the router's own way of writing a parameter that may have slashes in it
+        let plain = |path: String| path.replace("{*", "{");
+        let paths = std::mem::take(&mut document.paths.paths);
+        document.paths.paths = paths.into_iter().map(|(path, item)| (plain(path), item)).collect();
         document.to_pretty_json().expect("a document of plain members with text keys serialises")
     })
 }

@@ -6,7 +6,7 @@ use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
-    attach, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue, sessions,
+    artifacts, attach, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue, sessions,
     snapshots, system, usage,
 };
 use crate::app::App;
@@ -25,6 +25,7 @@ pub(super) fn routes() -> OpenApiRouter<App> {
         .routes(routes!(job_reads::list_messages))
         .routes(routes!(job_reads::get_log))
         .routes(routes!(job_reads::get_diff))
+        .routes(routes!(artifacts::get_artifact))
         .routes(routes!(snapshots::list_snapshots))
         .routes(routes!(snapshots::get_snapshot))
         .routes(routes!(jobs::cancel_job))

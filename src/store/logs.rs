@@ -189,7 +189,7 @@ fn entries(dir: &Path) -> impl Iterator<Item = std::fs::DirEntry> + use<> {
     std::fs::read_dir(dir).into_iter().flatten().filter_map(Result::ok)
 }
 
-fn numbers_below(dir: &Path) -> impl Iterator<Item = i64> + use<> {
+pub(super) fn numbers_below(dir: &Path) -> impl Iterator<Item = i64> + use<> {
     entries(dir).filter_map(|entry| entry.file_name().to_str()?.parse().ok())
 }
 

@@ -12,6 +12,7 @@
 //! read ([`Store::open_damaged`]), and a person decides ([`restore`]). Tested: on real files; the writer, the migrations
 //! and the transcripts beside the code, the rest through the router in `http` and through the whole server in `tests/it`.
 
+mod artifacts;
 pub mod backup;
 mod damage;
 mod error;
@@ -31,6 +32,7 @@ use crate::domain::id::JobNumber;
 use crate::domain::time::Timestamp;
 use sqlite::Place;
 
+pub use artifacts::ArtifactFiles;
 pub use backup::Backup;
 pub use damage::Damage;
 pub use error::{BranchConflict, StoreError};
@@ -105,6 +107,7 @@ pub struct Store {
     clock: Clock,
     bounds: sqlite::Bounds,
     logs: logs::Logs,
+    artifacts: ArtifactFiles,
     instance: Arc<str>,
     epoch: i64,
     steady: Arc<steady::Steady>,
@@ -134,8 +137,10 @@ impl Store {
         limits: Limits,
     ) -> Result<Self, StoreError> {
         let logs = logs::Logs::new(data_dir.join("attempts"));
-        let opened = sqlite::Database::open(Place::new(data_dir.join(DATABASE), vfs), &clock, &logs)?;
-        Ok(Self::of(opened, logs, clock, limits, None))
+        let artifacts = ArtifactFiles::new(data_dir.join("artifacts"));
+        let place = Place::new(data_dir.join(DATABASE), vfs);
+        let opened = sqlite::Database::open(place, &clock, &logs, &artifacts)?;
+        Ok(Self::of(opened, logs, artifacts, clock, limits, None))
     }
 
     /// What can still be read of a database that [`Self::open`] refused with `error`. Every write is refused with
@@ -146,12 +151,14 @@ impl Store {
         let damage = Damage::found(data_dir, error, Timestamp::from_ms(clock.now_ms()));
         let place = Place::new(data_dir.join(DATABASE), None);
         let opened = sqlite::Database::open_damaged(place, &clock, Arc::clone(&damage.guide));
-        Self::of(opened, logs, clock, limits, Some(Arc::new(damage)))
+        let artifacts = ArtifactFiles::new(data_dir.join("artifacts"));
+        Self::of(opened, logs, artifacts, clock, limits, Some(Arc::new(damage)))
     }
 
     fn of(
         opened: sqlite::Opened,
         logs: logs::Logs,
+        artifacts: ArtifactFiles,
         clock: Clock,
         limits: Limits,
         damage: Option<Arc<Damage>>,
@@ -162,6 +169,7 @@ impl Store {
             clock,
             bounds: sqlite::Bounds { limits, places: Arc::default() },
             logs,
+            artifacts,
             instance: opened.instance.into(),
             epoch: opened.epoch,
             steady: Arc::new(opened.steady),
@@ -222,6 +230,12 @@ impl Store {
     #[must_use]
     pub fn logs(&self) -> &logs::Logs {
         &self.logs
+    }
+
+    /// Where the files are that jobs have kept.
+    #[must_use]
+    pub fn artifacts(&self) -> &ArtifactFiles {
+        &self.artifacts
     }
 
     fn now(&self) -> Timestamp {

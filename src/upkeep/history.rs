@@ -11,7 +11,7 @@ use crate::git::{bytes_on_disk, remove_any};
 use crate::store::{Forgettable, StoreError};
 
 /// Jobs that are asked about at once.
-const ASKED_MAX: usize = 500;
+pub(super) const ASKED_MAX: usize = 500;
 /// Events that a dry run counts: enough to see that there are many.
 const EVENTS_COUNTED: u32 = 100_000;
 /// Batches of one pass, of 100 jobs or 2,000 events: the next pass goes on. An hour of the busiest queue makes fewer.
@@ -20,6 +20,8 @@ const BATCHES_MAX: u32 = 200;
 impl Inner {
     pub(super) async fn forget_history(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
         self.forget_output(order, report).await?;
+        self.forget_artifacts(order, report).await?;
+        self.sweep_artifacts(order, report).await?;
         self.forget_events(order, report).await?;
         self.forget_jobs(order, report).await
     }
@@ -125,6 +127,7 @@ impl Inner {
     async fn forget_begun(&self, jobs: Vec<JobNumber>) -> Result<(), StoreError> {
         for job in jobs {
             self.remove_output(job, false).await?;
+            self.remove_artifacts(job, false).await?;
         }
         self.store.forget_jobs().await?;
         Ok(())

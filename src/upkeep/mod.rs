@@ -1,4 +1,4 @@
-//! What is past its time goes: snapshots, worktrees, trash, output, events, jobs. Clones are
+//! What is past its time goes: snapshots, worktrees, trash, output, kept files, events, jobs. Clones are
 //! packed while idle, and freed of what interrupted git steps have left in them.
 //!
 //! Promises: nothing goes that is the only copy of anybody's work before its time is over, and its job stays listed so long. A snapshot goes when the work is
@@ -11,6 +11,7 @@
 //! Fails: what cannot be handled is logged, told in the report, and left for the next pass; only the store's failure ends
 //! one. Tested: the decision about a snapshot by a table beside the code, passes on whole servers in `tests/it/gc.rs`.
 
+mod artifacts;
 mod clones;
 mod history;
 mod report;
@@ -43,6 +44,8 @@ pub struct UpkeepSettings {
     pub jobs: Kept,
     /// The output of agents.
     pub logs: Kept,
+    /// The files that jobs have kept.
+    pub artifacts: Kept,
     /// As the worker has it.
     pub worktrees: Kept,
     pub events: Duration,

@@ -16,6 +16,8 @@ pub enum Kind {
     /// Objects of a clone that nothing points at, and the room between others.
     Objects,
     Output,
+    /// Files that a job had kept, or half copies of such.
+    Artifacts,
     Job,
     Events,
 }
@@ -31,6 +33,7 @@ impl Kind {
             Self::Leftover => "leftover",
             Self::Objects => "objects",
             Self::Output => "output",
+            Self::Artifacts => "artifacts",
             Self::Job => "job",
             Self::Events => "events",
         }

@@ -172,6 +172,7 @@ mod tests {
             handed_back: None,
             usage: Usage::default(),
             verify: Vec::new(),
+            artifacts: None,
             warnings: Vec::new(),
             cancel_requested_at: None,
             created_at: at,

@@ -61,7 +61,7 @@ pub struct GcSetAside {
 /// One thing.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct GcRemoved {
-    /// `worktree, trash, snapshot, leftover, objects, output, job` or `events`.
+    /// `worktree, trash, snapshot, leftover, objects, output, artifacts, job` or `events`.
     pub kind: String,
     pub what: String,
     pub why: String,

@@ -10,6 +10,7 @@ use super::options::{Options, dollars};
 use super::time::UtcTime;
 use super::words::{DeliveryState, Outcome, Phase, ReasonCode, Status, WaitingFor};
 use crate::domain;
+use crate::domain::artifact::Artifacts;
 use crate::domain::attempt;
 use crate::domain::job::JobView;
 
@@ -71,6 +72,7 @@ pub struct JobSummary {
     pub verify: Vec<Verification>,
     pub warnings: Vec<String>,
     pub callback: Callback,
+    /// The files that were kept, by path, until they are past their time.
     pub artifacts: Vec<Artifact>,
     pub submitted_by: String,
     pub cancel_requested_at: Option<UtcTime>,
@@ -262,6 +264,7 @@ impl From<&domain::job::Verification> for Verification {
 /// A file that was kept.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Artifact {
+    /// As it was in the worktree; what `GET /jobs/{id}/artifacts/{path}` is asked for.
     pub path: String,
     pub bytes: u64,
 }
@@ -339,7 +342,7 @@ impl From<&JobView> for JobSummary {
             verify: job.verify.iter().map(Verification::from).collect(),
             warnings: job.warnings.clone(),
             callback: view.callback.into(),
-            artifacts: Vec::new(),
+            artifacts: artifacts(job.artifacts.as_ref()),
             submitted_by: request.submitted_by.clone(),
             cancel_requested_at: job.cancel_requested_at.map(UtcTime),
             created_at: job.created_at.into(),
@@ -369,6 +372,14 @@ impl Job {
             summary,
         }
     }
+}
+
+/// By path.
+fn artifacts(kept: Option<&Artifacts>) -> Vec<Artifact> {
+    let files = kept.into_iter().flat_map(|kept| &kept.files);
+    let mut all: Vec<_> = files.map(|file| Artifact { path: file.path.clone(), bytes: file.bytes }).collect();
+    all.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+    all
 }
 
 /// Stored text back into JSON; it was checked when it came in.
@@ -434,6 +445,12 @@ pub(super) mod tests {
                 duration_ms: 1_500,
                 output: None,
             }],
+            artifacts: Some(Artifacts {
+                attempt: 2,
+                files: [("out/b.html", 7), ("out/a.html", 5)]
+                    .map(|(path, bytes)| domain::artifact::Artifact { path: path.to_owned(), bytes })
+                    .into(),
+            }),
             warnings: vec!["a label was refused".to_owned()],
             cancel_requested_at: None,
             created_at: at(0),

@@ -190,22 +190,29 @@ impl<'a> Line<'a> {
                     Some(base) => base,
                     None => match self.work().await? {
                         Some(base) => base,
-                        None => return Ok(Outcome::NoChanges),
+                        None => return self.no_changes(),
                     },
                 }
             }
             (Start::Agent | Start::Resume { .. }, ..) => match self.work().await? {
                 Some(base) => base,
-                None => return Ok(Outcome::NoChanges),
+                None => return self.no_changes(),
             },
         };
         self.check_signals()?;
+        self.check_artifacts()?;
         self.publish(&base).await
+    }
+
+    fn no_changes(&self) -> Step<Outcome> {
+        self.check_artifacts()?;
+        Ok(Outcome::NoChanges)
     }
 
     /// From the agent to its commit; gives the commit that this builds on, `None` when nothing changed.
     async fn work(&mut self) -> Step<Option<String>> {
         let work = self.agent_work().await?;
+        self.keep_artifacts(&work.worktree).await?;
         self.commit(work).await
     }
 
@@ -254,6 +261,9 @@ impl<'a> Line<'a> {
                 self.pause_tampered(&end).await?;
                 self.ran_away = matches!(&end, AttemptEnd::Faulted { reason, .. } if reason.code == ReasonCode::ResourceLimit);
                 let status = self.status_after(&end).await?;
+                if status == Some(Status::Failed) {
+                    self.keep_artifacts_of_failure(&end).await?;
+                }
                 if self.is_judged_by_worktree() && status.is_some() {
                     self.keep_branch_before_sweep().await?;
                 } else if let Some(status) = status {

@@ -12,6 +12,7 @@
 //! processes and scripted agents.
 
 mod agent_step;
+mod artifacts;
 mod attachments;
 mod attempt;
 mod branches;
@@ -64,7 +65,7 @@ use crate::domain::options::{EffectiveOptions, RunOptions};
 use crate::domain::policy::ChangePolicy;
 use crate::domain::retention::Kept;
 use crate::forge::Forge;
-use crate::git::{Author, Git, GitError, Repository, RepositoryLocks};
+use crate::git::{Author, Git, GitError, KeepCaps, Repository, RepositoryLocks};
 use crate::process::Launcher;
 use crate::store::Store;
 use chains::Chains;
@@ -121,6 +122,8 @@ pub struct WorkerSettings {
     pub stop_grace: Duration,
     /// How long a worktree stays after the end of its job.
     pub worktree_kept: Kept,
+    /// Of the files that a job keeps.
+    pub artifact_caps: KeepCaps,
     /// GitHub refuses larger files; a result with one fails before the push.
     pub file_bytes_max: u64,
     /// The agents will run as user 0.

@@ -84,13 +84,10 @@ impl Line<'_> {
     }
 
     async fn record_taken_over(&mut self, ready: Ready) -> Step<()> {
-        let original = match &self.job.chain.original {
-            Some(original) => {
-                let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-                chain.into_iter().find(|job| job.id == *original)
-            }
-            None => None,
-        };
+        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+        self.take_over_artifacts(&chain).await?;
+        let original = self.job.chain.original.clone();
+        let original = original.and_then(|original| chain.into_iter().find(|job| job.id == original));
         if let (Some(original), None) = (&original, ready.measure) {
             self.record_verification(&original.verify).await?;
         }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::audit_work::{
-    kept_worktrees_stay, none_between, nothing_in_vain, old_worktrees, removals_are_whole,
-    unpublished_work_is_kept,
+    kept_files_are_whole, kept_worktrees_stay, none_between, nothing_in_vain, old_worktrees,
+    removals_are_whole, unpublished_work_is_kept,
 };
 use crate::evidence::{Accepted, Age, Evidence};
 use crate::jobs::Hook;
@@ -31,6 +31,7 @@ pub(crate) const RULES: &[(&str, Rule)] = &[
     ("a removed client is gone whole, its work kept", removals_are_whole),
     ("what a failed job left is kept", unpublished_work_is_kept),
     ("a kept worktree stays its time, and is told", kept_worktrees_stay),
+    ("what is kept of a job is whole, and told", kept_files_are_whole),
     ("a job that comes while its client is deleted is refused or ends", none_between),
     ("what is cancelled before it begins does nothing", nothing_in_vain),
     ("never more running than may", not_too_many),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::evidence::Removed;
 use crate::fake_github::FakePull;
-use crate::jobs::Kind;
+use crate::jobs::{Kind, report_text};
 
 const REPO: &str = "acme/widgets";
 
@@ -85,7 +85,7 @@ fn removed() -> Vec<Removed> {
 
 /// A pull request, a branch, jobs without changes, whose receiver wants no more, or never works, or that are old, one that
 /// failed and left a file, the unpublished work of a client that was removed, one whose worktree is kept, its retry that was
-/// cancelled before it began, and one that was sent while its client was deleted.
+/// cancelled before it began, one that was sent while its client was deleted, and one that kept a report.
 fn sound() -> Evidence {
     let mut with_pull = told("c/1", "pull_request", Some("aa11"));
     with_pull["prNumber"] = 1.into();
@@ -105,6 +105,10 @@ fn sound() -> Evidence {
     let in_vain = Accepted { root: "job-k".to_owned(), keeps: true, ..accepted("job-l", 10, Kind::InVain) };
     let mut late = told("c/11", "cancelled", None);
     (late["clientId"], late["completedAt"]) = ("cli-late".into(), "1970-01-01T00:00:00.050Z".into());
+    let mut with_report = told("c/12", "branch_pushed", Some("ee12"));
+    let report = report_text(7).into_bytes();
+    with_report["metadata"] = json!({"n": 7});
+    with_report["artifacts"] = json!([{"path": "out/report.txt", "bytes": report.len()}]);
     let all = [
         (accepted("job-a", 1, Kind::PullRequest), with_pull, 204),
         (accepted("job-b", 2, Kind::Edit), told("c/2", "branch_pushed", Some("bb22")), 204),
@@ -117,6 +121,7 @@ fn sound() -> Evidence {
         (Accepted { keeps: true, ..accepted("job-k", 9, Kind::Forsaken) }, kept, 204),
         (in_vain, cancelled, 204),
         (Accepted { repo: "acme/late".to_owned(), ..accepted("job-m", 11, Kind::Late) }, late, 204),
+        (accepted("job-n", 12, Kind::Keeps), with_report, 204),
     ];
     let mut evidence = Evidence { allowed: 3, integrity: "ok".to_owned(), ..Evidence::default() };
     for (job, told, status) in all {
@@ -139,12 +144,13 @@ fn sound() -> Evidence {
     evidence.kept_commits.insert("job-h".to_owned(), BTreeSet::from(["c0ffee".to_owned()]));
     evidence.worktrees.insert("job-k".to_owned(), BTreeSet::from(["left-x1-9-1-agent-1".to_owned()]));
     evidence.deliveries.insert("job-l".to_owned(), json!({"deliveries": [{"state": "delivered"}]}));
-    evidence.outputs.extend((1..=11).filter(|number| *number != 7 && *number != 10));
+    evidence.kept.insert(12, vec![("1/0".to_owned(), report)]);
+    evidence.outputs.extend((1..=12).filter(|number| *number != 7 && *number != 10));
     evidence.forgotten.insert("job-g".to_owned());
     evidence.listed.retain(|id| id != "job-g");
     evidence.removed = removed();
     evidence.pulls.push(pull(1, "c/1", "job-a"));
-    for (branch, commit) in [("main", "0000"), ("c/1", "aa11"), ("c/2", "bb22")] {
+    for (branch, commit) in [("main", "0000"), ("c/1", "aa11"), ("c/2", "bb22"), ("c/12", "ee12")] {
         evidence.tips.insert((REPO.to_owned(), branch.to_owned()), commit.to_owned());
     }
     evidence.watched.most = 3;
@@ -290,6 +296,22 @@ const BROKEN: &[(&str, Break)] = &[
         let all = e.callbacks.iter_mut().filter(|one| one.body["jobId"] == "job-l");
         all.for_each(|one| one.body["type"] = "job.failed".into());
     }),
+    ("what is kept of a job is whole, and told", |e| e.kept.clear()),
+    ("what is kept of a job is whole, and told", |e| e.kept.get_mut(&12).unwrap()[0].1.truncate(99)),
+    ("what is kept of a job is whole, and told", |e| e.kept.get_mut(&12).unwrap()[0].1[3] = b'x'),
+    ("what is kept of a job is whole, and told", |e| {
+        e.kept.get_mut(&12).unwrap().push(("2/0".to_owned(), vec![]))
+    }),
+    ("what is kept of a job is whole, and told", |e| tell(e, "job-n")["artifacts"] = json!([])),
+    ("what is kept of a job is whole, and told", |e| {
+        tell(e, "job-n")["artifacts"] = json!([]);
+        e.kept.clear();
+    }),
+    ("what is kept of a job is whole, and told", |e| tell(e, "job-n")["artifacts"][0]["path"] = "x".into()),
+    ("what is kept of a job is whole, and told", |e| {
+        drop(e.kept.insert(99, vec![("1/0".to_owned(), vec![])]))
+    }),
+    ("what is kept of a job is whole, and told", |e| e.accepted[11].age = Some(Age::Silent)),
     ("what a failed job left is kept", |it| it.worktrees.clear()),
     ("what a failed job left is kept", |it| it.snapshots.clear()),
     ("what a failed job left is kept", |it| it.kept_commits.clear()),

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use jiff::{SignedDuration, Timestamp};
 
 use crate::audit::is_of_deaths;
-use crate::evidence::{Accepted, Evidence, Removed};
-use crate::jobs::Kind;
+use crate::evidence::{Accepted, Age, Evidence, Removed};
+use crate::jobs::{Kind, report_text};
 
 /// Job and client write down the time before their turn in the database comes.
 const SAME_MOMENT: SignedDuration = SignedDuration::from_millis(100);
@@ -106,6 +106,50 @@ pub(crate) fn kept_worktrees_stay(evidence: &Evidence) -> Vec<String> {
             faults.push(format!("{root} tells the worktrees {told:?}, and none is kept"));
         }
     }
+    faults
+}
+
+/// A job that came to its commit has its report, whole, and a retry that published that has it too; no job has half a copy, or
+/// files of two attempts; what is past its time is gone.
+pub(crate) fn kept_files_are_whole(evidence: &Evidence) -> Vec<String> {
+    let mut faults = Vec::new();
+    let mut left = evidence.kept.clone();
+    for job in &evidence.accepted {
+        let told = evidence.job_told(&job.id);
+        let files = left.remove(&job.number).unwrap_or_default();
+        let named = told["artifacts"].as_array().cloned().unwrap_or_default();
+        let reason = told["reason"]["code"].as_str().unwrap_or_default();
+        let has_commit = told["outcome"] == "branch_pushed" || reason == "push_rejected";
+        let is_past = matches!(job.age, Some(Age::Silent | Age::Forgotten));
+        if is_past {
+            let still_told = job.age == Some(Age::Silent) && !named.is_empty();
+            if still_told || !files.is_empty() {
+                faults.push(format!(
+                    "{} is of age {:?} and has {} files, told {named:?}",
+                    job.id,
+                    job.age,
+                    files.len()
+                ));
+            }
+            continue;
+        }
+        let lengths: Vec<_> = files.iter().map(|(_, content)| Some(content.len() as u64)).collect();
+        let as_told: Vec<_> = named.iter().map(|one| one["bytes"].as_u64()).collect();
+        if lengths != as_told {
+            faults.push(format!("{} tells {named:?} and has files of {lengths:?}", job.id));
+        }
+        if job.kind.keeps_a_report() && has_commit {
+            let report = report_text(told["metadata"]["n"].as_u64().unwrap_or_default());
+            let is_it = |(_, content): &(String, Vec<u8>)| *content == report.as_bytes();
+            if files.len() != 1
+                || !files.iter().all(is_it)
+                || named.iter().any(|one| one["path"] != "out/report.txt")
+            {
+                faults.push(format!("{} ({:?}) has not kept its report: {named:?}", job.id, job.kind));
+            }
+        }
+    }
+    faults.extend(left.keys().map(|number| format!("files of job {number}, which nobody sent")));
     faults
 }
 

@@ -292,7 +292,9 @@ impl Caller {
                 self.pause(after).await;
                 self.cancel(&job).await;
             }
-            Kind::RejectedOnce | Kind::DryRun | Kind::Moved | Kind::Torn => self.publish(&job).await,
+            Kind::RejectedOnce | Kind::Keeps | Kind::DryRun | Kind::Moved | Kind::Torn => {
+                self.publish(&job).await;
+            }
             Kind::CutOff | Kind::Forgotten => self.go_on(&job).await,
             Kind::Told => self.tell(&job).await,
             Kind::Attached => self.visit(&job).await,

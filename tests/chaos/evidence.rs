@@ -90,6 +90,8 @@ pub(crate) struct Evidence {
     pub(crate) forgotten: BTreeSet<String>,
     /// Numbers of jobs whose output is on disk.
     pub(crate) outputs: BTreeSet<i64>,
+    /// Files that jobs have kept, as they are on disk, by the job's number: `<attempt>/<place>` and content.
+    pub(crate) kept: BTreeMap<i64, Vec<(String, Vec<u8>)>>,
     /// Events that are older than any may be.
     pub(crate) old_events: u64,
     pub(crate) removed: Vec<Removed>,

@@ -1,6 +1,6 @@
 //! What is there at the end of a world, asked from outside.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -177,8 +177,20 @@ fn outside(stand: &Stand, evidence: &mut Evidence) {
     evidence.old_events = old_events(&database, offshoot::clock::Clock::system().now_ms());
     let outputs = std::fs::read_dir(stand.path("data/attempts")).into_iter().flatten().filter_map(Result::ok);
     evidence.outputs = outputs.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    evidence.kept = kept(&stand.path("data/artifacts"));
     evidence.secrets = secrets_in(stand, evidence);
     evidence.complaints.extend(complaints(&stand.log_text()));
+}
+
+/// `<dir>/<job>/<attempt>/<place>`
+fn kept(dir: &Path) -> BTreeMap<i64, Vec<(String, Vec<u8>)>> {
+    let mut kept: BTreeMap<_, Vec<_>> = BTreeMap::new();
+    for file in files_below(dir) {
+        let below = file.strip_prefix(dir).unwrap().display().to_string();
+        let (job, rest) = below.split_once('/').unwrap();
+        kept.entry(job.parse().unwrap()).or_default().push((rest.to_owned(), std::fs::read(&file).unwrap()));
+    }
+    kept
 }
 
 /// Worktrees with their files, the trash, and what clones know of others.

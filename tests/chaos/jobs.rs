@@ -71,6 +71,8 @@ pub(crate) enum Kind {
     Verified,
     /// Has one that refuses it once: its agent repairs it in the same conversation.
     Repaired,
+    /// Keeps a report that is ignored, and its push is rejected the first time: the retry that publishes takes the report over.
+    Keeps,
     /// Is told something while its agent works, and does that too.
     Told,
     /// Is taken over by hand while its agent works, and handed back.
@@ -81,7 +83,7 @@ pub(crate) enum Kind {
     After,
     /// Starts a second later.
     Later,
-    /// Edits, and is left alone then until it is so old that it is forgotten.
+    /// Edits and keeps a report, and is left alone then until it is so old that it is forgotten.
     Old,
     /// Edits, sent while its client is being deleted.
     Late,
@@ -131,6 +133,7 @@ const EVERY_DAY: &[(Kind, u64)] = &[
     (Kind::Repaired, 4),
     (Kind::Told, 4),
     (Kind::Attached, 4),
+    (Kind::Keeps, 4),
     (Kind::Tampers, 1),
     (Kind::After, 8),
     (Kind::Later, 3),
@@ -160,6 +163,7 @@ impl Kind {
             Need::SetUp => Some(Self::SetUp),
             Need::Words => Some(Self::Told),
             Need::Visit => Some(Self::Attached),
+            Need::Artifacts => Some(Self::Keeps),
             Need::Tampering => Some(Self::Tampers),
             Need::TakenBranch => Some(Self::TakenBranch),
             Need::MovedBranch => Some(Self::Moved),
@@ -197,7 +201,7 @@ impl Kind {
             // a deletion by force cancels it
             Self::CancelledSometime | Self::Late => &["cancelled", "branch_pushed"],
             // a server that is killed over the refusal asks again
-            Self::RejectedOnce => &["push_rejected", "branch_pushed"],
+            Self::RejectedOnce | Self::Keeps => &["push_rejected", "branch_pushed"],
             Self::DryRun => &["dry_run"],
             // what is tried again after a kill of its agent begins where the branch is by then
             Self::Moved | Self::Torn => &["branch_moved", "branch_pushed"],
@@ -229,6 +233,11 @@ impl Kind {
         matches!(self, Self::Crash | Self::KeptCrash | Self::Detached | Self::Renewed | Self::Forsaken)
     }
 
+    /// Its report is kept.
+    pub(crate) fn keeps_a_report(self) -> bool {
+        matches!(self, Self::Keeps | Self::Old)
+    }
+
     /// Turns of its agent in one attempt.
     pub(crate) fn turns(self) -> usize {
         if matches!(self, Self::Repaired | Self::Told) { 2 } else { 1 }
@@ -245,6 +254,19 @@ impl Kind {
 }
 
 const ATTEMPTS_MAX: u32 = 3;
+
+/// What an agent that keeps a report does for it, and what is in it.
+fn report(number: u64) -> String {
+    format!("seq {number} {} > out/report.txt", number + REPORT_LINES)
+}
+
+/// Lines of a report, but one: enough that half of it is seen to be half.
+const REPORT_LINES: u64 = 2_000;
+
+/// The report of the job that was sent as this number.
+pub(crate) fn report_text(number: u64) -> String {
+    (number..=number + REPORT_LINES).map(|line| format!("{line}\n")).collect()
+}
 
 /// Where an installation's agents leave their marks.
 pub(crate) struct Places<'a> {
@@ -321,6 +343,9 @@ impl Places<'_> {
                 )
             }
             Kind::SetUp => format!("{pause}cat set-up .env > f-{number}.txt || exit 9\n"),
+            _ if kind.keeps_a_report() => {
+                format!("{edit}{pause}echo out/ > .gitignore; mkdir -p out; {}\n", report(number))
+            }
             Kind::Tampers => format!("{edit}git config core.hooksPath /nowhere\n"),
             _ => format!("{pause}{edit}"),
         };
@@ -356,6 +381,9 @@ impl Places<'_> {
             let last = if kind == Kind::Repaired { json!(refuses) } else { json!("sleep 0.1") };
             options["verify"] = json!([looks, last]);
         }
+        if kind.keeps_a_report() {
+            options["artifacts"] = json!(["out/*"]);
+        }
         if kind == Kind::TakenBranch {
             options["onBranchExists"] = json!("suffix");
         }
@@ -367,7 +395,7 @@ impl Places<'_> {
 /// The remote's hooks know by its name what is to happen to a branch.
 pub(crate) fn branch(kind: Kind, number: u64) -> String {
     let folder = match kind {
-        Kind::RejectedOnce => "rejected",
+        Kind::RejectedOnce | Kind::Keeps => "rejected",
         Kind::LostPush => "lost",
         Kind::TakenBranch => "taken",
         Kind::Moved | Kind::Torn => "moved",

@@ -115,6 +115,8 @@ pub(crate) enum Need {
     Words,
     /// A job that is taken over by hand.
     Visit,
+    /// A report that is kept, and taken over by a retry.
+    Artifacts,
     /// An agent that hangs until it is cancelled.
     Cancel,
     /// A callback that is sent again.
@@ -173,6 +175,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         | Edge::EndVisits
         | Edge::EndVisit
         | Edge::WriteVisit => Need::Visit,
+        Edge::CopyOut | Edge::RecordArtifacts | Edge::TakeOverArtifacts => Need::Artifacts,
         Edge::Redeliver => Need::Redelivery,
         Edge::ResumeUrl => Need::Resume,
         Edge::EndLostTree => Need::LostShim,
@@ -183,6 +186,8 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::ForgetOutput
         | Edge::DeleteOutput
         | Edge::BeginForgetting
+        | Edge::ForgetArtifacts
+        | Edge::DeleteArtifacts
         | Edge::ForgetMessages
         | Edge::ForgetJobs
         | Edge::ForgetEvents => Need::OldJob,

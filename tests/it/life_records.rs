@@ -12,7 +12,7 @@ use offshoot::domain::id::JobRef;
 use offshoot::domain::job::Status;
 use offshoot::domain::options::RunOptions;
 use offshoot::domain::retention::Kept;
-use offshoot::git::{Author, Git, GitSettings, RepositoryLocks, SizeCaps};
+use offshoot::git::{Author, Git, GitSettings, KeepCaps, RepositoryLocks, SizeCaps};
 use offshoot::process::{
     CommandSpec, Launcher, MARKER_VARIABLE, ScopeUse, ShimProgram, Stdin, StepDir, StepName, StepState,
     inspect,
@@ -196,6 +196,7 @@ fn settings(dir: &std::path::Path) -> WorkerSettings {
         },
         stop_grace: Duration::from_millis(300),
         worktree_kept: Kept::always("worktree_days", 0),
+        artifact_caps: KeepCaps { file_bytes_max: 9, bytes_max: 9, files_max: 9, paths_bytes_max: 9 },
         file_bytes_max: 1 << 20,
         as_root: false,
     }

@@ -35,7 +35,7 @@ What an agent may take, made from `src/domain/step_limit.rs`. Each hit counts up
 ";
 
 /// Codes of features that are not built: nothing ends with them.
-const NOT_BUILT: [ReasonCode; 1] = [ReasonCode::ArtifactMissing];
+const NOT_BUILT: [ReasonCode; 0] = [];
 
 fn follows(code: ReasonCode) -> String {
     let after = match (code.retryable(), code.is_publication()) {

@@ -220,6 +220,30 @@ async fn a_commit_that_finds_no_room_is_made_when_there_is_some_and_the_agent_ru
     stand.finish().await;
 }
 
+#[tokio::test]
+async fn kept_files_that_find_no_room_are_kept_when_there_is_some_and_the_agent_runs_once() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let Some(kept) = Mount::small(&stand.path("data/artifacts"), "size=24m") else { return };
+    stand.start().await;
+    kept.fill(1 << 20);
+    let runs = stand.path("paid");
+    let script = format!("echo run >> {}; head -c 4000000 /dev/urandom > report.bin", runs.display());
+    let options = json!({"agent": "sh", "artifacts": ["report.bin"]});
+    let id = stand.submit(json!({"prompt": script, "branchName": "paid", "options": options})).await;
+    let left = async || {
+        let is_over = stand.job(&id).await["completedAt"].is_string();
+        (is_over || stand.log_text().contains("the attempt was left without an end")).then_some(())
+    };
+    stand.wait_until("its file finds no room", left).await;
+    let job = stand.job(&id).await;
+    assert_eq!((&job["status"], &job["artifacts"]), (&json!("running"), &json!([])), "{job:#}");
+    kept.empty();
+    let job = stand.completed(&id).await;
+    assert_eq!(job["artifacts"], json!([{"path": "report.bin", "bytes": 4_000_000}]), "{job:#}");
+    assert_eq!((&job["attempt"], fs::read_to_string(&runs).unwrap()), (&json!(1), "run\n".to_owned()));
+    stand.finish().await;
+}
+
 /// Nobody calls for it: the room that clearing up finds is enough for the job that waits.
 #[tokio::test]
 async fn a_disk_that_fills_up_is_cleared_and_the_job_that_waited_runs() {

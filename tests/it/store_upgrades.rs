@@ -96,6 +96,8 @@ async fn data_of_every_schema_is_carried_over() {
         assert_eq!(visited, (version >= 19, version >= 19), "schema {version}");
         let rounds: Vec<_> = finished.verify.iter().map(|one| (one.round, one.exit_code)).collect();
         assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
+        let kept = finished.artifacts.map(|kept| (kept.attempt, kept.find("out/report.html")));
+        assert_eq!(kept, (version >= 19).then_some((1, Some((0, 12)))), "schema {version}");
         let said = store.said_to_agent(JobNumber(1)).await.unwrap();
         assert_eq!(said.len(), if version >= 16 { 3 } else { 0 }, "schema {version}");
         let goes = store.clones_to_remove().await.unwrap();

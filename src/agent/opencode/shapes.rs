@@ -93,6 +93,9 @@ pub(super) struct FailureData {
 pub(super) struct Headers {
     #[serde(rename = "anthropic-ratelimit-unified-status")]
     pub(super) limit_status: Scalar,
+    /// Which allowance it is.
+    #[serde(rename = "anthropic-ratelimit-unified-representative-claim")]
+    pub(super) limit_claim: Scalar,
     /// Unix seconds, as text.
     #[serde(rename = "anthropic-ratelimit-unified-reset")]
     pub(super) limit_reset: Scalar,

@@ -46,6 +46,9 @@ pub(in crate::cli) struct FollowUpFlags {
     /// Open a pull request, or only push the branch, which needs no token of a forge.
     #[arg(long, value_name = "HOW", value_parser = ["pull_request", "branch", "none"])]
     publish: Option<String>,
+    /// Keep the files of the worktree that fit this glob, also ignored ones; may be given several times.
+    #[arg(long = "artifact", value_name = "GLOB")]
+    artifacts: Vec<String>,
     /// Wait until the job has ended; exits with 10 when it failed and 11 when it was cancelled.
     #[arg(short, long)]
     wait: bool,
@@ -66,6 +69,7 @@ pub(super) async fn run(flags: FollowUpFlags, context: &mut Context<'_>) -> Resu
         max_turns: flags.max_turns,
         timeout_seconds: flags.timeout.map(|timeout| timeout.as_secs()),
         publish: flags.publish,
+        artifacts: (!flags.artifacts.is_empty()).then_some(flags.artifacts),
         ..Options::default()
     };
     let request = FollowUpRequest {

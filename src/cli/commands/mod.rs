@@ -5,6 +5,7 @@
 //!
 //! Fails: as `api_client` does, in the words of `error.rs`. Tested: as processes in `tests/it/cli.rs`.
 
+mod artifacts;
 mod attach;
 mod attached;
 mod backup;
@@ -31,6 +32,7 @@ mod wait;
 mod watch;
 mod webhook;
 
+pub(super) use artifacts::ArtifactsFlags;
 pub(super) use attach::OF_THE_TERMINAL;
 pub(super) use form::FormFlags;
 pub(super) use profile::ProfileVerb;
@@ -78,6 +80,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Cancel(flags) => cancel::run(&flags, context).await,
         Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
         Verb::FollowUp(flags) => Box::pin(follow_up::run(*flags, context)).await,
+        Verb::Artifacts(flags) => Box::pin(artifacts::run(&flags, context)).await,
         Verb::Attach(flags) => Box::pin(attach::run(&flags, context)).await,
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,

@@ -61,6 +61,7 @@ async fn restore(
     context: &mut Context<'_>,
 ) -> Result<Ended, CliError> {
     let (job, chosen) = (&flags.job, flags.snapshot.as_deref());
+    let again = || format!("offshoot rescue {job} --into {}-2", into.display());
     let snapshot = match chosen {
         Some(name) => list.snapshots.iter().find(|one| one.name == name).ok_or_else(|| {
             CliError::new(ErrorKind::NotFound, format!("job {job} has no snapshot {name}"))
@@ -68,14 +69,14 @@ async fn restore(
         })?,
         None => newest(list).ok_or_else(|| nothing_kept(job))?,
     };
-    refuse_existing(into)?;
+    refuse_existing(into, again)?;
     let half = half_of(into, &context.clock.random_text(8))?;
     std::fs::create_dir(&half).map_err(|error| cannot(into, &error))?;
     // on every way out but the good one nothing is left
     let half = RemoveOnDrop(Some(half));
     let download = context.api.read_snapshot(job, &snapshot.name).await.map_err(which_job)?;
     let unpacked = receive(download, half.path(), into).await?;
-    refuse_existing(into)?;
+    refuse_existing(into, again)?;
     std::fs::rename(half.path(), into).map_err(|error| cannot(into, &error))?;
     half.keep();
     if context.out.is_json() {
@@ -110,13 +111,14 @@ fn nothing_kept(job: &str) -> CliError {
     .hint("look", format!("offshoot show {job}"))
 }
 
-fn refuse_existing(into: &Path) -> Result<(), CliError> {
+/// `again` is the command that was typed, with another name in it.
+pub(super) fn refuse_existing(into: &Path, again: impl FnOnce() -> String) -> Result<(), CliError> {
     match into.symlink_metadata() {
         Ok(_) => Err(CliError::new(
             ErrorKind::Conflict,
             format!("{} exists already: nothing is overwritten", into.display()),
         )
-        .hint("choose another directory", format!("offshoot rescue JOB --into {}-2", into.display()))),
+        .hint("choose another name", again())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(cannot(into, &error)),
     }

@@ -142,6 +142,7 @@ fn request(flags: SubmitFlags, prompt: Option<String>) -> Result<SubmitRequest, 
         max_turns: flags.max_turns,
         max_budget_usd: flags.budget,
         timeout_seconds: flags.timeout.map(|timeout| timeout.as_secs()),
+        artifacts: (!flags.artifacts.is_empty()).then_some(flags.artifacts),
         publish: flags.dry_run.then(|| "none".to_owned()).or(flags.publish),
         ..Options::default()
     };
@@ -230,6 +231,8 @@ mod tests {
             serde_json::to_value(request(*flags, Some("p".to_owned())).unwrap()).unwrap()
         };
         assert_eq!(sent(&["p"]), serde_json::json!({ "prompt": "p" }));
+        let kept = sent(&["p", "--artifact", "out/**", "--artifact", "log.txt"]);
+        assert_eq!(kept["options"]["artifacts"], serde_json::json!(["out/**", "log.txt"]));
         assert_eq!(sent(&["p", "--publish", "branch"])["options"]["publish"], "branch");
         let later = sent(&["p", "--at", "2026-11-21T22:00:00+01:00", "--after", "4", "--after", "job-abcd"]);
         let formed = sent(&["--profile", "review", "--var", "path=src", "--var", "why=a=b"]);

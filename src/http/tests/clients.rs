@@ -128,8 +128,8 @@ async fn changing_by_merge_patch() {
         ["/name", "/paused"]
     );
     assert_eq!(
-        patch(json!({"options": {"artifacts": ["x"]}})).await.pointers(422, "not_supported"),
-        ["/options/artifacts"]
+        patch(json!({"options": {"isolation": "sandbox"}})).await.pointers(422, "not_supported"),
+        ["/options/isolation"]
     );
     assert_eq!(patch(json!({"paused": false})).await.json()["paused"], false);
 }

@@ -29,7 +29,7 @@ use crate::clock::Clock;
 use crate::domain::options::RunOptions;
 use crate::domain::policy::ChangePolicy;
 use crate::domain::retention::Kept;
-use crate::git::{Author, Git, GitSettings, RepositoryLocks, SizeCaps};
+use crate::git::{Author, Git, GitSettings, KeepCaps, RepositoryLocks, SizeCaps};
 use crate::process::{Launcher, ScopeUse, ShimProgram};
 use crate::store::{Limits, Store};
 use crate::upkeep::{Upkeep, UpkeepSettings};
@@ -216,6 +216,7 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
         },
         stop_grace: Duration::ZERO,
         worktree_kept: Kept::always("worktree_days", 0),
+        artifact_caps: KeepCaps { file_bytes_max: 9, bytes_max: 9, files_max: 9, paths_bytes_max: 999 },
         file_bytes_max: 1 << 20,
         as_root: false,
     }
@@ -228,6 +229,7 @@ fn upkeep_settings(dir: &Path) -> UpkeepSettings {
         worktrees_dir: dir.join("worktrees"),
         jobs: Kept { failed: Some(10), cancelled: Some(100), ..Kept::always("job_days", 365) },
         logs: Kept { failed: Some(9), cancelled: Some(99), ..Kept::always("log_days", 90) },
+        artifacts: Kept::always("artifact_days", 30),
         worktrees: Kept::always("worktree_days", 7),
         events: days(60),
         snapshots: days(30),

@@ -3,6 +3,7 @@
 use serde_json::json;
 
 use super::{Bench, git};
+use crate::domain::artifact::{Artifact, Artifacts};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::event::MessageKind;
 use crate::domain::id::{DeliveryId, EventId};
@@ -139,4 +140,75 @@ async fn who_changed_nothing_has_an_empty_diff() {
     let diff = bench.get("/jobs/1/diff?format=json").await.json();
     assert_eq!((&diff["filesChanged"], &diff["files"]), (&0.into(), &json!([])));
     assert_eq!((&diff["baseSha"], &diff["headSha"]), (&base.clone().into(), &base.into()));
+}
+
+/// What is asked for only chooses among what is recorded; how it is written is no way out.
+#[tokio::test]
+async fn a_kept_file_is_found_by_its_name_and_by_nothing_else() {
+    let bench = Bench::new().await;
+    let lease = working(&bench, json!({})).await;
+    let names = ["out/a b.txt", "%2e%2e/x", "ä.txt"];
+    let file = |name: &&str| Artifact { path: (*name).to_owned(), bytes: 4 };
+    let kept = Artifacts { attempt: 1, files: names.iter().map(file).collect() };
+    let files = bench.store.artifacts().clone();
+    files.make_job_dir(lease.job).unwrap();
+    std::fs::create_dir(files.attempt_dir(lease.job, 1)).unwrap();
+    for place in 0..names.len() {
+        std::fs::write(files.file(lease.job, 1, place), format!("no {place}")).unwrap();
+    }
+    std::fs::write(files.attempt_dir(lease.job, 1).join("secret"), "nobody's").unwrap();
+    bench.store.record_artifacts(lease, kept).await.unwrap();
+    for (path, content) in [
+        ("out/a%20b.txt", "no 0"),
+        ("out%2Fa%20b.txt", "no 0"),
+        ("%252e%252e/x", "no 1"),
+        ("%C3%A4.txt", "no 2"),
+    ] {
+        let answer = bench.get(&format!("/jobs/1/artifacts/{path}")).await;
+        assert_eq!(
+            (answer.status.as_u16(), String::from_utf8_lossy(&answer.body)),
+            (200, content.into()),
+            "{path}"
+        );
+    }
+    let deep = "../".repeat(20);
+    for path in [
+        "..",
+        ".",
+        "0",
+        "secret",
+        "out",
+        "out/",
+        "out/a",
+        "/out/a%20b.txt",
+        "out//a%20b.txt",
+        "./out/a%20b.txt",
+        "../0",
+        "../../../offshoot.db",
+        "..%2f..%2foffshoot.db",
+        "%2e%2e/%2e%2e/offshoot.db",
+        "%252e%252e%252foffshoot.db",
+        "..%5c..%5coffshoot.db",
+        "%00",
+        "out/a%20b.txt%00",
+        "/etc/passwd",
+        "%2fetc%2fpasswd",
+        "out/..%2fsecret",
+        "out%2F..%2F0",
+        "%c0%ae%c0%ae/x",
+        "%ff",
+        "OUT/a%20b.txt",
+        &deep,
+    ] {
+        let answer = bench.get(&format!("/jobs/1/artifacts/{path}")).await;
+        assert!(matches!(answer.status.as_u16(), 400 | 404), "{path}: {}", answer.status);
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+    }
+    bench.get("/jobs/1/artifacts/").await.problem(404, "no_such_route");
+    bench.get("/jobs/7/artifacts/out").await.problem(404, "not_found");
+    // what is not as it was recorded is not passed off as it
+    std::fs::write(files.file(lease.job, 1, 0), "longer").unwrap();
+    bench.get("/jobs/1/artifacts/out/a%20b.txt").await.problem(500, "internal");
+    std::fs::remove_file(files.file(lease.job, 1, 0)).unwrap();
+    bench.get("/jobs/1/artifacts/out/a%20b.txt").await.problem(404, "not_found");
 }

@@ -12,6 +12,7 @@
 //! `http`; failing disks and power cuts by a file system of the tests' own in `tests/it/storage_*.rs`.
 
 mod answers;
+mod artifacts;
 mod attachments;
 mod attempts;
 mod backup;
@@ -59,6 +60,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use tokio::sync::watch;
 
 use super::Store;
+use super::artifacts::ArtifactFiles;
 use super::error::StoreError;
 use super::logs::Logs;
 use super::steady::{Note, Steady};
@@ -104,7 +106,12 @@ pub(super) struct Opened {
 impl Database {
     /// Looks for damage, takes a backup before a migration, migrates, takes what the attempts' files know and the rows
     /// do not, and begins an epoch.
-    pub(super) fn open(place: Place, clock: &Clock, logs: &Logs) -> Result<Opened, StoreError> {
+    pub(super) fn open(
+        place: Place,
+        clock: &Clock,
+        logs: &Logs,
+        artifacts: &ArtifactFiles,
+    ) -> Result<Opened, StoreError> {
         migrate::check_library(rusqlite::version_number(), rusqlite::version())?;
         examine::examine(&place, logs)?;
         let mut connection = place.open()?;
@@ -116,7 +123,7 @@ impl Database {
             super::backup::before_migration(&place, clock)?;
         }
         failpoint::at(Edge::Migrate, || migrate::run(&mut connection))?;
-        reconcile::reconcile(&mut connection, logs)?;
+        reconcile::reconcile(&mut connection, logs, artifacts)?;
         let (instance, epoch) = failpoint::at(Edge::TakeEpoch, || begin_epoch(&connection, clock))?;
         let steady = resume_steady(&connection, clock)?;
         let readers = readers(&place)?;

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use rusqlite::{Connection, params};
 
 use super::super::Store;
+use super::super::artifacts::ArtifactFiles;
 use super::super::error::StoreError;
 use super::super::logs::Logs;
 use super::place::Place;
@@ -22,9 +23,13 @@ pub(super) const RESTORED: &str = "restored";
 
 /// Raises the numbers of jobs, and of the attempts of queued jobs, beyond those that have files. Running ones are looked at
 /// when they are adopted ([`overtaken`]).
-pub(super) fn reconcile(connection: &mut Connection, logs: &Logs) -> Result<(), StoreError> {
+pub(super) fn reconcile(
+    connection: &mut Connection,
+    logs: &Logs,
+    artifacts: &ArtifactFiles,
+) -> Result<(), StoreError> {
     let changes = connection.transaction()?;
-    if let Some(JobNumber(highest)) = logs.highest_job()
+    if let Some(JobNumber(highest)) = logs.highest_job().max(artifacts.highest_job())
         && raise(&changes, "jobs", highest)?
     {
         tracing::warn!(highest, "jobs have run here that the database does not know: it is an older one");

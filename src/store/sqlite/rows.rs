@@ -6,7 +6,8 @@ use rusqlite::{Row, params};
 use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::ClientFacts;
-use super::{attachments, profiles};
+use super::{artifacts, attachments, profiles};
+use crate::domain::artifact::Artifacts;
 use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, RepositoryName};
 use crate::domain::delivery::{Delivery, DeliveryState};
@@ -132,6 +133,11 @@ pub(super) fn verify_text(results: Vec<Verification>) -> String {
     serde_json::to_string(&column).unwrap_or_else(|_| "[]".to_owned())
 }
 
+fn kept(row: &Row<'_>) -> rusqlite::Result<Option<Artifacts>> {
+    let Some(text) = row.get_ref("artifacts")?.as_str_or_null()? else { return Ok(None) };
+    artifacts::from_text(text).map(Some).ok_or_else(|| unreadable("artifacts"))
+}
+
 pub(super) fn reason(row: &Row<'_>) -> rusqlite::Result<Option<Reason>> {
     let Some(code) = row.get::<_, Option<String>>("reason_code")? else { return Ok(None) };
     let code = ReasonCode::parse(&code).ok_or_else(|| unreadable("reason_code"))?;
@@ -172,6 +178,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         handed_back: handed_back(row)?,
         usage: usage(row)?,
         verify: verify(row)?,
+        artifacts: kept(row)?,
         warnings: json(row, "warnings")?,
         cancel_requested_at: instant(row, "cancel_requested_at")?,
         created_at: some_instant(row, "created_at")?,

@@ -1,0 +1,265 @@
+//! Files of a worktree that are kept beyond it: reports, build outputs, whatever the owner names.
+//!
+//! What lies there was made by an agent, who may have put a link to anywhere, a pipe or a file of a terabyte in the place of
+//! a report: it is read by descriptors, name by name, following no link and waiting for nothing, within bounds. The copies
+//! are numbered, so that no name of the worktree becomes one of ours.
+
+use std::ffi::OsStr;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+
+use super::copy_in::{PathRule, copied_paths};
+use super::disk;
+use super::error::{GitError, is_disk_full};
+use super::repository::{Repository, blocking};
+use super::stage::{Note, has_git_name, is_below};
+use super::tree_walk::{DIR_FLAGS, Descend, Visit, open_below, walk};
+use super::worktree::Place;
+use crate::failpoint::{self, Edge};
+
+/// What is told of files that were not kept.
+const NOTES_MAX: usize = 20;
+/// Names that are looked at: as many as a worktree may have, which takes a second or two.
+const NAMES_MAX: u64 = 1_000_000;
+
+/// Files that are wanted. Paths are relative and `/`-separated.
+pub struct Wish {
+    /// Whether a file is one.
+    pub takes: PathRule,
+    /// Whether one may be below this directory; others are not entered.
+    pub may_be_below: PathRule,
+}
+
+/// What may be kept of one worktree; what comes later is left out with a note.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeepCaps {
+    /// Of one file, by its length: holes count.
+    pub file_bytes_max: u64,
+    /// Of all together.
+    pub bytes_max: u64,
+    pub files_max: u64,
+    /// Of all paths together.
+    pub paths_bytes_max: usize,
+}
+
+/// What became of the wishes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct CopiedOut {
+    /// Path and length; the copy of the first is called `0`.
+    pub files: Vec<(String, u64)>,
+    /// What was not kept, and why.
+    pub notes: Vec<Note>,
+}
+
+impl Repository {
+    /// Copies the regular files of a worktree that any of `wishes` takes into the directory `into`, which is made anew in one
+    /// that is there; durable when it is done. Ignored files are files like others; those of `.git`, and those that were copied
+    /// in, are never taken, and no link is followed.
+    ///
+    /// # Errors
+    /// [`GitError::WorktreeBroken`] when there is no worktree; [`GitError::Io`], [`GitError::InvalidArgument`].
+    pub async fn copy_out(
+        &self,
+        worktree: &Path,
+        into: &Path,
+        wishes: Vec<Wish>,
+        caps: KeepCaps,
+    ) -> Result<CopiedOut, GitError> {
+        let place = Place::new(&self.path, worktree)?;
+        let into = into.to_owned();
+        let copied = blocking(move || copy(&place, into, &wishes, caps));
+        failpoint::around(Edge::CopyOut, copied).await
+    }
+}
+
+fn copy(place: &Place, into: PathBuf, wishes: &[Wish], caps: KeepCaps) -> Result<CopiedOut, GitError> {
+    let failed = GitError::io("make room for kept files");
+    disk::remove_any(&into).and_then(|()| disk::make_dir(&into)).map_err(&failed)?;
+    let secret = copied_paths(place)?;
+    let mut keeper = Keeper {
+        wishes,
+        caps,
+        same_as_secret: inodes(place, &secret)?,
+        secret,
+        into,
+        files: Vec::new(),
+        notes: Vec::new(),
+        bytes: 0,
+        path_bytes: 0,
+        names: 0,
+    };
+    walk(&place.path, &mut keeper)?;
+    let Keeper { into, files, mut notes, .. } = keeper;
+    let more = notes.len().saturating_sub(NOTES_MAX);
+    if more > 0 {
+        notes.truncate(NOTES_MAX);
+        notes.push(Note::new(b"*", "not kept: many more, see the rules"));
+    }
+    disk::sync_file_system(&into).map_err(GitError::io("bring kept files to the disk"))?;
+    Ok(CopiedOut { files, notes })
+}
+
+/// Device and number of the files that were copied in: another name of one is still that file.
+fn inodes(place: &Place, paths: &[Vec<u8>]) -> Result<Vec<(u64, u64)>, GitError> {
+    if paths.is_empty() {
+        return Ok(Vec::new());
+    }
+    let root = match nix::fcntl::open(&place.path, DIR_FLAGS, Mode::empty()) {
+        // said by whoever walks it
+        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
+        root => root.map_err(GitError::errno("open the worktree"))?,
+    };
+    let inode = |path: &Vec<u8>| {
+        let (parent, name) =
+            memchr::memrchr(b'/', path).map_or((&[][..], &path[..]), |at| (&path[..at], &path[at + 1..]));
+        let dir = open_below(&root, parent).ok()?;
+        let stat = fstatat(&dir, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
+        Some(inode_of(&stat))
+    };
+    Ok(paths.iter().filter_map(inode).collect())
+}
+
+fn inode_of(stat: &FileStat) -> (u64, u64) {
+    (stat.st_dev, stat.st_ino)
+}
+
+/// Copies what it meets.
+struct Keeper<'w> {
+    wishes: &'w [Wish],
+    caps: KeepCaps,
+    /// What was copied in.
+    secret: Vec<Vec<u8>>,
+    same_as_secret: Vec<(u64, u64)>,
+    into: PathBuf,
+    files: Vec<(String, u64)>,
+    notes: Vec<Note>,
+    bytes: u64,
+    path_bytes: usize,
+    names: u64,
+}
+
+impl Keeper<'_> {
+    fn note(&mut self, path: &[u8], why: &'static str) {
+        // one beyond the bound tells that there are more
+        if self.notes.len() <= NOTES_MAX {
+            self.notes.push(Note::new(path, why));
+        }
+    }
+
+    fn leads_to(&self, path: &[u8]) -> bool {
+        self.wishes.iter().any(|wish| (wish.may_be_below)(path))
+    }
+
+    /// The name as text; otherwise why the file cannot be kept, told by what is known before it is opened.
+    fn name(&self, path: Vec<u8>, stat: &FileStat) -> Result<String, (Vec<u8>, &'static str)> {
+        let why = match stat.st_mode & libc::S_IFMT {
+            libc::S_IFLNK => Some("not kept: a link, and links are not followed"),
+            libc::S_IFREG => self.full(stat.st_size, path.len()),
+            _ => Some("not kept: no regular file"),
+        };
+        if is_below(&path, &self.secret) || self.same_as_secret.contains(&inode_of(stat)) {
+            return Err((path, "not kept: a file of copyFiles, which may hold secrets"));
+        }
+        if let Some(why) = why {
+            return Err((path, why));
+        }
+        match String::from_utf8(path) {
+            Ok(name) if !name.chars().any(char::is_control) => Ok(name),
+            Ok(name) => Err((name.into_bytes(), "not kept: a control character in its name")),
+            Err(error) => Err((error.into_bytes(), "not kept: its name is not UTF-8")),
+        }
+    }
+
+    fn full(&self, bytes: i64, path_bytes: usize) -> Option<&'static str> {
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        let caps = self.caps;
+        match () {
+            () if bytes > caps.file_bytes_max => {
+                Some("not kept: larger than one file may be (limits.artifact_bytes_max)")
+            }
+            () if self.bytes.saturating_add(bytes) > caps.bytes_max => {
+                Some("not kept: more than all together may be (limits.job_artifacts_bytes_max)")
+            }
+            () if self.files.len() as u64 >= caps.files_max => {
+                Some("not kept: more files than may be (limits.job_artifacts_max)")
+            }
+            () if self.path_bytes + path_bytes > caps.paths_bytes_max => {
+                Some("not kept: the names together are longer than 64 KiB")
+            }
+            () => None,
+        }
+    }
+
+    /// Bytes that were copied; `None`: it is something else by now, longer than it was said to be, or cannot be read.
+    fn copy_one(&self, dir: &OwnedFd, name: &[u8]) -> io::Result<Option<u64>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+        let source = openat(dir, OsStr::from_bytes(name), flags, Mode::empty())?;
+        let stat = fstat(&source)?;
+        if stat.st_mode & libc::S_IFMT != libc::S_IFREG || self.same_as_secret.contains(&inode_of(&stat)) {
+            return Ok(None);
+        }
+        let room = self.caps.file_bytes_max.min(self.caps.bytes_max - self.bytes);
+        let into = self.into.join(self.files.len().to_string());
+        let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&into)?;
+        let copied = io::copy(&mut File::from(source).take(room.saturating_add(1)), &mut copy);
+        if matches!(copied, Ok(bytes) if bytes <= room) {
+            return copied.map(Some);
+        }
+        std::fs::remove_file(&into)?;
+        copied.map(|_| None)
+    }
+}
+
+impl Visit for Keeper<'_> {
+    fn enter(&mut self, _: &OwnedFd, path: &[u8], _: &[Vec<u8>]) -> Result<Descend, GitError> {
+        self.names += 1;
+        if self.names >= NAMES_MAX {
+            self.note(path, "not looked at: a million names were");
+            return Ok(Descend::No);
+        }
+        let enters = !has_git_name(path) && self.leads_to(path);
+        Ok(if enters { Descend::Yes } else { Descend::No })
+    }
+
+    fn leaf(&mut self, dir: &OwnedFd, name: &[u8], path: Vec<u8>, stat: &FileStat) -> Result<(), GitError> {
+        self.names += 1;
+        let is_link = stat.st_mode & libc::S_IFMT == libc::S_IFLNK;
+        let is_wanted = self.wishes.iter().any(|wish| (wish.takes)(&path)) || is_link && self.leads_to(&path);
+        if !is_wanted || has_git_name(&path) {
+            return Ok(());
+        }
+        let path = match self.name(path, stat) {
+            Ok(path) => path,
+            Err((path, why)) => {
+                self.note(&path, why);
+                return Ok(());
+            }
+        };
+        match self.copy_one(dir, name) {
+            Ok(Some(bytes)) => {
+                self.bytes += bytes;
+                self.path_bytes += path.len();
+                self.files.push((path, bytes));
+            }
+            Err(error) if is_disk_full(&error) => return Err(GitError::io("keep a file")(error)),
+            Ok(None) | Err(_) => {
+                self.note(path.as_bytes(), "not kept: it cannot be read, or changed meanwhile");
+            }
+        }
+        Ok(())
+    }
+
+    fn unreadable(&mut self, path: &[u8], why: &'static str) {
+        if self.leads_to(path) {
+            self.note(path, why);
+        }
+    }
+}
