@@ -1,6 +1,7 @@
 //! How a step of an agent ended, in the words of no particular agent.
 
 use super::text::one_line;
+use crate::domain::hold::LimitWindow;
 
 /// A failure's message goes into the job's answer; the whole of it is in the log.
 pub(super) const MESSAGE_BYTES_MAX: usize = 1_000;
@@ -75,9 +76,10 @@ impl AgentVerdict {
 /// Why a step did not succeed. Every agent's own wording is mapped to these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// The login's allowance is used up. Unix seconds of its renewal, where known.
+    /// The login's allowance is used up. Unix seconds of its renewal, and which it is, where known.
     UsageLimit {
         resets_at: Option<i64>,
+        window: Option<LimitWindow>,
     },
     /// No credential, or one that the API does not accept.
     NotLoggedIn,

@@ -96,6 +96,7 @@ mod tests {
             reason: Reason::new(ReasonCode::NotLoggedIn, ""),
             since: Timestamp::from_ms(since),
             until: None,
+            window: None,
             probe: None,
         }
     }

@@ -59,7 +59,10 @@ impl Viewpoint {
             WaitingFor::ClientLimit => "its client's limit",
             WaitingFor::Dependency => "another job",
             WaitingFor::RunAt => "its time",
-            WaitingFor::UsageLimit => "the usage limit",
+            WaitingFor::UsageLimit => match waiting.window {
+                None => "the usage limit",
+                Some(window) => &format!("the {} limit", window.0.adjective()),
+            },
             WaitingFor::Login => "the agent's login",
             WaitingFor::Paused => "resume",
             WaitingFor::Disk => "disk space",

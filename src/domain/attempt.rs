@@ -1,5 +1,6 @@
 //! One go at a job, the lease under which it runs, and how it ends.
 
+use super::hold::LimitWindow;
 use super::id::JobNumber;
 use super::job::{Job, Outcome, Usage};
 use super::options::RunOptions;
@@ -38,6 +39,8 @@ pub enum AttemptEnd {
         reason: Reason,
         /// When the peer or login said that it will work again.
         until: Option<Timestamp>,
+        /// Of a usage limit: which, where the agent has named it.
+        window: Option<LimitWindow>,
         /// Nothing was spent (the agent was never released): not counted whatever the reason says.
         spent: bool,
     },

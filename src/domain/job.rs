@@ -4,6 +4,7 @@ use super::artifact::Artifacts;
 use super::attachment::{AttachedFile, Attachment};
 use super::branch::BranchName;
 use super::delivery::CallbackSummary;
+use super::hold::LimitWindow;
 use super::id::{ClientId, JobId, JobNumber};
 use super::named::named_enum;
 use super::options::RunOptions;
@@ -92,6 +93,16 @@ named_enum! {
 pub struct Waiting {
     pub for_: WaitingFor,
     pub until: Option<Timestamp>,
+    /// Of a usage limit: which, where the agent has named it.
+    pub window: Option<LimitWindow>,
+}
+
+impl Waiting {
+    /// For something that is no limit of a login.
+    #[must_use]
+    pub const fn plain(for_: WaitingFor, until: Option<Timestamp>) -> Self {
+        Self { for_, until, window: None }
+    }
 }
 
 /// What a caller asked for; never changed after it was accepted.

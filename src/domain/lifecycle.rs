@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::attempt::AttemptEnd;
 use super::event::EventKind;
+use super::hold::LimitWindow;
 use super::job::{Outcome, Phase, Status};
 use super::reason::{
     ASKED_SECONDS_MAX, BACKOFF_TRIES_MAX, Disposition, LIMIT_OVER_SECONDS, LIMIT_SECONDS_MAX,
@@ -61,6 +62,8 @@ pub struct Transition {
     pub not_before: Option<Timestamp>,
     /// All work of the login waits, until then if that is known.
     pub hold: Option<Option<Timestamp>>,
+    /// Which limit of the login that is.
+    pub window: Option<LimitWindow>,
 }
 
 impl Transition {
@@ -128,7 +131,11 @@ fn attempt_ended(now: Timestamp, at: &Situation, end: AttemptEnd) -> Transition 
         AttemptEnd::Attached => {
             Transition { phase: Phase::Queued, ..moved(at, Status::Queued, EventKind::JobHeld) }
         }
-        AttemptEnd::Faulted { reason, until, spent } => faulted(now, at, reason, until, spent),
+        AttemptEnd::Faulted { reason, until, window, spent } => {
+            let decided = faulted(now, at, reason, until, spent);
+            let window = window.filter(|_| decided.hold.is_some());
+            Transition { window, ..decided }
+        }
     }
 }
 
@@ -190,6 +197,7 @@ fn moved(at: &Situation, status: Status, event: EventKind) -> Transition {
         backoff_tries: at.backoff_tries,
         not_before: None,
         hold: None,
+        window: None,
     }
 }
 
@@ -244,7 +252,12 @@ mod tests {
     }
 
     fn fault(code: ReasonCode) -> Cause {
-        Cause::AttemptEnded(AttemptEnd::Faulted { reason: Reason::new(code, ""), until: None, spent: true })
+        Cause::AttemptEnded(AttemptEnd::Faulted {
+            reason: Reason::new(code, ""),
+            until: None,
+            window: None,
+            spent: true,
+        })
     }
 
     fn causes() -> Vec<(&'static str, Cause)> {
@@ -328,6 +341,7 @@ mod tests {
         let end = AttemptEnd::Faulted {
             reason: Reason::new(ReasonCode::Interrupted, ""),
             until: None,
+            window: None,
             spent: false,
         };
         let last = Situation { attempts_counted: 2, ..at(Status::Running) };
@@ -353,7 +367,7 @@ mod tests {
     fn a_limit_holds_the_login_and_counts_nothing() {
         let until = Some(NOW + Duration::from_secs(60));
         let reason = Reason::new(ReasonCode::UsageLimit, "");
-        let end = AttemptEnd::Faulted { reason, until, spent: true };
+        let end = AttemptEnd::Faulted { reason, until, window: None, spent: true };
         let next = transition(NOW, &at(Status::Running), Cause::AttemptEnded(end)).unwrap();
         assert_eq!((next.status, next.counted, next.hold), (Status::Queued, false, Some(until)));
     }
@@ -362,7 +376,7 @@ mod tests {
     fn a_limit_always_has_an_end_that_is_ahead_and_not_too_far() {
         let ends = |code, until: Option<i64>| {
             let until = until.map(|ms| Timestamp::from_ms(NOW.as_ms() + ms));
-            let end = AttemptEnd::Faulted { reason: Reason::new(code, ""), until, spent: true };
+            let end = AttemptEnd::Faulted { reason: Reason::new(code, ""), until, window: None, spent: true };
             let next = transition(NOW, &at(Status::Running), Cause::AttemptEnded(end)).unwrap();
             next.hold.unwrap().map(|until| until.as_ms() - NOW.as_ms())
         };
@@ -378,7 +392,7 @@ mod tests {
     fn a_peer_that_asks_for_a_year_gets_two_hours() {
         let until = Some(NOW + Duration::from_secs(365 * 86_400));
         let reason = Reason::new(ReasonCode::ForgeRateLimited, "");
-        let end = AttemptEnd::Faulted { reason, until, spent: true };
+        let end = AttemptEnd::Faulted { reason, until, window: None, spent: true };
         let next = transition(NOW, &at(Status::Running), Cause::AttemptEnded(end)).unwrap();
         assert_eq!(next.not_before, Some(NOW + Duration::from_secs(7_200)));
     }

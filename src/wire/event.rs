@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 use super::inward::{MessageStored, MessagesGiven};
 use super::time::UtcTime;
 use super::told::{Output, Progress, ToolResult, ToolUse, Words, told};
-use super::words::{DeliveryState, EventKind, Outcome, Phase, ReasonCode, Status};
+use super::words::{DeliveryState, EventKind, LimitWindow, Outcome, Phase, ReasonCode, Status};
 use crate::domain;
 use crate::domain::lifecycle::Transition;
 
@@ -194,6 +194,9 @@ pub struct JobMoved {
     pub message: Option<String>,
     /// When it is tried again, where that is known.
     pub until: Option<UtcTime>,
+    /// Of a `job.held` by `usage_limit`: which limit, where the agent has named it.
+    #[serde(default)]
+    pub window: Option<LimitWindow>,
 }
 
 impl JobMoved {
@@ -207,6 +210,7 @@ impl JobMoved {
             reason: None,
             message: None,
             until: None,
+            window: None,
         }
     }
 
@@ -226,6 +230,7 @@ impl From<&Transition> for JobMoved {
             reason: to.reason.as_ref().map(|reason| reason.code.into()),
             message: to.reason.as_ref().map(|reason| reason.message.clone()),
             until: to.hold.flatten().or(to.not_before).map(UtcTime),
+            window: to.window.map(LimitWindow),
         }
     }
 }

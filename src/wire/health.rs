@@ -5,7 +5,7 @@ use utoipa::ToSchema;
 
 use super::backup::BackupEntry;
 use super::time::UtcTime;
-use super::words::{Hears, ReasonCode};
+use super::words::{Hears, LimitWindow, ReasonCode};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -100,6 +100,9 @@ pub struct Hold {
     pub since: UtcTime,
     /// `null`: until somebody mends it.
     pub until: Option<UtcTime>,
+    /// Of `usage_limit`: which, where the agent has named it.
+    #[serde(default)]
+    pub window: Option<LimitWindow>,
     /// The number of the job that is out as a probe.
     pub probe: Option<i64>,
 }
@@ -112,6 +115,7 @@ impl From<crate::domain::hold::Hold> for Hold {
             message: hold.reason.message,
             since: hold.since.into(),
             until: hold.until.map(UtcTime),
+            window: hold.window.map(LimitWindow),
             probe: hold.probe.map(|job| job.0),
         }
     }

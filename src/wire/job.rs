@@ -8,7 +8,7 @@ use super::attachment::Attachment;
 use super::message::Message;
 use super::options::{Options, dollars};
 use super::time::UtcTime;
-use super::words::{DeliveryState, Outcome, Phase, ReasonCode, Status, WaitingFor};
+use super::words::{DeliveryState, LimitWindow, Outcome, Phase, ReasonCode, Status, WaitingFor};
 use crate::domain;
 use crate::domain::artifact::Artifacts;
 use crate::domain::attempt;
@@ -170,11 +170,18 @@ pub struct Waiting {
     #[serde(rename = "for")]
     pub for_: WaitingFor,
     pub until: Option<UtcTime>,
+    /// Of `usage_limit`: which, where the agent has named it.
+    #[serde(default)]
+    pub window: Option<LimitWindow>,
 }
 
 impl From<domain::job::Waiting> for Waiting {
     fn from(waiting: domain::job::Waiting) -> Self {
-        Self { for_: waiting.for_.into(), until: waiting.until.map(UtcTime) }
+        Self {
+            for_: waiting.for_.into(),
+            until: waiting.until.map(UtcTime),
+            window: waiting.window.map(LimitWindow),
+        }
     }
 }
 

@@ -78,6 +78,8 @@ mirrored! {
     Hears = domain::inward::Hears;
     /// What goes on with a job that is handed back.
     GoesOn = domain::visit::GoesOn;
+    /// Which allowance of a login is used up.
+    LimitWindow = domain::hold::LimitWindow;
     /// What a retry repeats.
     RetryMode = domain::retry::RetryMode;
 }

@@ -19,7 +19,7 @@ use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, AgentReader, F
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::job::{Effects, Phase};
 use crate::domain::options::RunOptions;
-use crate::domain::reason::ReasonCode;
+use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::failpoint::{self, Edge};
@@ -189,13 +189,10 @@ impl Line<'_> {
     /// What the agent's own verdict means for the job.
     pub(super) fn agent_halt(&self, fault: Fault, message: &str) -> Halt {
         let code = ReasonCode::parse(fault.code()).unwrap_or(ReasonCode::Crashed);
-        let until = match fault {
-            Fault::UsageLimit { resets_at } => {
-                resets_at.map(|at| Timestamp::from_ms(at.saturating_mul(1_000)))
-            }
-            _ => None,
-        };
-        Halt::fault_until(code, message, until)
+        let Fault::UsageLimit { resets_at, window } = fault else { return Halt::fault(code, message) };
+        let until = resets_at.map(|at| Timestamp::from_ms(at.saturating_mul(1_000)));
+        let reason = Reason::new(code, message);
+        Halt::Ended(AttemptEnd::Faulted { reason, until, window, spent: true })
     }
 
     pub(super) fn agent(&self) -> Step<(AgentEntry, &'static dyn Agent)> {

@@ -69,7 +69,7 @@ impl Worker {
             return;
         }
         let reason = Reason::new(ReasonCode::Internal, "The worker panicked.");
-        self.0.finish(lease, AttemptEnd::Faulted { reason, until: None, spent: true }).await;
+        self.0.finish(lease, AttemptEnd::Faulted { reason, until: None, window: None, spent: true }).await;
     }
 
     async fn walk(&self, assignment: Assignment, signals: Signals) {

@@ -26,7 +26,7 @@ impl Line<'_> {
         match self.make_way(&repository).await {
             Ok(Some(what)) => {
                 let reason = Reason::new(ReasonCode::CloneDamaged, &format!("Damaged is {what}."));
-                Ok(AttemptEnd::Faulted { reason, until: None, spent: false })
+                Ok(AttemptEnd::Faulted { reason, until: None, window: None, spent: false })
             }
             Ok(None) => Ok(end),
             Err(error) => {

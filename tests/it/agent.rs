@@ -8,6 +8,7 @@ use offshoot::agent::{
 };
 use offshoot::demo::sample;
 use offshoot::domain::agent_kind::AgentKind;
+use offshoot::domain::hold::LimitWindow;
 use std::collections::BTreeSet;
 use std::io::Read as _;
 use std::os::unix::process::ExitStatusExt as _;
@@ -170,7 +171,12 @@ fn it_fails_in_every_way_in_which_agents_fail() {
         ("[[scenario:not-logged-in]]", Some(Fault::NotLoggedIn), true),
         (
             "[[scenario:usage-limit resets_at=1795200923]]",
-            Some(Fault::UsageLimit { resets_at: Some(1_795_200_923) }),
+            Some(Fault::UsageLimit { resets_at: Some(1_795_200_923), window: Some(LimitWindow::FiveHour) }),
+            true,
+        ),
+        (
+            "[[scenario:usage-limit resets_at=1795200923 window=seven_day_opus]]",
+            Some(Fault::UsageLimit { resets_at: Some(1_795_200_923), window: Some(LimitWindow::Weekly) }),
             true,
         ),
         ("[[scenario:crash code=3]]", Some(Fault::Crashed), false),

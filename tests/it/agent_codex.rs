@@ -64,7 +64,7 @@ fn cached_tokens_are_not_counted_twice() {
 
 #[test]
 fn endings_that_were_not_recorded() {
-    let limit = |resets_at| Some(Fault::UsageLimit { resets_at });
+    let limit = |resets_at| Some(Fault::UsageLimit { resets_at, window: None });
     let rows = [
         ("You've hit your usage limit. Upgrade to Pro or try again at 3:05 PM.", limit(None)),
         (

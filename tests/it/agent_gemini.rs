@@ -14,7 +14,7 @@ use crate::transcripts::{
 const GEMINI: AgentKind = AgentKind::Gemini;
 
 /// 8 h 44 min 7 s after the last line with a time.
-const CAPACITY: Fault = Fault::UsageLimit { resets_at: Some(1_795_775_030) };
+const CAPACITY: Fault = Fault::UsageLimit { resets_at: Some(1_795_775_030), window: None };
 
 #[test]
 fn every_recorded_run_is_judged_by_its_result_and_the_exit_together() {
@@ -40,7 +40,7 @@ fn every_recorded_run_is_judged_by_its_result_and_the_exit_together() {
             ("server-error", code(247), Some(Fault::Overloaded)),
             ("overloaded", code(17), Some(Fault::Overloaded)),
             ("rate-limit", code(1), Some(Fault::ApiError { status: None })),
-            ("daily-quota", code(173), Some(Fault::UsageLimit { resets_at: None })),
+            ("daily-quota", code(173), Some(Fault::UsageLimit { resets_at: None, window: None })),
             ("invalid-key", code(144), Some(Fault::NotLoggedIn)),
             // it slept and was ended: of SIGTERM it makes an exit with 0
             ("capacity", code(0), Some(CAPACITY)),
@@ -71,9 +71,12 @@ fn endings_that_were_not_recorded() {
     let rows = [
         (
             "[API Error: You have exhausted your daily quota on this model.]",
-            Fault::UsageLimit { resets_at: None },
+            Fault::UsageLimit { resets_at: None, window: None },
         ),
-        ("You have exhausted your daily quota on this model.", Fault::UsageLimit { resets_at: None }),
+        (
+            "You have exhausted your daily quota on this model.",
+            Fault::UsageLimit { resets_at: None, window: None },
+        ),
         ("[API Error: {\"error\":{\"code\":429,\"status\":\"RESOURCE_EXHAUSTED\"}}]", Fault::Overloaded),
         ("[API Error: {\"error\":{\"code\": 503}}]", Fault::Overloaded),
         // what only speaks of a limit is none
@@ -85,7 +88,7 @@ fn endings_that_were_not_recorded() {
         ("", Fault::ApiError { status: None }),
         (
             "[API Error: You have exhausted your capacity on this model. Your quota will reset after 8h44m7s.]",
-            Fault::UsageLimit { resets_at: None },
+            Fault::UsageLimit { resets_at: None, window: None },
         ),
         ("[API Error: {\"error\":{\"code\":400,\"message\":\"API key expired.\"}}]", Fault::NotLoggedIn),
         // no login makes a server that fails work
@@ -138,7 +141,7 @@ fn only_a_wait_that_lasts_is_a_limit() {
     let init = r#"{"type":"init","timestamp":"2026-11-27T01:00:00Z"}"#;
     let more = r#"{"type":"tool_use","timestamp":"2026-11-27T02:00:00Z"}"#;
     let line = |delay: u64| format!("Attempt 1 failed: slow down. Retrying after {delay}ms...\n");
-    let limit = |resets_at| Fault::UsageLimit { resets_at };
+    let limit = |resets_at| Fault::UsageLimit { resets_at, window: None };
     let used_up =
         "Attempt 1 failed: You have exhausted your capacity on this model. Retrying after 9000ms...\n";
     let rows = [

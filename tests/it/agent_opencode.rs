@@ -2,6 +2,7 @@
 
 use offshoot::agent::{AgentEvent, Fault, Stream};
 use offshoot::domain::agent_kind::AgentKind;
+use offshoot::domain::hold::LimitWindow;
 use serde_json::{Value, json};
 
 use crate::transcripts::{
@@ -35,7 +36,14 @@ fn every_recorded_run_is_judged_by_its_last_step_and_the_exit_together() {
             ("unavailable", code(1), Some(Fault::Overloaded)),
             ("unknown-model", code(1), Some(Fault::ApiError { status: None })),
             // with the headers of a subscription
-            ("rate-limit", code(1), Some(Fault::UsageLimit { resets_at: Some(1_795_701_093) })),
+            (
+                "rate-limit",
+                code(1),
+                Some(Fault::UsageLimit {
+                    resets_at: Some(1_795_701_093),
+                    window: Some(LimitWindow::FiveHour),
+                }),
+            ),
             // even if the exit code said otherwise
             ("auth-error", code(0), Some(Fault::NotLoggedIn)),
             ("hang", signal(15), Some(Fault::Interrupted)),
@@ -83,7 +91,7 @@ fn endings_that_were_not_recorded() {
             "anthropic-ratelimit-unified-status": status, "anthropic-ratelimit-unified-reset": "soon"}})
     };
     let body = json!({"error": {"type": "usage_limit_reached", "resets_at": 1_795_200_923}}).to_string();
-    let limit = |resets_at| Some(Fault::UsageLimit { resets_at });
+    let limit = |resets_at| Some(Fault::UsageLimit { resets_at, window: None });
     let rows = [
         ("APIError", headers("rejected"), limit(None)),
         ("APIError", headers("allowed_warning"), Some(Fault::Overloaded)),

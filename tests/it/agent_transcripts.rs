@@ -4,6 +4,7 @@ use offshoot::agent::{
     AgentEvent, AgentOutcome, AgentReader, AgentVerdict, Fault, StepExit, Stream, registry::find_agent,
 };
 use offshoot::domain::agent_kind::AgentKind;
+use offshoot::domain::hold::LimitWindow;
 use proptest::prelude::*;
 
 fn transcript(name: &str) -> Vec<u8> {
@@ -49,7 +50,8 @@ fn message(verdict: &AgentVerdict) -> &str {
 
 #[test]
 fn every_recorded_run_is_judged_by_result_and_exit_together() {
-    let limit = Fault::UsageLimit { resets_at: Some(1_795_200_923) };
+    let window = Some(LimitWindow::FiveHour);
+    let limit = Fault::UsageLimit { resets_at: Some(1_795_200_923), window };
     let rows = [
         ("write-file", code(0), None),
         ("commit", code(0), None),
@@ -184,7 +186,7 @@ fn endings_that_were_not_recorded() {
         (format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429"))), Some(Fault::Overloaded)),
         (
             format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429,{used_up}"))),
-            Some(Fault::UsageLimit { resets_at: None }),
+            Some(Fault::UsageLimit { resets_at: None, window: Some(LimitWindow::Weekly) }),
         ),
         // the same words where a key is in use: its limit passes by itself
         (result(&format!("{api},\"api_error_status\":429,{used_up}")), Some(Fault::Overloaded)),
@@ -225,7 +227,9 @@ fn a_limit_that_was_lifted_is_not_blamed() {
     parts.extend(&tail[2..]);
     stdout = parts.join(&b'\n');
     let (_, verdict) = read(&stdout, b"", code(1));
-    assert_eq!(fault(&verdict), Some(Fault::UsageLimit { resets_at: None }));
+    // the words that are left say which it was
+    let window = Some(LimitWindow::FiveHour);
+    assert_eq!(fault(&verdict), Some(Fault::UsageLimit { resets_at: None, window }));
 }
 
 #[test]

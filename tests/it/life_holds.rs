@@ -107,3 +107,121 @@ async fn a_usage_limit_holds_until_its_end() {
     }
     stand.finish().await;
 }
+
+/// The watchdog has the queue looked at every 10 s, here 8 s after the reset: who starts before that was woken for it.
+const WOKEN_WITHIN_MS: i64 = 5_000;
+
+fn at(text: &Value) -> i64 {
+    text.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+/// A server with room for all, and two logins of one program that notes which conversation it is to hold.
+async fn two_logins() -> Stand {
+    let entry = |name: &str, dir: &str| {
+        format!(
+            "[agents.{name}]\nkind = \"claude\"\ncommand = \"{dir}/agents/claude\"\nset_env = {{ WHO = \"{name}\" }}\n"
+        )
+    };
+    let mut stand = Stand::built(Plan { workers: 8, ..Plan::default() }).await;
+    let dir = stand.dir().display().to_string();
+    let config = ["hours", "week"].map(|name| entry(name, &dir)).concat();
+    stand.add_config(&config);
+    stand.install_noting_claude("");
+    stand.start().await;
+    stand
+}
+
+/// Login, limit, its end and whether a probe is out, of each hold.
+fn held_logins(health: &Value) -> Vec<(String, String, i64, bool)> {
+    let text = |one: &Value, name: &str| one[name].as_str().unwrap().to_owned();
+    let all = health["holds"].as_array().unwrap().iter();
+    all.map(|one| (text(one, "login"), text(one, "window"), at(&one["until"]), one["probe"].is_i64()))
+        .collect()
+}
+
+fn limit_of(login: &str) -> &'static str {
+    if login == "hours" { "five_hour" } else { "weekly" }
+}
+
+/// A job whose login meets its limit the first time, and which waits at a gate then.
+fn limited(stand: &Stand, login: &str, number: usize, resets_at: i64) -> Value {
+    let window = if login == "hours" { "five_hour" } else { "seven_day" };
+    let prompt = format!(
+        "[[scenario:usage-limit resets_at={resets_at} window={window} once={once}]]{gate}\
+         [[scenario:write path={number}.txt content=done]]",
+        once = stand.path(login).display(),
+        gate = stand.gate_mark("probes"),
+    );
+    json!({"prompt": prompt, "branchName": format!("{login}-{number}"), "options": {"agent": login}})
+}
+
+/// Two conversations were gone on with, those of the two that had met the limit.
+fn only_the_first_two_went_on(stand: &Stand) {
+    let told = stand.conversations();
+    let resumed: Vec<_> = told.iter().filter_map(|one| one.strip_prefix("--resume=")).collect();
+    let begun: Vec<_> = told.iter().filter_map(|one| one.strip_prefix("--session-id=")).collect();
+    assert_eq!((begun.len(), resumed.len()), (8, 2), "{told:?}");
+    assert!(resumed.iter().all(|id| begun[..2].contains(id)), "{told:?}");
+}
+
+/// Eight jobs of two logins, one of which has used up its five hours, the other its week.
+#[tokio::test]
+async fn at_its_reset_each_login_sends_one_probe_and_then_all_jobs_complete_without_a_counted_attempt() {
+    let stand = two_logins().await;
+    // time enough for a busy machine to start two agents
+    let resets_at = offshoot::clock::Clock::system().now_ms() / 1_000 + 12;
+    let submit = async |login: &'static str, number: usize| {
+        (login, stand.submit(limited(&stand, login, number, resets_at)).await)
+    };
+    let mut jobs = vec![submit("hours", 0).await, submit("week", 0).await];
+    for (login, id) in &jobs {
+        let job = stand.wait_for(id, "held", |job| job["waiting"]["for"] == "usage_limit").await;
+        assert_eq!(
+            (at(&job["waiting"]["until"]), &job["waiting"]["window"]),
+            (resets_at * 1_000, &json!(limit_of(login)))
+        );
+    }
+    for number in 1..4 {
+        jobs.push(submit("hours", number).await);
+        jobs.push(submit("week", number).await);
+    }
+    let expected = |out: bool| {
+        let hold = |login: &str| (login.to_owned(), limit_of(login).to_owned(), resets_at * 1_000, out);
+        vec![hold("hours"), hold("week")]
+    };
+    assert_eq!(held_logins(&stand.get("/health").await), expected(false));
+    assert_eq!(stand.runs(), 2, "a held login is left alone");
+    let (_, out, _) = crate::rescue::offshoot(&stand, &["queue", "status"]).await;
+    assert!(
+        out.contains("waits for the five-hour limit") && out.contains("waits for the weekly limit"),
+        "{out}"
+    );
+
+    // one of each is at work, with seven places free, and the others wait for it
+    for (_, id) in &jobs[..2] {
+        stand.wait_for_tool(id).await;
+    }
+    assert_eq!(held_logins(&stand.get("/health").await), expected(true));
+    assert_eq!(stand.runs(), 4, "one probe of each login");
+    for (_, id) in &jobs[2..] {
+        let job = stand.job(id).await;
+        assert_eq!((&job["attempt"], &job["waiting"]["for"]), (&json!(0), &json!("usage_limit")), "{job:#}");
+    }
+    stand.open_gate("probes");
+    for (place, (_, id)) in jobs.iter().enumerate() {
+        let job = stand.completed(id).await;
+        let attempts = job["attempts"].as_array().unwrap();
+        assert_eq!(attempts.len(), if place < 2 { 2 } else { 1 }, "{job:#}");
+        assert!(attempts.iter().all(|attempt| attempt["counted"] == false), "{job:#}");
+        let woken = at(&attempts.last().unwrap()["startedAt"]) - resets_at * 1_000;
+        assert!(woken >= 0 && (place >= 2 || woken < WOKEN_WITHIN_MS), "{woken} ms after the reset");
+    }
+    for (login, id) in &jobs[..2] {
+        let events = stand.get_text(&format!("/jobs/{id}/events?after=0")).await;
+        assert!(events.contains(&format!("\"window\":\"{}\"", limit_of(login))), "{events}");
+    }
+    assert_eq!(stand.get("/health").await["holds"], json!([]));
+    assert_eq!(stand.runs(), 10, "nobody was asked twice");
+    only_the_first_two_went_on(&stand);
+    stand.finish().await;
+}

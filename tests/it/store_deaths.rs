@@ -25,7 +25,7 @@ enum Life {
 
 async fn interrupt(store: &Store, lease: Lease) -> (Status, ReasonCode) {
     let reason = Reason::new(ReasonCode::Interrupted, "");
-    let end = AttemptEnd::Faulted { reason, until: None, spent: true };
+    let end = AttemptEnd::Faulted { reason, until: None, window: None, spent: true };
     let job = store.finish(lease, end, |_| None).await.unwrap().job;
     (job.status, job.reason.unwrap().code)
 }

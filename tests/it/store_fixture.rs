@@ -152,7 +152,8 @@ pub(crate) fn fault(code: ReasonCode) -> AttemptEnd {
 }
 
 pub(crate) fn fault_until(code: ReasonCode, until: Option<Timestamp>) -> AttemptEnd {
-    AttemptEnd::Faulted { reason: Reason::new(code, "as the test wants it"), until, spent: true }
+    let reason = Reason::new(code, "as the test wants it");
+    AttemptEnd::Faulted { reason, until, window: None, spent: true }
 }
 
 /// A callback whose ids are made from `name`.

@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
+use offshoot::domain::attempt::AttemptEnd;
 use offshoot::domain::client::ClientPatch;
+use offshoot::domain::hold::LimitWindow;
 use offshoot::domain::id::JobNumber;
 use offshoot::domain::job::{NewJob, Phase, Start, Waiting, WaitingFor};
 use offshoot::domain::options::RunOptions;
-use offshoot::domain::reason::ReasonCode;
+use offshoot::domain::reason::{Reason, ReasonCode};
 
 use crate::store_fixture::{Bench, done, fault, fault_until, job, waiting};
 
@@ -42,7 +44,7 @@ async fn a_held_login_sends_one_probe_and_its_success_lifts_the_hold() {
     let until = bench.now() + Duration::from_secs(3_600);
     let lease = bench.claim().await.lease;
     let held = bench.end(lease, fault_until(ReasonCode::UsageLimit, Some(until))).await;
-    let expected = Waiting { for_: WaitingFor::UsageLimit, until: Some(until) };
+    let expected = Waiting::plain(WaitingFor::UsageLimit, Some(until));
     assert_eq!((held.waiting, held.job.attempts_counted), (Some(expected), 0));
     assert_eq!(waiting(&bench, 2).await, expected);
     assert_eq!(waiting(&bench, 4).await.for_, WaitingFor::Slot);
@@ -68,7 +70,7 @@ async fn a_hold_is_lifted_by_a_probe_that_worked_and_by_no_other() {
     bench.submit(&client, "2").await;
     let lease = bench.claim().await.lease;
     bench.end(lease, fault(ReasonCode::NotLoggedIn)).await;
-    assert_eq!(waiting(&bench, 2).await, Waiting { for_: WaitingFor::Login, until: None });
+    assert_eq!(waiting(&bench, 2).await, Waiting::plain(WaitingFor::Login, None));
     bench.clock.advance_ms(86_400_000);
     assert_eq!(bench.claimed_number().await, None, "without a wake time nothing goes by itself");
     let since = bench.store.accounts().await.unwrap().holds[0].since;
@@ -171,4 +173,36 @@ async fn a_job_is_for_the_agent_of_its_client_as_it_is_written() {
     let stale = job(&client.id, "1");
     assert_eq!(stale.login, "claude");
     assert_eq!(bench.try_submit(stale).await.unwrap().job.login, "sh");
+}
+
+/// Which limit it is goes along with the hold, and goes with it.
+#[tokio::test]
+async fn a_hold_names_the_limit_that_the_agent_has_named() {
+    let bench = Bench::new(2);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    bench.submit(&client, "2").await;
+    let until = bench.now() + Duration::from_secs(3_600);
+    let limit = |window| AttemptEnd::Faulted {
+        reason: Reason::new(ReasonCode::UsageLimit, ""),
+        until: Some(until),
+        window: Some(window),
+        spent: true,
+    };
+    let (first, straggler) = (bench.claim().await.lease, bench.claim().await.lease);
+    let held = bench.end(first, limit(LimitWindow::FiveHour)).await;
+    let expected =
+        Waiting { for_: WaitingFor::UsageLimit, until: Some(until), window: Some(LimitWindow::FiveHour) };
+    assert_eq!(held.waiting, Some(expected));
+    let window = async || bench.store.accounts().await.unwrap().holds[0].window;
+    assert_eq!(window().await, Some(LimitWindow::FiveHour));
+    bench.end(straggler, limit(LimitWindow::Weekly)).await;
+    assert_eq!(
+        (window().await, waiting(&bench, 1).await.window),
+        (Some(LimitWindow::Weekly), Some(LimitWindow::Weekly))
+    );
+    bench.store.try_now(None).await.unwrap();
+    let probe = bench.claim().await.lease;
+    bench.end(probe, fault(ReasonCode::NotLoggedIn)).await;
+    assert_eq!((window().await, waiting(&bench, 1).await), (None, Waiting::plain(WaitingFor::Login, None)));
 }

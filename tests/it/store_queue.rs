@@ -266,7 +266,7 @@ async fn a_backoff_lets_others_pass_and_comes_due() {
     let lease = bench.claim().await.lease;
     let back = bench.end(lease, fault(ReasonCode::RemoteUnavailable)).await;
     let until = bench.now() + Duration::from_secs(15);
-    assert_eq!(back.waiting, Some(Waiting { for_: WaitingFor::Backoff, until: Some(until) }));
+    assert_eq!(back.waiting, Some(Waiting::plain(WaitingFor::Backoff, Some(until))));
     assert_eq!(back.position, Some(1), "held ones keep their place");
     assert_eq!(bench.store.next_due_in().await.unwrap(), Some(Duration::from_secs(15)));
     let other = bench.claim().await.lease;

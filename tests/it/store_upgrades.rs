@@ -5,6 +5,7 @@ use std::path::Path;
 
 use offshoot::clock::Clock;
 use offshoot::domain::attachment::AttachedFile;
+use offshoot::domain::hold::LimitWindow;
 use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::job::{Status, Usage, WaitingFor};
 use offshoot::domain::usage::Grouping;
@@ -74,7 +75,9 @@ async fn data_of_every_schema_is_carried_over() {
         assert!(store.list_events(None, 0, 100).await.unwrap().len() >= 4);
         assert_eq!(store.list_deliveries(JobNumber(1)).await.unwrap()[0].tries.len(), 1);
         assert_eq!(store.newest_messages(JobNumber(1)).await.unwrap().messages[0].content, "worktree ready");
-        assert_eq!(store.accounts().await.unwrap().holds[0].login, "codex");
+        let hold = store.accounts().await.unwrap().holds.remove(0);
+        let window = (version >= 20).then_some(LimitWindow::Weekly);
+        assert_eq!((hold.login.as_str(), hold.window), ("codex", window), "schema {version}");
         if version >= 2 {
             let waits = store.get_job(&by_number(4)).await.unwrap();
             assert_eq!(waits.waiting.unwrap().for_, WaitingFor::Dependency, "schema {version}");

@@ -43,7 +43,7 @@ async fn a_job_is_not_started_before_its_time() {
     let mut new = job(&client.id, "later");
     new.request.run_at = at(60);
     let later = bench.try_submit(new).await.unwrap();
-    assert_eq!(later.waiting, Some(Waiting { for_: WaitingFor::RunAt, until: at(60) }));
+    assert_eq!(later.waiting, Some(Waiting::plain(WaitingFor::RunAt, at(60))));
     let mut new = job(&client.id, "past");
     new.request.run_at = Some(bench.now() - Duration::from_secs(60));
     let past = bench.try_submit(new).await.unwrap();

@@ -10,6 +10,7 @@ use crate::agent::json_lines::JsonLines;
 use crate::agent::last_words::LastWords;
 use crate::agent::lenient::{Content, TextOr};
 use crate::agent::{AgentEvent, AgentVerdict, StepExit};
+use crate::domain::hold::LimitWindow;
 
 /// Reads one process. Several turns may follow each other in it, each with its own `init` and `result`.
 #[derive(Debug, Default)]
@@ -189,8 +190,9 @@ impl ClaudeParser {
         let info = &line.rate_limit_info.0;
         let rejected = info.status.as_str() == Some("rejected");
         let resets_at = info.resets_at.as_count().and_then(unix_seconds);
-        self.run.limit_reached = rejected.then_some(resets_at);
-        AgentEvent::RateLimit { rejected, resets_at, window: info.rate_limit_type.clone().into_text() }
+        let window = info.rate_limit_type.clone().into_text();
+        self.run.limit_reached = rejected.then(|| (resets_at, window.as_deref().map(LimitWindow::of_claim)));
+        AgentEvent::RateLimit { rejected, resets_at, window }
     }
 
     fn control_request(&mut self, line: &Line) -> Vec<AgentEvent> {

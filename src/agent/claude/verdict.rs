@@ -14,6 +14,7 @@ use crate::agent::verdict::{
     AgentOutcome, AgentVerdict, Denial, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit, ToolUses,
     Usage,
 };
+use crate::domain::hold::LimitWindow;
 
 /// How the answer to `--resume` with an unknown id begins. It comes as a result event and again on stderr; with
 /// other output formats on stderr alone.
@@ -34,8 +35,8 @@ pub(super) struct Run {
     pub(super) auth: Option<String>,
     /// The tag on the newest message, where that only reports an API error.
     pub(super) api_error_tag: Option<String>,
-    /// Set by a rejecting rate limit event, with its renewal in Unix seconds; cleared by an allowing one.
-    pub(super) limit_reached: Option<Option<i64>>,
+    /// Set by a rejecting rate limit event, with its renewal in Unix seconds and its name; cleared by an allowing one.
+    pub(super) limit_reached: Option<(Option<i64>, Option<LimitWindow>)>,
     /// The tool that the agent asked permission for and got no answer.
     pub(super) waits_for: Option<String>,
     pub(super) last_words: LastWords,
@@ -235,16 +236,19 @@ fn api_fault(run: &Run, ending: &Ending) -> Fault {
         // A subscription says that its window is used up, and when that ends; any other 429 is a limit per minute, or a
         // server that is full, and passes by itself.
         Some(429) if run.limit_reached.is_some() || without_key && says_used_up(&ending.text) => {
-            Fault::UsageLimit { resets_at: run.limit_reached.flatten() }
+            usage_limit(run, &ending.text)
         }
-        None if tag == "rate_limit" && run.limit_reached.is_some() => {
-            Fault::UsageLimit { resets_at: run.limit_reached.flatten() }
-        }
+        None if tag == "rate_limit" && run.limit_reached.is_some() => usage_limit(run, &ending.text),
         Some(400 | 413) if ending.text.trim() == CONTEXT_FULL => Fault::ContextFull,
         // 503 and 529 are said by servers that are full: RFC 9110 section 15.6.4, and Anthropic's own number.
         Some(429 | 503 | 529) => Fault::Overloaded,
         status => Fault::ApiError { status },
     }
+}
+
+fn usage_limit(run: &Run, text: &str) -> Fault {
+    let (resets_at, window) = run.limit_reached.unwrap_or_default();
+    Fault::UsageLimit { resets_at, window: window.or_else(|| LimitWindow::of_words(text)) }
 }
 
 /// The words in which a subscription is used up, of this year's versions and of those that say when in Unix time.

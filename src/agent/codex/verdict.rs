@@ -120,10 +120,10 @@ fn fault_told(message: &str) -> Fault {
     let message = message.trim().replace('\u{2019}', "'");
     let begins = |words: &[&str]| words.iter().any(|words| message.starts_with(words));
     if let Some(resets_at) = limit_passed_on(&message) {
-        return Fault::UsageLimit { resets_at };
+        return Fault::UsageLimit { resets_at, window: None };
     }
     if begins(USAGE_LIMIT) {
-        return Fault::UsageLimit { resets_at: None };
+        return Fault::UsageLimit { resets_at: None, window: None };
     }
     if begins(OVERLOADED) {
         return Fault::Overloaded;

@@ -116,7 +116,7 @@ fn outcome(run: &Run, exit: StepExit) -> AgentOutcome {
         }
         None if let Some(waits) = waits_in_vain(run) => {
             let resets_at = waits.resets_at;
-            (Fault::UsageLimit { resets_at }, visible(waits.told.trim(), MESSAGE_BYTES_MAX))
+            (Fault::UsageLimit { resets_at, window: None }, visible(waits.told.trim(), MESSAGE_BYTES_MAX))
         }
         Some(Ok(())) | None => {
             let (fault, message) = exit.fault(run.last_words.as_str());
@@ -153,7 +153,7 @@ fn fault_told(failure: &Failure, now: Option<i64>) -> Fault {
     let told = message.strip_prefix(API_ERROR).unwrap_or(message);
     if USAGE_LIMIT.iter().any(|words| told.starts_with(words)) {
         let resets_at = now.zip(renewal_seconds(told)).and_then(|(now, seconds)| now.checked_add(seconds));
-        return Fault::UsageLimit { resets_at };
+        return Fault::UsageLimit { resets_at, window: None };
     }
     if message.contains(CONTEXT_FULL) {
         return Fault::ContextFull;

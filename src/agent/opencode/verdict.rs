@@ -8,6 +8,7 @@ use crate::agent::text::visible;
 use crate::agent::verdict::{
     AgentOutcome, AgentVerdict, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit, ToolUses, Usage,
 };
+use crate::domain::hold::LimitWindow;
 
 /// What it says of a session that it does not have, on stderr alone.
 const SESSION_UNKNOWN: &str = "Session not found";
@@ -113,10 +114,11 @@ fn fault_told(failure: &Failure) -> Fault {
     let headers = &data.response_headers.0;
     if headers.limit_status.as_str() == Some("rejected") {
         let resets_at = headers.limit_reset.as_str().and_then(|text| text.parse().ok());
-        return Fault::UsageLimit { resets_at: resets_at.filter(|at| *at > 0) };
+        let window = headers.limit_claim.as_str().map(LimitWindow::of_claim);
+        return Fault::UsageLimit { resets_at: resets_at.filter(|at| *at > 0), window };
     }
     if let Some(resets_at) = limit_passed_on(data.response_body.as_str().unwrap_or_default()) {
-        return Fault::UsageLimit { resets_at };
+        return Fault::UsageLimit { resets_at, window: None };
     }
     match failure.name.as_str().unwrap_or_default() {
         "ProviderAuthError" => Fault::NotLoggedIn,

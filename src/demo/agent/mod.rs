@@ -237,11 +237,11 @@ impl<W: std::io::Write> ScriptedAgent<W> {
         self.failed_request("authentication_failed", None, "Not logged in · Please run /login")
     }
 
-    /// The limit ends at `resets_at` (Unix seconds), or `in` seconds from now.
+    /// The limit ends at `resets_at` (Unix seconds), or `in` seconds from now; `window` is its name.
     fn usage_limit(&mut self, mark: &Mark) -> Next {
         let now = u64::try_from(self.clock.now_ms() / 1_000).unwrap_or(0);
         let resets_at = mark.number("resets_at", now + mark.number("in", 3_600));
-        self.speaker.limit_reached(resets_at);
+        self.speaker.limit_reached(resets_at, mark.value("window").unwrap_or("five_hour"));
         self.failed_request("rate_limit", Some(429), "You've hit your scripted limit")
     }
 

@@ -119,11 +119,11 @@ impl<W: Write> Speaker<W> {
         }));
     }
 
-    pub(super) fn limit_reached(&mut self, resets_at: u64) {
+    pub(super) fn limit_reached(&mut self, resets_at: u64, window: &str) {
         self.print(json!({
             "type": "rate_limit_event",
             "rate_limit_info": {
-                "status": "rejected", "resetsAt": resets_at, "rateLimitType": "five_hour", "isUsingOverage": false,
+                "status": "rejected", "resetsAt": resets_at, "rateLimitType": window, "isUsingOverage": false,
             },
         }));
     }

@@ -283,7 +283,7 @@ async fn the_output_is_followed_to_the_end_of_the_job() {
     says(&bench, lease, "in the first attempt").await;
     log.until("first attempt\n").await;
     let again = crate::domain::reason::Reason::new(crate::domain::reason::ReasonCode::Stopped, "x");
-    let end = AttemptEnd::Faulted { reason: again, until: None, spent: true };
+    let end = AttemptEnd::Faulted { reason: again, until: None, window: None, spent: true };
     bench.store.finish(lease, end, |_| None).await.unwrap();
     first.until("first attempt\n").await;
     let lease = bench.store.claim().await.unwrap().unwrap().lease;

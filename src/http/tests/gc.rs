@@ -116,7 +116,7 @@ async fn goes_after(bench: &Bench, now_day: &mut i64, day: i64) -> Vec<(String, 
 async fn what_is_kept_depends_on_how_the_job_ended_and_unpublished_work_stays_listed() {
     let bench = Bench::new().await;
     let fault = Reason::new(ReasonCode::SetupFailed, "");
-    let failed = AttemptEnd::Faulted { reason: fault, until: None, spent: true };
+    let failed = AttemptEnd::Faulted { reason: fault, until: None, window: None, spent: true };
     ended(&bench, "a", false).await;
     ended_as(&bench, "b", false, failed).await;
     ended_as(&bench, "c", false, AttemptEnd::Cancelled).await;
@@ -173,7 +173,7 @@ async fn a_chain_goes_as_a_whole() {
     let fails = async |hook: bool| {
         let lease = bench.store.claim().await.unwrap().unwrap().lease;
         let reason = Reason::new(ReasonCode::SetupFailed, "");
-        let end = AttemptEnd::Faulted { reason, until: None, spent: true };
+        let end = AttemptEnd::Faulted { reason, until: None, window: None, spent: true };
         bench.store.finish(lease, end, move |_: &JobView| hook.then(callback)).await.unwrap();
     };
     fails(false).await;

@@ -241,7 +241,7 @@ async fn ended(bench: &Bench, branch: &str, end: AttemptEnd) -> i64 {
 }
 
 fn fault(code: ReasonCode) -> AttemptEnd {
-    AttemptEnd::Faulted { reason: Reason::new(code, ""), until: None, spent: true }
+    AttemptEnd::Faulted { reason: Reason::new(code, ""), until: None, window: None, spent: true }
 }
 
 #[tokio::test]
@@ -334,7 +334,7 @@ async fn a_job_waits_for_a_time_and_for_others() {
     let second = answer.json();
     assert_eq!(answer.status, 201, "on the branch of the one it waits for: {second}");
     assert_eq!((&second["status"], &second["position"]), (&"queued".into(), &2.into()));
-    assert_eq!(second["waiting"], json!({"for": "dependency", "until": null}));
+    assert_eq!(second["waiting"], json!({"for": "dependency", "until": null, "window": null}));
     assert_eq!(second["dependsOn"], json!([first["id"]]));
     assert_eq!(second["runAt"], "2001-01-01T00:00:00.000Z");
     assert_eq!(bench.post("/jobs", &job("a")).await.status, 409, "one that waits for nothing");

@@ -47,7 +47,7 @@ async fn every_documented_member_is_there_whatever_is_empty() {
     let made = submit(&bench, &job("widgets", "a")).await;
     assert_eq!(members(&made), names(JOB));
     assert_eq!(members(&made["client"]), names("name githubOrg githubRepo"));
-    assert_eq!(members(&made["waiting"]), names("for until"));
+    assert_eq!(members(&made["waiting"]), names("for until window"));
     assert_eq!(made["callback"], json!({"state": "none", "tries": 0, "lastStatus": null}));
     for empty in ["title", "startedAt", "error", "prUrl", "baseBranch", "runAt", "metadata", "reason"] {
         assert_eq!(made[empty], Value::Null, "{empty}");

@@ -96,7 +96,7 @@ async fn a_failed_push_is_retried_without_the_agent() {
     let bench = Bench::new().await;
     let lease = working(&bench, json!({})).await;
     let reason = Reason::new(ReasonCode::PushRejected, "");
-    let end = AttemptEnd::Faulted { reason, until: None, spent: true };
+    let end = AttemptEnd::Faulted { reason, until: None, window: None, spent: true };
     let ids = (EventId::from_random("aaaa2222"), DeliveryId::from_random("bbbb3333"));
     let render = move |view: &_| render_callback(view, ids.0.clone(), ids.1.clone(), Timestamp::from_ms(0));
     bench.store.finish(lease, end, render).await.unwrap();

@@ -110,7 +110,7 @@ fn put_back(
     }
     let reason =
         Reason::new(ReasonCode::Interrupted, "It had come further than the restored database knows.");
-    let end = AttemptEnd::Faulted { reason, until: None, spent: false };
+    let end = AttemptEnd::Faulted { reason, until: None, window: None, spent: false };
     finish::apply(connection, now, bounds, job, Cause::AttemptEnded(end), &|_| None)?;
     reconcile::set_attempt(connection, job, newest)?;
     reconcile::warn(connection, job)

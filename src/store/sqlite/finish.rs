@@ -14,6 +14,7 @@ use super::waits::Waiter;
 use super::{attempts, deaths, deliveries, events, inward, jobs, logins, turns, visits, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
+use crate::domain::hold::LimitWindow;
 use crate::domain::id::JobNumber;
 use crate::domain::job::{Job, JobView, Outcome, Phase, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
@@ -279,9 +280,10 @@ fn update_hold(
     if let (Some(until), Some(reason)) = (decided.hold, &decided.reason) {
         connection
             .prepare_cached(
-                "INSERT INTO holds (login, reason_code, reason_message, since, until, due_at, probe)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?7, NULL)
+                "INSERT INTO holds (login, reason_code, reason_message, since, until, due_at, limit_window, probe)
+                 VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?8, NULL)
                  ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5, due_at = ?7,
+                     limit_window = ?8,
                      -- a job from before the hold may end while the probe is still out
                      probe = nullif(probe, ?6)",
             )?
@@ -293,6 +295,7 @@ fn update_hold(
                 until.map(Timestamp::as_ms),
                 number.0,
                 until.map(|at| now.to_steady(at)),
+                decided.window.map(LimitWindow::as_str),
             ])?;
     } else {
         let sql = if login_worked(before, decided) {

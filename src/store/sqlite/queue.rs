@@ -209,9 +209,9 @@ impl QueueContext {
 
     /// Why this queued job has not started, the weightiest reason first. `row` also has `client_paused`, `blocked_by`, `not_before`.
     pub(super) fn waiting(&self, job: &Job, client: i64, row: &Row<'_>) -> rusqlite::Result<Waiting> {
-        let plain = |for_| Waiting { for_, until: None };
+        let plain = |for_| Waiting::plain(for_, None);
         if let Some(until) = self.visits.get(&job.number.0) {
-            return Ok(Waiting { for_: WaitingFor::Attached, until: Some(self.now.to_wall(*until)) });
+            return Ok(Waiting::plain(WaitingFor::Attached, Some(self.now.to_wall(*until))));
         }
         if self.paused || row.get::<_, bool>("client_paused")? {
             return Ok(plain(WaitingFor::Paused));
@@ -224,7 +224,7 @@ impl QueueContext {
             return Ok(plain(if for_branch { WaitingFor::Branch } else { WaitingFor::Dependency }));
         }
         if let Some(until) = job.request.run_at.filter(|until| *until > self.now.wall) {
-            return Ok(Waiting { for_: WaitingFor::RunAt, until: Some(until) });
+            return Ok(Waiting::plain(WaitingFor::RunAt, Some(until)));
         }
         let needs_agent = job.needs_agent() && !job.is_done_by_hand();
         let hold = self.holds.get(&job.login).filter(|hold| hold.probe != Some(job.number));
@@ -233,15 +233,15 @@ impl QueueContext {
                 ReasonCode::UsageLimit => WaitingFor::UsageLimit,
                 _ => WaitingFor::Login,
             };
-            return Ok(Waiting { for_, until: hold.until });
+            return Ok(Waiting { for_, until: hold.until, window: hold.window });
         }
         if needs_agent && self.spent.contains(&client) {
             let until = Some(Day::of(self.now.wall).end());
-            return Ok(Waiting { for_: WaitingFor::ClientLimit, until });
+            return Ok(Waiting::plain(WaitingFor::ClientLimit, until));
         }
         let not_before: Option<i64> = row.get("not_before")?;
         if let Some(until) = not_before.filter(|until| *until > self.now.steady_ms()) {
-            return Ok(Waiting { for_: WaitingFor::Backoff, until: Some(self.now.to_wall(until)) });
+            return Ok(Waiting::plain(WaitingFor::Backoff, Some(self.now.to_wall(until))));
         }
         let of_client = self.running.get(&client).copied().unwrap_or(0);
         if self.per_client_max.is_some_and(|max| of_client >= max) {

@@ -11,7 +11,7 @@ use crate::domain::artifact::Artifacts;
 use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, RepositoryName};
 use crate::domain::delivery::{Delivery, DeliveryState};
-use crate::domain::hold::Hold;
+use crate::domain::hold::{Hold, LimitWindow};
 use crate::domain::id::{ClientId, DeliveryId, EventId, JobId, JobNumber};
 use crate::domain::job::{
     Chain, Effects, Job, JobRequest, Outcome, Phase, Start, Status, Usage, Verification,
@@ -302,6 +302,10 @@ pub(super) fn hold(row: &Row<'_>, now: Moment) -> rusqlite::Result<Hold> {
         reason: reason(row)?.ok_or_else(|| unreadable("reason_code"))?,
         since: some_instant(row, "since")?,
         until: until.map(|until| due_at.map_or(until, |due_at| due_at.min(until))),
+        window: row
+            .get::<_, Option<String>>("limit_window")?
+            .map(|text| LimitWindow::parse(&text).ok_or_else(|| unreadable("limit_window")))
+            .transpose()?,
         probe: row.get::<_, Option<i64>>("probe")?.map(JobNumber),
     })
 }

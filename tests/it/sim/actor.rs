@@ -214,6 +214,7 @@ impl Actor {
             (Some(code), _) => AttemptEnd::Faulted {
                 reason: Reason::new(code, ""),
                 until: told.map(Timestamp::from_ms),
+                window: None,
                 spent,
             },
             (None, End::NoChanges) => AttemptEnd::Completed { outcome: Outcome::NoChanges },

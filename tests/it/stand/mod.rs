@@ -190,6 +190,12 @@ impl Stand {
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
 
+    /// Adds sections that need the directory's name; for servers that are started from now on.
+    pub(crate) fn add_config(&mut self, sections: &str) {
+        self.plan.config.push_str(sections);
+        self.write_config();
+    }
+
     /// The environment of the server.
     pub(crate) fn environment(&self) -> Vec<(String, String)> {
         let text = |path: PathBuf| path.display().to_string();

@@ -255,7 +255,7 @@ impl Told {
         let page = store.queue_page(None).await.unwrap();
         let listed: Vec<_> =
             page.queued.iter().map(|job| (job.number.0 - 1, job.position, job.waiting)).collect();
-        let slot = Waiting { for_: WaitingFor::Slot, until: None };
+        let slot = Waiting::plain(WaitingFor::Slot, None);
         let expected: Vec<_> = (1..)
             .zip(model.queue())
             .map(|(position, job)| (job as i64, position, model.obstacle(job)))
@@ -263,6 +263,7 @@ impl Told {
             .map(|(job, position, obstacle)| {
                 let due = model.holds.get(&model.jobs[usize::try_from(job).unwrap()].login);
                 let told = due.map(|held| Waiting {
+                    window: None,
                     for_: held.for_,
                     until: model.first(held).map(Timestamp::from_ms),
                 });

@@ -161,7 +161,9 @@ impl Model {
     /// Why a queued job may not go, slots apart.
     pub(super) fn obstacle(&self, at: usize) -> Option<Waiting> {
         let job = &self.jobs[at];
-        let waiting = |for_, until: Option<i64>| Some(Waiting { for_, until: until.map(Timestamp::from_ms) });
+        let waiting = |for_, until: Option<i64>| {
+            Some(Waiting { for_, window: None, until: until.map(Timestamp::from_ms) })
+        };
         if self.paused || self.paused_clients[job.client] {
             return waiting(WaitingFor::Paused, None);
         }
