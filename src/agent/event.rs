@@ -115,7 +115,7 @@ impl AgentEvent {
     pub fn waits_in_vain(&self) -> bool {
         match self {
             Self::NeedsInput { .. } => true,
-            Self::Retrying { delay_ms, .. } => *delay_ms >= VAIN_DELAY_MS,
+            Self::Retrying { delay_ms, .. } => *delay_ms >= NAP_MS_MAX,
             _ => false,
         }
     }

@@ -6,8 +6,8 @@ use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
-    artifacts, attach, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue, sessions,
-    snapshots, system, usage,
+    artifacts, attach, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue,
+    sessions, snapshots, system, usage,
 };
 use crate::app::App;
 

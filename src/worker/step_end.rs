@@ -59,7 +59,7 @@ impl Wait {
             Self::Api { until, .. } => {
                 let resets_at = Some(until.as_ms().div_euclid(1_000) + 1);
                 (
-                    Fault::UsageLimit { resets_at },
+                    Fault::UsageLimit { resets_at, window: None },
                     format!("the agent would ask the model's API again at {until}"),
                 )
             }
@@ -216,7 +216,7 @@ mod tests {
             _ => None,
         };
         assert_eq!(fault(&retrying(599_999, Some(429))), None);
-        let until = Some(Fault::UsageLimit { resets_at: Some(602) });
+        let until = Some(Fault::UsageLimit { resets_at: Some(602), window: None });
         assert_eq!(fault(&retrying(600_000, Some(429))), until);
         assert_eq!(fault(&retrying(600_000, None)), until);
         assert_eq!(fault(&retrying(600_000, Some(529))), Some(Fault::Overloaded));

@@ -64,6 +64,20 @@ async fn a_job_that_comes_back_from_a_limit_goes_to_the_agent_of_now() {
     stand.finish().await;
 }
 
+/// What a profile names is the job's own.
+#[tokio::test]
+async fn a_job_stays_with_the_agent_of_its_profile() {
+    let stand = Stand::with(Plan { no_claude: true, ..Plan::default() }).await;
+    stand.post("/profiles", &json!({"name": "shell", "options": {"agent": "sh"}})).await;
+    stand.post("/queue/pause", &json!({})).await;
+    let id = stand.submit(json!({"prompt": "echo x > x.txt", "branchName": "p", "profile": "shell"})).await;
+    give(&stand, &stand.get(&format!("/jobs/{id}")).await, "claude").await;
+    stand.post("/queue/resume", &json!({})).await;
+    assert_eq!(stand.completed(&id).await["agent"], "sh");
+    assert_eq!(held_logins(&stand).await, Vec::<String>::new());
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn a_hold_is_of_the_login_that_met_it() {
     let stand = Stand::with(Plan { no_claude: true, ..Plan::default() }).await;

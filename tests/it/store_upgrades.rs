@@ -76,7 +76,7 @@ async fn data_of_every_schema_is_carried_over() {
         assert_eq!(store.list_deliveries(JobNumber(1)).await.unwrap()[0].tries.len(), 1);
         assert_eq!(store.newest_messages(JobNumber(1)).await.unwrap().messages[0].content, "worktree ready");
         let hold = store.accounts().await.unwrap().holds.remove(0);
-        let window = (version >= 20).then_some(LimitWindow::Weekly);
+        let window = (version >= 21).then_some(LimitWindow::Weekly);
         assert_eq!((hold.login.as_str(), hold.window), ("codex", window), "schema {version}");
         if version >= 2 {
             let waits = store.get_job(&by_number(4)).await.unwrap();
@@ -100,7 +100,7 @@ async fn data_of_every_schema_is_carried_over() {
         let rounds: Vec<_> = finished.verify.iter().map(|one| (one.round, one.exit_code)).collect();
         assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
         let kept = finished.artifacts.map(|kept| (kept.attempt, kept.find("out/report.html")));
-        assert_eq!(kept, (version >= 19).then_some((1, Some((0, 12)))), "schema {version}");
+        assert_eq!(kept, (version >= 20).then_some((1, Some((0, 12)))), "schema {version}");
         let said = store.said_to_agent(JobNumber(1)).await.unwrap();
         assert_eq!(said.len(), if version >= 16 { 3 } else { 0 }, "schema {version}");
         let goes = store.clones_to_remove().await.unwrap();

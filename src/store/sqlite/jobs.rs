@@ -10,7 +10,8 @@ use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
 use super::{
-    answers, attachments, chains, clients, events, finish, forget, inward, logins, profiles, rows, turns, visits,
+    answers, attachments, chains, clients, events, finish, forget, inward, logins, profiles, rows, turns,
+    visits,
 };
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
