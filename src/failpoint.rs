@@ -137,7 +137,6 @@ edges! {
     PackClone, "git.pack-clone", "an idle clone is packed";
 
     WritePrompt, "step.write-prompt", "the prompt is written to a file";
-    WriteVisit, "step.write-visit", "what a visitor runs is written to a file";
     WriteSpec, "step.write-spec", "the command is written to a file";
     SpawnShim, "step.spawn-shim", "a shim is started";
     Release, "step.release", "the shim is told to go";

@@ -111,13 +111,14 @@ fn speak(verb: Verb, global: &Global, env: &Environment, out: &mut Output) -> Re
         .enable_all()
         .build()
         .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
-    let of_terminal = |name: &&'static str| Some((*name, env.get(name)?.to_owned()));
+    // it is asked for by few, and what it says wrongly does not concern them
+    let config = matches!(verb, Verb::Attach(_)).then(|| connection::load(global, env).ok()).flatten();
     let mut context = commands::Context {
         api,
         out,
         clock: Clock::system(),
         zone: jiff::tz::TimeZone::system(),
-        terminal: commands::OF_THE_TERMINAL.iter().filter_map(of_terminal).collect(),
+        local: commands::Local { env, config },
     };
     let ended = runtime.block_on(commands::speak(verb, &mut context))?;
     Ok(ExitCode::from(ended.exit_code()))

@@ -1,7 +1,6 @@
 //! Taking a job over and handing it back.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -83,10 +82,13 @@ pub struct Attached {
     pub session_id: Option<String>,
     /// What to run in the worktree: the agent in its conversation, or a shell where it has none.
     pub command: Vec<String>,
-    /// Names of the variables that the command is given.
-    pub env: Vec<String>,
-    /// A file of the server's user with the command and its variables, values too: a [`ByHand`].
-    pub command_file: String,
+    /// Variables of the command, and the mark by which all that it starts is found. None of them is a key.
+    pub env: BTreeMap<String, String>,
+    /// Names of further variables that its agent has, to be taken from where it is run.
+    pub pass_env: Vec<String>,
+    /// Variables with the names of the secrets that its agent has in them. With those of the entry `agent` itself they are in the
+    /// configuration, and no answer has their values.
+    pub set_env: BTreeMap<String, String>,
     /// Over by itself then, unless it is prolonged.
     pub until: UtcTime,
     /// How often to prolong it.
@@ -107,24 +109,6 @@ pub struct Detached {
     pub id: String,
     pub number: i64,
     pub goes_on: words::GoesOn,
-}
-
-/// What a visitor runs, as it lies in its file.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct ByHand {
-    pub command: Vec<String>,
-    /// All that it is given.
-    pub env: BTreeMap<String, String>,
-    pub working_dir: String,
-}
-
-impl fmt::Debug for ByHand {
-    /// Without the values of the environment: they may be keys.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names: Vec<_> = self.env.keys().collect();
-        f.debug_struct("ByHand").field("command", &self.command).field("env", &names).finish_non_exhaustive()
-    }
 }
 
 #[cfg(test)]
@@ -154,13 +138,5 @@ mod tests {
             assert!(read(&body).1.contains(&"/key".to_owned()), "{body}");
         }
         assert_eq!(read(&json!({"key": key, "goesOn": "home"})).1, ["/goesOn"]);
-    }
-
-    #[test]
-    fn no_value_of_the_environment_is_shown() {
-        let env = BTreeMap::from([("KEY".to_owned(), "secret".to_owned())]);
-        let by_hand = ByHand { command: vec!["sh".to_owned()], env, working_dir: "/w".to_owned() };
-        let shown = format!("{by_hand:?}");
-        assert!(shown.contains("KEY") && !shown.contains("secret"), "{shown}");
     }
 }

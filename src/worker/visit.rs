@@ -3,11 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
-
-use secrecy::ExposeSecret as _;
 
 use super::attempt::{AgentWork, Line, render};
 use super::halt::{Halt, Step};
@@ -20,18 +17,13 @@ use crate::domain::job::Job;
 use crate::domain::options::{EffectiveOptions, RunOptions};
 use crate::domain::reason::ReasonCode;
 use crate::domain::visit::GoesOn;
-use crate::failpoint::{self, Edge};
 use crate::process::{MARKER_VARIABLE, StepDir, end_lost_tree};
 use crate::store::StoreError;
-use crate::store::logs::Logs;
-use crate::wire::visit::ByHand;
 
 /// The word in the exit record of a step that made way.
 pub(super) const ATTACH: &str = "attach";
 /// What marks whatever a visitor starts, beside the steps of the attempt behind which he came.
 const STEP: &str = "attached";
-/// In the directory of that step.
-const COMMAND_FILE: &str = "command.json";
 /// What a visitor leaves running is gone in milliseconds.
 const LEFT_MAX: Duration = Duration::from_secs(10);
 
@@ -81,17 +73,21 @@ pub struct PutOut {
     pub agent: String,
     /// The conversation that is opened, if one is.
     pub session_id: Option<String>,
-    pub by_hand: ByHand,
-    /// With the values of the variables; only its owner reads it.
-    pub file: PathBuf,
+    pub worktree: String,
+    pub command: Vec<String>,
+    /// What leads the agent to its home, its tools and its login, as the server has it, and the mark of what a visitor starts.
+    pub env: BTreeMap<String, String>,
+    /// What the owner lets through besides: it may be keys, so it is not told.
+    pub pass_env: BTreeSet<String>,
+    /// Variables with the names of their secrets.
+    pub set_env: BTreeMap<String, String>,
 }
 
-/// Writes what a visitor of the queued job runs into a file beside the steps of its newest attempt: the agent as a person uses
-/// it, in the job's conversation, or a shell; with the variables that the agent has, and a marker by which whatever he starts
-/// is found. `None`: the worktree is not there.
+/// What a visitor of the queued job runs: the agent as a person uses it, in the job's conversation, or a shell. Whatever carries
+/// the mark is ended when the visit is over. `None`: the worktree is not there.
 ///
 /// # Errors
-/// What the store or the file system said.
+/// What the store said.
 pub async fn put_out(worker: &Worker, job: &Job) -> Result<Option<PutOut>, StoreError> {
     let tools = &*worker.0;
     let worktree = job.effects.worktree_path.clone().unwrap_or_default();
@@ -103,62 +99,43 @@ pub async fn put_out(worker: &Worker, job: &Job) -> Result<Option<PutOut>, Store
     let ran_with = attempts.last().map(|attempt| attempt.options.clone()).unwrap_or_default();
     let layers = [&ran_with, &job.request.options, &client.options, &tools.settings.defaults];
     let options = EffectiveOptions::resolve(RunOptions::merge(&layers), false);
-    let mut put_out = tools.by_hand(job, &options, worktree);
-    let step = step_of(tools, job)?;
-    put_out.by_hand.env.insert(MARKER_VARIABLE.to_owned(), step.name().as_str().to_owned());
-    put_out.file = step.dir().join(COMMAND_FILE);
-    let text = serde_json::to_vec(&put_out.by_hand).map_err(io::Error::other)?;
-    let (logs, number, attempt) = (tools.store.logs().clone(), job.number, job.attempt);
-    let written = tokio::task::spawn_blocking(move || write(&logs, number, attempt, &text));
-    failpoint::around(Edge::WriteVisit, written).await.map_err(io::Error::other)??;
+    let mut put_out = tools.put_out(job, &options, worktree);
+    let mark = step_of(tools, job)?.name().as_str().to_owned();
+    put_out.env.insert(MARKER_VARIABLE.to_owned(), mark);
     Ok(Some(put_out))
 }
 
 impl Tools {
-    fn by_hand(&self, job: &Job, options: &EffectiveOptions, worktree: String) -> PutOut {
+    fn put_out(&self, job: &Job, options: &EffectiveOptions, worktree: String) -> PutOut {
         let entry = self.settings.agents.get(&options.agent);
         let agent = entry.map(|entry| find_agent(entry.kind));
         // what an agent has made up does not become a flag
         let is_plain = |id: &String| {
             !id.starts_with('-')
-                && id.bytes().all(|it| it.is_ascii_alphanumeric() || matches!(it, b'-' | b'_'))
+                && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
         let session = job.effects.session_id.clone().filter(is_plain);
         let opened = agent.zip(entry).zip(session.as_deref()).and_then(|((agent, entry), session)| {
             let arguments = agent.by_hand(session)?;
             Some(entry.command.iter().cloned().chain(arguments).collect::<Vec<_>>())
         });
-        let own = agent.map_or(BASE_ENVIRONMENT_NAMES, |agent| agent.environment_names());
-        let names: BTreeSet<String> = own
-            .iter()
-            .map(|name| (*name).to_owned())
-            .chain(entry.iter().flat_map(|entry| entry.env.iter().cloned()))
-            .chain(options.env.iter().cloned())
-            .collect();
-        let mut env: BTreeMap<String, String> = self.passed_on(&names);
-        for (name, value) in entry.iter().flat_map(|entry| &entry.set_env) {
-            env.insert(name.clone(), value.expose_secret().to_owned());
-        }
+        let names = agent.map_or(BASE_ENVIRONMENT_NAMES, |agent| agent.environment_names());
+        let mut env = self.passed_on(&names.iter().map(|name| (*name).to_owned()).collect());
         // one of them takes it for the directory to work in
         env.insert("PWD".to_owned(), worktree.clone());
+        let own = entry.iter().flat_map(|entry| &entry.env);
+        let pass_env = own.chain(&options.env).filter(|name| !env.contains_key(*name)).cloned().collect();
         let session_id = session.filter(|_| opened.is_some());
         let shell = || vec![env.get("SHELL").cloned().unwrap_or_else(|| "/bin/sh".to_owned())];
         let command = opened.unwrap_or_else(shell);
-        let by_hand = ByHand { command, env, working_dir: worktree };
-        PutOut { agent: options.agent.clone(), session_id, by_hand, file: PathBuf::new() }
+        let set_env = options.set_env.clone();
+        PutOut { agent: options.agent.clone(), session_id, worktree, command, env, pass_env, set_env }
     }
 }
 
 fn step_of(tools: &Tools, job: &Job) -> Result<StepDir, StoreError> {
     let step = tools.any_step(job.number, job.attempt, STEP);
     step.map_err(|error| StoreError::Io(io::Error::other(error)))
-}
-
-fn write(logs: &Logs, job: JobNumber, attempt: u32, text: &[u8]) -> io::Result<()> {
-    use io::Write as _;
-    let file = logs.make_step_dir(job, attempt, STEP)?.join(COMMAND_FILE);
-    let mut options = std::fs::OpenOptions::new();
-    options.write(true).create(true).truncate(true).mode(0o600).open(file)?.write_all(text)
 }
 
 /// Ends what a visit that is over has left running, by its marker, and lets the job go on. What cannot be ended is tried again.
@@ -178,11 +155,6 @@ impl Tools {
         let left = left.map_err(|error| StoreError::Io(io::Error::other(error)))?;
         if !left.is_empty() {
             return Err(StoreError::Io(io::Error::other(format!("{left:?} live on"))));
-        }
-        // read long ago, and it may hold keys
-        match std::fs::remove_file(step.dir().join(COMMAND_FILE)) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error.into()),
-            _ => {}
         }
         let clock = self.clock.clone();
         self.store.end_visit(number, move |view| render(&clock, view)).await

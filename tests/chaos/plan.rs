@@ -169,12 +169,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::OpenPullRequest => Need::PullRequest,
         Edge::RequestCancel | Edge::AskCancel => Need::Cancel,
         Edge::SayToAgent => Need::Words,
-        Edge::Attach
-        | Edge::ProlongVisit
-        | Edge::HandBack
-        | Edge::EndVisits
-        | Edge::EndVisit
-        | Edge::WriteVisit => Need::Visit,
+        Edge::Attach | Edge::ProlongVisit | Edge::HandBack | Edge::EndVisits | Edge::EndVisit => Need::Visit,
         Edge::CopyOut | Edge::RecordArtifacts | Edge::TakeOverArtifacts => Need::Artifacts,
         Edge::Redeliver => Need::Redelivery,
         Edge::ResumeUrl => Need::Resume,

@@ -76,15 +76,13 @@ impl Caller {
     }
 }
 
-/// As the command line starts what it finds in the file.
+/// As the command line starts it.
 fn leave_running(attached: &Value) -> Option<Child> {
-    let text = std::fs::read(attached["commandFile"].as_str()?).ok()?;
-    let by_hand: Value = serde_json::from_slice(&text).ok()?;
-    let env = by_hand["env"].as_object()?;
+    let env = attached["env"].as_object()?;
     let env = env.iter().filter_map(|(name, value)| Some((name, value.as_str()?)));
     Command::new("/bin/sleep")
         .arg("300")
-        .current_dir(by_hand["workingDir"].as_str()?)
+        .current_dir(attached["worktreePath"].as_str()?)
         .env_clear()
         .envs(env)
         .stdin(Stdio::null())

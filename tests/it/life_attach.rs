@@ -1,7 +1,6 @@
 //! Jobs that are taken over by hand, on a whole server: they wait, nothing is lost or paid twice, and nothing of the visit
 //! outlives it.
 
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
@@ -69,12 +68,10 @@ async fn events(stand: &Stand, id: &str) -> Vec<(String, Value)> {
 
 /// Something that the visitor starts and leaves running, as the command line starts it.
 fn started_by_hand(answer: &Value) -> Child {
-    let file = std::fs::read_to_string(answer["commandFile"].as_str().unwrap()).unwrap();
-    let by_hand: Value = serde_json::from_str(&file).unwrap();
-    let env = by_hand["env"].as_object().unwrap();
+    let env = answer["env"].as_object().unwrap();
     Command::new("/bin/sleep")
         .arg("600")
-        .current_dir(by_hand["workingDir"].as_str().unwrap())
+        .current_dir(answer["worktreePath"].as_str().unwrap())
         .env_clear()
         .envs(env.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())))
         .stdin(Stdio::null())
@@ -104,8 +101,6 @@ async fn work_that_is_done_by_hand_is_looked_at_and_published_without_the_agent(
         answer["command"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert_eq!(command.last(), Some(&format!("--resume={session}").as_str()), "{answer:#}");
     assert_eq!((&answer["sessionId"], &answer["branchName"]), (&json!(session), &json!("h")));
-    let file = Path::new(answer["commandFile"].as_str().unwrap());
-    assert_eq!(file.metadata().unwrap().permissions().mode() & 0o777, 0o600);
     // who asks again has it still, and nobody else gets it
     assert_eq!(attach(&stand, &id, KEY).await.0, 200);
     let (status, other) = attach(&stand, &id, OTHER).await;
@@ -121,7 +116,6 @@ async fn work_that_is_done_by_hand_is_looked_at_and_published_without_the_agent(
     assert_eq!(detach(&stand, &id, "publish").await.0, 200);
     let job = stand.completed(&id).await;
     is_ended(&stand, left).await;
-    assert!(!file.exists());
     assert_eq!(stand.git(&["show", "h:by-hand.txt"]), "by hand");
     assert_eq!(stand.git(&["show", "h:a.txt"]), "bad");
     assert_eq!((attempts(&job), stand.runs()), (2, 2), "{job:#}");

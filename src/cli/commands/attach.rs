@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, geteuid};
+use secrecy::ExposeSecret as _;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
@@ -21,11 +23,10 @@ use crate::cli::args::AttachFlags;
 use crate::cli::error::{CliError, Ended, ErrorKind};
 use crate::cli::output::Output;
 use crate::domain::visit::GoesOn;
-use crate::wire::visit::{Attached, ByHand, Detached};
+use crate::wire::visit::{Attached, Detached};
 
 /// The variables in which a terminal says what it is: those of the server are of none.
-pub(in crate::cli) const OF_THE_TERMINAL: &[&str] =
-    &["TERM", "COLORTERM", "TERM_PROGRAM", "LANG", "LC_ALL", "LC_CTYPE"];
+const OF_THE_TERMINAL: &[&str] = &["TERM", "COLORTERM", "TERM_PROGRAM", "LANG", "LC_ALL", "LC_CTYPE"];
 
 /// Between the signal and the kill of a program whose job is not the visitor's any more: it may put the terminal right.
 const GRACE: Duration = Duration::from_secs(5);
@@ -58,24 +59,20 @@ pub(super) async fn run(flags: &AttachFlags, context: &mut Context<'_>) -> Resul
     }
     let key = context.clock.random_uuid();
     let attached = take_over(job, &key, context).await?;
-    let by_hand = match read(Path::new(&attached.command_file)) {
-        Ok(by_hand) => by_hand,
-        Err(error) => {
-            hand_back(&attached, &key, GoesOn::Agent, context).await?;
-            return Err(CliError::new(
-                ErrorKind::Failed,
-                format!("cannot read {}: {error}; the job was handed back", attached.command_file),
-            )
+    if let Err(why) = is_ours(Path::new(&attached.worktree_path)) {
+        hand_back(&attached, &key, GoesOn::Agent, context).await?;
+        let message = format!("{}: {why}; the job was handed back to its agent", attached.worktree_path);
+        return Err(CliError::new(ErrorKind::Failed, message)
             .hint("as the user who runs the server", format!("offshoot attach {job}")));
-        }
-    };
+    }
     introduce(&attached, flags, context);
-    let started = start(&by_hand, &context.terminal);
+    let env = environment(&attached, context);
+    let started = start(&attached, &env);
     let end = match started {
         Ok(child) => stay(child, &attached, &key, &context.api).await,
         Err(error) => {
             hand_back(&attached, &key, GoesOn::Agent, context).await?;
-            let program = by_hand.command.first().map(String::as_str).unwrap_or_default();
+            let program = attached.command.first().map(String::as_str).unwrap_or_default();
             let message = format!("cannot run {program}: {error}; the job was handed back to its agent");
             return Err(CliError::new(ErrorKind::Failed, message)
                 .hint("look", format!("offshoot show {}", attached.number)));
@@ -103,13 +100,34 @@ async fn take_over(job: &str, key: &str, context: &mut Context<'_>) -> Result<At
     }
 }
 
-/// The file is for this moment: it holds what the agent's login is made of.
-fn read(file: &Path) -> std::io::Result<ByHand> {
-    let text = std::fs::read(file)?;
-    let by_hand = serde_json::from_slice(&text).map_err(std::io::Error::other)?;
-    // the server takes away what cannot be taken away here
-    let _ = std::fs::remove_file(file);
-    Ok(by_hand)
+/// Files that somebody else owns the agent would leave as they are, and those that it makes the server could not take away.
+fn is_ours(worktree: &Path) -> Result<(), String> {
+    let found = worktree.symlink_metadata().map_err(|error| error.to_string())?;
+    if found.uid() == geteuid().as_raw() { Ok(()) } else { Err("it is another user's".to_owned()) }
+}
+
+/// What the agent has: what the server tells, what it lets through as it is here, and what is set in the configuration, which is
+/// where the secrets are.
+fn environment(attached: &Attached, context: &mut Context<'_>) -> BTreeMap<String, OsString> {
+    let told = attached.env.iter().map(|(name, value)| (name.clone(), OsString::from(value)));
+    let mut env: BTreeMap<String, OsString> = told.collect();
+    let passed = attached.pass_env.iter().filter_map(|name| Some((name.clone(), context.local.get(name)?)));
+    env.extend(passed);
+    let own = context.local.set_env(&attached.agent);
+    env.extend(own.into_iter().map(|(name, value)| (name, OsString::from(value.expose_secret()))));
+    for (variable, secret) in &attached.set_env {
+        match context.local.secret(secret) {
+            Some(value) => drop(env.insert(variable.clone(), OsString::from(value.expose_secret()))),
+            None => context.out.say(&format!("{variable} is not set: there is no secret \"{secret}\" here")),
+        }
+    }
+    for name in OF_THE_TERMINAL {
+        match context.local.get(name) {
+            Some(value) => drop(env.insert((*name).to_owned(), value)),
+            None => drop(env.remove(*name)),
+        }
+    }
+    env
 }
 
 fn introduce(attached: &Attached, flags: &AttachFlags, context: &mut Context<'_>) {
@@ -124,14 +142,13 @@ fn introduce(attached: &Attached, flags: &AttachFlags, context: &mut Context<'_>
     ));
 }
 
-fn start(by_hand: &ByHand, terminal: &BTreeMap<&'static str, OsString>) -> std::io::Result<Child> {
-    let (program, arguments) = by_hand.command.split_first().ok_or(std::io::ErrorKind::InvalidData)?;
+fn start(attached: &Attached, env: &BTreeMap<String, OsString>) -> std::io::Result<Child> {
+    let (program, arguments) = attached.command.split_first().ok_or(std::io::ErrorKind::InvalidData)?;
     Command::new(program)
         .args(arguments)
-        .current_dir(&by_hand.working_dir)
+        .current_dir(&attached.worktree_path)
         .env_clear()
-        .envs(&by_hand.env)
-        .envs(terminal)
+        .envs(env)
         .stdin(Stdio::inherit())
         .stdout(Stdio::inherit())
         .stderr(Stdio::inherit())

@@ -33,7 +33,6 @@ mod watch;
 mod webhook;
 
 pub(super) use artifacts::ArtifactsFlags;
-pub(super) use attach::OF_THE_TERMINAL;
 pub(super) use form::FormFlags;
 pub(super) use profile::ProfileVerb;
 pub(super) use usage::UsageFlags;
@@ -43,6 +42,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use jiff::tz::TimeZone;
+use secrecy::SecretString;
 
 pub(super) use follow_up::FollowUpFlags;
 
@@ -52,6 +52,7 @@ use super::output::Output;
 use super::views::Viewpoint;
 use crate::api_client::ApiClient;
 use crate::clock::Clock;
+use crate::config::{Config, Environment};
 
 /// What a verb that speaks to the server works with.
 pub(super) struct Context<'a> {
@@ -59,8 +60,30 @@ pub(super) struct Context<'a> {
     pub(super) out: &'a mut Output,
     pub(super) clock: Clock,
     pub(super) zone: TimeZone,
-    /// What the terminal says of itself.
-    pub(super) terminal: BTreeMap<&'static str, OsString>,
+    pub(super) local: Local<'a>,
+}
+
+/// What there is on this machine, for what runs on it.
+pub(super) struct Local<'a> {
+    pub(super) env: &'a Environment,
+    /// `None`: there is none that can be read.
+    pub(super) config: Option<Config>,
+}
+
+impl Local<'_> {
+    fn get(&self, variable: &str) -> Option<OsString> {
+        self.env.get(variable).map(ToOwned::to_owned)
+    }
+
+    /// What the entry of an agent sets.
+    fn set_env(&self, agent: &str) -> BTreeMap<String, SecretString> {
+        let entry = self.config.as_ref().and_then(|config| config.agents.get(agent));
+        entry.map(|entry| entry.set_env.clone()).unwrap_or_default()
+    }
+
+    fn secret(&self, name: &str) -> Option<&SecretString> {
+        self.config.as_ref()?.secrets.get(name)
+    }
 }
 
 impl Context<'_> {
