@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use super::commands::{ArtifactsFlags, FollowUpFlags, FormFlags, ProfileVerb, UsageFlags, WebhookVerb};
+use super::commands::{
+    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, ProfileVerb, UsageFlags, WebhookVerb,
+};
 use super::human;
 use crate::domain::id::JobRef;
 
@@ -311,16 +313,6 @@ pub(super) struct RetryFlags {
     /// Wait until the new job has ended; exits with 10 when it failed and 11 when it was cancelled.
     #[arg(short, long)]
     pub(super) wait: bool,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct AttachFlags {
-    /// The number, the id, or the beginning of the id of a job.
-    #[arg(value_name = "JOB", value_parser = job_name)]
-    pub(super) job: String,
-    /// Let the agent go on afterwards, instead of publishing what is there.
-    #[arg(long = "continue")]
-    pub(super) goes_on: bool,
 }
 
 #[derive(Debug, Args)]

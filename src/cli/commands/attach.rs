@@ -8,6 +8,7 @@ use std::path::Path;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
+use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 use secrecy::ExposeSecret as _;
@@ -19,7 +20,7 @@ use super::Context;
 use super::show::which_job;
 use super::watch::outlast;
 use crate::api_client::{ApiClient, ApiError};
-use crate::cli::args::AttachFlags;
+use crate::cli::args::job_name;
 use crate::cli::error::{CliError, Ended, ErrorKind};
 use crate::cli::output::Output;
 use crate::domain::visit::GoesOn;
@@ -42,6 +43,16 @@ enum End {
     Lost(Box<ApiError>),
     /// This process is to end.
     Told,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct AttachFlags {
+    /// The number, the id, or the beginning of the id of a job.
+    #[arg(value_name = "JOB", value_parser = job_name)]
+    job: String,
+    /// Let the agent go on afterwards, instead of publishing what is there.
+    #[arg(long = "continue")]
+    goes_on: bool,
 }
 
 /// Takes the job over, runs the agent or a shell in its worktree, and hands it back when that ends.

@@ -33,6 +33,7 @@ mod watch;
 mod webhook;
 
 pub(super) use artifacts::ArtifactsFlags;
+pub(super) use attach::AttachFlags;
 pub(super) use form::FormFlags;
 pub(super) use profile::ProfileVerb;
 pub(super) use usage::UsageFlags;
