@@ -15,6 +15,8 @@ struct Files {
     dir: PathBuf,
     killed: Vec<Option<Vec<u8>>>,
     folded: Vec<u8>,
+    /// Where the page of a table begins that no answer about a job is read from.
+    aside: usize,
 }
 
 const ENDINGS: [&str; 2] = ["", "-wal"];
@@ -22,10 +24,15 @@ const ENDINGS: [&str; 2] = ["", "-wal"];
 impl Files {
     fn kept(stand: &Stand) -> Self {
         let dir = stand.path("data");
-        let mut files = Self { dir, killed: Vec::new(), folded: Vec::new() };
+        let mut files = Self { dir, killed: Vec::new(), folded: Vec::new(), aside: 0 };
         files.killed = files.now();
         // the last one out folds it in and removes it
-        drop(rusqlite::Connection::open(files.path("")).unwrap().execute_batch("PRAGMA wal_checkpoint"));
+        let database = rusqlite::Connection::open(files.path("")).unwrap();
+        database.query_row("PRAGMA wal_checkpoint", [], |_| Ok(())).unwrap();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'profiles'";
+        let root: usize = database.query_row(root, [], |row| row.get(0)).unwrap();
+        files.aside = (root - 1) * 4_096;
+        drop(database);
         assert!(!files.path("-wal").exists());
         files.folded = fs::read(files.path("")).unwrap();
         files
@@ -94,10 +101,7 @@ const DAMAGES: &[Damage] = &[
     ("a byte of the file's head flipped", |files| files.change_folded(|bytes| bytes[3] ^= 0x20)),
     ("a byte of the schema's page flipped", |files| files.change_folded(|bytes| bytes[100] ^= 0x20)),
     ("a byte of a table's page flipped", |files| {
-        files.change_folded(|bytes| {
-            let last = bytes.len() - 4_096;
-            bytes[last] ^= 0x20;
-        });
+        files.change_folded(|bytes| bytes[files.aside] ^= 0x20);
     }),
     ("a byte in the middle of the log flipped", |files| {
         files.change("-wal", |bytes| bytes[LOG_HEAD + 2 * FRAME + 1_000] ^= 1);
