@@ -300,7 +300,7 @@ const BROKEN: &[(&str, Break)] = &[
     ("what is kept of a job is whole, and told", |e| e.kept.get_mut(&12).unwrap()[0].1.truncate(99)),
     ("what is kept of a job is whole, and told", |e| e.kept.get_mut(&12).unwrap()[0].1[3] = b'x'),
     ("what is kept of a job is whole, and told", |e| {
-        e.kept.get_mut(&12).unwrap().push(("2/0".to_owned(), vec![]))
+        e.kept.get_mut(&12).unwrap().push(("2/0".to_owned(), vec![]));
     }),
     ("what is kept of a job is whole, and told", |e| tell(e, "job-n")["artifacts"] = json!([])),
     ("what is kept of a job is whole, and told", |e| {
@@ -309,7 +309,7 @@ const BROKEN: &[(&str, Break)] = &[
     }),
     ("what is kept of a job is whole, and told", |e| tell(e, "job-n")["artifacts"][0]["path"] = "x".into()),
     ("what is kept of a job is whole, and told", |e| {
-        drop(e.kept.insert(99, vec![("1/0".to_owned(), vec![])]))
+        drop(e.kept.insert(99, vec![("1/0".to_owned(), vec![])]));
     }),
     ("what is kept of a job is whole, and told", |e| e.accepted[11].age = Some(Age::Silent)),
     ("what a failed job left is kept", |it| it.worktrees.clear()),

@@ -21,7 +21,7 @@ const AGAIN: Duration = Duration::from_millis(60);
 /// One try: a cancel may take 20 s by contract.
 const TRY_MAX: Duration = Duration::from_secs(30);
 /// A call that was not answered by then, through all restarts, never will be.
-const ANSWERED_MAX: Duration = Duration::from_secs(180);
+pub(crate) const ANSWERED_MAX: Duration = Duration::from_secs(180);
 
 /// The repositories that every world has.
 const REPOS: [&str; 2] = ["acme/widgets", "acme/gadgets"];
@@ -341,20 +341,6 @@ impl Caller {
                 return self.note(&job.id, |job| job.over = Some(told.clone()));
             }
             self.pause(100).await;
-        }
-    }
-
-    async fn lift_tampering(&self, job: &Accepted) {
-        let over = self.wait_until_over(&job.id).await;
-        self.pause_client(&over, false).await;
-    }
-
-    /// The client of this job starts nothing, or starts again.
-    pub(crate) async fn pause_client(&self, job: &Value, paused: bool) {
-        let path = format!("/clients/{}", job["clientId"].as_str().unwrap_or_default());
-        let answered = self.ask("PATCH", &path, Some(&json!({"paused": paused})), None).await;
-        if answered.status != 200 {
-            self.complain(format!("PATCH {path}: {} {}", answered.status, answered.body));
         }
     }
 

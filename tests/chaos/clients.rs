@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
 
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
-use crate::caller::{Answered, Caller};
+use crate::caller::{ANSWERED_MAX, Answered, Caller};
 use crate::evidence::{Accepted, Removed};
 use crate::git_fixture::{command, litter};
 use crate::jobs::Kind;
@@ -41,6 +42,32 @@ impl Until {
 }
 
 impl Caller {
+    /// Has looked at a clone that was tampered with.
+    pub(crate) async fn lift_tampering(&self, job: &Accepted) {
+        let until = Instant::now() + ANSWERED_MAX;
+        loop {
+            let seen = self.job(&job.id).await;
+            let is_live = matches!(seen["status"].as_str(), Some("queued" | "running") | None);
+            // servers that died over it again and again end its attempt, and the next one waits for a person
+            if !is_live || seen["waiting"]["for"] == "paused" {
+                self.pause_client(&seen, false).await;
+            }
+            if !is_live || Instant::now() >= until {
+                return;
+            }
+            self.pause(250).await;
+        }
+    }
+
+    /// The client of this job starts nothing, or starts again.
+    pub(crate) async fn pause_client(&self, job: &Value, paused: bool) {
+        let path = format!("/clients/{}", job["clientId"].as_str().unwrap_or_default());
+        let answered = self.ask("PATCH", &path, Some(&json!({"paused": paused})), None).await;
+        if answered.status != 200 {
+            self.complain(format!("PATCH {path}: {} {}", answered.status, answered.body));
+        }
+    }
+
     pub(crate) async fn client_of_an_hour(&self, until: Until) {
         let repo = self.new_repository();
         let body = client_body(&repo);
