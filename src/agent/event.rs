@@ -110,14 +110,10 @@ pub enum Channel {
 }
 
 impl AgentEvent {
-    /// Nothing comes of it while the agent waits: a person's answer, or the end of a limit.
+    /// Whether the agent is about to sleep longer than anybody waits for it.
     #[must_use]
-    pub fn waits_in_vain(&self) -> bool {
-        match self {
-            Self::NeedsInput { .. } => true,
-            Self::Retrying { delay_ms, .. } => *delay_ms >= NAP_MS_MAX,
-            _ => false,
-        }
+    pub fn is_nap(&self) -> bool {
+        matches!(self, Self::Retrying { delay_ms, .. } if *delay_ms >= NAP_MS_MAX)
     }
 
     /// The agent is at work: whatever it waited for is over.

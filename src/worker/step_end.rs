@@ -31,7 +31,7 @@ impl Wait {
     pub(super) fn begun_by(event: &AgentEvent, at: Timestamp) -> Option<Self> {
         match event {
             AgentEvent::NeedsInput { tool } => Some(Self::Person { tool: tool.clone() }),
-            AgentEvent::Retrying { delay_ms, status, .. } if event.waits_in_vain() => {
+            AgentEvent::Retrying { delay_ms, status, .. } if event.is_nap() => {
                 Some(Self::Api { status: *status, until: at + Duration::from_millis(*delay_ms) })
             }
             _ => None,

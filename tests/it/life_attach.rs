@@ -248,47 +248,32 @@ async fn a_job_can_be_cancelled_and_its_client_deleted_while_somebody_has_it() {
     stand.finish().await;
 }
 
-/// A command that notes its runs and waits for its gate.
-fn gated(stand: &Stand, name: &str) -> String {
-    let (runs, gate) = (stand.path(name), stand.gate(name));
-    format!("echo run >> {}; while [ ! -e {} ]; do sleep 0.02; done", runs.display(), gate.display())
-}
-
-async fn has_run(stand: &Stand, name: &str, times: usize) {
-    let runs = || std::fs::read_to_string(stand.path(name)).unwrap_or_default().lines().count();
-    stand.wait_until("the command runs", async || (runs() >= times).then_some(())).await;
-}
-
 #[tokio::test]
 async fn a_job_is_taken_over_from_the_first_turn_until_its_commit() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
     stand.post("/queue/pause", &json!({})).await;
-    let id = submit(
-        &stand,
-        "e",
-        BAD,
-        json!({"setup": [gated(&stand, "set-up")], "verify": [gated(&stand, "check")]}),
-    )
-    .await;
+    let id =
+        submit(&stand, "e", BAD, json!({"setup": [stand.gated("set-up")], "verify": [stand.gated("check")]}))
+            .await;
     assert_eq!(refused(&stand, &id).await, "agent_not_begun");
     stand.post("/queue/resume", &json!({})).await;
-    has_run(&stand, "set-up", 1).await;
+    stand.has_run("set-up", 1).await;
     assert_eq!(refused(&stand, &id).await, "agent_not_begun");
     stand.open_gate("set-up");
     // while its work is looked at: that is begun anew, the agent is not
-    has_run(&stand, "check", 1).await;
+    stand.has_run("check", 1).await;
     let (_, worktree) = taken(&stand, &id).await;
     write(&worktree, "by-hand.txt");
     stand.open_gate("check");
     detach(&stand, &id, "publish").await;
     stand.completed(&id).await;
-    has_run(&stand, "check", 2).await;
+    stand.has_run("check", 2).await;
     assert_eq!((stand.git(&["show", "e:by-hand.txt"]).as_str(), stand.runs()), ("by hand", 1));
     // while it is pushed
-    stand.remote_hook("pre-receive", &format!("#!/bin/sh\n{}\n", gated(&stand, "push")));
+    stand.remote_hook("pre-receive", &format!("#!/bin/sh\n{}\n", stand.gated("push")));
     let id = submit(&stand, "p", BAD, json!({})).await;
-    has_run(&stand, "push", 1).await;
+    stand.has_run("push", 1).await;
     assert_eq!(refused(&stand, &id).await, "job_publishing");
     stand.open_gate("push");
     stand.completed(&id).await;

@@ -63,17 +63,6 @@ fn attempts(job: &Value) -> usize {
     job["attempts"].as_array().unwrap().len()
 }
 
-/// A command that counts its runs and waits for its gate.
-fn gated(stand: &Stand, name: &str) -> String {
-    let (runs, gate) = (stand.path(name), stand.gate(name));
-    format!("echo run >> {}; while [ ! -e {} ]; do sleep 0.02; done", runs.display(), gate.display())
-}
-
-async fn has_run(stand: &Stand, name: &str, times: usize) {
-    let runs = || std::fs::read_to_string(stand.path(name)).unwrap_or_default().lines().count();
-    stand.wait_until("the command runs", async || (runs() >= times).then_some(())).await;
-}
-
 #[tokio::test]
 async fn what_is_said_is_told_in_the_same_conversation_before_the_work_is_judged() {
     let stand = Stand::new().await;
@@ -224,8 +213,8 @@ async fn words_outlive_servers_and_are_told_once() {
 async fn what_is_said_while_the_work_is_looked_at_is_told_and_looked_at_again() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
-    let id = submit(&stand, "v", BAD, json!({"verify": [gated(&stand, "check")]})).await;
-    has_run(&stand, "check", 1).await;
+    let id = submit(&stand, "v", BAD, json!({"verify": [stand.gated("check")]})).await;
+    stand.has_run("check", 1).await;
     assert_eq!(say(&stand, &id, interrupt()).await, "agent_not_running");
     assert_eq!(say(&stand, &id, message("m-1", TOLD)).await, "accepted");
     stand.open_gate("check");
@@ -234,9 +223,9 @@ async fn what_is_said_while_the_work_is_looked_at_is_told_and_looked_at_again() 
     assert_eq!(stand.git(&["show", "v:told.txt"]), "yes");
     assert_eq!(told(&stand, &id, "message.delivered").await[0]["turn"], "agent-2");
     // who has to repair it is told both at once, though no repair was left
-    let check = format!("{}; test -f told.txt", gated(&stand, "look"));
+    let check = format!("{}; test -f told.txt", stand.gated("look"));
     let id = submit(&stand, "w", BAD, json!({"verify": [check], "verifyRounds": 0})).await;
-    has_run(&stand, "look", 1).await;
+    stand.has_run("look", 1).await;
     assert_eq!(say(&stand, &id, message("m-1", TOLD)).await, "accepted");
     stand.open_gate("look");
     stand.completed(&id).await;
@@ -250,8 +239,8 @@ async fn what_is_said_while_the_work_is_looked_at_is_told_and_looked_at_again() 
 async fn a_server_that_comes_later_begins_no_turn_of_a_round_that_is_over() {
     let mut stand = Stand::new().await;
     stand.install_noting_claude("");
-    let id = submit(&stand, "z", BAD, json!({"verify": [gated(&stand, "check")]})).await;
-    has_run(&stand, "check", 1).await;
+    let id = submit(&stand, "z", BAD, json!({"verify": [stand.gated("check")]})).await;
+    stand.has_run("check", 1).await;
     assert_eq!(say(&stand, &id, message("m-1", &stand.gate_mark("two"))).await, "accepted");
     // one that is being looked at, and one that somebody has gone on from
     stand.kill9().await;
@@ -312,9 +301,9 @@ async fn who_begins_anew_is_told_anew() {
 #[tokio::test]
 async fn nothing_is_accepted_that_nobody_will_hear() {
     let stand = Stand::new().await;
-    stand.remote_hook("pre-receive", &format!("#!/bin/sh\n{}\n", gated(&stand, "push")));
+    stand.remote_hook("pre-receive", &format!("#!/bin/sh\n{}\n", stand.gated("push")));
     let id = submit(&stand, "p", BAD, json!({})).await;
-    has_run(&stand, "push", 1).await;
+    stand.has_run("push", 1).await;
     assert_eq!(say(&stand, &id, message("m-1", TOLD)).await, "job_publishing");
     stand.open_gate("push");
     stand.completed(&id).await;

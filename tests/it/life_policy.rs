@@ -1,7 +1,9 @@
 //! What the owner's policy says of changed files, on a whole server.
 
+use axum::http::Method;
 use serde_json::{Value, json};
 
+use crate::fake_github::{Effect, Fault};
 use crate::stand::{Plan, Stand};
 
 async fn submit(stand: &Stand, branch: &str, script: &str, publish: &str) -> String {
@@ -66,6 +68,24 @@ async fn what_is_flagged_is_seen_on_the_job_and_on_its_pull_request() {
     let next = stand.post(&format!("/jobs/{id}/follow-up"), &prompt).await;
     let job = stand.completed(next["id"].as_str().unwrap()).await;
     assert!(warnings(&job).contains("policy.workflows flags: .github/workflows/ci.yml"), "{job:#}");
+    stand.finish().await;
+}
+
+/// The pull request is there, and its server dies before the label is.
+#[tokio::test]
+async fn a_label_is_given_by_the_next_server() {
+    let mut stand = Stand::new().await;
+    stand.github.fault(Fault::new(Effect::Hang).on(Method::POST, "/labels"));
+    let script = "mkdir -p .github/workflows; touch .github/workflows/a.yml";
+    let id = submit(&stand, "label", script, "pull_request").await;
+    let asked = async || (!stand.github.requests_of(&Method::POST, "/labels").is_empty()).then_some(());
+    stand.wait_until("the label is asked for", asked).await;
+    assert_eq!(stand.github.pulls().len(), 1);
+    stand.kill9().await;
+    stand.start_again().await;
+    stand.completed(&id).await;
+    let pulls = stand.github.pulls();
+    assert_eq!((pulls.len(), pulls[0].labels.as_slice()), (1, ["changes: workflows".to_owned()].as_slice()));
     stand.finish().await;
 }
 

@@ -133,6 +133,13 @@ fn install_lingering(stand: &Stand, then: &str) {
     stand.install("claude", &script);
 }
 
+/// Waits until the agent has told its result; gives its supervisor.
+async fn is_done(stand: &Stand, id: &str) -> i64 {
+    let told = async || json!(stand.messages(id).await).to_string().contains("agent finished").then_some(());
+    stand.wait_until("it is done", told).await;
+    stand.job(id).await["pid"].as_i64().unwrap()
+}
+
 async fn done_once(stand: &Stand, id: &str, why: &str) {
     let job = stand.completed(id).await;
     assert_eq!(
@@ -172,10 +179,7 @@ async fn a_result_counts_though_its_supervisor_is_killed_behind_it() {
     let mut stand = Stand::new().await;
     install_lingering(&stand, "sleep 1000");
     let id = stand.submit_prompt("lost", WRITE).await;
-    let is_done =
-        async || json!(stand.messages(&id).await).to_string().contains("agent finished").then_some(());
-    stand.wait_until("it is done", is_done).await;
-    let shim = stand.get(&format!("/jobs/{id}")).await["pid"].as_i64().unwrap();
+    let shim = is_done(&stand, &id).await;
     stand.kill9().await;
     kill(shim, Signal::SIGKILL);
     stand.start_again().await;
@@ -189,10 +193,7 @@ async fn a_result_from_before_the_machine_started_is_looked_at_again() {
     let mut stand = Stand::new().await;
     install_lingering(&stand, "sleep 1000");
     let id = stand.submit_prompt("reboot", WRITE).await;
-    let is_done =
-        async || json!(stand.messages(&id).await).to_string().contains("agent finished").then_some(());
-    stand.wait_until("it is done", is_done).await;
-    let shim = stand.get(&format!("/jobs/{id}")).await["pid"].as_i64().unwrap();
+    let shim = is_done(&stand, &id).await;
     stand.kill9().await;
     kill(shim, Signal::SIGKILL);
     let file = find(&stand.path("data"), "shim.json").expect("the identity of its supervisor");
@@ -236,9 +237,7 @@ async fn a_cancel_takes_a_result_whose_process_lingers() {
     let stand = Stand::new().await;
     install_lingering(&stand, "sleep 1000");
     let id = stand.submit_prompt("cancelled", WRITE).await;
-    let is_done =
-        async || json!(stand.messages(&id).await).to_string().contains("agent finished").then_some(());
-    stand.wait_until("it is done", is_done).await;
+    is_done(&stand, &id).await;
     assert_eq!(stand.cancel(&id).await.0, 200);
     assert_eq!(stand.get(&format!("/jobs/{id}")).await["status"], "cancelled");
     assert_eq!(stand.tip("cancelled"), None);

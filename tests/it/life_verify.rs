@@ -26,16 +26,6 @@ fn lines(stand: &Stand, file: &str) -> Vec<String> {
     text.lines().map(str::to_owned).collect()
 }
 
-/// A command that counts its runs and waits for its gate.
-fn gated(stand: &Stand, name: &str) -> String {
-    let (runs, gate) = (stand.path(name), stand.gate(name));
-    format!("echo run >> {}; while [ ! -e {} ]; do sleep 0.02; done", runs.display(), gate.display())
-}
-
-async fn has_run(stand: &Stand, name: &str, times: usize) {
-    stand.wait_until("the command runs", async || (lines(stand, name).len() >= times).then_some(())).await;
-}
-
 fn results(job: &Value) -> Vec<(String, u64, Value)> {
     let one = |it: &Value| {
         (it["command"].as_str().unwrap().to_owned(), it["round"].as_u64().unwrap(), it["exitCode"].clone())
@@ -185,7 +175,7 @@ async fn who_cannot_or_does_not_know_the_conversation_repairs_afresh_and_that_is
 #[tokio::test]
 async fn a_verification_and_a_repair_outlive_the_server_and_nothing_is_paid_twice() {
     let mut stand = Stand::new().await;
-    let ends = format!("{}; {}", gated(&stand, "ends"), wants_good(&stand));
+    let ends = format!("{}; {}", stand.gated("ends"), wants_good(&stand));
     // the client's options hold for the attempts that begin with them
     stand.post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"})).await;
     let clients = stand.get("/clients").await;
@@ -194,14 +184,14 @@ async fn a_verification_and_a_repair_outlive_the_server_and_nothing_is_paid_twic
         let answer = stand.call("PATCH", &client, Some(&json!({"options": options}))).await;
         assert_eq!(answer.0, 200, "{}", answer.1);
     };
-    set(&stand, json!({"verify": [gated(&stand, "runs-on"), ends]})).await;
+    set(&stand, json!({"verify": [stand.gated("runs-on"), ends]})).await;
     let prompt = format!("{BAD}{}", stand.gate_mark("work"));
     let id = submit(&stand, "k", &prompt, json!({})).await;
     stand.wait_for_tool(&id).await;
     stand.kill9().await;
     stand.open_gate("work");
     stand.start_again().await;
-    has_run(&stand, "runs-on", 1).await;
+    stand.has_run("runs-on", 1).await;
     assert_eq!(stand.job(&id).await["phase"], "verifying");
     set(&stand, json!({"verify": ["exit 9"]})).await;
     for _ in 0..2 {
@@ -210,7 +200,7 @@ async fn a_verification_and_a_repair_outlive_the_server_and_nothing_is_paid_twic
         assert_eq!(stand.job(&id).await["status"], "running");
     }
     stand.open_gate("runs-on");
-    has_run(&stand, "ends", 1).await;
+    stand.has_run("ends", 1).await;
     stand.kill9().await;
     stand.open_gate("ends");
     stand.wait_until("it has ended", async || stand.processes().is_empty().then_some(())).await;
@@ -228,17 +218,17 @@ async fn a_verification_and_a_repair_outlive_the_server_and_nothing_is_paid_twic
 async fn a_verification_that_is_cut_off_is_begun_again_without_the_agent() {
     let mut stand = Stand::built(Plan::default()).await;
     stand.start_with(&["--stop-agents"]).await;
-    let id = submit(&stand, "c", BAD, json!({"verify": [gated(&stand, "check")]})).await;
-    has_run(&stand, "check", 1).await;
+    let id = submit(&stand, "c", BAD, json!({"verify": [stand.gated("check")]})).await;
+    stand.has_run("check", 1).await;
     let pid = stand.job(&id).await["pid"].as_i64().unwrap();
     let pid = nix::unistd::Pid::from_raw(i32::try_from(pid).unwrap());
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
-    has_run(&stand, "check", 2).await;
+    stand.has_run("check", 2).await;
     // a server that takes what runs along leaves it to the next one
     assert_eq!(stand.terminate(Duration::from_secs(40)).await, Some(0));
     assert!(stand.processes().is_empty(), "{:?}", stand.processes());
     stand.start_again().await;
-    has_run(&stand, "check", 3).await;
+    stand.has_run("check", 3).await;
     stand.open_gate("check");
     let job = stand.completed(&id).await;
     assert_eq!((job["attempts"].as_array().unwrap().len(), stand.runs()), (1, 1), "{job:#}");
@@ -264,9 +254,9 @@ async fn a_verification_that_is_killed_is_begun_again_and_nothing_is_repaired() 
 #[tokio::test]
 async fn a_verification_is_cancelled_with_all_that_it_started() {
     let stand = Stand::new().await;
-    let verify = format!("setsid sleep 1000 & {}", gated(&stand, "never"));
+    let verify = format!("setsid sleep 1000 & {}", stand.gated("never"));
     let id = submit(&stand, "x", BAD, json!({"verify": [verify]})).await;
-    has_run(&stand, "never", 1).await;
+    stand.has_run("never", 1).await;
     assert_eq!(stand.cancel(&id).await.0, 200);
     assert!(stand.processes().is_empty(), "{:?}", stand.processes());
     let job = stand.job(&id).await;

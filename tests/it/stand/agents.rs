@@ -25,6 +25,18 @@ impl Stand {
         self.install("claude", &script);
     }
 
+    /// A command that notes each of its runs and waits for its gate, both under this name.
+    pub(crate) fn gated(&self, name: &str) -> String {
+        let (runs, gate) = (self.path(name), self.gate(name));
+        format!("echo run >> {}; while [ ! -e {} ]; do sleep 0.02; done", runs.display(), gate.display())
+    }
+
+    /// Waits until the command of that name has begun so often.
+    pub(crate) async fn has_run(&self, name: &str, times: usize) {
+        let runs = || std::fs::read_to_string(self.path(name)).unwrap_or_default().lines().count();
+        self.wait_until("the command runs", async || (runs() >= times).then_some(())).await;
+    }
+
     /// The conversations that agents were to hold, as they were told, in order.
     pub(crate) fn conversations(&self) -> Vec<String> {
         let text = std::fs::read_to_string(self.path("args")).unwrap_or_default();
