@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use git2::{Delta, Oid, Repository as Library, Signature, Time};
 
 use super::commit_id::CommitId;
-use super::copy_in::refuse_committed;
+use super::copied::Copied;
 use super::error::GitError;
 use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
@@ -115,7 +115,7 @@ fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result
     if !descends(&library, parent, base)? {
         return Err(GitError::HistoryRewritten { head: parent.into(), base: base.into() });
     }
-    refuse_committed(&library, place, base, parent)?;
+    Copied::recorded(place)?.refuse_committed(&library, base, parent)?;
     let rules = StageRules {
         file_bytes_max: spec.file_bytes_max,
         // whoever may have a worktree of this size may publish it

@@ -1,22 +1,23 @@
 //! Files of the owner that work in a worktree needs and that are not in the repository, such as `.env`.
 //!
-//! Which they are is written into the record of the worktree before the first of them is there, and staging leaves them
-//! out: neither a result nor a snapshot holds one, whoever takes it, and also after a crash in the middle.
+//! Which they are is written into the record of the worktree before the first of them is there, and what they are known by
+//! (`copied.rs`) before anybody works in it. Staging leaves them out: neither a result nor a snapshot holds one, whoever takes
+//! it, and also after a crash in the middle.
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use git2::{Oid, Repository as Library};
+use git2::Oid;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, fstatat, mkdirat};
 
 use super::commit_id::CommitId;
-use super::disk;
+use super::copied::{Copied, split};
 use super::error::{GitError, is_disk_full};
 use super::repository::{Repository, blocking};
 use super::stage::{Note, shown};
@@ -29,8 +30,6 @@ const FILES_MAX: usize = 1_000;
 const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// What is told of files that were not copied.
 const NOTES_MAX: usize = 50;
-/// Of the record: a thousand of the longest paths.
-const RECORD_BYTES_MAX: u64 = 8 * 1024 * 1024;
 
 /// Whether a path, relative and `/`-separated, is wanted.
 pub type PathRule = Box<dyn Fn(&[u8]) -> bool + Send>;
@@ -68,56 +67,11 @@ impl Repository {
     }
 }
 
-/// What was copied into a worktree, by its record.
-pub(super) fn copied_paths(place: &Place) -> Result<Vec<Vec<u8>>, GitError> {
-    let failed = GitError::io("read which files were copied in");
-    let file = match File::open(record(place)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        file => file.map_err(&failed)?,
-    };
-    let mut bytes = Vec::new();
-    file.take(RECORD_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(&failed)?;
-    if bytes.len() as u64 > RECORD_BYTES_MAX {
-        return Err(failed(io::ErrorKind::InvalidData.into()));
-    }
-    Ok(bytes.split(|byte| *byte == 0).filter(|path| !path.is_empty()).map(<[u8]>::to_vec).collect())
-}
-
-/// Refuses a history between `base` and `head` in which a file that was copied in was committed: pushed once, it is public.
-pub(super) fn refuse_committed(
-    library: &Library,
-    place: &Place,
-    base: Oid,
-    head: Oid,
-) -> Result<(), GitError> {
-    let copied = copied_paths(place)?;
-    if copied.is_empty() || base == head {
-        return Ok(());
-    }
-    let failed = GitError::library("look for copied files in the history");
-    let mut walk = library.revwalk().map_err(&failed)?;
-    walk.push(head).and_then(|()| walk.hide(base)).map_err(&failed)?;
-    for commit in walk {
-        let tree = library.find_commit(commit.map_err(&failed)?).and_then(|commit| commit.tree());
-        let tree = tree.map_err(&failed)?;
-        for path in &copied {
-            if tree.get_path(Path::new(OsStr::from_bytes(path))).is_ok() {
-                return Err(GitError::CopyCommitted { path: shown(path) });
-            }
-        }
-    }
-    Ok(())
-}
-
-fn record(place: &Place) -> PathBuf {
-    place.record.join("copied")
-}
-
 fn copy(place: &Place, base: Oid, from: &Path, rules: &[PathRule]) -> Result<CopiedIn, GitError> {
     let failed = GitError::library("look up which files the base has");
     let library = super::refs::open(&place.clone)?;
-    let base = library.find_commit(base).and_then(|commit| commit.tree()).map_err(failed)?;
-    let is_tracked = |path: &[u8]| base.get_path(Path::new(OsStr::from_bytes(path))).is_ok();
+    let tree = library.find_commit(base).and_then(|commit| commit.tree()).map_err(failed)?;
+    let is_tracked = |path: &[u8]| tree.get_path(Path::new(OsStr::from_bytes(path))).is_ok();
     let mut wanted = Wanted::new(rules);
     match walk(from, &mut wanted) {
         Ok(()) | Err(GitError::WorktreeBroken(_)) => {}
@@ -127,33 +81,43 @@ fn copy(place: &Place, base: Oid, from: &Path, rules: &[PathRule]) -> Result<Cop
     let unmatched = (0..rules.len()).filter(|rule| !matched.contains(rule)).collect();
     let failed = GitError::errno("open the worktree");
     let root = nix::fcntl::open(&place.path, DIR_FLAGS, Mode::empty()).map_err(failed)?;
-    let (mut free, mut list) = (Vec::new(), Vec::new());
+    let (mut wanted, mut record) = (Vec::new(), Copied::recorded(place)?);
     for (path, mode) in files {
         if is_tracked(&path) {
             notes.push(Note::new(&path, "not copied: it is in the repository"));
             continue;
         }
-        list.extend_from_slice(&[path.as_slice(), b"\0"].concat());
+        if !record.paths.contains(&path) {
+            record.paths.push(path.clone());
+        }
         match is_free(&root, &path) {
-            Ok(true) => free.push((path, mode)),
-            Ok(false) => notes.push(Note::new(&path, "not copied: it is there already")),
+            Ok(true) => wanted.push((path, Some(mode))),
+            Ok(false) => {
+                notes.push(Note::new(&path, "not copied: it is there already"));
+                wanted.push((path, None));
+            }
             Err(_) => {
                 notes.push(Note::new(&path, "not copied: a link or a file is where its directory would be"));
+                wanted.push((path, None));
             }
         }
     }
-    let failed = GitError::io("record which files are copied in");
-    disk::replace_file(&record(place), &list).map_err(&failed)?;
+    record.record(place)?;
     let mut copied = Vec::new();
-    for (path, mode) in free {
-        match copy_one(from, &root, &path, mode) {
-            Ok(()) => copied.push(shown(&path)),
+    for (path, mode) in wanted {
+        match copy_one(from, &root, &path, mode, &mut record) {
+            Ok(true) => copied.push(shown(&path)),
             Err(error) if is_disk_full(&error) => {
                 return Err(GitError::io("copy a file into the worktree")(error));
             }
-            Err(_) => notes.push(Note::new(&path, "not copied: it cannot be read, or changed meanwhile")),
+            Err(_) if mode.is_some() => {
+                notes.push(Note::new(&path, "not copied: it cannot be read, or changed meanwhile"));
+            }
+            Ok(false) | Err(_) => {}
         }
     }
+    record.forget_contents_of(&library, base)?;
+    record.record(place)?;
     Ok(CopiedIn { copied, notes: bounded(notes), unmatched })
 }
 
@@ -237,16 +201,28 @@ fn is_free(root: &OwnedFd, path: &[u8]) -> Result<bool, Errno> {
     }
 }
 
-fn copy_one(from: &Path, root: &OwnedFd, path: &[u8], mode: u32) -> io::Result<()> {
+/// Copies a file that may be copied, with this mode, and remembers it in any case. Whether it was copied.
+fn copy_one(
+    from: &Path,
+    root: &OwnedFd,
+    path: &[u8],
+    mode: Option<u32>,
+    record: &mut Copied,
+) -> io::Result<bool> {
     let (parent, name) = split(path);
     let name = OsStr::from_bytes(name);
     let source = nix::fcntl::open(from, DIR_FLAGS, Mode::empty())?;
     let reading = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let source = File::from(openat(open_below(&source, parent)?, name, reading, Mode::empty())?);
+    record.add_file(&source)?;
+    record.add_content(&source)?;
+    let Some(mode) = mode else { return Ok(false) };
     let writing = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::from_bits_truncate(mode as libc::mode_t);
     let mut copy = File::from(openat(make_below(root, parent)?, name, writing, mode)?);
-    io::copy(&mut source.take(BYTES_MAX), &mut copy).map(|_| ())
+    record.add_file(&copy)?;
+    io::copy(&mut source.take(BYTES_MAX), &mut copy)?;
+    Ok(true)
 }
 
 /// The directory, made where it is missing; a link on the way is an error.
@@ -261,8 +237,4 @@ fn make_below(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> {
         dir = openat(&dir, name, DIR_FLAGS, Mode::empty())?;
     }
     Ok(dir)
-}
-
-fn split(path: &[u8]) -> (&[u8], &[u8]) {
-    memchr::memrchr(b'/', path).map_or((&[][..], path), |at| (&path[..at], &path[at + 1..]))
 }

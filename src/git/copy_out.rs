@@ -12,16 +12,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat};
-use nix::sys::stat::{FileStat, Mode, fstat, fstatat};
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::{FileStat, Mode};
 
-use super::copy_in::{PathRule, copied_paths};
+use super::copied::Copied;
+use super::copy_in::PathRule;
 use super::disk;
 use super::error::{GitError, is_disk_full};
 use super::repository::{Repository, blocking};
-use super::stage::{Note, has_git_name, is_below};
-use super::tree_walk::{DIR_FLAGS, Descend, Visit, open_below, walk};
+use super::stage::{Note, has_git_name};
+use super::tree_walk::{Descend, Visit, walk};
 use super::worktree::Place;
 use crate::failpoint::{self, Edge};
 
@@ -29,6 +29,9 @@ use crate::failpoint::{self, Edge};
 const NOTES_MAX: usize = 20;
 /// Names that are looked at: as many as a worktree may have, which takes a second or two.
 const NAMES_MAX: u64 = 1_000_000;
+
+const CHANGED: &str = "not kept: it cannot be read, or changed meanwhile";
+const COPIED: &str = "not kept: a file of copyFiles, which may hold secrets";
 
 /// Files that are wanted. Paths are relative and `/`-separated.
 pub struct Wish {
@@ -83,12 +86,10 @@ impl Repository {
 fn copy(place: &Place, into: PathBuf, wishes: &[Wish], caps: KeepCaps) -> Result<CopiedOut, GitError> {
     let failed = GitError::io("make room for kept files");
     disk::remove_any(&into).and_then(|()| disk::make_dir(&into)).map_err(&failed)?;
-    let secret = copied_paths(place)?;
     let mut keeper = Keeper {
         wishes,
         caps,
-        same_as_secret: inodes(place, &secret)?,
-        secret,
+        copied: Copied::load(place)?,
         into,
         files: Vec::new(),
         notes: Vec::new(),
@@ -107,37 +108,12 @@ fn copy(place: &Place, into: PathBuf, wishes: &[Wish], caps: KeepCaps) -> Result
     Ok(CopiedOut { files, notes })
 }
 
-/// Device and number of the files that were copied in: another name of one is still that file.
-fn inodes(place: &Place, paths: &[Vec<u8>]) -> Result<Vec<(u64, u64)>, GitError> {
-    if paths.is_empty() {
-        return Ok(Vec::new());
-    }
-    let root = match nix::fcntl::open(&place.path, DIR_FLAGS, Mode::empty()) {
-        // said by whoever walks it
-        Err(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP) => return Ok(Vec::new()),
-        root => root.map_err(GitError::errno("open the worktree"))?,
-    };
-    let inode = |path: &Vec<u8>| {
-        let (parent, name) =
-            memchr::memrchr(b'/', path).map_or((&[][..], &path[..]), |at| (&path[..at], &path[at + 1..]));
-        let dir = open_below(&root, parent).ok()?;
-        let stat = fstatat(&dir, OsStr::from_bytes(name), AtFlags::AT_SYMLINK_NOFOLLOW).ok()?;
-        Some(inode_of(&stat))
-    };
-    Ok(paths.iter().filter_map(inode).collect())
-}
-
-fn inode_of(stat: &FileStat) -> (u64, u64) {
-    (stat.st_dev, stat.st_ino)
-}
-
 /// Copies what it meets.
 struct Keeper<'w> {
     wishes: &'w [Wish],
     caps: KeepCaps,
     /// What was copied in.
-    secret: Vec<Vec<u8>>,
-    same_as_secret: Vec<(u64, u64)>,
+    copied: Copied,
     into: PathBuf,
     files: Vec<(String, u64)>,
     notes: Vec<Note>,
@@ -159,14 +135,20 @@ impl Keeper<'_> {
     }
 
     /// The name as text; otherwise why the file cannot be kept, told by what is known before it is opened.
-    fn name(&self, path: Vec<u8>, stat: &FileStat) -> Result<String, (Vec<u8>, &'static str)> {
+    fn name(
+        &self,
+        dir: &OwnedFd,
+        name: &[u8],
+        path: Vec<u8>,
+        stat: &FileStat,
+    ) -> Result<String, (Vec<u8>, &'static str)> {
         let why = match stat.st_mode & libc::S_IFMT {
             libc::S_IFLNK => Some("not kept: a link, and links are not followed"),
             libc::S_IFREG => self.full(stat.st_size, path.len()),
             _ => Some("not kept: no regular file"),
         };
-        if is_below(&path, &self.secret) || self.same_as_secret.contains(&inode_of(stat)) {
-            return Err((path, "not kept: a file of copyFiles, which may hold secrets"));
+        if self.copied.is_at(&path) || self.copied.has(dir, name, stat) {
+            return Err((path, COPIED));
         }
         if let Some(why) = why {
             return Err((path, why));
@@ -198,23 +180,28 @@ impl Keeper<'_> {
         }
     }
 
-    /// Bytes that were copied; `None`: it is something else by now, longer than it was said to be, or cannot be read.
-    fn copy_one(&self, dir: &OwnedFd, name: &[u8]) -> io::Result<Option<u64>> {
+    /// Bytes that were copied, or why it was not.
+    fn copy_one(&self, dir: &OwnedFd, name: &[u8]) -> io::Result<Result<u64, &'static str>> {
         let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let source = openat(dir, OsStr::from_bytes(name), flags, Mode::empty())?;
-        let stat = fstat(&source)?;
-        if stat.st_mode & libc::S_IFMT != libc::S_IFREG || self.same_as_secret.contains(&inode_of(&stat)) {
-            return Ok(None);
+        let source = File::from(openat(dir, OsStr::from_bytes(name), flags, Mode::empty())?);
+        if !source.metadata()?.is_file() {
+            return Ok(Err(CHANGED));
+        }
+        if self.copied.has_file(&source)? {
+            return Ok(Err(COPIED));
         }
         let room = self.caps.file_bytes_max.min(self.caps.bytes_max - self.bytes);
         let into = self.into.join(self.files.len().to_string());
         let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&into)?;
-        let copied = io::copy(&mut File::from(source).take(room.saturating_add(1)), &mut copy);
-        if matches!(copied, Ok(bytes) if bytes <= room) {
-            return copied.map(Some);
+        let kept = match io::copy(&mut source.take(room.saturating_add(1)), &mut copy) {
+            Ok(bytes) if bytes > room => Ok(Err(CHANGED)),
+            Ok(bytes) if self.copied.has_content_of(&into, bytes)? => Ok(Err(COPIED)),
+            copied => copied.map(Ok),
+        };
+        if !matches!(kept, Ok(Ok(_))) {
+            std::fs::remove_file(&into)?;
         }
-        std::fs::remove_file(&into)?;
-        copied.map(|_| None)
+        kept
     }
 }
 
@@ -236,7 +223,7 @@ impl Visit for Keeper<'_> {
         if !is_wanted || has_git_name(&path) {
             return Ok(());
         }
-        let path = match self.name(path, stat) {
+        let path = match self.name(dir, name, path, stat) {
             Ok(path) => path,
             Err((path, why)) => {
                 self.note(&path, why);
@@ -244,15 +231,14 @@ impl Visit for Keeper<'_> {
             }
         };
         match self.copy_one(dir, name) {
-            Ok(Some(bytes)) => {
+            Ok(Ok(bytes)) => {
                 self.bytes += bytes;
                 self.path_bytes += path.len();
                 self.files.push((path, bytes));
             }
             Err(error) if is_disk_full(&error) => return Err(GitError::io("keep a file")(error)),
-            Ok(None) | Err(_) => {
-                self.note(path.as_bytes(), "not kept: it cannot be read, or changed meanwhile");
-            }
+            Ok(Err(why)) => self.note(path.as_bytes(), why),
+            Err(_) => self.note(path.as_bytes(), CHANGED),
         }
         Ok(())
     }

@@ -32,6 +32,7 @@ mod branches;
 mod clone;
 mod collect;
 mod commit_id;
+mod copied;
 mod copy_in;
 mod copy_out;
 mod damage;

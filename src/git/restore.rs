@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use super::commit_id::CommitId;
+use super::copied;
 use super::error::GitError;
 use super::program::Call;
 use super::refs;
@@ -13,7 +14,7 @@ use crate::failpoint::{self, Edge};
 
 impl Repository {
     /// Makes the worktree at `path` anew as it was when `snapshot` was taken: `branch` and HEAD where they were, and what
-    /// was not committed then lies there uncommitted again. Gives the commit of HEAD.
+    /// was not committed then lies there uncommitted again. Copied files in its history are those of this one. Gives the commit of HEAD.
     ///
     /// # Errors
     /// As [`Repository::ensure_worktree`]; [`GitError::CommitMissing`] for a snapshot that is not there.
@@ -32,6 +33,8 @@ impl Repository {
             })
             .await?;
         self.ensure_worktree(path, branch, &parent, BranchStart::Reset).await?;
+        let place = Place::new(&self.path, path)?;
+        self.verified(move |clone| copied::take_over(&place, &refs::open(&clone)?, oid)).await?;
         // the files of the snapshot first, then an index that knows nothing of them
         let args = ["--reset", "-u", snapshot.as_str()];
         let files = self.read_tree(path, &args);

@@ -7,6 +7,7 @@ use git2::Oid;
 
 use super::collect::{Author, CommitSpec, commit_tree, resolve};
 use super::commit_id::CommitId;
+use super::copied::{Copied, carried};
 use super::disk;
 use super::error::GitError;
 use super::measure::SizeCaps;
@@ -50,7 +51,8 @@ const SAME_NAME_MAX: usize = 100;
 
 impl Repository {
     /// Commits the worktree's files, without ignored and copied ones, under a ref of their own; a number is added to its name
-    /// where that has other files already. Neither the worktree nor its branch changes. Where HEAD cannot be read, `base` is the parent. What cannot be taken is noted.
+    /// where that has other files already. Copied ones in the history since `base` are told in its message, for whoever goes
+    /// on with it. Neither the worktree nor its branch changes. Where HEAD cannot be read, `base` is the parent. What cannot be taken is noted.
     ///
     /// # Errors
     /// [`GitError::Tampered`] (see [`Repository::repair`]), [`GitError::WorktreeBroken`], [`GitError::Library`].
@@ -71,8 +73,11 @@ impl Repository {
                 let parent = resolve(&library, &read_head(&place))?.unwrap_or(base);
                 let rules = StageRules { file_bytes_max: spec.file_bytes_max, new: spec.new, strict: false };
                 let staged = stage(&library, &place, scratch, parent, &rules)?;
+                let copied = Copied::recorded(&place)?.committed(&library, base, parent)?;
+                let mut commit = commit_spec(&spec);
+                commit.message.push_str(&carried(&library, base, &copied)?);
                 let commit = failpoint::at(Edge::CommitSnapshot, || {
-                    commit_tree(&place, staged.tree, parent, &commit_spec(&spec))
+                    commit_tree(&place, staged.tree, parent, &commit)
                 })?;
                 Ok((commit, staged.notes))
             })

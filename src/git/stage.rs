@@ -10,7 +10,7 @@ use git2::{Index, IndexEntry, ObjectType, Oid, Repository as Library};
 use nix::sys::stat::FileStat;
 
 use super::attributes::{clean, has_crlf};
-use super::copy_in::copied_paths;
+use super::copied::Copied;
 use super::error::GitError;
 use super::index::{Baseline, bare_entry, with_status};
 use super::measure::{SizeCaps, WorktreeSize};
@@ -23,6 +23,8 @@ const GITLINK: u32 = 0o160_000;
 
 /// Names that other systems would take for the repository itself.
 const FORBIDDEN: &str = "left out: git does not track this name";
+
+const COPIED: &str = "left out: a file of copyFiles, which may hold secrets";
 
 const NO_ROOM: &str = "left out: more new files or bytes than are kept";
 
@@ -77,7 +79,7 @@ pub(super) fn stage(
     index.read_tree(&tree).map_err(&failed)?;
     let mut stager =
         Stager::new(library, &index, Baseline::load(place), Rules::new(&place.clone, scratch)?, rules);
-    stager.exclude = copied_paths(place)?;
+    stager.copied = Copied::load(place)?;
     walk(&place.path, &mut stager)?;
     stager.keep_what_was_not_looked_at();
     let Stager { tracked, taken, mut notes, .. } = stager;
@@ -110,7 +112,7 @@ struct Stager<'a> {
     library: &'a Library,
     rules: &'a StageRules,
     /// What was copied in, never taken.
-    exclude: Vec<Vec<u8>>,
+    copied: Copied,
     shadow: Rules,
     baseline: Baseline,
     tracked: HashMap<Vec<u8>, (Oid, u32)>,
@@ -145,7 +147,7 @@ impl<'a> Stager<'a> {
         Self {
             library,
             rules,
-            exclude: Vec::new(),
+            copied: Copied::default(),
             shadow,
             baseline,
             tracked,
@@ -218,6 +220,9 @@ impl<'a> Stager<'a> {
         let rules = self.shadow.content(&path);
         let (id, stored) = self.stored_form(&content, &rules, tracked)?;
         if tracked.is_none_or(|(tracked_id, _)| tracked_id != id) {
+            if self.copied.has_content(id) {
+                return self.leave(&path, COPIED);
+            }
             if !self.has_room_for(stored.len() as u64) {
                 return self.leave(&path, NO_ROOM);
             }
@@ -263,6 +268,18 @@ impl<'a> Stager<'a> {
         Ok(())
     }
 
+    /// Another name of a copied file. Under one that the agent has committed, its history has it.
+    fn copied(&mut self, dir: &OwnedFd, name: &[u8], path: &[u8]) -> Result<(), GitError> {
+        let tracked = self.tracked.get(path).copied();
+        if let (Some((id, _)), true) = (tracked, self.rules.strict && self.copied.has_as_copied(dir, name))
+            && let Ok(Some(content)) = read_file(dir, name, self.rules.file_bytes_max)
+            && self.stored_form(&content, &self.shadow.content(path), tracked)?.0 == id
+        {
+            return Err(GitError::CopyCommitted { path: shown(path) });
+        }
+        self.leave(path, COPIED)
+    }
+
     fn leave(&mut self, path: &[u8], why: &'static str) -> Result<(), GitError> {
         self.note(path, why);
         self.keep(path);
@@ -289,7 +306,7 @@ impl Visit for Stager<'_> {
             }
             return Ok(Descend::No);
         }
-        if is_below(path, &self.exclude) {
+        if self.copied.is_at(path) {
             self.kept_below.push(path.to_vec());
             return Ok(Descend::No);
         }
@@ -317,7 +334,7 @@ impl Visit for Stager<'_> {
             }
             return Ok(());
         }
-        if is_below(&path, &self.exclude) {
+        if self.copied.is_at(&path) {
             self.keep(&path);
             return Ok(());
         }
@@ -326,6 +343,7 @@ impl Visit for Stager<'_> {
             return Ok(());
         }
         match stat.st_mode & libc::S_IFMT {
+            libc::S_IFREG if self.copied.has(dir, name, stat) => self.copied(dir, name, &path),
             libc::S_IFREG => self.file(dir, name, path, stat),
             libc::S_IFLNK => self.link(dir, name, path, stat),
             _ => {

@@ -260,3 +260,81 @@ async fn a_copied_file_that_the_agent_commits_is_not_pushed() {
     assert_eq!(stand.tip("p"), None);
     stand.finish().await;
 }
+
+/// A name of its own hides nothing: not in the branch, nor in what is kept of the job or of its worktree.
+#[tokio::test]
+async fn a_copied_file_with_another_name_is_neither_pushed_nor_kept() {
+    let stand = Stand::new().await;
+    put_file(&stand, ".env", "KEY=1\n");
+    put_file(&stand, "certs/a.pem", "PEM of the owner\n");
+    let owners = stand.path("data/files").join(REPO).join(".env");
+    let options = json!({"copyFiles": [".env", "certs"], "artifacts": ["rep/**"]});
+    let end = "; mv certs certs2; echo good > rep/good.txt";
+    for (branch, act) in [
+        ("moved", "mkdir rep; mv .env rep/x.html".to_owned()),
+        ("linked", "mkdir rep; ln .env rep/x.html; rm .env".to_owned()),
+        ("both", "mkdir rep; ln .env rep/x.html; cp .env notes.txt".to_owned()),
+        ("owners", format!("mkdir rep; ln {} rep/x.html", owners.display())),
+    ] {
+        let id = submit(&stand, branch, &format!("{act}{end}"), options.clone()).await;
+        let job = stand.completed(&id).await;
+        let kept = &job["artifacts"];
+        assert_eq!(
+            (&kept[0]["path"], kept.as_array().unwrap().len()),
+            (&json!("rep/good.txt"), 1),
+            "{job:#}"
+        );
+        let files = stand.git(&["ls-tree", "-r", "--name-only", branch]);
+        let others = ["x.html", "certs", "notes.txt", ".env"];
+        assert!(files.contains("good.txt") && !others.iter().any(|name| files.contains(name)), "{files}");
+        let warnings = job["warnings"].to_string();
+        assert!(warnings.contains("certs2/a.pem: left out: a file of copyFiles"), "{warnings}");
+        assert!(warnings.contains("rep/x.html: not kept: a file of copyFiles"), "{warnings}");
+    }
+    let options = json!({"copyFiles": [".env"], "maxAttempts": 1});
+    let id = submit(&stand, "failed", "mv .env notes.txt; echo half > half.txt; exit 1", options).await;
+    stand.failed(&id, "crashed").await;
+    let kept = stand.git_clone(&["for-each-ref", "--format=%(refname)", &format!("refs/offshoot/{id}")]);
+    let files = stand.git_clone(&["ls-tree", "-r", "--name-only", kept.trim()]);
+    assert!(files.contains("half.txt") && !files.contains("notes.txt"), "{files}");
+    stand.finish().await;
+}
+
+/// The owner finds out, and changes the key or takes the file away: what the agent has committed is in the work all the same.
+#[tokio::test]
+async fn a_committed_copy_is_not_pushed_by_those_who_go_on_when_the_file_is_another_or_gone() {
+    let stand = Stand::new().await;
+    let commit = "git add -f .env && git commit -qm all; echo more > more.txt";
+    let copies = json!({"copyFiles": [".env"], "maxAttempts": 1, "verify": [["test", "-e", stand.path("good")]], "verifyRounds": 0});
+    for (branch, becomes) in [("gone", None), ("rotated", Some("KEY=2\n"))] {
+        put_file(&stand, ".env", "KEY=1\n");
+        let id = submit(&stand, branch, commit, copies.clone()).await;
+        stand.failed(&id, "verify_failed").await;
+        std::fs::remove_file(stand.path("data/files").join(REPO).join(".env")).unwrap();
+        if let Some(text) = becomes {
+            put_file(&stand, ".env", text);
+        }
+        std::fs::write(stand.path("good"), "").unwrap();
+        let body = json!({"prompt": "echo now > now.txt", "options": {"copyFiles": []}});
+        let next =
+            stand.post(&format!("/jobs/{id}/follow-up"), &body).await["id"].as_str().unwrap().to_owned();
+        stand.failed(&next, "secret_detected").await;
+        assert_eq!(stand.tip(branch), None);
+        std::fs::remove_file(stand.path("good")).unwrap();
+    }
+    // nor when the agent itself had failed
+    put_file(&stand, ".env", "KEY=1\n");
+    let id = submit(
+        &stand,
+        "crash",
+        &format!("{commit}; exit 3"),
+        json!({"copyFiles": [".env"], "maxAttempts": 1}),
+    )
+    .await;
+    stand.failed(&id, "crashed").await;
+    let body = json!({"prompt": "echo now > now.txt", "options": {"copyFiles": []}});
+    let next = stand.post(&format!("/jobs/{id}/follow-up"), &body).await["id"].as_str().unwrap().to_owned();
+    stand.failed(&next, "secret_detected").await;
+    assert_eq!(stand.tip("crash"), None);
+    stand.finish().await;
+}

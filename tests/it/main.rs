@@ -32,6 +32,7 @@ mod gc;
 mod gc_clones;
 mod git;
 mod git_branches;
+mod git_copied;
 mod git_copy_in;
 mod git_copy_out;
 mod git_damage;
