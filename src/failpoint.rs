@@ -60,6 +60,9 @@ edges! {
     CreateProfile, "store.create-profile", "commit: a new profile";
     UpdateProfile, "store.update-profile", "commit: a changed profile";
     DeleteProfile, "store.delete-profile", "commit: a profile is gone";
+    CreateToken, "store.create-token", "commit: a new token";
+    RevokeToken, "store.revoke-token", "commit: a token opens nothing any more";
+    NoteTokenUse, "store.note-token-use", "commit: when a token was used last";
     KeepAnswer, "store.keep-answer", "commit: the answer to a repeated request";
     ForgetAnswers, "store.forget-answers", "commit: old answers are forgotten";
     Submit, "store.submit", "commit: a new job";

@@ -16,6 +16,7 @@ mod events;
 mod jobs;
 mod profiles;
 mod queue;
+mod tokens;
 mod transport;
 mod usage;
 mod webhooks;

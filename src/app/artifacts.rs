@@ -1,6 +1,7 @@
 //! Files that a job has kept.
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
 
 impl App {
@@ -9,8 +10,13 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::NotFound`] for the job or the file, also where it is past its time.
-    pub async fn open_artifact(&self, job: &str, path: &str) -> Result<(tokio::fs::File, u64), AppError> {
-        let job = self.view(job).await?.job;
+    pub async fn open_artifact(
+        &self,
+        caller: &Caller,
+        job: &str,
+        path: &str,
+    ) -> Result<(tokio::fs::File, u64), AppError> {
+        let job = self.view(caller, job).await?.job;
         let not_found = AppError::NotFound("artifact");
         let Some(kept) = job.artifacts else { return Err(not_found) };
         let Some((place, bytes)) = kept.find(path) else { return Err(not_found) };

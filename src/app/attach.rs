@@ -4,11 +4,12 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::cancel::WAIT_MAX;
 use super::error::AppError;
 use crate::domain::id::JobRef;
 use crate::domain::job::{Job, Status, WaitingFor};
+use crate::domain::token::Scope;
 use crate::domain::visit::{GoesOn, Unvisitable, VISIT_PROLONGED_EVERY, Visitor};
 use crate::store::{StoreError, Visit};
 use crate::wire::fields::Reading;
@@ -24,7 +25,7 @@ impl App {
     pub async fn attach_job(&self, caller: &Caller, job: &str, body: &Value) -> Result<Attached, AppError> {
         caller.needs(Scope::Operate)?;
         self.refuse_while_draining()?;
-        let (job, key) = (reference(job)?, key_of(body)?);
+        let (job, key) = (self.seen(caller, job).await?, key_of(body)?);
         let visitor = Visitor { key: key.clone(), by: caller.name.clone() };
         let number = self.0.store.attach(&job, visitor).await?;
         let deadline = Instant::now() + WAIT_MAX;
@@ -60,7 +61,7 @@ impl App {
         body: &Value,
     ) -> Result<Prolonged, AppError> {
         caller.needs(Scope::Operate)?;
-        let (job, key) = (reference(job)?, key_of(body)?);
+        let (job, key) = (self.seen(caller, job).await?, key_of(body)?);
         let visit = self.0.store.prolong_visit(&job, &key).await?;
         Ok(Prolonged { until: visit.until.into() })
     }
@@ -71,7 +72,7 @@ impl App {
     /// [`AppError::Conflict`] when the visit is over.
     pub async fn detach_job(&self, caller: &Caller, job: &str, body: &Value) -> Result<Detached, AppError> {
         caller.needs(Scope::Operate)?;
-        let job = reference(job)?;
+        let job = self.seen(caller, job).await?;
         let mut reading = Reading::default();
         let asked = Detach::read(body, &mut reading);
         AppError::of_reading(&reading)?;
@@ -96,10 +97,6 @@ fn attached(job: &Job, put_out: PutOut, visit: &Visit) -> Attached {
         until: visit.until.into(),
         prolong_every_seconds: VISIT_PROLONGED_EVERY.as_secs(),
     }
-}
-
-fn reference(job: &str) -> Result<JobRef, AppError> {
-    JobRef::parse(job).ok_or(AppError::NotFound("job"))
 }
 
 fn key_of(body: &Value) -> Result<String, AppError> {

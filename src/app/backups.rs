@@ -5,8 +5,9 @@ use std::path::{Component, Path, PathBuf};
 use serde_json::Value;
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
+use crate::domain::token::Scope;
 use crate::store::{self, BackupFile, BackupKind, StoreError};
 use crate::wire::backup::{Backup, BackupEntry, Backups};
 use crate::wire::fields::Reading;

@@ -6,12 +6,13 @@ use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::id::{DeliveryId, EventId, JobNumber, JobRef, RANDOM_LENGTH};
 use crate::domain::job::{JobView, Status};
 use crate::domain::lifecycle::Refusal;
+use crate::domain::token::Scope;
 use crate::store::{CancelRequest, Change};
 use crate::wire::callback::render_callback;
 use crate::wire::job::Cancelled;
@@ -29,7 +30,7 @@ impl App {
     /// time: the request stands.
     pub async fn cancel_job(&self, caller: &Caller, job: &str) -> Result<Cancelled, AppError> {
         caller.needs(Scope::Operate)?;
-        let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
+        let job = self.seen(caller, job).await?;
         let asked = self.request_cancel(&job).await?;
         let view = self.wait_until_over(asked.number).await?;
         match view.job.status {

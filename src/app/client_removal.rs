@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::client::Client;
 use crate::domain::id::{JobNumber, JobRef};
 use crate::domain::job::Job;
+use crate::domain::token::Scope;
 use crate::git::{Repository, Snapshot};
 use crate::store::StoreError;
 use crate::wire::client::ClientDeleted;

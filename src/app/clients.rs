@@ -2,13 +2,14 @@
 
 use serde_json::Value;
 
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use super::rules;
 use super::{App, Created};
 use crate::domain::client::{Client, ClientPatch, NewClient};
 use crate::domain::id::ClientId;
 use crate::domain::options::Layer;
+use crate::domain::token::Scope;
 use crate::git::{Remote, Repository};
 use crate::store::{AnswerKey, KeyedAnswer};
 use crate::wire;
@@ -20,16 +21,18 @@ use crate::worker::RemovalError;
 impl App {
     /// # Errors
     /// What the store said.
-    pub async fn list_clients(&self) -> Result<ClientList, AppError> {
+    pub async fn list_clients(&self, caller: &Caller) -> Result<ClientList, AppError> {
         let clients = self.0.store.list_clients().await?;
-        let shown = clients.iter().map(|client| wire::client::Client::of(client, self.repo_exists(client)));
+        let within = clients.iter().filter(|client| caller.reach.has(&client.id));
+        let shown = within.map(|client| wire::client::Client::of(client, self.repo_exists(client)));
         Ok(ClientList { clients: shown.collect() })
     }
 
     /// # Errors
     /// [`AppError::NotFound`].
-    pub async fn get_client(&self, id: &str) -> Result<ClientDetail, AppError> {
+    pub async fn get_client(&self, caller: &Caller, id: &str) -> Result<ClientDetail, AppError> {
         let client = self.client(id).await?;
+        caller.sees(&client.id, "client")?;
         let counts = self.0.store.client_counts(&client.id).await?;
         let repository = self.repository(&client.repository)?;
         let disk_bytes = match repository.exists() && client.deleted_at.is_none() {

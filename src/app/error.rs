@@ -134,6 +134,14 @@ impl From<StoreError> for AppError {
                 let detail = format!("{error}: delete one first (offshoot profile ls)");
                 Self::conflict("too_many_profiles", detail)
             }
+            StoreError::DuplicateToken(_) => {
+                let detail = format!("{error}: revoke it first, or take another name");
+                Self::conflict("duplicate_token", detail)
+            }
+            StoreError::TooManyTokens => {
+                let detail = format!("{error}: revoke one first (offshoot token ls)");
+                Self::conflict("too_many_tokens", detail)
+            }
             StoreError::ClientBusy { ref jobs } => {
                 let numbers: Vec<_> = jobs.iter().take(20).map(|job| format!("#{job}")).collect();
                 Self::conflict("client_busy", format!("the client has live jobs: {}", numbers.join(", ")))

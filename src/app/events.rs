@@ -1,9 +1,11 @@
 //! The history as it grows: of one job until it is over, or of all.
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
 use super::streams::Ear;
 use crate::domain::id::JobNumber;
+use crate::domain::token::Reach;
 use crate::store::{EventPage, Store};
 use crate::wire::event::{Event, StreamDone, StreamItem, StreamReset};
 
@@ -39,6 +41,8 @@ impl After {
 pub struct Follower {
     store: Store,
     job: Option<JobNumber>,
+    /// Whose; for the history of one job it was looked at before.
+    reach: Reach,
     after: i64,
     ear: Ear,
     /// Everything that was there has been given.
@@ -51,20 +55,20 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::NotFound`], [`AppError::TooManyStreams`].
-    pub async fn follow_job(&self, job: &str, after: After) -> Result<Follower, AppError> {
-        let number = self.view(job).await?.job.number;
-        self.follow(Some(number), after).await
+    pub async fn follow_job(&self, caller: &Caller, job: &str, after: After) -> Result<Follower, AppError> {
+        let number = self.view(caller, job).await?.job.number;
+        self.follow(Some(number), Reach::WHOLE, after).await
     }
 
-    /// Follows the history of all jobs.
+    /// Follows the history of all jobs that the caller sees.
     ///
     /// # Errors
     /// [`AppError::TooManyStreams`].
-    pub async fn follow_all(&self, after: After) -> Result<Follower, AppError> {
-        self.follow(None, after).await
+    pub async fn follow_all(&self, caller: &Caller, after: After) -> Result<Follower, AppError> {
+        self.follow(None, caller.reach.clone(), after).await
     }
 
-    async fn follow(&self, job: Option<JobNumber>, after: After) -> Result<Follower, AppError> {
+    async fn follow(&self, job: Option<JobNumber>, reach: Reach, after: After) -> Result<Follower, AppError> {
         let store = self.0.store.clone();
         // before the first look, so that nothing is missed in between
         let ear = self.0.streams.enter(&store, job)?;
@@ -72,7 +76,7 @@ impl App {
             After::Event(number) => number,
             After::Latest => store.newest_event().await?,
         };
-        Ok(Follower { store, job, after, ear, caught_up: false, done: false })
+        Ok(Follower { store, job, reach, after, ear, caught_up: false, done: false })
     }
 }
 
@@ -104,7 +108,7 @@ impl Follower {
                 self.caught_up = false;
                 continue;
             }
-            let page = self.store.event_page(self.job, self.after).await?;
+            let page = self.store.event_page(self.job, &self.reach, self.after).await?;
             let items = self.take(page);
             if !items.is_empty() {
                 return Ok(Some(items));

@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
+use crate::domain::token::Scope;
 use crate::upkeep::Order;
 use crate::wire::fields::Reading;
 use crate::wire::gc::{GcRemoved, GcReport, GcSetAside, GcUnknownClone, GcUnknownWorktree};

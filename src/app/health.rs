@@ -1,5 +1,6 @@
 //! How the server is, from what is known already: no process is started to answer.
 
+use super::caller::Caller;
 use super::error::AppError;
 use super::{App, backups};
 use crate::agent::Capabilities;
@@ -29,11 +30,11 @@ pub struct AgentProbe {
 impl App {
     /// # Errors
     /// What the store said.
-    pub async fn health(&self) -> Result<Health, AppError> {
+    pub async fn health(&self, caller: &Caller) -> Result<Health, AppError> {
         let damage = self.0.store.damage();
         let read_only = damage.is_some() || *self.0.store.failure().borrow();
         // what cannot be read is not known; that it is so has to be told all the same
-        let accounts = known(self.0.store.accounts().await, read_only)?;
+        let accounts = known(self.0.store.accounts_within(&caller.reach).await, read_only)?;
         let state = known(self.0.store.queue_state().await, read_only)?;
         let probes = self.0.probes.borrow().clone();
         let free_bytes = known(self.0.store.free_bytes().await, read_only)?;

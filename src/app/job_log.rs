@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use futures_util::{Stream, StreamExt as _, stream};
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
 use super::streams::Ear;
 use crate::domain::id::JobNumber;
@@ -64,8 +65,13 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::NotFound`] for the job, the attempt, or when there is no output yet.
-    pub async fn job_log(&self, job: &str, attempt: Option<i64>) -> Result<PathBuf, AppError> {
-        let (job, attempt) = self.attempt(job, attempt).await?;
+    pub async fn job_log(
+        &self,
+        caller: &Caller,
+        job: &str,
+        attempt: Option<i64>,
+    ) -> Result<PathBuf, AppError> {
+        let (job, attempt) = self.attempt(caller, job, attempt).await?;
         let path = self.0.store.logs().attempt_dir(job, attempt).join("transcript");
         match tokio::fs::try_exists(&path).await {
             Ok(true) => Ok(path),
@@ -80,10 +86,11 @@ impl App {
     /// As [`Self::job_log`].
     pub async fn raw_job_log(
         &self,
+        caller: &Caller,
         job: &str,
         attempt: Option<i64>,
     ) -> Result<impl Stream<Item = std::io::Result<Vec<u8>>> + Send + use<>, AppError> {
-        let (job, attempt) = self.attempt(job, attempt).await?;
+        let (job, attempt) = self.attempt(caller, job, attempt).await?;
         let steps = self.0.store.list_steps(job, attempt).await?;
         let mut turns: Vec<_> =
             steps.into_iter().map(|step| step.name).filter(|name| name.starts_with("agent-")).collect();
@@ -104,11 +111,16 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::NotFound`] for the job or the attempt; [`AppError::TooManyStreams`].
-    pub async fn follow_job_log(&self, job: &str, attempt: Option<i64>) -> Result<LogFollower, AppError> {
+    pub async fn follow_job_log(
+        &self,
+        caller: &Caller,
+        job: &str,
+        attempt: Option<i64>,
+    ) -> Result<LogFollower, AppError> {
         let (job, first) = match attempt {
-            Some(_) => self.attempt(job, attempt).await?,
+            Some(_) => self.attempt(caller, job, attempt).await?,
             None => {
-                let job = self.view(job).await?.job;
+                let job = self.view(caller, job).await?.job;
                 (job.number, job.attempt.max(1))
             }
         };
@@ -117,8 +129,13 @@ impl App {
         Ok(LogFollower { store, job, attempt: first, is_only_one: attempt.is_some(), offset: 0, ear })
     }
 
-    async fn attempt(&self, job: &str, attempt: Option<i64>) -> Result<(JobNumber, u32), AppError> {
-        let job = self.view(job).await?.job;
+    async fn attempt(
+        &self,
+        caller: &Caller,
+        job: &str,
+        attempt: Option<i64>,
+    ) -> Result<(JobNumber, u32), AppError> {
+        let job = self.view(caller, job).await?.job;
         let attempt = attempt.map_or(job.attempt, |attempt| u32::try_from(attempt).unwrap_or(0));
         if attempt == 0 || attempt > job.attempt {
             return Err(AppError::NotFound("attempt"));

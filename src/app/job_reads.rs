@@ -5,9 +5,11 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::id::{ClientId, JobNumber, JobRef};
 use crate::domain::job::{JobView, Outcome, Status};
+use crate::domain::token::Reach;
 use crate::git::{ChangeKind, CommitId, Diff, DiffRequest};
 use crate::store::{JobFilter, JobPage};
 use crate::wire;
@@ -70,8 +72,8 @@ pub struct DiffQuery {
 impl App {
     /// # Errors
     /// [`AppError::Invalid`] for values out of range.
-    pub async fn list_jobs(&self, query: &JobQuery) -> Result<wire::job::JobPage, AppError> {
-        let filter = filter(query)?;
+    pub async fn list_jobs(&self, caller: &Caller, query: &JobQuery) -> Result<wire::job::JobPage, AppError> {
+        let filter = JobFilter { reach: caller.reach.clone(), ..filter(query)? };
         let (limit, offset) = (filter.limit, filter.offset);
         let JobPage { jobs, total, next } = self.0.store.list_jobs(filter).await?;
         Ok(wire::job::JobPage {
@@ -85,8 +87,13 @@ impl App {
 
     /// # Errors
     /// [`AppError::NotFound`].
-    pub async fn get_job(&self, job: &str, with_messages: bool) -> Result<wire::job::Job, AppError> {
-        let view = self.view(job).await?;
+    pub async fn get_job(
+        &self,
+        caller: &Caller,
+        job: &str,
+        with_messages: bool,
+    ) -> Result<wire::job::Job, AppError> {
+        let view = self.view(caller, job).await?;
         self.shown(&view, with_messages).await
     }
 
@@ -96,6 +103,7 @@ impl App {
     /// [`AppError::NotFound`]; [`AppError::Invalid`] for a wait out of range.
     pub async fn wait_job(
         &self,
+        caller: &Caller,
         job: &str,
         with_messages: bool,
         seconds: i64,
@@ -104,7 +112,7 @@ impl App {
         if !(0..=WAIT_SECONDS_MAX).contains(&seconds) {
             return Err(AppError::invalid("?wait", format!("must be between 0 and {WAIT_SECONDS_MAX}")));
         }
-        let number = self.view(job).await?.job.number;
+        let number = self.view(caller, job).await?.job.number;
         let deadline = Instant::now() + Duration::from_secs(seconds.unsigned_abs());
         let view = self.wait_for_job(number, deadline, |view| !seen(&view.into())).await?;
         self.shown(&view, with_messages).await
@@ -114,13 +122,14 @@ impl App {
     /// [`AppError::NotFound`]; [`AppError::Invalid`] for values out of range.
     pub async fn list_messages(
         &self,
+        caller: &Caller,
         job: &str,
         after: Option<i64>,
         limit: Option<i64>,
     ) -> Result<MessagePage, AppError> {
         let limit = in_range("?limit", limit.unwrap_or(MESSAGES_PAGE_MAX), 1, MESSAGES_PAGE_MAX)?;
         let after = in_range("?after", after.unwrap_or(0), 0, i64::MAX)?;
-        let number = self.view(job).await?.job.number;
+        let number = self.view(caller, job).await?.job.number;
         let page = self.0.store.messages(number, after, u32::try_from(limit).unwrap_or(1)).await?;
         let full = page.truncated || i64::try_from(page.messages.len()).unwrap_or(i64::MAX) >= limit;
         let next_cursor = page.messages.last().filter(|_| full).map(|message| message.seq.to_string());
@@ -133,11 +142,12 @@ impl App {
     /// [`AppError::NotFound`] for the job, or for its diff while there is no result.
     pub async fn diff_job(
         &self,
+        caller: &Caller,
         job: &str,
         query: &DiffQuery,
     ) -> Result<(wire::diff::Diff, Vec<u8>), AppError> {
         let context = in_range("?context", query.context, 0, CONTEXT_LINES_MAX)?;
-        let view = self.view(job).await?;
+        let view = self.view(caller, job).await?;
         let effects = &view.job.effects;
         // who changed nothing has a result too: an empty one
         let unchanged = (view.job.outcome == Some(Outcome::NoChanges)).then_some(&effects.base_sha);
@@ -162,9 +172,18 @@ impl App {
         Ok((shown, diff.patch))
     }
 
-    pub(super) async fn view(&self, job: &str) -> Result<JobView, AppError> {
+    /// The job, if there is one that the caller sees.
+    pub(super) async fn view(&self, caller: &Caller, job: &str) -> Result<JobView, AppError> {
         let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
-        Ok(self.0.store.get_job(&job).await?)
+        Ok(self.0.store.get_job_within(&job, &caller.reach).await?)
+    }
+
+    /// As the store is asked for the job, if the caller sees it.
+    pub(super) async fn seen(&self, caller: &Caller, job: &str) -> Result<JobRef, AppError> {
+        if caller.reach.is_whole() {
+            return JobRef::parse(job).ok_or(AppError::NotFound("job"));
+        }
+        Ok(JobRef::Number(self.view(caller, job).await?.job.number))
     }
 
     async fn shown(&self, view: &JobView, with_messages: bool) -> Result<wire::job::Job, AppError> {
@@ -246,6 +265,7 @@ fn filter(query: &JobQuery) -> Result<JobFilter, AppError> {
         label: query.label.clone(),
         branch: query.branch.clone(),
         submitted_by: query.submitted_by.clone(),
+        reach: Reach::WHOLE,
         since,
         until,
         after: after.map(JobNumber),

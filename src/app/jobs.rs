@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::{AppError, CLIENT_DELETED};
 use super::prompts::{self, Wanted};
 use super::{App, Created};
@@ -14,6 +14,7 @@ use crate::domain::id::{ClientId, JobId};
 use crate::domain::job::{JobView, NewJob, NewJobRequest, Start};
 use crate::domain::options::{EffectiveOptions, Layer, Publish, RunOptions};
 use crate::domain::profile::{Profile, UsedProfile};
+use crate::domain::token::Scope;
 use crate::store::{AnswerKey, KeyedAnswer, StoreError};
 use crate::wire::fields::Reading;
 use crate::wire::job::Job;
@@ -57,8 +58,8 @@ impl App {
         let mut reading = Reading::default();
         let mut asked = Submission::read(body, &mut reading);
         let files = rules::attachments(std::mem::take(&mut asked.attachments), &mut reading);
-        let named = self.named_client(&asked, &mut reading).await?;
-        let depends_on = self.dependencies(&asked.depends_on, &mut reading).await?;
+        let named = self.named_client(caller, &asked, &mut reading).await?;
+        let depends_on = self.dependencies(caller, &asked.depends_on, &mut reading).await?;
         let profile = self.named_profile(caller, asked.profile.as_deref(), &mut reading).await?;
         let client = named.as_ref().and_then(Named::known);
         let mut request =
@@ -125,7 +126,7 @@ impl App {
     ) -> Result<(), AppError> {
         let settings = &self.0.settings;
         rules::options(options, Layer::Job, settings, reading);
-        if caller.scope < Scope::Operate
+        if !caller.scope.includes(Scope::Operate)
             && let Some(name) = options.set_names().into_iter().find(|name| !name.is_safe())
         {
             let detail = format!("options.{} needs the scope operate", name.camel_case());
@@ -149,6 +150,7 @@ impl App {
     /// The client that the request names; one that is to be made has no id yet.
     async fn named_client(
         &self,
+        caller: &Caller,
         asked: &Submission,
         reading: &mut Reading,
     ) -> Result<Option<Named>, AppError> {
@@ -163,11 +165,19 @@ impl App {
             }
             let Some(repository) = repository else { return Ok(None) };
             let known = self.0.store.find_client_by_repository(&repository).await?;
-            return Ok(Some(known.map_or(Named::New(repository), |client| Named::Known(Box::new(client)))));
+            return Ok(match known {
+                Some(client) if caller.reach.has(&client.id) => Some(Named::Known(Box::new(client))),
+                None if caller.reach.is_whole() => Some(Named::New(repository)),
+                // whether there is one is no matter of this token
+                _ => {
+                    reading.fault("/githubRepo", "is not one of the clients that the token is limited to");
+                    None
+                }
+            });
         };
         let found = match ClientId::parse(id) {
             Ok(id) => match self.0.store.get_client(&id).await {
-                Ok(client) if client.deleted_at.is_none() => Some(client),
+                Ok(client) if client.deleted_at.is_none() && caller.reach.has(&client.id) => Some(client),
                 Ok(_) | Err(StoreError::NotFound(_)) => None,
                 Err(error) => return Err(error.into()),
             },

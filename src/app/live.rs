@@ -1,12 +1,13 @@
 //! Words for an agent: stored before they are answered, and given to its next turn.
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use crate::agent::registry::find_agent;
 use crate::domain::id::JobRef;
 use crate::domain::inward::{Hears, Word};
 use crate::domain::job::JobView;
+use crate::domain::token::Scope;
 
 impl App {
     /// Tells the agent of a live job something, or interrupts it. What was accepted once is not told twice when it comes
@@ -17,7 +18,7 @@ impl App {
     /// [`AppError::Conflict`] when no turn of the agent follows.
     pub async fn tell_agent(&self, caller: &Caller, job: &str, word: Word) -> Result<(), AppError> {
         caller.needs(Scope::Operate)?;
-        let view = self.view(job).await?;
+        let view = self.view(caller, job).await?;
         self.refuse_to_deaf(&view, &word).await?;
         self.0.store.say_to_agent(&JobRef::Number(view.job.number), word, &caller.name).await?;
         Ok(())

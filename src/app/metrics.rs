@@ -1,11 +1,12 @@
 //! The metrics as text: what was counted, and what the rows say now.
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::delivery::DeliveryState;
 use crate::domain::job::Status;
 use crate::domain::time::Timestamp;
+use crate::domain::token::Scope;
 use crate::metrics;
 use crate::process::{OwnUsage, own_usage};
 use crate::store::Readings;
@@ -17,6 +18,7 @@ impl App {
     /// [`AppError::Forbidden`]; what the store said.
     pub async fn metrics(&self, caller: &Caller) -> Result<String, AppError> {
         caller.needs(Scope::Read)?;
+        caller.needs_all_clients()?;
         let readings = self.0.store.readings().await?;
         let usage = own_usage();
         Ok(metrics::scrape(|| {

@@ -26,6 +26,7 @@ mod health;
 mod job_log;
 mod job_reads;
 mod jobs;
+mod keyring;
 mod live;
 mod metrics;
 mod operations;
@@ -40,6 +41,7 @@ mod sessions;
 mod settings;
 mod streams;
 mod sync;
+mod tokens;
 mod usage;
 mod webhooks;
 
@@ -50,7 +52,7 @@ use std::time::Duration;
 
 use tokio::sync::watch;
 
-pub use caller::{Caller, Scope};
+pub use caller::Caller;
 pub use error::AppError;
 pub use events::{After, Follower};
 pub use health::AgentProbe;
@@ -68,6 +70,7 @@ use crate::git::{Git, Repository, RepositoryLocks};
 use crate::store::Store;
 use crate::upkeep::Upkeep;
 use crate::worker::{Remotes, Worker};
+use keyring::Keyring;
 use operations::Operations;
 use streams::Streams;
 
@@ -94,6 +97,7 @@ struct Inner {
     worker: OnceLock<Worker>,
     operations: Operations,
     streams: Streams,
+    keyring: Keyring,
     draining: AtomicBool,
     started_at: Timestamp,
 }
@@ -123,6 +127,7 @@ impl App {
             worker: OnceLock::new(),
             operations: Operations::default(),
             streams: Streams::default(),
+            keyring: Keyring::default(),
             draining: AtomicBool::new(false),
             started_at,
         }))

@@ -74,6 +74,11 @@ impl Operations {
         receiver.await.unwrap_or_else(|_| Err(self.abandoned()))
     }
 
+    /// Runs `work` to its end; nobody waits for it.
+    pub(super) fn begin(&self, work: impl Future<Output = ()> + Send + 'static) {
+        self.spawn(work);
+    }
+
     /// Gives what is under way at most `limit`, ends the rest and waits until it is gone.
     pub(super) async fn stop(&self, limit: Duration) {
         let mut set = std::mem::take(&mut *self.set.lock().unwrap_or_else(PoisonError::into_inner));

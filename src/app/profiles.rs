@@ -7,13 +7,14 @@
 
 use serde_json::Value;
 
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use super::rules;
 use super::{App, Created};
 use crate::domain::options::{Layer, is_entry_name};
 use crate::domain::profile::{NewProfile, Profile, ProfilePatch};
 use crate::domain::template::Template;
+use crate::domain::token::Scope;
 use crate::store::{AnswerKey, KeyedAnswer, StoreError};
 use crate::wire;
 use crate::wire::fields::Reading;
@@ -153,7 +154,7 @@ impl App {
                 return Ok(None);
             }
         };
-        if caller.scope < Scope::Operate && !profile.submit {
+        if !caller.scope.includes(Scope::Operate) && !profile.submit {
             return Err(AppError::Forbidden(format!("the profile \"{name}\" needs the scope operate")));
         }
         // agents and secrets may have gone from the configuration since it was made

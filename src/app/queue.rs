@@ -3,8 +3,9 @@
 use serde_json::Value;
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
+use crate::domain::token::Scope;
 use crate::store::{self, QueuePlace};
 use crate::wire::fields::Reading;
 use crate::wire::queue::{Queue, QueuedJob, RunningJob, running_for};
@@ -18,12 +19,12 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::Invalid`] for another cursor.
-    pub async fn queue(&self, after: Option<&str>) -> Result<Queue, AppError> {
+    pub async fn queue(&self, caller: &Caller, after: Option<&str>) -> Result<Queue, AppError> {
         let place = |text| {
             QueuePlace::parse(text)
                 .ok_or_else(|| AppError::invalid("?after", "must be a nextCursor of an earlier page"))
         };
-        self.queue_page(after.map(place).transpose()?, Vec::new()).await
+        self.queue_page(caller, after.map(place).transpose()?, Vec::new()).await
     }
 
     /// Starts nothing new until it is resumed; survives a restart.
@@ -32,6 +33,7 @@ impl App {
     /// [`AppError::Invalid`] for a bad reason.
     pub async fn pause_queue(&self, caller: &Caller, body: &Value) -> Result<Queue, AppError> {
         caller.needs(Scope::Operate)?;
+        caller.needs_all_clients()?;
         let mut reading = Reading::default();
         let reason = read_only_text(body, "reason", &mut reading);
         let plain = |reason: &str| reason.len() <= REASON_BYTES_MAX && !reason.chars().any(char::is_control);
@@ -41,19 +43,20 @@ impl App {
         AppError::of_reading(&reading)?;
         self.0.store.pause_queue(reason.as_deref()).await?;
         tracing::info!(by = caller.name, "queue paused");
-        self.queue_page(None, reading.warnings).await
+        self.queue_page(caller, None, reading.warnings).await
     }
 
     /// # Errors
     /// [`AppError::Invalid`] for a body that is no object.
     pub async fn resume_queue(&self, caller: &Caller, body: &Value) -> Result<Queue, AppError> {
         caller.needs(Scope::Operate)?;
+        caller.needs_all_clients()?;
         let mut reading = Reading::default();
         read_nothing(body, &mut reading);
         AppError::of_reading(&reading)?;
         self.0.store.resume_queue().await?;
         tracing::info!(by = caller.name, "queue resumed");
-        self.queue_page(None, reading.warnings).await
+        self.queue_page(caller, None, reading.warnings).await
     }
 
     /// Lets one job of each held login go out as a probe, or of the one that the body names.
@@ -62,6 +65,7 @@ impl App {
     /// [`AppError::Invalid`] for a login that is not configured.
     pub async fn try_now(&self, caller: &Caller, body: &Value) -> Result<Queue, AppError> {
         caller.needs(Scope::Operate)?;
+        caller.needs_all_clients()?;
         let mut reading = Reading::default();
         let login = read_only_text(body, "login", &mut reading);
         if login.as_ref().is_some_and(|login| !self.0.settings.agents.contains_key(login)) {
@@ -70,11 +74,16 @@ impl App {
         AppError::of_reading(&reading)?;
         let logins = self.0.store.try_now(login.as_deref()).await?;
         tracing::info!(by = caller.name, ?logins, "holds lifted");
-        self.queue_page(None, reading.warnings).await
+        self.queue_page(caller, None, reading.warnings).await
     }
 
-    async fn queue_page(&self, after: Option<QueuePlace>, warnings: Vec<String>) -> Result<Queue, AppError> {
-        let page = self.0.store.queue_page(after).await?;
+    async fn queue_page(
+        &self,
+        caller: &Caller,
+        after: Option<QueuePlace>,
+        warnings: Vec<String>,
+    ) -> Result<Queue, AppError> {
+        let page = self.0.store.queue_page_within(after, &caller.reach).await?;
         Ok(Queue {
             running: page.running.into_iter().map(running).collect(),
             queued: page.queued.into_iter().map(queued).collect(),

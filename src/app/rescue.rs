@@ -6,6 +6,7 @@ use futures_util::{Stream, StreamExt as _, stream};
 use tokio::sync::mpsc;
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::job::JobView;
 use crate::domain::time::Timestamp;
@@ -24,8 +25,8 @@ impl App {
     ///
     /// # Errors
     /// [`AppError::NotFound`] for the job or its clone.
-    pub async fn list_snapshots(&self, job: &str) -> Result<SnapshotList, AppError> {
-        let view = self.view(job).await?;
+    pub async fn list_snapshots(&self, caller: &Caller, job: &str) -> Result<SnapshotList, AppError> {
+        let view = self.view(caller, job).await?;
         let repository = self.clone_of(&view)?;
         let prefix = prefix(&view);
         let mut found = repository.find_snapshots(&prefix).await.map_err(AppError::git)?;
@@ -54,10 +55,11 @@ impl App {
     /// [`AppError::NotFound`] for the job, its clone or the snapshot.
     pub async fn snapshot_files(
         &self,
+        caller: &Caller,
         job: &str,
         name: &str,
     ) -> Result<impl Stream<Item = io::Result<Vec<u8>>> + Send + use<>, AppError> {
-        let view = self.view(job).await?;
+        let view = self.view(caller, job).await?;
         let repository = self.clone_of(&view)?;
         let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
         if name.is_empty() || !name.bytes().all(is_plain) {

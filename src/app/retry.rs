@@ -2,14 +2,14 @@
 
 use serde_json::Value;
 
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use super::rules;
 use super::{App, Created};
-use crate::domain::id::JobRef;
 use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Outcome, Start};
 use crate::domain::options::{Publish, RunOptions};
 use crate::domain::retry::{self, CannotRetry, RetryMode};
+use crate::domain::token::Scope;
 use crate::store::AnswerKey;
 use crate::wire;
 use crate::wire::fields::Reading;
@@ -53,8 +53,7 @@ impl App {
     pub(super) async fn job_to_repeat(&self, caller: &Caller, job: &str) -> Result<Job, AppError> {
         caller.needs(Scope::Submit)?;
         self.refuse_while_draining()?;
-        let job = JobRef::parse(job).ok_or(AppError::NotFound("job"))?;
-        let job = self.0.store.get_job(&job).await?.job;
+        let job = self.view(caller, job).await?.job;
         if job.request.submitted_by != caller.name {
             caller.needs(Scope::Operate)?;
         }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::id::{JobId, JobRef};
 use crate::domain::job::DEPENDENCIES_MAX;
@@ -30,6 +31,7 @@ impl App {
     /// then.
     pub(super) async fn dependencies(
         &self,
+        caller: &Caller,
         names: &[String],
         reading: &mut Reading,
     ) -> Result<Vec<JobId>, AppError> {
@@ -44,7 +46,7 @@ impl App {
                 reading.fault(pointer, "must be the id or number of a job");
                 continue;
             };
-            match self.0.store.get_job(&name).await {
+            match self.0.store.get_job_within(&name, &caller.reach).await {
                 Ok(view) if ids.contains(&view.job.id) => {
                     reading.fault(pointer, format!("names job #{} again", view.job.number));
                 }

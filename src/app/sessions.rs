@@ -1,9 +1,10 @@
 //! Conversations of agents: which there are, and forgetting one.
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::id::ClientId;
+use crate::domain::token::{Reach, Scope};
 use crate::store::{Forgotten, SessionFilter, SessionView};
 use crate::wire::job::JobClient;
 use crate::wire::session::{Session, SessionDeleted, SessionJob, SessionPage};
@@ -24,16 +25,22 @@ pub struct SessionQuery {
 impl App {
     /// # Errors
     /// [`AppError::Invalid`] for values out of range.
-    pub async fn list_sessions(&self, query: &SessionQuery) -> Result<SessionPage, AppError> {
-        let (sessions, next) = self.0.store.session_page(filter(query)?).await?;
+    pub async fn list_sessions(
+        &self,
+        caller: &Caller,
+        query: &SessionQuery,
+    ) -> Result<SessionPage, AppError> {
+        let (sessions, next) = self.0.store.session_page(filter(query, &caller.reach)?).await?;
         let sessions = sessions.into_iter().map(shown).collect();
         Ok(SessionPage { sessions, next_cursor: next.map(|number| number.to_string()) })
     }
 
     /// # Errors
     /// [`AppError::NotFound`].
-    pub async fn get_session(&self, id: &str) -> Result<Session, AppError> {
-        Ok(shown(self.0.store.get_session(id).await?))
+    pub async fn get_session(&self, caller: &Caller, id: &str) -> Result<Session, AppError> {
+        let found = self.0.store.get_session(id).await?;
+        caller.sees(&found.client_id, "session")?;
+        Ok(shown(found))
     }
 
     /// Has every job forget the conversation: none can go on with it any more. The agent's own files stay.
@@ -42,6 +49,7 @@ impl App {
     /// [`AppError::NotFound`]; [`AppError::Conflict`] while a job holds it or is going to.
     pub async fn delete_session(&self, caller: &Caller, id: &str) -> Result<SessionDeleted, AppError> {
         caller.needs(Scope::Operate)?;
+        caller.sees(&self.0.store.get_session(id).await?.client_id, "session")?;
         match self.0.store.delete_session(id).await? {
             Forgotten::All { jobs } => {
                 tracing::info!(session = id, jobs, "conversation forgotten");
@@ -59,7 +67,7 @@ impl App {
     }
 }
 
-fn filter(query: &SessionQuery) -> Result<SessionFilter, AppError> {
+fn filter(query: &SessionQuery, reach: &Reach) -> Result<SessionFilter, AppError> {
     let limit = query.limit.unwrap_or(PAGE_DEFAULT);
     if !(1..=PAGE_MAX).contains(&limit) {
         return Err(AppError::invalid("?limit", format!("must be between 1 and {PAGE_MAX}")));
@@ -68,7 +76,7 @@ fn filter(query: &SessionQuery) -> Result<SessionFilter, AppError> {
     let after = query.after.as_deref().map(str::parse).transpose().map_err(wrong_after)?;
     let wrong_client = |_| AppError::invalid("?clientId", "is not the id of a client");
     let client = query.client_id.as_deref().map(ClientId::parse).transpose().map_err(wrong_client)?;
-    Ok(SessionFilter { client, after, limit })
+    Ok(SessionFilter { client, reach: reach.clone(), after, limit })
 }
 
 fn shown(found: SessionView) -> Session {

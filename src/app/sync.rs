@@ -5,9 +5,10 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::client::Client;
+use crate::domain::token::Scope;
 use crate::wire::sync::{Sync, Synced};
 
 /// Fetches side by side: more only make each slower on one line.
@@ -22,8 +23,14 @@ impl App {
         caller.needs(Scope::Operate)?;
         let clients = match client {
             Some(id) => vec![self.client(id).await?],
-            None => self.0.store.list_clients().await?,
+            None => {
+                let clients = self.0.store.list_clients().await?.into_iter();
+                clients.filter(|client| caller.reach.has(&client.id)).collect()
+            }
         };
+        for client in &clients {
+            caller.sees(&client.id, "client")?;
+        }
         if clients.iter().any(|client| client.deleted_at.is_some()) {
             return Err(AppError::NotFound("client"));
         }

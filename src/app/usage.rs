@@ -1,7 +1,9 @@
 //! What the jobs have used: sums that outlive them.
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
+use crate::domain::token::Reach;
 use crate::domain::usage::Grouping;
 use crate::store;
 use crate::wire::problem::Fault;
@@ -25,8 +27,12 @@ pub struct UsageParameters {
 impl App {
     /// # Errors
     /// [`AppError::Invalid`] for a grouping that there is not, a day that is none, or values out of range.
-    pub async fn usage(&self, parameters: &UsageParameters) -> Result<UsageReport, AppError> {
-        let query = read(parameters)?;
+    pub async fn usage(
+        &self,
+        caller: &Caller,
+        parameters: &UsageParameters,
+    ) -> Result<UsageReport, AppError> {
+        let query = store::UsageQuery { reach: caller.reach.clone(), ..read(parameters)? };
         let (by, since, until) = (query.by.clone(), query.since, query.until);
         let page = self.0.store.usage_page(query).await?;
         Ok(UsageReport {
@@ -92,6 +98,7 @@ fn read(parameters: &UsageParameters) -> Result<store::UsageQuery, AppError> {
         until,
         after: after.flatten(),
         limit: u32::try_from(limit).unwrap_or(1),
+        reach: Reach::WHOLE,
     })
 }
 

@@ -3,13 +3,14 @@
 use serde_json::Value;
 
 use super::App;
-use super::caller::{Caller, Scope};
+use super::caller::Caller;
 use super::deliveries::delivery_id;
 use super::error::AppError;
 use super::rules;
 use crate::domain::delivery::DeliveryState;
-use crate::domain::id::EventId;
 use crate::domain::id::RANDOM_LENGTH;
+use crate::domain::id::{EventId, JobId};
+use crate::domain::token::{Reach, Scope};
 use crate::store::DeliveryFilter;
 use crate::webhook::{SendLimits, SendRequest, SendResult, Sender};
 use crate::wire::delivery::{
@@ -35,8 +36,13 @@ pub struct DeliveryQuery {
 impl App {
     /// # Errors
     /// [`AppError::Invalid`] for values out of range.
-    pub async fn list_all_deliveries(&self, query: &DeliveryQuery) -> Result<DeliveryPage, AppError> {
-        let (deliveries, next) = self.0.store.delivery_page(filter(query)?).await?;
+    pub async fn list_all_deliveries(
+        &self,
+        caller: &Caller,
+        query: &DeliveryQuery,
+    ) -> Result<DeliveryPage, AppError> {
+        let wanted = DeliveryFilter { reach: caller.reach.clone(), ..filter(query)? };
+        let (deliveries, next) = self.0.store.delivery_page(wanted).await?;
         Ok(DeliveryPage {
             deliveries: deliveries
                 .into_iter()
@@ -48,8 +54,9 @@ impl App {
 
     /// # Errors
     /// [`AppError::NotFound`].
-    pub async fn get_delivery(&self, delivery: &str) -> Result<DeliveryView, AppError> {
+    pub async fn get_delivery(&self, caller: &Caller, delivery: &str) -> Result<DeliveryView, AppError> {
         let (job, detail) = self.0.store.get_delivery(&delivery_id(delivery)?).await?;
+        self.sees_delivery(caller, &job).await?;
         let body = serde_json::from_slice(&detail.delivery.body).unwrap_or(Value::Null);
         Ok(DeliveryView {
             job_id: job.to_string(),
@@ -66,12 +73,21 @@ impl App {
     pub async fn redeliver_by_id(&self, caller: &Caller, delivery: &str) -> Result<Delivery, AppError> {
         caller.needs(Scope::Operate)?;
         let (job, _) = self.0.store.get_delivery(&delivery_id(delivery)?).await?;
+        self.sees_delivery(caller, &job).await?;
         self.redeliver(caller, job.as_str(), delivery).await
     }
 
+    async fn sees_delivery(&self, caller: &Caller, job: &JobId) -> Result<(), AppError> {
+        match caller.reach.is_whole() || self.view(caller, job.as_str()).await.is_ok() {
+            true => Ok(()),
+            false => Err(AppError::NotFound("delivery")),
+        }
+    }
+
     /// # Errors
-    /// What the store said.
-    pub async fn suspended_urls(&self) -> Result<SuspendedUrls, AppError> {
+    /// [`AppError::Forbidden`] for a token that is limited to some clients: a URL may be of all.
+    pub async fn suspended_urls(&self, caller: &Caller) -> Result<SuspendedUrls, AppError> {
+        caller.needs_all_clients()?;
         let urls = self.0.store.suspended_urls(SUSPENDED_MAX).await?;
         Ok(SuspendedUrls { urls: urls.into_iter().map(Into::into).collect() })
     }
@@ -82,6 +98,7 @@ impl App {
     /// [`AppError::NotFound`] when it is not suspended.
     pub async fn resume_callbacks(&self, caller: &Caller, body: &Value) -> Result<Resumed, AppError> {
         caller.needs(Scope::Operate)?;
+        caller.needs_all_clients()?;
         let mut reading = Reading::default();
         let url = Fields::of(body, "", &mut reading).and_then(|mut fields| {
             let url = fields.text("url");
@@ -111,9 +128,12 @@ impl App {
             named
         });
         let url = match (url, job) {
-            (Some(url), None) => Some(url),
+            (Some(url), None) => {
+                caller.needs_all_clients()?;
+                Some(url)
+            }
             (None, Some(job)) => {
-                let url = self.view(&job).await?.job.request.callback_url;
+                let url = self.view(caller, &job).await?.job.request.callback_url;
                 if url.is_none() {
                     reading.fault("/jobId", "must be a job with an osCallbackUrl");
                 }
@@ -179,5 +199,11 @@ fn filter(query: &DeliveryQuery) -> Result<DeliveryFilter, AppError> {
             Some(text.parse().map_err(|_| AppError::invalid("?after", "must be the nextCursor of a page"))?)
         }
     };
-    Ok(DeliveryFilter { states, url: query.url.clone(), after, limit: u32::try_from(limit).unwrap_or(50) })
+    Ok(DeliveryFilter {
+        states,
+        url: query.url.clone(),
+        reach: Reach::WHOLE,
+        after,
+        limit: u32::try_from(limit).unwrap_or(50),
+    })
 }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::{
-    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, ProfileVerb, UsageFlags, WebhookVerb,
+    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, ProfileVerb, TokenVerb, UsageFlags, WebhookVerb,
 };
 use super::human;
 use crate::domain::id::JobRef;
@@ -90,6 +90,9 @@ pub(super) enum Verb {
     /// Keep run options and prompt templates under a name.
     #[command(subcommand)]
     Profile(ProfileVerb),
+    /// Make, list and revoke tokens: for programs, and for people who may not everything.
+    #[command(subcommand)]
+    Token(TokenVerb),
     /// Copy the database while the server goes on.
     Backup(BackupFlags),
     /// Put a backup in the place of the database, while no server runs.

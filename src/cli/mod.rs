@@ -146,6 +146,7 @@ impl Verb {
             Self::Usage(_) => "usage",
             Self::Client(_) => "client",
             Self::Profile(_) => "profile",
+            Self::Token(_) => "token",
             Self::Backup(_) => "backup",
             Self::Restore(_) => "restore",
             Self::Gc { .. } => "gc",

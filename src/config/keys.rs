@@ -78,6 +78,7 @@ pub(super) static KEYS: &[Key] = &[
     set("server", "max_concurrent_jobs", Kind::Integer(1, 64), "2", "Jobs that run at the same time."),
     unset("server", "max_concurrent_per_client", Kind::Integer(1, 64), "1", "Jobs of one client that run at the same time; without it only the limit above holds."),
     set("server", "queue_max", Kind::Integer(1, 100_000), "1000", "Queued jobs; further ones are answered 429."),
+    set("server", "token_requests_per_minute", Kind::Integer(1, 1_000_000), "6000", "Requests of one named token in a minute; further ones are answered 429. The server's own secret has no such limit."),
     set("server", "drain_seconds", Kind::Integer(0, 600), "30", "How long a stop waits for git and forge steps under way. Longer needs a longer TimeoutStopSec in the service file."),
     set("server", "allowed_hosts", Kind::Texts, "[]", "Further names under which the server may be addressed; others are answered 421."),
     unset("server", "secret", Kind::Secret, r#""at-least-32-characters-of-your-own""#, "The admin token of the API. Better kept in a file of its own:"),

@@ -25,6 +25,7 @@ pub struct Server {
     /// No limit but the one above when `None`.
     pub max_concurrent_per_client: Option<u32>,
     pub queue_max: u32,
+    pub token_requests_per_minute: u32,
     /// How long a stop waits for git and forge steps under way.
     pub drain_seconds: u64,
     pub allowed_hosts: Vec<String>,
@@ -173,6 +174,7 @@ pub(super) fn server(values: &mut Values, dirs: Option<&PlatformDirs>) -> Server
         max_concurrent_jobs: values.small("server.max_concurrent_jobs").unwrap_or_default(),
         max_concurrent_per_client: values.small("server.max_concurrent_per_client"),
         queue_max: values.small("server.queue_max").unwrap_or_default(),
+        token_requests_per_minute: values.small("server.token_requests_per_minute").unwrap_or_default(),
         drain_seconds: values.integer("server.drain_seconds").unwrap_or_default(),
         allowed_hosts: values.texts("server.allowed_hosts").unwrap_or_default(),
         secret: sendable(secret::take(values, "server.secret", dirs), values),

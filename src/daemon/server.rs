@@ -167,6 +167,10 @@ impl Server {
         let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes)
             .with_upkeep(upkeep.clone())
             .with_worker(worker.clone());
+        if let Err(error) = app.learn_tokens().await {
+            // of a damaged database: its owner gets in
+            tracing::error!(%error, "named tokens open nothing, only the built-in secret does");
+        }
         let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone())
             .with_schedule(parts::callback_schedule(&config));
         let drain = Duration::from_secs(config.server.drain_seconds);
@@ -348,7 +352,12 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
 }
 
 fn state(app: &App, clock: &Clock, secret: SecretString, address: SocketAddr, config: &Config) -> AppState {
-    let settings = http::Settings { secret, address, allowed_hosts: config.server.allowed_hosts.clone() };
+    let settings = http::Settings {
+        secret,
+        address,
+        allowed_hosts: config.server.allowed_hosts.clone(),
+        token_requests_per_minute: config.server.token_requests_per_minute,
+    };
     AppState::new(app.clone(), clock.clone(), &settings)
 }
 

@@ -74,6 +74,11 @@ typed_id!(
     DeliveryId,
     "dlv-"
 );
+typed_id!(
+    /// A named token; no secret, and part of the token itself.
+    TokenId,
+    "tok-"
+);
 
 /// The running number of a job in this installation, from 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

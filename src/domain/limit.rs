@@ -9,6 +9,8 @@ named_enum! {
         QueueFull = "queue_max",
         Connections = "connections",
         Streams = "streams",
+        TokenRate = "token_requests_per_minute",
+        WrongTokens = "wrong_tokens",
         SlowReader = "slow_reader",
         Hints = "hints",
         WritesWaiting = "writes_waiting",
@@ -37,6 +39,12 @@ impl Limit {
             Self::QueueFull => "A job was refused because `server.queue_max` jobs wait.",
             Self::Connections => "A connection waited because as many as allowed are open.",
             Self::Streams => "A stream was refused because 128 are open.",
+            Self::TokenRate => {
+                "A request was refused because its token met `server.token_requests_per_minute`."
+            }
+            Self::WrongTokens => {
+                "A wrong token was not looked at further because its peer had sent ten within a minute."
+            }
             Self::SlowReader => "A connection was closed because its reader took nothing for half a minute.",
             Self::Hints => "A loop was behind with hints about changes and looked at all rows instead.",
             Self::WritesWaiting => "A write waited before it could queue for the writer.",

@@ -33,5 +33,6 @@ pub mod retry;
 pub mod step_limit;
 pub mod template;
 pub mod time;
+pub mod token;
 pub mod usage;
 pub mod visit;

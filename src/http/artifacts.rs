@@ -7,6 +7,7 @@ use axum::response::{IntoResponse as _, Response};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use super::auth::Token;
 use super::problem::ApiError;
 use crate::app::App;
 
@@ -19,9 +20,10 @@ const PIECE_BYTES: usize = 256 * 1024;
     responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
 pub(super) async fn get_artifact(
     State(app): State<App>,
+    Token(caller): Token,
     Path((id, path)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let (file, bytes) = app.open_artifact(&id, &path).await?;
+    let (file, bytes) = app.open_artifact(&caller, &id, &path).await?;
     let name = path.rsplit('/').next().unwrap_or_default();
     let disposition = HeaderValue::from_str(&disposition(name)).ok();
     let head = [

@@ -1,37 +1,50 @@
-//! Bearer tokens (RFC 6750): compared as SHA-256 in constant time, never taken from the query.
+//! Bearer tokens (RFC 6750): compared as SHA-256 in constant time, never taken from the query. Then whether the token's scope
+//! is wide enough for the route, before anything of the body is read; and the end of all answers that are still being
+//! given when the token is revoked or expires.
 
-use axum::extract::{FromRequestParts, Request, State};
+use axum::body::Body;
+use axum::body::HttpBody as _;
+use axum::extract::{FromRequestParts, MatchedPath, Request, State};
 use axum::http::request::Parts;
 use axum::http::{HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
+use futures_util::{StreamExt as _, stream};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
 
 use super::AppState;
+use super::connection::Connection;
 use super::guard::single;
 use super::problem::{self, ApiError};
-use crate::app::Caller;
+use super::throttle::{NO_PEER, TooOften};
+use crate::app::{App, Caller};
+use crate::domain::limit::Limit;
+use crate::metrics;
 
 const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 /// What a watchdog may ask without a token; the answers say nothing else.
-const OPEN: &[&str] = &["/livez", "/readyz"];
+pub(super) const OPEN: &[&str] = &["/livez", "/readyz"];
 
-/// The tokens that open the door.
-pub(super) struct Tokens {
-    built_in: [u8; 32],
+/// The token that was there before all others.
+pub(super) struct BuiltIn {
+    digest: [u8; 32],
 }
 
-impl Tokens {
+impl BuiltIn {
     pub(super) fn new(secret: &SecretString) -> Self {
-        Self { built_in: Sha256::digest(secret.expose_secret().as_bytes()).into() }
+        Self { digest: Sha256::digest(secret.expose_secret().as_bytes()).into() }
     }
 
     /// Hashing first makes the comparison independent of length and content.
-    fn caller(&self, token: &[u8]) -> Option<Caller> {
-        let given: [u8; 32] = Sha256::digest(token).into();
-        bool::from(given.ct_eq(&self.built_in)).then(Caller::built_in)
+    fn caller(&self, token: &str, app: &App) -> Option<Caller> {
+        let given: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        match bool::from(given.ct_eq(&self.digest)) {
+            true => Some(Caller::built_in()),
+            false => app.bearer(token, &given),
+        }
     }
 }
 
@@ -43,31 +56,118 @@ pub(super) async fn authenticate(
     if OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    match caller(&state.0.auth, &request) {
-        Ok(caller) => {
-            request.extensions_mut().insert(caller);
-            next.run(request).await
-        }
+    let caller = match caller(&state, &request).and_then(|caller| may_come_now(&state, caller)) {
+        Ok(caller) => caller,
+        Err(refused) => return refused.into_response(),
+    };
+    request.extensions_mut().insert(caller.clone());
+    while_good(caller, request, next).await
+}
+
+/// Whether the token is good for what is asked; the innermost of what needs no body.
+pub(super) async fn check_scope(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
+    let Some(needed) = state.0.scopes.of(request.method(), route) else { return next.run(request).await };
+    let allowed = match request.extensions().get::<Caller>() {
+        Some(caller) => caller.needs(needed).map_err(ApiError::from),
+        None => Err(problem::internal()),
+    };
+    match allowed {
+        Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-fn caller(tokens: &Tokens, request: &Request) -> Result<Caller, ApiError> {
-    let refused = |detail| ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge();
+fn unauthorized(detail: &str) -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).challenge()
+}
+
+fn caller(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
     let headers = request.headers();
     let token = match single(headers, header::AUTHORIZATION)? {
         Some(value) => {
             let (scheme, token) = value.split_once(' ').unwrap_or((value, ""));
             if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
-                return Err(refused("the Authorization header must be: Bearer TOKEN"));
+                return Err(unauthorized("the Authorization header must be: Bearer TOKEN"));
             }
             token
         }
         None => single(headers, API_KEY)?
-            .ok_or_else(|| refused("a token is needed: Authorization: Bearer TOKEN"))?,
+            .ok_or_else(|| unauthorized("a token is needed: Authorization: Bearer TOKEN"))?,
     };
-    tokens.caller(token.as_bytes()).ok_or_else(|| refused("the token is not valid"))
+    let caller = state.0.built_in.caller(token, &state.0.app);
+    caller.ok_or_else(|| {
+        let peer = request.extensions().get::<Connection>().map_or(NO_PEER, Connection::peer);
+        match state.0.wrong_tokens.count(peer, Instant::now()) {
+            Ok(()) => unauthorized("the token is not valid"),
+            Err(TooOften { seconds }) => {
+                metrics::LIMITS.increment([Limit::WrongTokens.as_str()]);
+                let detail = "too many wrong tokens came from this address within a minute";
+                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", detail)
+                    .retry_after(seconds)
+            }
+        }
+    })
 }
+
+/// The built-in token always may: its owner has to get through when others come too often.
+fn may_come_now(state: &AppState, caller: Caller) -> Result<Caller, ApiError> {
+    if caller.is_built_in() {
+        return Ok(caller);
+    }
+    match state.0.rates.take(caller.key(), Instant::now()) {
+        Ok(()) => Ok(caller),
+        Err(TooOften { seconds }) => {
+            metrics::LIMITS.increment([Limit::TokenRate.as_str()]);
+            let detail =
+                "this token makes more requests than it may in a minute (server.token_requests_per_minute)";
+            Err(ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_requests", detail)
+                .retry_after(seconds))
+        }
+    }
+}
+
+/// Answers for as long as the token is good. What changes something is carried to its end all the same.
+async fn while_good(caller: Caller, request: Request, next: Next) -> Response {
+    if caller.is_built_in() {
+        return next.run(request).await;
+    }
+    let response = match request.method().is_safe() {
+        true => tokio::select! {
+            response = next.run(request) => response,
+            () = caller.over() => {
+                unauthorized("the token was revoked or has expired meanwhile").into_response()
+            }
+        },
+        false => next.run(request).await,
+    };
+    until_over(caller, response)
+}
+
+/// Breaks a body off that is still being sent when the token's time is over. A stream of events ends as it does at other times;
+/// anything else must not be taken for whole.
+fn until_over(caller: Caller, response: Response) -> Response {
+    if response.body().size_hint().exact().is_some() {
+        return response;
+    }
+    let kind = response.headers().get(header::CONTENT_TYPE);
+    let is_events = kind.is_some_and(|kind| kind.as_bytes().starts_with(b"text/event-stream"));
+    response.map(|body| {
+        let over = Box::pin(async move { caller.over().await });
+        Body::from_stream(stream::unfold(Some((body.into_data_stream(), over)), move |state| async move {
+            let (mut body, mut over) = state?;
+            tokio::select! {
+                biased;
+                () = &mut over => (!is_events).then(|| (Err(axum::Error::new(TokenOver)), None)),
+                piece = body.next() => piece.map(|piece| (piece, Some((body, over)))),
+            }
+        }))
+    })
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the token is good no more")]
+struct TokenOver;
 
 /// The caller, for handlers.
 pub(super) struct Token(pub(super) Caller);

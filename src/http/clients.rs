@@ -16,8 +16,11 @@ use crate::wire::request::{ClientPatchRequest, ClientRequest};
 
 /// All registered repositories.
 #[utoipa::path(get, path = "/clients", tag = "clients", responses((status = 200, body = ClientList)))]
-pub(super) async fn list_clients(State(app): State<App>) -> Result<Json<ClientList>, ApiError> {
-    Ok(Json(app.list_clients().await?))
+pub(super) async fn list_clients(
+    State(app): State<App>,
+    Token(caller): Token,
+) -> Result<Json<ClientList>, ApiError> {
+    Ok(Json(app.list_clients(&caller).await?))
 }
 
 /// One client with its numbers.
@@ -25,9 +28,10 @@ pub(super) async fn list_clients(State(app): State<App>) -> Result<Json<ClientLi
     responses((status = 200, body = ClientDetail)))]
 pub(super) async fn get_client(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
 ) -> Result<Json<ClientDetail>, ApiError> {
-    Ok(Json(app.get_client(&id).await?))
+    Ok(Json(app.get_client(&caller, &id).await?))
 }
 
 /// Registers and clones a repository; with `Prefer: respond-async` it is cloned after the answer.

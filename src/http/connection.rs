@@ -5,7 +5,7 @@
 
 use std::future::Future as _;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, ready};
@@ -54,7 +54,10 @@ impl Default for ConnectionLimits {
 
 /// What a request can say about its connection.
 #[derive(Clone, Debug)]
-pub(super) struct Connection(Arc<Mutex<Activity>>);
+pub(super) struct Connection {
+    activity: Arc<Mutex<Activity>>,
+    peer: IpAddr,
+}
 
 #[derive(Debug)]
 struct Activity {
@@ -68,9 +71,14 @@ struct Activity {
 }
 
 impl Connection {
-    fn new(limits: ConnectionLimits) -> Self {
+    fn new(limits: ConnectionLimits, peer: IpAddr) -> Self {
         let activity = Activity { limits, busy: 0, deadline: Instant::now() + limits.head, head_begun: true };
-        Self(Arc::new(Mutex::new(activity)))
+        Self { activity: Arc::new(Mutex::new(activity)), peer }
+    }
+
+    /// Who is at the other end: the last proxy if there is one, whatever a header says.
+    pub(super) fn peer(&self) -> IpAddr {
+        self.peer
     }
 
     /// While the guard lives, the connection's request is being answered and no limit runs.
@@ -80,7 +88,7 @@ impl Connection {
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Activity) -> T) -> T {
-        act(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        act(&mut self.activity.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn has_read(&self) {
@@ -145,7 +153,7 @@ impl Listener for Bounded {
         };
         loop {
             match self.listener.accept().await {
-                Ok((stream, peer)) => return (Stream::new(stream, permit, self.limits), peer),
+                Ok((stream, peer)) => return (Stream::new(stream, peer.ip(), permit, self.limits), peer),
                 Err(error) => {
                     tracing::debug!(%error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
@@ -178,8 +186,8 @@ pub(super) struct Stream {
 }
 
 impl Stream {
-    fn new(stream: TcpStream, permit: OwnedSemaphorePermit, limits: ConnectionLimits) -> Self {
-        let connection = Connection::new(limits);
+    fn new(stream: TcpStream, peer: IpAddr, permit: OwnedSemaphorePermit, limits: ConnectionLimits) -> Self {
+        let connection = Connection::new(limits, peer);
         let deadline = connection.with(|activity| activity.deadline);
         Self {
             stream,

@@ -18,9 +18,10 @@ use crate::wire::delivery::{
     responses((status = 200, body = DeliveryList)))]
 pub(super) async fn list_deliveries(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
 ) -> Result<Json<DeliveryList>, ApiError> {
-    Ok(Json(app.list_deliveries(&id).await?))
+    Ok(Json(app.list_deliveries(&caller, &id).await?))
 }
 
 /// Sends a delivery again, with the same id and bytes.
@@ -41,6 +42,7 @@ pub(super) async fn redeliver(
     responses((status = 200, body = DeliveryPage)))]
 pub(super) async fn list_all_deliveries(
     State(app): State<App>,
+    Token(caller): Token,
     query: Query,
 ) -> Result<Json<DeliveryPage>, ApiError> {
     let wanted = DeliveryQuery {
@@ -49,7 +51,7 @@ pub(super) async fn list_all_deliveries(
         limit: query.integer("limit")?,
         after: query.text("after"),
     };
-    Ok(Json(app.list_all_deliveries(&wanted).await?))
+    Ok(Json(app.list_all_deliveries(&caller, &wanted).await?))
 }
 
 /// One delivery with every try and what is sent.
@@ -57,9 +59,10 @@ pub(super) async fn list_all_deliveries(
     responses((status = 200, body = DeliveryView)))]
 pub(super) async fn get_delivery(
     State(app): State<App>,
+    Token(caller): Token,
     Path(delivery): Path<String>,
 ) -> Result<Json<DeliveryView>, ApiError> {
-    Ok(Json(app.get_delivery(&delivery).await?))
+    Ok(Json(app.get_delivery(&caller, &delivery).await?))
 }
 
 /// Sends a delivery again, with the same id and bytes.
@@ -75,8 +78,11 @@ pub(super) async fn redeliver_by_id(
 
 /// Callback URLs that answered 410 and are left alone.
 #[utoipa::path(get, path = "/webhooks/suspended", tag = "webhooks", responses((status = 200, body = SuspendedUrls)))]
-pub(super) async fn list_suspended(State(app): State<App>) -> Result<Json<SuspendedUrls>, ApiError> {
-    Ok(Json(app.suspended_urls().await?))
+pub(super) async fn list_suspended(
+    State(app): State<App>,
+    Token(caller): Token,
+) -> Result<Json<SuspendedUrls>, ApiError> {
+    Ok(Json(app.suspended_urls(&caller).await?))
 }
 
 /// Calls a URL that answered 410 again: what waits for it becomes due.

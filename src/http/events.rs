@@ -10,6 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 
+use super::auth::Token;
 use super::connection::{Busy, Connection};
 use super::guard::single;
 use super::problem::ApiError;
@@ -30,13 +31,14 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     responses((status = 200, body = Told, content_type = "text/event-stream")))]
 pub(super) async fn job_events(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
     query: Query,
     headers: HeaderMap,
     connection: Option<Extension<Connection>>,
 ) -> Result<Response, ApiError> {
     let after = after(&headers, &query)?;
-    let follower = app.follow_job(&id, after).await?;
+    let follower = app.follow_job(&caller, &id, after).await?;
     Ok(answer(follower, busy(connection.as_ref()), after))
 }
 
@@ -47,12 +49,13 @@ pub(super) async fn job_events(
     responses((status = 200, body = Told, content_type = "text/event-stream")))]
 pub(super) async fn all_events(
     State(app): State<App>,
+    Token(caller): Token,
     query: Query,
     headers: HeaderMap,
     connection: Option<Extension<Connection>>,
 ) -> Result<Response, ApiError> {
     let after = after(&headers, &query)?;
-    let follower = app.follow_all(after).await?;
+    let follower = app.follow_all(&caller, after).await?;
     Ok(answer(follower, busy(connection.as_ref()), after))
 }
 

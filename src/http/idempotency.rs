@@ -97,7 +97,7 @@ fn key_of(request: &Request) -> Result<Option<AnswerKey>, ApiError> {
     hash.update(b"\n");
     hash.update(request.extensions().get::<BodyBytes>().map(|body| body.0.clone()).unwrap_or_default());
     Ok(Some(AnswerKey {
-        token: caller.name.clone(),
+        token: caller.key().to_owned(),
         method: request.method().to_string(),
         path: request.uri().path().to_owned(),
         key: key.to_owned(),

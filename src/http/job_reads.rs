@@ -11,6 +11,7 @@ use futures_util::{Stream, stream};
 use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
+use super::auth::Token;
 use super::connection::{Busy, Connection};
 use super::events::busy;
 use super::problem::{self, ApiError};
@@ -28,7 +29,11 @@ use crate::wire::message::MessagePage;
         ("submittedBy" = Option<String>, Query), ("since" = Option<String>, Query),
         ("until" = Option<String>, Query), ("after" = Option<String>, Query)),
     responses((status = 200, body = JobPage)))]
-pub(super) async fn list_jobs(State(app): State<App>, query: Query) -> Result<Json<JobPage>, ApiError> {
+pub(super) async fn list_jobs(
+    State(app): State<App>,
+    Token(caller): Token,
+    query: Query,
+) -> Result<Json<JobPage>, ApiError> {
     let query = JobQuery {
         status: query.text("status"),
         client_id: query.text("clientId"),
@@ -42,7 +47,7 @@ pub(super) async fn list_jobs(State(app): State<App>, query: Query) -> Result<Js
         until: query.text("until"),
         after: query.text("after"),
     };
-    Ok(Json(app.list_jobs(&query).await?))
+    Ok(Json(app.list_jobs(&caller, &query).await?))
 }
 
 /// One job. With `wait` and `If-None-Match` it answers when the job differs from that, or after the wait.
@@ -53,6 +58,7 @@ pub(super) async fn list_jobs(State(app): State<App>, query: Query) -> Result<Js
     responses((status = 200, body = Job, headers(("ETag" = String))), (status = 304, description = "Not changed")))]
 pub(super) async fn get_job(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
     query: Query,
     headers: HeaderMap,
@@ -62,8 +68,8 @@ pub(super) async fn get_job(
     let seen = headers.get(header::IF_NONE_MATCH).and_then(|value| value.to_str().ok());
     let is_seen = |job: &JobSummary| seen.is_some_and(|seen| seen == "*" || seen.contains(&etag(job)));
     let job = match wait {
-        Some(seconds) => app.wait_job(&id, with_messages, seconds, is_seen).await?,
-        None => app.get_job(&id, with_messages).await?,
+        Some(seconds) => app.wait_job(&caller, &id, with_messages, seconds, is_seen).await?,
+        None => app.get_job(&caller, &id, with_messages).await?,
     };
     let tag = HeaderValue::from_str(&etag(&job.summary)).map_err(|_| problem::internal())?;
     let answer = match is_seen(&job.summary) {
@@ -80,10 +86,11 @@ pub(super) async fn get_job(
     responses((status = 200, body = MessagePage)))]
 pub(super) async fn list_messages(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Json<MessagePage>, ApiError> {
-    Ok(Json(app.list_messages(&id, query.integer("after")?, query.integer("limit")?).await?))
+    Ok(Json(app.list_messages(&caller, &id, query.integer("after")?, query.integer("limit")?).await?))
 }
 
 /// The agent's output as text.
@@ -94,6 +101,7 @@ pub(super) async fn list_messages(
     responses((status = 200, body = String, content_type = "text/plain")))]
 pub(super) async fn get_log(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
     query: Query,
     connection: Option<Extension<Connection>>,
@@ -106,13 +114,13 @@ pub(super) async fn get_log(
         return Err(AppError::not_supported("?follow", detail).into());
     }
     if follow {
-        let follower = app.follow_job_log(&id, attempt).await?;
+        let follower = app.follow_job_log(&caller, &id, attempt).await?;
         return Ok(text(Body::from_stream(followed(follower, busy(connection.as_ref())))));
     }
     if raw {
-        return Ok(text(Body::from_stream(app.raw_job_log(&id, attempt).await?)));
+        return Ok(text(Body::from_stream(app.raw_job_log(&caller, &id, attempt).await?)));
     }
-    let path = app.job_log(&id, attempt).await?;
+    let path = app.job_log(&caller, &id, attempt).await?;
     let unreadable = |error: std::io::Error| {
         tracing::error!(%error, "could not read a transcript");
         problem::internal()
@@ -148,6 +156,7 @@ fn followed(
     responses((status = 200, content((Diff = "application/json"), (String = "text/plain")))))]
 pub(super) async fn get_diff(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
     query: Query,
 ) -> Result<Response, ApiError> {
@@ -158,7 +167,8 @@ pub(super) async fn get_diff(
         Some(_) => return Err(AppError::invalid("?format", "must be one of patch, stat, json").into()),
     };
     let context = query.integer("context")?.unwrap_or(3);
-    let (diff, patch) = app.diff_job(&id, &DiffQuery { format, path: query.text("path"), context }).await?;
+    let (diff, patch) =
+        app.diff_job(&caller, &id, &DiffQuery { format, path: query.text("path"), context }).await?;
     Ok(match format {
         DiffFormat::Json => Json(diff).into_response(),
         DiffFormat::Patch => text(Body::from(patch)),

@@ -40,7 +40,7 @@ pub(super) async fn job_socket(
     connection: Option<Extension<Connection>>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, ApiError> {
-    let follower = app.follow_job(&id, after(&headers, &query)?).await?;
+    let follower = app.follow_job(&caller, &id, after(&headers, &query)?).await?;
     let upgrade = upgrade.map_err(|_| {
         let detail = "this path speaks WebSocket: Connection: Upgrade, Upgrade: websocket; for plain requests there is \
                       /jobs/:id/events";
@@ -66,6 +66,8 @@ enum End {
     Done,
     /// The server ends.
     Away,
+    /// The token is good no more.
+    Over,
     /// The peer has closed, is gone, or takes nothing.
     Gone,
     /// It sent what is no frame, or a larger one than may be; or the line is dead.
@@ -79,6 +81,7 @@ impl Talk {
         let (code, reason) = match end {
             End::Done => (close_code::NORMAL, "the job is over"),
             End::Away => (close_code::AWAY, "the server ends"),
+            End::Over => (close_code::POLICY, "the token was revoked or has expired"),
             End::Unusable => (close_code::POLICY, "a frame was malformed or larger than 1 MiB"),
             End::Failed => (close_code::ERROR, "something went wrong inside the server"),
             End::Gone => return,
@@ -94,6 +97,7 @@ impl Talk {
         let mut heard_at = Instant::now();
         loop {
             let frames = tokio::select! {
+                () = self.caller.over() => return End::Over,
                 told = self.follower.next() => match told {
                     Ok(Some(items)) => items.iter().map(StreamItem::frame).map(Message::from).collect(),
                     Ok(None) if self.follower.is_done() => return End::Done,

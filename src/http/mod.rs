@@ -1,7 +1,7 @@
 //! The API over HTTP: one table of routes, thin handlers, and the guards before them.
 //!
 //! Promises: every answer carries `X-Request-Id`; every error is problem+json with `error`; a request passes, in this
-//! order, host and origin check, authentication, whether changes are accepted, body limits and idempotency before a handler sees it. The OpenAPI
+//! order, host and origin check, authentication, the scope that its route needs, whether changes are accepted, body limits and idempotency before a handler sees it. The OpenAPI
 //! document is made from the handlers themselves. Handlers extract, call [`app`](crate::app), convert.
 //!
 //! Must not know: SQL, git, processes; no rule about jobs is decided here.
@@ -35,6 +35,8 @@ mod sessions;
 mod snapshots;
 mod system;
 mod table;
+mod throttle;
+mod tokens;
 mod usage;
 
 use std::net::SocketAddr;
@@ -59,6 +61,8 @@ pub struct Settings {
     pub address: SocketAddr,
     /// Further names under which callers reach us, with or without a port.
     pub allowed_hosts: Vec<String>,
+    /// Requests of one named token in a minute, at least 1.
+    pub token_requests_per_minute: u32,
 }
 
 /// Everything the router shares.
@@ -68,7 +72,10 @@ pub struct AppState(Arc<Shared>);
 struct Shared {
     app: App,
     clock: Clock,
-    auth: auth::Tokens,
+    built_in: auth::BuiltIn,
+    scopes: table::Scopes,
+    rates: throttle::Rates,
+    wrong_tokens: throttle::WrongTokens,
     hosts: guard::Hosts,
     in_flight: idempotency::InFlight,
     large_bodies: body::LargeBodies,
@@ -80,7 +87,10 @@ impl AppState {
         Self(Arc::new(Shared {
             app,
             clock,
-            auth: auth::Tokens::new(&settings.secret),
+            built_in: auth::BuiltIn::new(&settings.secret),
+            scopes: table::table().scopes,
+            rates: throttle::Rates::new(settings.token_requests_per_minute),
+            wrong_tokens: throttle::WrongTokens::default(),
             hosts: guard::Hosts::new(settings.address, &settings.allowed_hosts),
             in_flight: idempotency::InFlight::default(),
             large_bodies: body::LargeBodies::default(),
@@ -90,7 +100,7 @@ impl AppState {
 
 /// The whole service.
 pub fn router(state: AppState) -> Router {
-    let (routes, _) = table::routes().split_for_parts();
+    let (routes, _) = table::table().router.split_for_parts();
     routes
         .merge(later::routes())
         .fallback(problem::no_such_route)
@@ -100,6 +110,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
         .layer(from_fn_with_state(state.clone(), body::read_body))
         .layer(from_fn_with_state(state.clone(), guard::refuse_changes))
+        .layer(from_fn_with_state(state.clone(), auth::check_scope))
         .layer(from_fn_with_state(state.clone(), auth::authenticate))
         .layer(from_fn_with_state(state.clone(), guard::check_origin))
         .layer(CatchPanicLayer::custom(problem::of_panic))

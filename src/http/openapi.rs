@@ -39,6 +39,7 @@ const ALWAYS: &[(u16, &str)] = &[
     (401, "No or wrong token"),
     (403, "The token's scope is too narrow, or the request comes from a foreign web page"),
     (421, "Unknown host name"),
+    (429, "Too many requests with this token, or wrong tokens from this address"),
     (500, "A fault of the server"),
 ];
 
@@ -56,6 +57,9 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("get_profile", &[(404, "No such profile"), (409, "Two have the name")]),
     ("update_profile", &[(404, "No such profile"), (409, "It is in the configuration")]),
     ("delete_profile", &[(404, "No such profile"), (409, "It is in the configuration")]),
+    ("create_token", &[(409, "The name is taken, or there are 200")]),
+    ("get_token", &[(404, "No such token")]),
+    ("revoke_token", &[(404, "No such token")]),
     ("list_jobs", &[(422, "Out of range")]),
     (
         "submit_job",
@@ -130,7 +134,7 @@ const KEYED: &[(u16, &str)] = &[
 pub fn document() -> &'static str {
     static TEXT: OnceLock<String> = OnceLock::new();
     TEXT.get_or_init(|| {
-        let (_, mut document) = table::routes().split_for_parts();
+        let (_, mut document) = table::table().router.split_for_parts();
         for item in document.paths.paths.values_mut() {
             item.get.iter_mut().for_each(|operation| complete(operation, &[]));
             item.delete.iter_mut().for_each(|operation| complete(operation, &[CHANGES]));
@@ -211,8 +215,10 @@ mod tests {
             }
             let wanted: &[&str] = match method.as_str() {
                 "get" if matches!(path.as_str(), "/livez" | "/readyz") => &["200"],
-                "get" if path.starts_with("/ws/") => &["101", "400", "401", "403", "421", "426", "500"],
-                "get" => &["200", "400", "401", "403", "421", "500"],
+                "get" if path.starts_with("/ws/") => {
+                    &["101", "400", "401", "403", "421", "426", "429", "500"]
+                }
+                "get" => &["200", "400", "401", "403", "421", "429", "500"],
                 "delete" => &["200", "401", "503", "507"],
                 _ => &["401", "408", "413", "415", "422", "503", "507"],
             };

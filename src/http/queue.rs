@@ -14,8 +14,12 @@ use crate::wire::request::{PauseRequest, TryNowRequest};
 /// What runs and what waits, in the order in which it will start.
 #[utoipa::path(get, path = "/queue", tag = "queue", params(("after" = Option<String>, Query)),
     responses((status = 200, body = Queue)))]
-pub(super) async fn get_queue(State(app): State<App>, query: Query) -> Result<Json<Queue>, ApiError> {
-    Ok(Json(app.queue(query.text("after").as_deref()).await?))
+pub(super) async fn get_queue(
+    State(app): State<App>,
+    Token(caller): Token,
+    query: Query,
+) -> Result<Json<Queue>, ApiError> {
+    Ok(Json(app.queue(&caller, query.text("after").as_deref()).await?))
 }
 
 /// Starts nothing new until it is resumed, also after a restart.

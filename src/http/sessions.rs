@@ -15,6 +15,7 @@ use crate::wire::session::{Session, SessionDeleted, SessionPage};
     responses((status = 200, body = SessionPage)))]
 pub(super) async fn list_sessions(
     State(app): State<App>,
+    Token(caller): Token,
     query: Query,
 ) -> Result<Json<SessionPage>, ApiError> {
     let wanted = SessionQuery {
@@ -22,7 +23,7 @@ pub(super) async fn list_sessions(
         limit: query.integer("limit")?,
         after: query.text("after"),
     };
-    Ok(Json(app.list_sessions(&wanted).await?))
+    Ok(Json(app.list_sessions(&caller, &wanted).await?))
 }
 
 /// One conversation.
@@ -30,9 +31,10 @@ pub(super) async fn list_sessions(
     responses((status = 200, body = Session)))]
 pub(super) async fn get_session(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
 ) -> Result<Json<Session>, ApiError> {
-    Ok(Json(app.get_session(&id).await?))
+    Ok(Json(app.get_session(&caller, &id).await?))
 }
 
 /// Forgets a conversation: no job can go on with it any more. The agent's own files of it stay.

@@ -6,6 +6,7 @@ use axum::extract::{Path, State};
 use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 
+use super::auth::Token;
 use super::problem::ApiError;
 use crate::app::App;
 use crate::wire::snapshot::SnapshotList;
@@ -15,9 +16,10 @@ use crate::wire::snapshot::SnapshotList;
     responses((status = 200, body = SnapshotList)))]
 pub(super) async fn list_snapshots(
     State(app): State<App>,
+    Token(caller): Token,
     Path(id): Path<String>,
 ) -> Result<Json<SnapshotList>, ApiError> {
-    Ok(Json(app.list_snapshots(&id).await?))
+    Ok(Json(app.list_snapshots(&caller, &id).await?))
 }
 
 /// The files of a snapshot as a tar archive.
@@ -26,8 +28,9 @@ pub(super) async fn list_snapshots(
     responses((status = 200, body = Vec<u8>, content_type = "application/x-tar")))]
 pub(super) async fn get_snapshot(
     State(app): State<App>,
+    Token(caller): Token,
     Path((id, name)): Path<(String, String)>,
 ) -> Result<Response, ApiError> {
-    let files = app.snapshot_files(&id, &name).await?;
+    let files = app.snapshot_files(&caller, &id, &name).await?;
     Ok(([(header::CONTENT_TYPE, "application/x-tar")], Body::from_stream(files)).into_response())
 }

@@ -18,8 +18,11 @@ use crate::wire::sync::Sync;
 
 /// How the server is; agent logins are looked at beforehand, never for a request.
 #[utoipa::path(get, path = "/health", tag = "system", responses((status = 200, body = Health)))]
-pub(super) async fn get_health(State(app): State<App>) -> Result<Json<Health>, ApiError> {
-    Ok(Json(app.health().await?))
+pub(super) async fn get_health(
+    State(app): State<App>,
+    Token(caller): Token,
+) -> Result<Json<Health>, ApiError> {
+    Ok(Json(app.health(&caller).await?))
 }
 
 /// Fetches the repositories of all clients, or of one.

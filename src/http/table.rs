@@ -1,68 +1,160 @@
-//! Every route that is built, in one place. What is documented and not built yet stands in `later`.
+//! Every route that is built, in one place, each with the scope that it needs: there is no other way in. What is documented
+//! and not built yet stands in `later`.
 
+use std::collections::HashMap;
+
+use axum::http::Method;
 use utoipa::OpenApi as _;
-use utoipa_axum::router::OpenApiRouter;
+use utoipa::openapi::extensions::ExtensionsBuilder;
+use utoipa::openapi::path::{Operation, PathItem, Paths};
+use utoipa_axum::router::{OpenApiRouter, UtoipaMethodRouter};
 use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
     artifacts, attach, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue,
-    sessions, snapshots, system, usage,
+    sessions, snapshots, system, tokens, usage,
 };
 use crate::app::App;
+use crate::domain::token::Scope;
 
-pub(super) fn routes() -> OpenApiRouter<App> {
-    OpenApiRouter::with_openapi(Api::openapi())
-        // clients
-        .routes(routes!(clients::list_clients, clients::create_client))
-        .routes(routes!(clients::get_client, clients::update_client, clients::delete_client))
-        // profiles
-        .routes(routes!(profiles::list_profiles, profiles::create_profile))
-        .routes(routes!(profiles::get_profile, profiles::update_profile, profiles::delete_profile))
+/// The member of an operation in the document that names its scope.
+const SCOPE_MEMBER: &str = "x-scope";
+
+/// Which scope a route needs, by its method and its path as it is written in the table.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Scopes(HashMap<(Method, String), Scope>);
+
+impl Scopes {
+    /// `None` for what is open to everybody, and for what there is not.
+    pub(super) fn of(&self, method: &Method, route: &str) -> Option<Scope> {
+        // it is answered by the handler of GET
+        let method = if method == Method::HEAD { Method::GET } else { method.clone() };
+        self.0.get(&(method, route.to_owned())).copied()
+    }
+}
+
+pub(super) struct Table {
+    pub(super) router: OpenApiRouter<App>,
+    pub(super) scopes: Scopes,
+}
+
+impl Table {
+    /// What a watchdog may ask without a token; the answers say nothing else.
+    fn open(self, routes: UtoipaMethodRouter<App>) -> Self {
+        Self { router: self.router.routes(routes), ..self }
+    }
+
+    fn needs(mut self, scope: Scope, mut routes: UtoipaMethodRouter<App>) -> Self {
+        for (path, method, operation) in operations(&mut routes.1) {
+            let named = ExtensionsBuilder::new().add(SCOPE_MEMBER, scope.as_str()).build();
+            operation.extensions.get_or_insert_default().merge(named);
+            self.scopes.0.insert((method, path), scope);
+        }
+        Self { router: self.router.routes(routes), ..self }
+    }
+
+    fn read(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.needs(Scope::Read, routes)
+    }
+
+    fn submit(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.needs(Scope::Submit, routes)
+    }
+
+    fn operate(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.needs(Scope::Operate, routes)
+    }
+
+    fn admin(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.needs(Scope::Admin, routes)
+    }
+}
+
+fn operations(paths: &mut Paths) -> impl Iterator<Item = (String, Method, &mut Operation)> {
+    paths.paths.iter_mut().flat_map(|(path, item)| {
+        let PathItem { get, post, put, patch, delete, .. } = item;
+        let methods = [
+            (Method::GET, get),
+            (Method::POST, post),
+            (Method::PUT, put),
+            (Method::PATCH, patch),
+            (Method::DELETE, delete),
+        ];
+        methods
+            .into_iter()
+            .filter_map(move |(method, operation)| Some((path.clone(), method, operation.as_mut()?)))
+    })
+}
+
+pub(super) fn table() -> Table {
+    let empty = Table { router: OpenApiRouter::with_openapi(Api::openapi()), scopes: Scopes::default() };
+    system_routes(job_routes(empty))
+}
+
+fn job_routes(table: Table) -> Table {
+    table
         // jobs
-        .routes(routes!(job_reads::list_jobs, jobs::submit_job))
-        .routes(routes!(job_reads::get_job))
-        .routes(routes!(job_reads::list_messages))
-        .routes(routes!(job_reads::get_log))
-        .routes(routes!(job_reads::get_diff))
-        .routes(routes!(artifacts::get_artifact))
-        .routes(routes!(snapshots::list_snapshots))
-        .routes(routes!(snapshots::get_snapshot))
-        .routes(routes!(jobs::cancel_job))
-        .routes(routes!(attach::attach_job))
-        .routes(routes!(attach::prolong_visit))
-        .routes(routes!(attach::detach_job))
-        .routes(routes!(jobs::retry_job))
-        .routes(routes!(jobs::follow_up_job))
+        .read(routes!(job_reads::list_jobs))
+        .submit(routes!(jobs::submit_job))
+        .read(routes!(job_reads::get_job))
+        .read(routes!(job_reads::list_messages))
+        .read(routes!(job_reads::get_log))
+        .read(routes!(job_reads::get_diff))
+        .read(routes!(artifacts::get_artifact))
+        .read(routes!(snapshots::list_snapshots))
+        .read(routes!(snapshots::get_snapshot))
+        .operate(routes!(jobs::cancel_job))
+        .operate(routes!(attach::attach_job))
+        .operate(routes!(attach::prolong_visit))
+        .operate(routes!(attach::detach_job))
+        .submit(routes!(jobs::retry_job))
+        .submit(routes!(jobs::follow_up_job))
         // sessions
-        .routes(routes!(sessions::list_sessions))
-        .routes(routes!(sessions::get_session, sessions::delete_session))
-        // events
-        .routes(routes!(events::job_events))
-        .routes(routes!(events::all_events))
-        .routes(routes!(live::job_socket))
+        .read(routes!(sessions::list_sessions))
+        .read(routes!(sessions::get_session))
+        .operate(routes!(sessions::delete_session))
+        // events; words for an agent are looked at one by one
+        .read(routes!(events::job_events))
+        .read(routes!(events::all_events))
+        .read(routes!(live::job_socket))
         // webhooks
-        .routes(routes!(deliveries::list_deliveries))
-        .routes(routes!(deliveries::redeliver))
-        .routes(routes!(deliveries::list_all_deliveries))
-        .routes(routes!(deliveries::get_delivery))
-        .routes(routes!(deliveries::redeliver_by_id))
-        .routes(routes!(deliveries::list_suspended))
-        .routes(routes!(deliveries::resume_webhook))
-        .routes(routes!(deliveries::test_webhook))
+        .read(routes!(deliveries::list_deliveries))
+        .operate(routes!(deliveries::redeliver))
+        .read(routes!(deliveries::list_all_deliveries))
+        .read(routes!(deliveries::get_delivery))
+        .operate(routes!(deliveries::redeliver_by_id))
+        .read(routes!(deliveries::list_suspended))
+        .operate(routes!(deliveries::resume_webhook))
+        .operate(routes!(deliveries::test_webhook))
+}
+
+fn system_routes(table: Table) -> Table {
+    table
+        // clients
+        .read(routes!(clients::list_clients))
+        .read(routes!(clients::get_client))
+        .admin(routes!(clients::create_client))
+        .admin(routes!(clients::update_client, clients::delete_client))
+        // profiles
+        .admin(routes!(profiles::list_profiles, profiles::create_profile))
+        .admin(routes!(profiles::get_profile, profiles::update_profile, profiles::delete_profile))
+        // tokens
+        .admin(routes!(tokens::list_tokens, tokens::create_token))
+        .admin(routes!(tokens::get_token, tokens::revoke_token))
         // queue
-        .routes(routes!(queue::get_queue))
-        .routes(routes!(queue::pause_queue))
-        .routes(routes!(queue::resume_queue))
-        .routes(routes!(queue::try_now))
+        .read(routes!(queue::get_queue))
+        .operate(routes!(queue::pause_queue))
+        .operate(routes!(queue::resume_queue))
+        .operate(routes!(queue::try_now))
         // system
-        .routes(routes!(backups::list_backups, backups::create_backup))
-        .routes(routes!(system::get_health))
-        .routes(routes!(system::get_metrics))
-        .routes(routes!(usage::get_usage))
-        .routes(routes!(system::sync_clients))
-        .routes(routes!(system::collect_garbage))
-        .routes(routes!(system::livez))
-        .routes(routes!(system::readyz))
-        .routes(routes!(system::get_document))
+        .admin(routes!(backups::list_backups, backups::create_backup))
+        .read(routes!(system::get_health))
+        .read(routes!(system::get_metrics))
+        .read(routes!(usage::get_usage))
+        .operate(routes!(system::sync_clients))
+        .admin(routes!(system::collect_garbage))
+        .open(routes!(system::livez))
+        .open(routes!(system::readyz))
+        .read(routes!(system::get_document))
 }

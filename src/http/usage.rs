@@ -3,6 +3,7 @@
 use axum::Json;
 use axum::extract::State;
 
+use super::auth::Token;
 use super::problem::ApiError;
 use super::query::Query;
 use crate::app::{App, UsageParameters};
@@ -14,7 +15,11 @@ use crate::wire::usage::UsageReport;
     params(("by" = Option<String>, Query), ("since" = Option<String>, Query), ("until" = Option<String>, Query),
         ("limit" = Option<i64>, Query), ("after" = Option<String>, Query)),
     responses((status = 200, body = UsageReport)))]
-pub(super) async fn get_usage(State(app): State<App>, query: Query) -> Result<Json<UsageReport>, ApiError> {
+pub(super) async fn get_usage(
+    State(app): State<App>,
+    Token(caller): Token,
+    query: Query,
+) -> Result<Json<UsageReport>, ApiError> {
     let parameters = UsageParameters {
         by: query.text("by"),
         since: query.text("since"),
@@ -22,5 +27,5 @@ pub(super) async fn get_usage(State(app): State<App>, query: Query) -> Result<Js
         limit: query.integer("limit")?,
         after: query.text("after"),
     };
-    Ok(Json(app.usage(&parameters).await?))
+    Ok(Json(app.usage(&caller, &parameters).await?))
 }

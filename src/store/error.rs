@@ -6,6 +6,7 @@ use crate::domain::id::{JobId, JobNumber};
 use crate::domain::inward::Unheard;
 use crate::domain::lifecycle::Refusal;
 use crate::domain::profile::PROFILES_MAX;
+use crate::domain::token::TOKENS_MAX;
 use crate::domain::visit::Unvisitable;
 
 /// The live job that stands in the way of a branch.
@@ -33,6 +34,10 @@ pub enum StoreError {
     DuplicateProfile(String),
     #[error("there are {PROFILES_MAX} profiles, which is the most")]
     TooManyProfiles,
+    #[error("there is a token \"{0}\" already")]
+    DuplicateToken(String),
+    #[error("there are {TOKENS_MAX} tokens that are not revoked, which is the most")]
+    TooManyTokens,
     #[error("the client has live jobs")]
     ClientBusy { jobs: Vec<JobNumber> },
     /// What a retry was to do, another one has done.

@@ -11,13 +11,14 @@ use crate::domain::hold::Hold;
 use crate::domain::id::{ClientId, DeliveryId, JobId, JobNumber};
 use crate::domain::job::{JobView, Outcome, Phase, Status, Waiting};
 use crate::domain::time::{Day, Timestamp};
+use crate::domain::token::Reach;
 use crate::domain::usage::{Grouping, UsageSums};
 use crate::wire::told::Facts;
 
 /// Which request an idempotency key belongs to.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct AnswerKey {
-    /// Name of the token.
+    /// Id of the token, or `admin`.
     pub token: String,
     pub method: String,
     pub path: String,
@@ -52,6 +53,8 @@ pub struct JobFilter {
     /// Empty: all.
     pub statuses: Vec<Status>,
     pub client: Option<ClientId>,
+    /// Whose jobs may be listed at all.
+    pub reach: Reach,
     /// A text in title, branch or prompt.
     pub q: Option<String>,
     pub label: Option<String>,
@@ -152,6 +155,8 @@ pub struct UsageQuery {
     pub since: Option<Day>,
     /// The last day that counts.
     pub until: Option<Day>,
+    /// Whose sums they are.
+    pub reach: Reach,
     /// Only groups behind this one: the cursor of the page before.
     pub after: Option<UsagePlace>,
     /// Groups of one page, at least 1.
@@ -221,6 +226,8 @@ pub struct DeliveryFilter {
     pub states: Vec<DeliveryState>,
     /// Exactly this one.
     pub url: Option<String>,
+    /// Of whose jobs.
+    pub reach: Reach,
     /// Only older ones than this number: the cursor of the page before.
     pub after: Option<i64>,
     /// 1 to 200.
@@ -442,6 +449,8 @@ pub(super) const SESSION_JOBS_MAX: u32 = 100;
 #[derive(Clone, Debug)]
 pub struct SessionFilter {
     pub client: Option<ClientId>,
+    /// Whose conversations.
+    pub reach: Reach,
     /// Only those whose newest job has a smaller number: the cursor of the page before.
     pub after: Option<i64>,
     /// 1 to 200.

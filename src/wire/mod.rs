@@ -32,6 +32,7 @@ pub mod session;
 pub mod snapshot;
 pub mod sync;
 pub mod time;
+pub mod token;
 pub mod told;
 pub mod usage;
 pub mod visit;

@@ -110,12 +110,24 @@ impl Caller {
         body: Option<&Value>,
         key: Option<&str>,
     ) -> Answered {
+        self.ask_with(SECRET, method, path, body, key).await
+    }
+
+    /// The same, with another token.
+    pub(crate) async fn ask_with(
+        &self,
+        token: &str,
+        method: &str,
+        path: &str,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> Answered {
         let mut target = self.target.clone();
         let until = Instant::now() + ANSWERED_MAX;
         while Instant::now() < until {
             let url = target.borrow_and_update().clone();
             if let Some(url) = url
-                && let Some(answered) = self.try_once(method, &format!("{url}{path}"), body, key).await
+                && let Some(answered) = self.try_once(token, method, &format!("{url}{path}"), body, key).await
             {
                 return answered;
             }
@@ -127,13 +139,13 @@ impl Caller {
 
     async fn try_once(
         &self,
+        token: &str,
         method: &str,
         url: &str,
         body: Option<&Value>,
         key: Option<&str>,
     ) -> Option<Answered> {
-        let mut request =
-            self.http.request(method.parse().unwrap(), url).bearer_auth(SECRET).timeout(TRY_MAX);
+        let mut request = self.http.request(method.parse().unwrap(), url).bearer_auth(token).timeout(TRY_MAX);
         if let Some(key) = key {
             request = request.header("idempotency-key", key);
         }
@@ -354,6 +366,7 @@ impl Caller {
             Need::UnpublishedWork => self.client_of_an_hour(Until::Unpublished).await,
             Need::KnownClient => self.known_client().await,
             Need::ProfileOfAnHour => self.profile_of_an_hour().await,
+            Need::TokenOfAnHour => self.token_of_an_hour().await,
             Need::Switches => {
                 for verb in ["pause", "try-now", "resume"] {
                     self.post_plain(&format!("/queue/{verb}")).await;

@@ -160,6 +160,29 @@ impl Caller {
         }
     }
 
+    /// Made, used and revoked: what was answered as revoked opens nothing, whatever becomes of the server.
+    pub(crate) async fn token_of_an_hour(&self) {
+        let name = format!("t{}", self.sent.fetch_add(1, Ordering::Relaxed));
+        let body = json!({"name": name, "scope": "read"});
+        let Some(made) = self.post("/tokens", body, &format!("token-{name}"), 201).await else { return };
+        let path = format!("/tokens/{}", made["id"].as_str().unwrap_or_default());
+        // `null`: the answer that showed it was lost
+        let token = made["token"].as_str();
+        for (expected, revoked) in [(200, false), (401, true)] {
+            if revoked {
+                let answered = self.ask("DELETE", &path, None, None).await;
+                if answered.status != 200 || answered.body["revokedAt"].is_null() {
+                    self.complain(format!("DELETE {path}: {} {}", answered.status, answered.body));
+                }
+            }
+            let Some(token) = token else { continue };
+            let answered = self.ask_with(token, "GET", "/queue", None, None).await;
+            if answered.status != expected {
+                self.complain(format!("GET /queue with {path}: {} {}", answered.status, answered.body));
+            }
+        }
+    }
+
     pub(crate) async fn idle_clone(&self) {
         let repo = self.new_repository();
         self.post("/clients", client_body(&repo), &format!("client-{repo}"), 201).await;

@@ -91,6 +91,8 @@ pub(crate) enum Need {
     KnownClient,
     /// A profile that is made, changed and deleted again.
     ProfileOfAnHour,
+    /// A token that is made, used and revoked again.
+    TokenOfAnHour,
     /// The switches of the queue.
     Switches,
     /// A clone that was tampered with.
@@ -157,6 +159,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::Bundle => Need::UnpublishedWork,
         Edge::KeepAnswer => Need::KnownClient,
         Edge::CreateProfile | Edge::UpdateProfile | Edge::DeleteProfile => Need::ProfileOfAnHour,
+        Edge::CreateToken | Edge::RevokeToken | Edge::NoteTokenUse => Need::TokenOfAnHour,
         Edge::PauseQueue | Edge::ResumeQueue | Edge::TryNow => Need::Switches,
         Edge::PauseClient | Edge::RepairClone => Need::Tampering,
         Edge::RecordBranch => Need::TakenBranch,

@@ -81,6 +81,7 @@ mod life_setup;
 mod life_socket;
 mod life_stop;
 mod life_supervisors;
+mod life_tokens;
 mod life_verify;
 mod life_waiting;
 mod life_weeks;

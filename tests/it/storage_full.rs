@@ -66,7 +66,12 @@ impl Door {
         let locks = RepositoryLocks::default();
         let app = App::new(store.clone(), settings, git.clone(), locks, remotes, clock.clone(), probes);
         let address = "127.0.0.1:3456".parse().unwrap();
-        let doors = Settings { secret: SecretString::from(SECRET), address, allowed_hosts: Vec::new() };
+        let doors = Settings {
+            secret: SecretString::from(SECRET),
+            address,
+            allowed_hosts: Vec::new(),
+            token_requests_per_minute: 600,
+        };
         Self { disk, store, router: router(AppState::new(app, clock, &doors)), dir }
     }
 

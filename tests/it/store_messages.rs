@@ -6,6 +6,7 @@ use offshoot::domain::attempt::Lease;
 use offshoot::domain::event::MessageKind::{Stderr, Stdout, System};
 use offshoot::domain::id::JobNumber;
 use offshoot::domain::reason::ReasonCode;
+use offshoot::domain::token::Reach;
 use offshoot::store::{Ingest, IngestedMessage, Store};
 
 use crate::store_fixture::{Bench, fault};
@@ -70,7 +71,7 @@ async fn an_interrupted_append_is_taken_again_without_a_double() {
     fs::write(&transcript, text).unwrap();
     ingest(&bench, lease, &["two", "three"], 3).await;
     assert_eq!(contents(&bench.store).await, numbered(&["one", "two", "three"]));
-    let page = bench.store.event_page(Some(lease.job), 0).await.unwrap();
+    let page = bench.store.event_page(Some(lease.job), &Reach::WHOLE, 0).await.unwrap();
     let told = page.events.into_iter().filter(|told| told.event.kind.is_told());
     let told: Vec<_> = told.map(|told| (told.event.message.unwrap(), told.text.unwrap())).collect();
     assert_eq!(told, contents(&bench.store).await, "each message is one event");

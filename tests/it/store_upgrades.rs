@@ -94,6 +94,14 @@ async fn data_of_every_schema_is_carried_over() {
         assert_eq!(turns, if version >= 18 { vec![Some(9)] } else { vec![] }, "schema {version}");
         let used = queued.job.request.profile.map(|used| (used.name, used.options.max_turns));
         assert_eq!(used, (version >= 18).then(|| ("review".to_owned(), Some(7))), "schema {version}");
+        let tokens = store.list_tokens().await.unwrap();
+        let tokens: Vec<_> =
+            tokens.iter().map(|token| (token.reach.is_whole(), token.revoked_at.is_some())).collect();
+        assert_eq!(
+            tokens,
+            if version >= 22 { vec![(true, true), (false, false)] } else { vec![] },
+            "schema {version}"
+        );
         let visit = store.find_visit(JobNumber(2)).await.unwrap();
         let visited = (visit.is_some(), queued.job.handed_back.is_some());
         assert_eq!(visited, (version >= 19, version >= 19), "schema {version}");

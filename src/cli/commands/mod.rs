@@ -26,6 +26,7 @@ mod retry;
 pub(super) mod serve;
 mod show;
 mod submit;
+mod token;
 mod usage;
 pub(super) mod version;
 mod wait;
@@ -36,6 +37,7 @@ pub(super) use artifacts::ArtifactsFlags;
 pub(super) use attach::AttachFlags;
 pub(super) use form::FormFlags;
 pub(super) use profile::ProfileVerb;
+pub(super) use token::TokenVerb;
 pub(super) use usage::UsageFlags;
 pub(super) use webhook::WebhookVerb;
 
@@ -113,6 +115,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Usage(flags) => usage::run(flags, context).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
         Verb::Profile(verb) => Box::pin(profile::run(verb, context)).await,
+        Verb::Token(verb) => Box::pin(token::run(verb, context)).await,
         Verb::Backup(flags) => backup::run(&flags, context).await,
         Verb::Demo(_) | Verb::Restore(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {
             unreachable!("local verbs are dispatched before a server is looked for")

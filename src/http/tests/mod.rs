@@ -9,6 +9,7 @@ mod lists;
 mod profiles;
 mod queue;
 mod results;
+mod tokens;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -20,15 +21,17 @@ use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Method, Request, StatusCode};
 use secrecy::SecretString;
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 use tokio::sync::watch;
 use tower::ServiceExt as _;
 
 use super::{AppState, Settings, router};
-use crate::app::{self, App};
+use crate::app::{self, App, Caller};
 use crate::clock::Clock;
 use crate::domain::options::RunOptions;
 use crate::domain::policy::ChangePolicy;
 use crate::domain::retention::Kept;
+use crate::domain::token::Scope;
 use crate::git::{Author, Git, GitSettings, KeepCaps, RepositoryLocks, SizeCaps};
 use crate::process::{Launcher, ScopeUse, ShimProgram};
 use crate::store::{Limits, Store};
@@ -127,6 +130,7 @@ impl Bench {
             secret: SecretString::from(SECRET),
             address: HOST.parse().unwrap(),
             allowed_hosts: Vec::new(),
+            token_requests_per_minute: 600,
         };
         Self { router: router(AppState::new(app.clone(), clock.clone(), &doors)), app, store, clock, dir }
     }
@@ -152,6 +156,30 @@ impl Bench {
         let mut all = vec![("content-type", "application/json"), ("content-length", &length)];
         all.extend_from_slice(headers);
         self.send(request(method, path, &all, Body::from(body))).await
+    }
+
+    /// A new token of that scope, for these clients or all.
+    async fn token(&self, scope: Scope, clients: Option<&[&str]>) -> String {
+        let name = format!("{scope}-{}", self.clock.random_text(6));
+        let body = serde_json::json!({"name": name, "scope": scope.as_str(), "clients": clients});
+        let answer = self.post("/tokens", &body).await;
+        assert_eq!(answer.status, 201, "{}", answer.json());
+        answer.json()["token"].as_str().unwrap().to_owned()
+    }
+
+    /// Whoever comes with a new token of that scope.
+    async fn caller(&self, scope: Scope) -> Caller {
+        let token = self.token(scope, None).await;
+        self.app.bearer(&token, &Sha256::digest(token.as_bytes()).into()).unwrap()
+    }
+
+    async fn call_with(&self, token: &str, method: Method, path: &str, body: &Value) -> Answer {
+        self.call(method, path, &[("authorization", &format!("Bearer {token}"))], body).await
+    }
+
+    async fn get_with(&self, token: &str, path: &str) -> Answer {
+        let authorization = format!("Bearer {token}");
+        self.send(request(Method::GET, path, &[("authorization", &authorization)], Body::empty())).await
     }
 
     /// A bare repository with one commit on `main`, where the clone pattern looks for it.

@@ -4,10 +4,11 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::Bench;
-use crate::app::{AppError, Caller, Scope};
+use crate::app::AppError;
 use crate::domain::options::RunOptions;
 use crate::domain::profile::{PROFILES_MAX, Profile, Source};
 use crate::domain::template::Template;
+use crate::domain::token::Scope;
 
 fn of_file(name: &str, template: Option<&str>) -> (String, Profile) {
     let profile = Profile {
@@ -186,9 +187,8 @@ async fn what_the_options_of_a_profile_come_to_is_checked_with_the_job() {
 async fn profiles_are_the_admins_and_who_may_only_submit_uses_those_that_are_meant_for_it() {
     let bench = bench().await;
     bench.post("/profiles", &json!({"name": "open", "submit": true, "options": {"setup": ["make"]}})).await;
-    let caller = |scope| Caller { name: "ci".to_owned(), scope };
     for scope in [Scope::Read, Scope::Submit, Scope::Operate] {
-        let caller = caller(scope);
+        let caller = bench.caller(scope).await;
         let body = json!({"name": "x"});
         assert!(matches!(bench.app.list_profiles(&caller).await, Err(AppError::Forbidden(_))));
         assert!(matches!(bench.app.get_profile(&caller, "open").await, Err(AppError::Forbidden(_))));
@@ -201,7 +201,8 @@ async fn profiles_are_the_admins_and_who_may_only_submit_uses_those_that_are_mea
     }
     let submit = async |scope, profile: &str, branch: &str| {
         let body = job(branch, json!({"profile": profile, "prompt": "p"}));
-        bench.app.submit_job(&caller(scope), &body, None).await
+        let caller = bench.caller(scope).await;
+        bench.app.submit_job(&caller, &body, None).await
     };
     assert!(matches!(submit(Scope::Submit, "nightly", "a").await, Err(AppError::Forbidden(_))));
     assert!(submit(Scope::Submit, "open", "b").await.is_ok(), "with options that it may not set itself");

@@ -5,7 +5,7 @@ use rusqlite::{OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::{DeliveryDetail, DeliveryFilter, OwnedDelivery};
 use super::super::{Change, Store};
-use super::{deliveries, rows};
+use super::{deliveries, reach, rows};
 use crate::domain::delivery::{DeliveryState, SuspendedUrl};
 use crate::domain::id::{DeliveryId, JobId};
 use crate::domain::time::Timestamp;
@@ -29,11 +29,14 @@ impl Store {
                     "SELECT d.*, j.id AS job_id FROM deliveries d JOIN jobs j ON j.number = d.job
                      WHERE d.number < ?1 AND (?2 = '[]' OR d.state IN (SELECT value FROM json_each(?2)))
                        AND (?3 IS NULL OR d.url = ?3)
+                       AND (?5 IS NULL OR j.client IN (SELECT number FROM clients
+                           WHERE id IN (SELECT value FROM json_each(?5))))
                      ORDER BY d.number DESC LIMIT ?4",
                 )?;
                 let after = filter.after.unwrap_or(i64::MAX);
+                let wanted = params![after, states, filter.url, filter.limit + 1, reach::list(&filter.reach)];
                 let mut found = statement
-                    .query_map(params![after, states, filter.url, filter.limit + 1], |row| {
+                    .query_map(wanted, |row| {
                         let delivery = rows::delivery(row, now)?;
                         Ok((row.get::<_, i64>("number")?, row.get::<_, String>("job_id")?, delivery))
                     })?

@@ -9,9 +9,10 @@ use super::super::view::{EventPage, Over, ToldEvent, TranscriptState};
 use super::retention;
 use crate::domain::attempt::Lease;
 use crate::domain::event::{Event, EventKind};
-use crate::domain::id::JobNumber;
+use crate::domain::id::{ClientId, JobNumber};
 use crate::domain::job::{Outcome, Status};
 use crate::domain::time::Timestamp;
+use crate::domain::token::Reach;
 
 /// Events in one page, and the bytes of their texts: what a stream holds in memory beside what the connection holds.
 /// A page is at least one event, and the longest text is a message of 32 KiB.
@@ -32,13 +33,19 @@ impl Store {
         self.database.read(move |connection| list(connection, job, after, limit)).await
     }
 
-    /// The next piece of the history of one job, or of all, behind `after`.
+    /// The next piece of the history of one job, or of all within `reach`, behind `after`. It may hold nothing and not be
+    /// whole yet: what lies between is of others.
     ///
     /// # Errors
     /// What the database or the file system said.
-    pub async fn event_page(&self, job: Option<JobNumber>, after: i64) -> Result<EventPage, StoreError> {
-        let logs = self.logs.clone();
-        self.database.read(move |connection| page(connection, &logs, job, after)).await
+    pub async fn event_page(
+        &self,
+        job: Option<JobNumber>,
+        reach: &Reach,
+        after: i64,
+    ) -> Result<EventPage, StoreError> {
+        let (logs, reach) = (self.logs.clone(), reach.clone());
+        self.database.read(move |connection| page(connection, &logs, job, &reach, after)).await
     }
 
     /// The number of the newest event there ever was.
@@ -106,6 +113,7 @@ pub(super) fn page(
     connection: &Connection,
     logs: &Logs,
     job: Option<JobNumber>,
+    reach: &Reach,
     after: i64,
 ) -> Result<EventPage, StoreError> {
     let newest = newest(connection)?;
@@ -117,12 +125,16 @@ pub(super) fn page(
     };
     let after = after.max(lost_to.unwrap_or(0));
     let texts = of_job_or_all!(
-        "e.seq, e.job, e.attempt, e.kind, e.payload, e.at, e.message, j.id AS job_id, m.attempt AS told_in,
-         m.content, m.offset, m.bytes",
-        "events e LEFT JOIN jobs j ON j.number = e.job LEFT JOIN messages m ON m.job = e.job AND m.seq = e.message"
+        "e.seq, e.job, e.attempt, e.kind, e.payload, e.at, e.message, j.id AS job_id, c.id AS client_id,
+         m.attempt AS told_in, m.content, m.offset, m.bytes",
+        "events e LEFT JOIN jobs j ON j.number = e.job LEFT JOIN clients c ON c.number = j.client
+         LEFT JOIN messages m ON m.job = e.job AND m.seq = e.message"
     );
     let mut found = select(connection, texts, job, after, PAGE_EVENTS, place)?;
-    let count = found.len();
+    let (count, looked_to) = (found.len(), found.last().map_or(after, |place| place.event.seq));
+    // of a job that is forgotten nobody knows any more whose it was
+    found.retain(|place| reach.is_whole() || place.client.as_ref().is_some_and(|client| reach.has(client)));
+    let within = found.len();
     let mut bytes = 0;
     found.truncate(
         found
@@ -132,10 +144,11 @@ pub(super) fn page(
                 bytes += place.bytes;
                 !is_first && bytes > PAGE_BYTES
             })
-            .unwrap_or(count),
+            .unwrap_or(within),
     );
-    let is_whole = found.len() == count && count < PAGE_EVENTS as usize;
-    let last = found.last().map_or(after, |place| place.event.seq);
+    let is_cut = found.len() < within;
+    let is_whole = !is_cut && count < PAGE_EVENTS as usize;
+    let last = found.last().filter(|_| is_cut).map_or(looked_to, |place| place.event.seq);
     let upto = if is_whole { last.max(newest) } else { last };
     let over = job.map(|job| over(connection, job)).transpose()?.flatten();
     Ok(EventPage { events: read(logs, found)?, upto, is_whole, lost_to, over })
@@ -241,6 +254,7 @@ fn insert(
 struct Place {
     event: Event,
     job_id: Option<String>,
+    client: Option<ClientId>,
     told_in: Option<u32>,
     content: Option<String>,
     offset: Option<u64>,
@@ -251,6 +265,7 @@ fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
     Ok(Place {
         event: event(row)?,
         job_id: row.get("job_id")?,
+        client: row.get::<_, Option<String>>("client_id")?.and_then(|id| ClientId::parse(&id).ok()),
         told_in: row.get("told_in")?,
         content: row.get("content")?,
         offset: row.get("offset")?,

@@ -10,6 +10,7 @@ use super::super::view::{JobFilter, JobPage};
 use super::disk::Bounds;
 use super::jobs::{JOB_VIEW, view_of_row};
 use super::queue::QueueContext;
+use super::reach;
 use crate::domain::id::JobNumber;
 
 impl Store {
@@ -76,6 +77,10 @@ fn conditions(filter: &JobFilter) -> (Vec<&'static str>, Vec<Value>) {
     add(
         "j.client = (SELECT number FROM clients WHERE id = ?)",
         filter.client.as_ref().map(|client| client.as_str().to_owned()),
+    );
+    add(
+        "j.client IN (SELECT number FROM clients WHERE id IN (SELECT value FROM json_each(?)))",
+        reach::list(&filter.reach),
     );
     add(
         "instr(lower(coalesce(j.title, '') || ' ' || j.branch || ' ' || j.prompt), lower(?)) > 0",

@@ -14,6 +14,7 @@ use crate::domain::id::{ClientId, JobNumber, JobRef};
 use crate::domain::job::{NewJob, NewJobRequest, Outcome, Start, Status};
 use crate::domain::options::RunOptions;
 use crate::domain::time::Timestamp;
+use crate::domain::token::Reach;
 use crate::failpoint::Edge;
 
 const LIMITS: Limits =
@@ -192,12 +193,12 @@ async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
         for filter in filters {
             super::listing::list(connection, now, &bounds, &filter)?;
         }
-        super::queue::page(connection, now, &bounds, None)?;
+        super::queue::page(connection, now, &bounds, &Reach::WHOLE, None)?;
         super::deliveries::due(connection, now, 64, &super::super::view::Occupied::default())?;
         super::events::list(connection, Some(number), 0, 10)?;
         super::events::list(connection, None, 0, 10)?;
-        super::events::page(connection, &logs, Some(number), 0)?;
-        super::events::page(connection, &logs, None, 0)?;
+        super::events::page(connection, &logs, Some(number), &Reach::WHOLE, 0)?;
+        super::events::page(connection, &logs, None, &Reach::WHOLE, 0)?;
         assert!(uses(connection, "ORDER BY j.rank, j.turn, j.number", "INDEX jobs_queued"));
         assert!(uses(connection, "SELECT * FROM deliveries", "INDEX deliveries_due"));
         for joined in ["FROM events e WHERE e.job", "m.seq = e.message WHERE e.job"] {

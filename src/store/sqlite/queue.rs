@@ -13,13 +13,17 @@ use super::disk::Bounds;
 use super::jobs::queued_view;
 use super::{clear_meta, meta, rows, set_meta, usage};
 use crate::domain::hold::Hold;
+use crate::domain::id::ClientId;
 use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::{Day, Timestamp};
+use crate::domain::token::Reach;
 use crate::failpoint::Edge;
 
 /// Queued jobs on one page.
 const PAGE: usize = 200;
+/// No limit in SQL: jobs of others are passed over one by one, and `server.queue_max` bounds their number.
+const WHOLE_QUEUE: i64 = -1;
 
 impl Store {
     /// Who runs and who waits, from behind `after` or from the beginning.
@@ -27,8 +31,20 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn queue_page(&self, after: Option<QueuePlace>) -> Result<QueuePage, StoreError> {
-        let (now, bounds) = (self.moment(), self.bounds());
-        self.database.read(move |connection| page(connection, now, &bounds, after)).await
+        self.queue_page_within(after, &Reach::WHOLE).await
+    }
+
+    /// As [`Self::queue_page`], for somebody who sees some clients only. Positions are those of the whole queue all the same.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn queue_page_within(
+        &self,
+        after: Option<QueuePlace>,
+        reach: &Reach,
+    ) -> Result<QueuePage, StoreError> {
+        let (now, bounds, reach) = (self.moment(), self.bounds(), reach.clone());
+        self.database.read(move |connection| page(connection, now, &bounds, &reach, after)).await
     }
 
     /// Starts nothing new until [`Self::resume_queue`]; survives a restart. What runs goes on.
@@ -285,14 +301,19 @@ pub(super) fn page(
     connection: &Connection,
     now: Moment,
     bounds: &Bounds,
+    reach: &Reach,
     after: Option<QueuePlace>,
 ) -> Result<QueuePage, StoreError> {
     let context = QueueContext::load(connection, now, bounds)?;
     let mut statement = connection.prepare_cached(
-        "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.started_steady, j.phase, j.last_output_at
+        "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.started_steady, j.phase, j.last_output_at,
+                c.id AS client_id
          FROM jobs j JOIN clients c ON c.number = j.client WHERE j.status = 'running' ORDER BY j.number",
     )?;
-    let running = statement.query_map([], |row| running_job(now, row))?.collect::<Result<Vec<_>, _>>()?;
+    let running = statement
+        .query_map([], |row| Ok((is_within(reach, row)?, running_job(now, row)?)))?
+        .filter_map(within)
+        .collect::<Result<Vec<_>, _>>()?;
     let QueuePlace { rank, turn, number } =
         after.unwrap_or(QueuePlace { rank: i64::MIN, turn: i64::MIN, number: i64::MIN });
     let mut position: i64 = connection
@@ -307,17 +328,32 @@ pub(super) fn page(
         queued_view()
     ))?;
     // one more than a page tells whether there is a next one
+    let most = if reach.is_whole() { PAGE as i64 + 1 } else { WHOLE_QUEUE };
     let mut queued = statement
-        .query_map([rank, turn, number, PAGE as i64 + 1], |row| {
+        .query_map([rank, turn, number, most], |row| {
             position += 1;
-            Ok((queued_job(&context, position, row)?, place(row)?))
+            Ok((is_within(reach, row)?, (queued_job(&context, position, row)?, place(row)?)))
         })?
+        .filter_map(within)
+        .take(PAGE + 1)
         .collect::<Result<Vec<_>, _>>()?;
     let more = queued.len() > PAGE;
     queued.truncate(PAGE);
     let next = queued.last().filter(|_| more).map(|(_, place)| *place);
     let queued = queued.into_iter().map(|(job, _)| job).collect();
     Ok(QueuePage { running, queued, state: state(connection)?, next })
+}
+
+fn is_within(reach: &Reach, row: &Row<'_>) -> rusqlite::Result<bool> {
+    Ok(reach.is_whole() || reach.has(&rows::parsed(row, "client_id", |text| ClientId::parse(text).ok())?))
+}
+
+/// What is left of a row that may be of others; a fault stays.
+fn within<T>(found: rusqlite::Result<(bool, T)>) -> Option<rusqlite::Result<T>> {
+    match found {
+        Ok((is_within, row)) => is_within.then_some(Ok(row)),
+        Err(error) => Some(Err(error)),
+    }
 }
 
 fn place(row: &Row<'_>) -> rusqlite::Result<QueuePlace> {

@@ -6,7 +6,7 @@ use super::super::Store;
 use super::super::error::StoreError;
 use super::super::view::{Forgotten, SESSION_JOBS_MAX, SessionFilter, SessionJob, SessionView};
 use super::jobs::JOB_VIEW;
-use super::rows;
+use super::{reach, rows};
 use crate::domain::id::{ClientId, JobId, JobNumber};
 use crate::domain::job::Status;
 use crate::domain::time::Timestamp;
@@ -26,6 +26,7 @@ impl Store {
                 let newest = JOB_VIEW.replacen("jobs j", "jobs j INDEXED BY jobs_with_session", 1);
                 let mut statement = connection.prepare_cached(&format!(
                     "{newest} WHERE j.session_id IS NOT NULL AND j.number < ?1 AND (?2 IS NULL OR c.id = ?2)
+                       AND (?4 IS NULL OR c.id IN (SELECT value FROM json_each(?4)))
                        AND NOT EXISTS (SELECT 1 FROM jobs later INDEXED BY jobs_by_session
                            WHERE later.session_id = j.session_id AND later.number > j.number)
                      ORDER BY j.number DESC LIMIT ?3"
@@ -33,7 +34,12 @@ impl Store {
                 let client = filter.client.as_ref().map(ClientId::as_str);
                 let limit = usize::try_from(filter.limit).unwrap_or(usize::MAX);
                 // one more than a page tells whether there is a next one
-                let wanted = params![filter.after.unwrap_or(i64::MAX), client, filter.limit + 1];
+                let wanted = params![
+                    filter.after.unwrap_or(i64::MAX),
+                    client,
+                    filter.limit + 1,
+                    reach::list(&filter.reach)
+                ];
                 let mut found = statement
                     .query_map(wanted, |row| view(connection, row))?
                     .collect::<Result<Vec<_>, _>>()?;

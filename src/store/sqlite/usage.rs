@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::super::Store;
 use super::super::error::StoreError;
 use super::super::view::{UsageGroup, UsagePage, UsagePlace, UsageQuery};
-use super::{attempts, rows};
+use super::{attempts, reach, rows};
 use crate::domain::attempt::Lease;
 use crate::domain::id::ClientId;
 use crate::domain::job::Usage;
@@ -227,9 +227,14 @@ const SUMS: &str =
 fn page(connection: &Connection, query: &UsageQuery) -> Result<UsagePage, StoreError> {
     let (since, until) =
         (query.since.map_or(i64::MIN, Day::number), query.until.map_or(i64::MAX, Day::number));
+    let clients = reach::list(&query.reach);
     let total = connection
-        .prepare_cached(&format!("SELECT {SUMS} FROM usage_days u WHERE u.day BETWEEN ?1 AND ?2"))?
-        .query_row([since, until], sums)?;
+        .prepare_cached(&format!(
+            "SELECT {SUMS} FROM usage_days u WHERE u.day BETWEEN ?1 AND ?2
+             AND (?3 IS NULL OR u.client IN (SELECT number FROM clients
+                 WHERE id IN (SELECT value FROM json_each(?3))))"
+        ))?
+        .query_row(params![since, until, clients], sums)?;
     if query.by.is_empty() {
         return Ok(UsagePage { groups: Vec::new(), total, next: None });
     }
@@ -250,6 +255,8 @@ fn page(connection: &Connection, query: &UsageQuery) -> Result<UsagePage, StoreE
         "SELECT {day} AS day, {client} AS client, {label} AS label, {SUMS}
          FROM {table} u, (SELECT ?3 AS day, ?4 AS client, ?5 AS label) p
          WHERE u.day BETWEEN ?1 AND ?2 AND (?6 = 0 OR ({own}) > ({place}))
+             AND (?8 IS NULL OR u.client IN (SELECT number FROM clients
+                 WHERE id IN (SELECT value FROM json_each(?8))))
          GROUP BY {own} ORDER BY {own} LIMIT ?7"
     );
     let after = query.after.clone().unwrap_or_default();
@@ -265,7 +272,8 @@ fn page(connection: &Connection, query: &UsageQuery) -> Result<UsagePage, StoreE
                 after.client,
                 after.label,
                 query.after.is_some(),
-                i64::from(query.limit) + 1
+                i64::from(query.limit) + 1,
+                clients
             ],
             |row| Ok((group(connection, query, row)?, place_of(row)?)),
         )?
