@@ -18,6 +18,7 @@ pub mod git;
 pub mod http;
 pub mod metrics;
 pub mod process;
+pub mod secrets;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;

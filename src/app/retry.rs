@@ -33,14 +33,16 @@ impl App {
             rules::prompt(asked.prompt.as_deref(), &mut reading);
         }
         AppError::of_reading(&reading)?;
-        let mode = asked.mode.unwrap_or(RetryMode::Auto);
+        // who allows what a commit holds wants this commit
+        let allows = !asked.allow_secrets.is_empty() && asked.prompt.is_none();
+        let mode = asked.mode.unwrap_or(if allows { RetryMode::Publish } else { RetryMode::Auto });
         let prompt = asked.prompt.as_deref().map(|prompt| prompt.trim().to_owned());
         let start = retry::plan(&job, mode, prompt.is_some()).map_err(refused)?;
         let client = self.0.store.get_client(&job.client_id).await?;
         if client.deleted_at.is_some() {
             return Err(AppError::client_deleted());
         }
-        let options = self.options_of_retry(&job, &start);
+        let options = self.options_of_retry(&job, &start, asked.allow_secrets);
         let profile = job.request.profile.as_ref();
         self.check_options(caller, &options, profile, Some(&client.options), &mut reading)?;
         AppError::of_reading(&reading)?;
@@ -61,8 +63,15 @@ impl App {
     }
 
     /// Those of the job; but who publishes a dry run does not want another dry run.
-    fn options_of_retry(&self, job: &Job, start: &Start) -> RunOptions {
+    fn options_of_retry(&self, job: &Job, start: &Start, allow_secrets: Vec<String>) -> RunOptions {
         let mut options = job.request.options.clone();
+        if !allow_secrets.is_empty() {
+            // what somebody has allowed before is still there
+            let allowed = options.allow_secrets.get_or_insert_default();
+            allowed.extend(allow_secrets);
+            allowed.sort_unstable();
+            allowed.dedup();
+        }
         if job.outcome == Some(Outcome::DryRun) && matches!(start, Start::Publish { .. }) {
             let farthest =
                 if self.0.settings.opens_pull_requests { Publish::PullRequest } else { Publish::Branch };

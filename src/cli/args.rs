@@ -313,6 +313,9 @@ pub(super) struct RetryFlags {
     /// Give the agent this prompt instead of the old one.
     #[arg(short, long, value_name = "TEXT")]
     pub(super) prompt: Option<String>,
+    /// Let something pass that looks like a secret and is none, by the fingerprint that the job tells; may be given more than once.
+    #[arg(long, value_name = "FINGERPRINT")]
+    pub(super) allow_secret: Vec<String>,
     /// Wait until the new job has ended; exits with 10 when it failed and 11 when it was cancelled.
     #[arg(short, long)]
     pub(super) wait: bool,

@@ -111,7 +111,7 @@ pub(super) static KEYS: &[Key] = &[
     set("policy", "gitmodules", GUARD, r#""deny""#, "Changes to .gitmodules: deny fails the job before anything is pushed, flag warns and labels the pull request, allow does nothing."),
     set("policy", "workflows", GUARD, r#""flag""#, "Changes to .github/workflows."),
     set("policy", "agent_config", GUARD, r#""flag""#, "Changes to settings of agents at any depth: .claude, .codex, .gemini, .opencode, .cursor, .mcp.json and the like."),
-    set("policy", "secrets", GUARD, r#""allow""#, "What looks like a secret in the change."),
+    set("policy", "secrets", GUARD, r#""deny""#, "What looks like a key of a known service in anything that a commit of the change writes. Values of this configuration are refused in any case."),
     set("policy", "network", Kind::Words(&["allow", "deny"]), r#""allow""#, "Whether agents have a network."),
     unset("agents.*", "kind", Kind::Words(AGENT_KINDS), r#""claude""#, "Which protocol the program speaks: claude, codex, opencode, gemini or command. An entry of each kind exists from the start."),
     unset("agents.*", "command", Kind::Text, r#""claude""#, "The program, by path or as found in PATH."),
@@ -191,7 +191,6 @@ pub(super) static OPTION_KEYS: &[Key] = &[
 /// What is read and checked but not built yet: a value other than the default is refused where ignoring it would
 /// leave somebody unprotected, else answered with a warning. Work that builds a feature deletes its line.
 pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
-    ("policy.secrets", Unbuilt::Refused),
     ("policy.network", Unbuilt::Refused),
     ("git.signing_key", Unbuilt::Refused),
     ("github.app_id", Unbuilt::Refused),

@@ -71,6 +71,8 @@ fn collect(values: &Values, section: &str) -> RunOptions {
         artifacts: texts(OptionName::Artifacts),
         keep_worktree: bool(OptionName::KeepWorktree),
         isolation: Isolation::parse(&word(OptionName::Isolation)),
+        // of one job at a time, by whoever has looked at it
+        allow_secrets: None,
     }
 }
 

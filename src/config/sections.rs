@@ -261,6 +261,7 @@ pub(super) fn policy(values: &Values) -> ChangePolicy {
         gitmodules: guard(Guarded::Gitmodules, usual.gitmodules),
         workflows: guard(Guarded::Workflows, usual.workflows),
         agent_config: guard(Guarded::AgentConfig, usual.agent_config),
+        secrets: guard(Guarded::Secrets, usual.secrets),
     }
 }
 

@@ -9,6 +9,7 @@
 //! Must not know: what the parts do. Fails: with a [`StartError`] that has an exit code for service managers. Tested: by
 //! real processes in `tests/it`.
 
+mod held;
 mod lock;
 mod parts;
 mod restore;

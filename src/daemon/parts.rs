@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use super::StartError;
+use super::held::held;
 use crate::app;
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
@@ -16,6 +17,7 @@ use crate::config::{Config, Environment};
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
 use crate::git::{Author, KeepCaps, SizeCaps};
 use crate::process::{ScopeLimits, ScopeUse};
+use crate::secrets::{Known, Scanner};
 use crate::store::Limits;
 use crate::upkeep::UpkeepSettings;
 use crate::webhook::schedule::Schedule;
@@ -53,16 +55,20 @@ pub(super) fn places(config: &Config) -> Vec<PathBuf> {
     vec![config.paths.repos_dir.clone(), config.paths.worktrees_dir.clone()]
 }
 
-/// GitHub with the token that is configured, or with that of the `gh` program where there is none.
-pub(super) async fn forge(
-    config: &Config,
-    env: &Environment,
-    clock: &Clock,
-) -> Result<Option<Arc<dyn Forge>>, StartError> {
-    let token = match &config.github.token {
+/// The token that is configured, or that of the `gh` program where there is none.
+pub(super) async fn forge_token(config: &Config, env: &Environment) -> Option<SecretString> {
+    match &config.github.token {
         Some(token) => Some(token.clone()),
         None => gh_token(config, env).await,
-    };
+    }
+}
+
+/// GitHub, where there is a token for it.
+pub(super) fn forge(
+    config: &Config,
+    token: Option<SecretString>,
+    clock: &Clock,
+) -> Result<Option<Arc<dyn Forge>>, StartError> {
     let Some(token) = token else { return Ok(None) };
     let client = http_client(&HttpLimits::default())?;
     let github =
@@ -99,7 +105,7 @@ pub(super) fn scopes(config: &Config, env: &Environment) -> ScopeUse {
     ScopeUse::WhereAnswered { environment, limits }
 }
 
-pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSettings {
+pub(super) fn worker_settings(config: &Config, env: &Environment, scanner: Scanner) -> WorkerSettings {
     WorkerSettings {
         repos_dir: config.paths.repos_dir.clone(),
         worktrees_dir: config.paths.worktrees_dir.clone(),
@@ -109,6 +115,7 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         author: Author { name: config.git.author_name.clone(), email: config.git.author_email.clone() },
         protected_branches: config.git.protected_branches.clone(),
         policy: config.policy,
+        scanner: Arc::new(scanner),
         environment: env.for_agents_to_pick_from(),
         agents: entries(config),
         secrets: config.secrets.clone(),
@@ -120,6 +127,17 @@ pub(super) fn worker_settings(config: &Config, env: &Environment) -> WorkerSetti
         file_bytes_max: FILE_BYTES_MAX,
         as_root: nix::unistd::geteuid().is_root(),
     }
+}
+
+/// Finds what looks like a secret, and every one that this server holds.
+pub(super) fn scanner(
+    config: &Config,
+    env: &Environment,
+    forge_token: Option<&SecretString>,
+) -> Result<Scanner, StartError> {
+    let held = held(config, env, forge_token);
+    let known = Known::new(held.iter().map(|(name, value)| (name.clone(), value)));
+    Ok(Scanner::new(known, config.admin_secret()?.clone()))
 }
 
 fn step_limits(config: &Config) -> StepLimits {

@@ -93,9 +93,12 @@ impl Ground {
         // a copy of the database has the same name, but another place
         git_settings.maker = format!("{} {}", store.instance(), data_dir.display());
         let git = Git::probe(git_settings, clock.clone()).await?;
-        let forge = match brought.forge {
-            Some(forge) => Some(forge),
-            None => parts::forge(config, env, clock).await?,
+        let (forge, token) = match brought.forge {
+            Some(forge) => (Some(forge), None),
+            None => {
+                let token = parts::forge_token(config, env).await;
+                (parts::forge(config, token.clone(), clock)?, token)
+            }
         };
         let listener = match brought.listener {
             Some(listener) => listener,
@@ -106,7 +109,7 @@ impl Ground {
             .map_err(|source| StartError::Io { what: "the listener has no address", source })?;
         let locks = RepositoryLocks::default();
         let remotes = Remotes::new(config.github.clone_url.clone(), &config.github.api_url, forge.clone());
-        let settings = parts::worker_settings(config, env);
+        let settings = parts::worker_settings(config, env, parts::scanner(config, env, token.as_ref())?);
         let programs = parts::programs(&settings, env);
         let opens_pull_requests = forge.is_some();
         if !opens_pull_requests {

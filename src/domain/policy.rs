@@ -24,6 +24,8 @@ named_enum! {
         Workflows = "workflows",
         /// Settings of agents, at any depth: hooks, permissions and servers that the next agent starts with.
         AgentConfig = "agent_config",
+        /// What looks like a key, in any file that one of the commits writes.
+        Secrets = "secrets",
     }
 }
 
@@ -41,7 +43,7 @@ const AGENT_CONFIG: [&[u8]; 9] = [
 ];
 
 impl Guarded {
-    /// What a path in a repository is of. Case does not count: to a file system that ignores it the files are the same.
+    /// What a path in a repository is of, by its name. Case does not count: to a file system that ignores it the files are the same.
     #[must_use]
     pub fn of(path: &[u8]) -> Option<Self> {
         let names: Vec<&[u8]> = path.split(|byte| *byte == b'/').collect();
@@ -65,6 +67,7 @@ impl Guarded {
             Self::Gitmodules => "changes: gitmodules",
             Self::Workflows => "changes: workflows",
             Self::AgentConfig => "changes: agent config",
+            Self::Secrets => "possible secret",
         }
     }
 }
@@ -75,12 +78,18 @@ pub struct ChangePolicy {
     pub gitmodules: Guard,
     pub workflows: Guard,
     pub agent_config: Guard,
+    pub secrets: Guard,
 }
 
-/// Nothing comes from elsewhere unasked; the rest is for a reviewer to see.
+/// Nothing comes from elsewhere unasked, and what is pushed cannot be called back; the rest is for a reviewer to see.
 impl Default for ChangePolicy {
     fn default() -> Self {
-        Self { gitmodules: Guard::Deny, workflows: Guard::Flag, agent_config: Guard::Flag }
+        Self {
+            gitmodules: Guard::Deny,
+            workflows: Guard::Flag,
+            agent_config: Guard::Flag,
+            secrets: Guard::Deny,
+        }
     }
 }
 
@@ -114,6 +123,7 @@ impl ChangePolicy {
             Guarded::Gitmodules => self.gitmodules,
             Guarded::Workflows => self.workflows,
             Guarded::AgentConfig => self.agent_config,
+            Guarded::Secrets => self.secrets,
         }
     }
 

@@ -211,7 +211,7 @@ reason_codes! {
         "let the agent leave those files alone: offshoot retry JOB --prompt TEXT; or allow them in [policy], then: offshoot retry JOB --publish";
     SecretDetected, "secret_detected", Fail,
         "The change holds something that looks like a secret; nothing was pushed.",
-        "put the named file into .gitignore or out of copyFiles, then: offshoot retry JOB --prompt TEXT";
+        "renew a key that is real, and put the file into .gitignore: offshoot retry JOB --prompt TEXT; if it is none: offshoot retry JOB --allow-secret FINGERPRINT";
     UnsupportedFilter, "unsupported_filter", Fail,
         "A changed file needs a git filter that offshoot does not run.",
         "let the agent leave that file alone: offshoot retry JOB --prompt TEXT";

@@ -67,6 +67,7 @@ mod tamper;
 mod tree_walk;
 mod unowned;
 mod worktree;
+mod written;
 
 pub use branches::KeptBy;
 pub use collect::{Author, Collected, CommitSpec};
@@ -94,3 +95,4 @@ pub use snapshot::{Snapshot, SnapshotSpec};
 pub use stage::Note;
 pub use unowned::unowned_clones;
 pub use worktree::{BranchStart, EnsuredWorktree};
+pub use written::{Looked, Written, WrittenBounds};

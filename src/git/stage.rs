@@ -359,7 +359,7 @@ impl Visit for Stager<'_> {
     }
 }
 
-fn as_path(path: &[u8]) -> &Path {
+pub(super) fn as_path(path: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(path))
 }
 

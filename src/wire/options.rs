@@ -53,6 +53,8 @@ pub struct Options {
     pub keep_worktree: Option<bool>,
     /// `auto, sandbox` or `none`.
     pub isolation: Option<String>,
+    /// Fingerprints, from the reason `secret_detected`, of what may be pushed all the same; of jobs only.
+    pub allow_secrets: Option<Vec<String>>,
 }
 
 /// A command: a line for the shell, or a program with its arguments.
@@ -97,6 +99,7 @@ impl From<&RunOptions> for Options {
             artifacts: options.artifacts,
             keep_worktree: options.keep_worktree,
             isolation: options.isolation.map(|word| word.to_string()),
+            allow_secrets: options.allow_secrets,
         }
     }
 }
@@ -150,6 +153,7 @@ pub fn read(value: &Value, pointer: &str, reading: &mut Reading) -> RunOptions {
         artifacts: f.texts("artifacts"),
         keep_worktree: f.flag("keepWorktree"),
         isolation: f.word("isolation", Isolation::WORDS, Isolation::parse),
+        allow_secrets: f.texts("allowSecrets"),
     };
     f.finish();
     options
@@ -279,6 +283,7 @@ mod tests {
             "verifyRounds": 0, "copyFiles": [".env"], "env": ["LANG"], "setEnv": {"A": "a"},
             "onBranchExists": "suffix", "publish": "branch", "draft": true, "prLabels": ["x"],
             "reviewers": ["octo"], "artifacts": ["out/*"], "keepWorktree": false, "isolation": "none",
+            "allowSecrets": ["0123456789abcdef"],
         })
     }
 

@@ -240,12 +240,17 @@ impl ClientChange {
 
 /// `POST /jobs/:id/retry`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
 pub struct RetryRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<words::RetryMode>,
     /// A new prompt; the agent runs again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompt: Option<String>,
+    /// Fingerprints, from the reason `secret_detected`, of what may be pushed all the same. Without `mode` and `prompt` the commit
+    /// is published and the agent does not run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub allow_secrets: Option<Vec<String>>,
 }
 
 /// A retry as it was read.
@@ -253,6 +258,7 @@ pub struct RetryRequest {
 pub struct Retry {
     pub mode: Option<RetryMode>,
     pub prompt: Option<String>,
+    pub allow_secrets: Vec<String>,
 }
 
 impl Retry {
@@ -260,7 +266,11 @@ impl Retry {
     pub fn read(value: &Value, reading: &mut Reading) -> Self {
         let Some(mut f) = Fields::of(value, "", reading) else { return Self::default() };
         let words: Vec<_> = RetryMode::ALL.iter().map(|mode| mode.as_str()).collect();
-        let retry = Self { mode: f.word("mode", &words, RetryMode::parse), prompt: f.text("prompt") };
+        let retry = Self {
+            mode: f.word("mode", &words, RetryMode::parse),
+            prompt: f.text("prompt"),
+            allow_secrets: f.texts("allowSecrets").unwrap_or_default(),
+        };
         f.finish();
         retry
     }

@@ -35,6 +35,7 @@ mod remotes;
 mod replay;
 mod resume;
 mod runner;
+mod scan;
 mod secrets;
 mod step_end;
 mod steps;
@@ -67,6 +68,7 @@ use crate::domain::retention::Kept;
 use crate::forge::Forge;
 use crate::git::{Author, Git, GitError, KeepCaps, Repository, RepositoryLocks};
 use crate::process::Launcher;
+use crate::secrets::Scanner;
 use crate::store::Store;
 use chains::Chains;
 
@@ -110,6 +112,8 @@ pub struct WorkerSettings {
     /// Globs of branches that are never pushed to, beside the default branch.
     pub protected_branches: Vec<String>,
     pub policy: ChangePolicy,
+    /// Looks for secrets in what is to be pushed.
+    pub scanner: Arc<Scanner>,
     pub agents: BTreeMap<String, AgentEntry>,
     /// What `setEnv` can name.
     pub secrets: BTreeMap<String, SecretString>,

@@ -25,8 +25,9 @@ impl Line<'_> {
         let repository = self.tools.repository(&self.client)?;
         self.restore_clone(&repository, &remote).await?;
         let head = Self::commit_id(self.job.effects.head_sha.as_deref().unwrap_or_default())?;
-        let flagged = self.allowed_change(&repository, base_sha, &head).await?;
+        let mut flagged = self.allowed_change(&repository, base_sha, &head).await?;
         let is_pushed = self.job.effects.pushed_sha.as_deref() == Some(head.as_str());
+        flagged.extend(self.refuse_secrets(&repository, &remote, base_sha, &head, is_pushed).await?);
         for touched in flagged.iter().filter(|_| !is_pushed) {
             self.warn(&format!("The change touches what policy.{} flags: {touched}", touched.kind)).await?;
         }

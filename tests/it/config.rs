@@ -241,7 +241,7 @@ const FAULTY: &[(&str, &str)] = &[
         "callbacks.previous_secret (file, line 2) needs callbacks.secret",
     ),
     ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
-    ("[policy]\nsecrets = \"deny\"", "policy.secrets (file, line 2) is not supported yet (not_supported)"),
+    ("[policy]\nnetwork = \"deny\"", "policy.network (file, line 2) is not supported yet (not_supported)"),
     ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
     ("[agents.Big]\nkind = \"claude\"", "agents.Big must be named with"),
     ("[secrets]\n\"a b\" = \"x\"", "secrets.a b must be named with"),

@@ -17,6 +17,7 @@ use offshoot::process::{
     CommandSpec, Launcher, MARKER_VARIABLE, ScopeUse, ShimProgram, Stdin, StepDir, StepName, StepState,
     inspect,
 };
+use offshoot::secrets::{Known, Scanner};
 use offshoot::worker::{Remotes, StepLimits, Worker, WorkerSettings};
 use serde_json::{Value, json};
 
@@ -182,6 +183,7 @@ fn settings(dir: &std::path::Path) -> WorkerSettings {
         author: Author { name: "o".to_owned(), email: "o@example.com".to_owned() },
         protected_branches: Vec::new(),
         policy: offshoot::domain::policy::ChangePolicy::default(),
+        scanner: std::sync::Arc::new(Scanner::new(Known::default(), "x".into())),
         agents: BTreeMap::new(),
         secrets: BTreeMap::new(),
         defaults: RunOptions::default(),

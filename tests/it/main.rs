@@ -75,6 +75,7 @@ mod life_reasons_of_peers;
 mod life_records;
 mod life_restart;
 mod life_retry;
+mod life_secret_scan;
 mod life_secrets;
 mod life_sessions;
 mod life_setup;

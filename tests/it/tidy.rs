@@ -20,6 +20,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("agent", &["domain"]),
     ("process", &["failpoint"]),
     ("webhook", &[]),
+    ("secrets", &[]),
     ("git", &["clock", "failpoint"]),
     ("forge", &["clock", "failpoint"]),
     // shapes
@@ -28,7 +29,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "domain"]),
     // the server, from below
     ("store", &["clock", "domain", "failpoint", "wire"]),
-    ("worker", &["agent", "clock", "domain", "failpoint", "forge", "git", "process", "store", "wire"]),
+    (
+        "worker",
+        &["agent", "clock", "domain", "failpoint", "forge", "git", "process", "secrets", "store", "wire"],
+    ),
     ("upkeep", &["clock", "domain", "failpoint", "git", "store", "worker"]),
     // `process` for reading the raw log of a step alone, `agent` for what a kind can carry out
     (
@@ -55,6 +59,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "git",
             "http",
             "process",
+            "secrets",
             "store",
             "telemetry",
             "upkeep",

@@ -16,7 +16,8 @@ pub(super) async fn run(flags: RetryFlags, context: &mut Context<'_>) -> Result<
         (flags.publish, RetryMode::Publish),
     ];
     let mode = chosen.into_iter().find_map(|(is_chosen, mode)| is_chosen.then_some(mode));
-    let request = RetryRequest { mode: mode.map(Into::into), prompt: flags.prompt };
+    let allow_secrets = (!flags.allow_secret.is_empty()).then_some(flags.allow_secret);
+    let request = RetryRequest { mode: mode.map(Into::into), prompt: flags.prompt, allow_secrets };
     let key = context.clock.random_uuid();
     let job = context
         .api

@@ -139,6 +139,8 @@ options! {
     /// Keep the worktree until somebody removes it (`true`), or not past the end of the job (`false`).
     keep_worktree / KeepWorktree / "keepWorktree": bool,
     isolation / Isolation / "isolation": Isolation,
+    /// Fingerprints of what looks like a secret and may be pushed all the same. Jobs only.
+    allow_secrets / AllowSecrets / "allowSecrets": Vec<String>,
 }
 
 impl OptionName {
@@ -289,6 +291,7 @@ pub struct EffectiveOptions {
     pub keep_worktree: Option<bool>,
     /// `auto`.
     pub isolation: Isolation,
+    pub allow_secrets: Vec<String>,
 }
 
 impl EffectiveOptions {
@@ -335,6 +338,7 @@ impl EffectiveOptions {
             artifacts: merged.artifacts.unwrap_or_default(),
             keep_worktree: merged.keep_worktree,
             isolation: merged.isolation.unwrap_or(Isolation::Auto),
+            allow_secrets: merged.allow_secrets.unwrap_or_default(),
         }
     }
 }
@@ -370,6 +374,8 @@ impl From<EffectiveOptions> for RunOptions {
             artifacts: Some(all.artifacts),
             keep_worktree: all.keep_worktree,
             isolation: Some(all.isolation),
+            // a layer that may say it is the job's own
+            allow_secrets: (!all.allow_secrets.is_empty()).then_some(all.allow_secrets),
         }
     }
 }
@@ -422,7 +428,7 @@ mod tests {
         assert_eq!(RunOptions::merge(&[&full]), full);
         assert_eq!(RunOptions::from(EffectiveOptions::resolve(full.clone(), true)), full);
         assert!(full.check(Layer::Client).is_empty(), "the defaults keep their own rules");
-        assert_eq!(full.set_names().len() + 7, OptionName::ALL.len(), "seven options have no default");
+        assert_eq!(full.set_names().len() + 8, OptionName::ALL.len(), "eight options have no default");
     }
 
     #[test]

@@ -18,6 +18,8 @@ const COMMANDS_MAX: usize = 20;
 const LABEL_CHARS_MAX: usize = 50;
 /// GitHub asks at most this many people for one review.
 const REVIEWERS_MAX: usize = 15;
+/// As long as the scanner makes them.
+const FINGERPRINT_DIGITS: usize = 16;
 const WEEK_SECONDS: u64 = 7 * 24 * 3600;
 /// Ten thousand dollars.
 const BUDGET_MICROS_MAX: u64 = 10_000_000_000;
@@ -36,7 +38,7 @@ impl RunOptions {
         self.check_limits(layer, &mut check);
         self.check_commands_and_files(&mut check);
         self.check_environment(layer, &mut check);
-        self.check_publication(&mut check);
+        self.check_publication(layer, &mut check);
         check.broken.sort_by_key(|violation| (violation.field, violation.index));
         check.broken
     }
@@ -124,7 +126,17 @@ impl RunOptions {
         });
     }
 
-    fn check_publication(&self, check: &mut Check) {
+    fn check_publication(&self, layer: Layer, check: &mut Check) {
+        check.that(self.allow_secrets.is_none() || layer == Layer::Job, OptionName::AllowSecrets, || {
+            "can be set for a job only".to_owned()
+        });
+        check.each(
+            OptionName::AllowSecrets,
+            self.allow_secrets.as_deref(),
+            LIST_MAX,
+            |one: &String| is_fingerprint(one),
+            || format!("must be a fingerprint, {FINGERPRINT_DIGITS} hexadecimal digits"),
+        );
         let is_label = |label: &String| {
             (1..=LABEL_CHARS_MAX).contains(&label.chars().count()) && !label.chars().any(char::is_control)
         };
@@ -167,6 +179,12 @@ fn is_variable(name: &str) -> bool {
     name.len() <= 128
         && name.bytes().all(allowed)
         && name.starts_with(|first: char| first.is_ascii_alphabetic() || first == '_')
+}
+
+/// Whether `text` is the fingerprint of something that looks like a secret.
+fn is_fingerprint(text: &str) -> bool {
+    text.len() == FINGERPRINT_DIGITS
+        && text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
 }
 
 /// Safe as a program argument: neither empty nor taken for an option.
@@ -291,6 +309,10 @@ mod tests {
             (Box::new(|o| o.env = list(&["LANG", "OFFSHOOT_TOKEN", "A=B"])), &["/env/1", "/env/2"]),
             (Box::new(|o| o.env = list(&["GITHUB_TOKEN"])), &["/env/0"]),
             (Box::new(|o| o.set_env = Some([("A".to_owned(), "a".to_owned())].into())), &["/setEnv"]),
+            (
+                Box::new(|o| o.allow_secrets = list(&["0123456789abcdef", "0123456789ABCDEF", "0"])),
+                &["/allowSecrets/1", "/allowSecrets/2"],
+            ),
             (Box::new(|o| o.pr_labels = Some(vec!["x".repeat(51)])), &["/prLabels/0"]),
             (Box::new(|o| o.pr_labels = Some(vec!["x".to_owned(); 101])), &["/prLabels"]),
             (Box::new(|o| o.reviewers = list(&["octo-cat", "acme/core.team", "-x"])), &["/reviewers/2"]),

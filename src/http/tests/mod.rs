@@ -34,6 +34,7 @@ use crate::domain::retention::Kept;
 use crate::domain::token::Scope;
 use crate::git::{Author, Git, GitSettings, KeepCaps, RepositoryLocks, SizeCaps};
 use crate::process::{Launcher, ScopeUse, ShimProgram};
+use crate::secrets::{Known, Scanner};
 use crate::store::{Limits, Store};
 use crate::upkeep::{Upkeep, UpkeepSettings};
 use crate::webhook::Policy;
@@ -230,6 +231,7 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
         author: Author { name: "t".to_owned(), email: "t@example.org".to_owned() },
         protected_branches: Vec::new(),
         policy: ChangePolicy::default(),
+        scanner: std::sync::Arc::new(Scanner::new(Known::default(), SECRET.into())),
         agents: BTreeMap::new(),
         secrets: BTreeMap::new(),
         defaults: RunOptions::default(),

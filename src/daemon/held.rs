@@ -1,0 +1,77 @@
+//! Every secret value that this server holds, whatever it is for, with the name under which its owner knows it.
+
+use secrecy::SecretString;
+
+use crate::config::{Config, Environment};
+
+/// Parts of names of variables whose values are secrets, whoever reads them.
+const TELLING: [&str; 8] =
+    ["TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY", "CREDENTIAL"];
+
+/// Endings of names of variables that lead to a secret and are none.
+const LEADS_TO_ONE: [&str; 4] = ["_FILE", "_PATH", "_DIR", "_URL"];
+
+/// The names are those of the configuration's keys, or of the environment's variables. `forge_token` is the one in use, wherever
+/// it came from.
+pub(super) fn held(
+    config: &Config,
+    env: &Environment,
+    forge_token: Option<&SecretString>,
+) -> Vec<(String, SecretString)> {
+    let mut held = Vec::new();
+    let mut hold = |name: &str, value: Option<&SecretString>| {
+        held.extend(value.map(|value| (name.to_owned(), value.clone())));
+    };
+    hold("server.secret", config.server.secret.as_ref());
+    hold("callbacks.secret", config.callbacks.secret.as_ref());
+    hold("callbacks.previous_secret", config.callbacks.previous_secret.as_ref());
+    hold("github.token", forge_token.or(config.github.token.as_ref()));
+    for (name, value) in &config.secrets {
+        hold(&format!("secrets.{name}"), Some(value));
+    }
+    for (name, channel) in &config.notify {
+        hold(&format!("notify.{name}.url"), channel.url.as_ref());
+    }
+    for (name, entry) in &config.agents {
+        for (variable, value) in entry.set_env.iter().filter(|(variable, _)| tells_of_a_secret(variable)) {
+            hold(&format!("agents.{name}.set_env.{variable}"), Some(value));
+        }
+    }
+    for (variable, value) in env.for_agents_to_pick_from() {
+        if let (Some(variable), Some(value)) = (variable.to_str(), value.to_str())
+            && tells_of_a_secret(variable)
+        {
+            hold(variable, Some(&SecretString::from(value)));
+        }
+    }
+    held
+}
+
+fn tells_of_a_secret(variable: &str) -> bool {
+    let variable = variable.to_ascii_uppercase();
+    TELLING.iter().any(|part| variable.contains(part))
+        && !LEADS_TO_ONE.iter().any(|end| variable.ends_with(end))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_that_tell_of_a_secret() {
+        let rows = [
+            ("ANTHROPIC_API_KEY", true),
+            ("CLAUDE_CODE_OAUTH_TOKEN", true),
+            ("AWS_SECRET_ACCESS_KEY", true),
+            ("DB_PASSWORD", true),
+            ("GOOGLE_APPLICATION_CREDENTIALS_FILE", false),
+            ("TOKEN_URL", false),
+            ("PATH", false),
+            ("SSH_AUTH_SOCK", false),
+            ("KEYBOARD", false),
+        ];
+        for (name, is_secret) in rows {
+            assert_eq!(tells_of_a_secret(name), is_secret, "{name}");
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! The tables, row by row.
+
+use std::collections::BTreeSet;
+
+use super::rules::RULES;
+use super::*;
+
+mod found;
+mod innocent;
+
+fn scanner() -> Scanner {
+    Scanner::new(Known::default(), "the key of the tests".into())
+}
+
+fn rules_that_find(scanner: &Scanner, path: &str, text: &str) -> Vec<String> {
+    let content = Content { path: path.as_bytes(), now: text.as_bytes(), before: &[] };
+    scanner.scan(&content).iter().map(|finding| finding.what.to_string()).collect()
+}
+
+#[test]
+fn what_must_be_found_is_found_by_its_rule_alone() {
+    let scanner = scanner();
+    let mut faults = Vec::new();
+    for (rule, text) in found::FOUND {
+        let text = format!("one line\n{}\nand more\n", text.replace('¦', ""));
+        let content = Content { path: b"src/a.txt", now: text.as_bytes(), before: &[] };
+        let findings = scanner.scan(&content);
+        let right =
+            matches!(&findings[..], [Finding { line: 2, what: What::Shape { rule: by, .. } }] if by == rule);
+        if !right {
+            faults.push(format!("{rule}: {findings:?} in {text}"));
+        }
+    }
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    assert!(found::FOUND.len() >= 60);
+    let tried: BTreeSet<_> = found::FOUND.iter().map(|(rule, _)| *rule).collect();
+    let untried: Vec<_> = RULES.iter().map(|rule| rule.name).filter(|name| !tried.contains(name)).collect();
+    assert!(untried.is_empty(), "without a row: {untried:?}");
+}
+
+#[test]
+fn nothing_is_found_in_innocent_text() {
+    let scanner = scanner();
+    let found: Vec<_> = innocent::INNOCENT
+        .iter()
+        .map(|(path, text)| (path, text, rules_that_find(&scanner, path, text)))
+        .filter(|(_, _, found)| !found.is_empty())
+        .collect();
+    assert!(found.is_empty(), "{found:#?}");
+    assert!(innocent::INNOCENT.len() >= 100);
+    // what is innocent for the name of its file alone is not in it
+    let plain = innocent::INNOCENT.iter().filter(|(path, _)| *path == "src/a.txt");
+    let whole: String = plain.map(|(_, text)| format!("{text}\n")).collect();
+    assert_eq!(rules_that_find(&scanner, "a.txt", &whole), Vec::<String>::new(), "nor in all of it together");
+}
+
+#[test]
+fn the_same_value_has_one_fingerprint_and_what_was_there_before_is_not_told() {
+    let scanner = scanner();
+    let rows = found::FOUND.iter().filter(|(rule, _)| *rule == "npm-token" || *rule == "anthropic-key");
+    let text: String = rows.map(|(_, text)| text.replace('¦', "") + "\n").collect();
+    let scan = |path: &[u8], now: &str, before: &[&[u8]]| {
+        scanner.scan(&Content { path, now: now.as_bytes(), before })
+    };
+    let (here, there) = (scan(b"a", &text, &[]), scan(b"b/c", &format!("\n\n  x {text}"), &[]));
+    let what = |found: &[Finding]| found.iter().map(|one| one.what.clone()).collect::<Vec<_>>();
+    assert_eq!((here.len(), what(&here)), (3, what(&there)));
+    assert_eq!((here[0].line, there[0].line), (1, 3));
+    assert_eq!(scan(b"a", &format!("// moved\n{text}"), &[b"x", text.as_bytes()]), []);
+    let other = Scanner::new(Known::default(), "of another server".into());
+    let others = other.scan(&Content { path: b"a", now: text.as_bytes(), before: &[] });
+    assert!(what(&here).iter().all(|one| !what(&others).contains(one)), "nobody else can compute them");
+    let shown = format!("{here:?}");
+    assert!(text.lines().all(|line| !shown.contains(&line[line.len() - 12..])), "{shown}");
+}
+
+/// Neither one endless line nor a file that is nothing but the beginnings of keys takes long: each byte is met a bounded
+/// number of times.
+#[test]
+fn the_shape_of_a_file_does_not_matter() {
+    let scanner = scanner();
+    let key = found::FOUND[0].1.replace('¦', "");
+    for filler in ["x", "ghp_", "eyJ", "-----BEGIN ", "postgres://", "AKIA ", "\n", "sk-proj-"] {
+        let text = filler.repeat((1 << 20) / filler.len()) + " " + &key;
+        let found = rules_that_find(&scanner, "a.min.js", &text);
+        assert!(found.len() == 1 && found[0].starts_with("github-token, "), "{filler:?}: {found:?}");
+    }
+}
