@@ -84,7 +84,7 @@ impl Launcher {
                 return Err(ProcessError::Refused("the step was released before".to_owned()));
             }
         }
-        let environment = environment::to_bytes(&spec.env)
+        let environment = environment::to_bytes(spec)
             .map_err(|_| ProcessError::Spec("the environment is larger than a command can have"))?;
         failpoint::at(Edge::WriteSpec, || spec.store(step))?;
         let program = self.program_path()?;

@@ -35,6 +35,9 @@ pub struct CommandSpec {
     /// shim and not written down; in files of older programs it is.
     #[serde(default, skip_serializing)]
     pub env: BTreeMap<String, String>,
+    /// Values that stand as `[redacted]` in the log, wherever the command writes them. Sent to the shim as the environment is.
+    #[serde(skip)]
+    pub redact: Vec<String>,
     /// Where its standard input comes from.
     pub stdin: Stdin,
     /// Ends the step with [`ExitCause::WallLimit`]; time in which the machine sleeps does not count.
@@ -274,6 +277,7 @@ mod tests {
             argv: vec!["claude".into(), "--print".into()],
             working_dir: "/w".into(),
             env: BTreeMap::from([("KEY".into(), "sesame".into())]),
+            redact: Vec::new(),
             stdin: Stdin::File("/s/prompt".into()),
             wall_limit: Duration::from_secs(3600),
             output_bytes_max: 1 << 20,

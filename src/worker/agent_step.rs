@@ -273,6 +273,7 @@ impl Line<'_> {
             argv,
             working_dir: worktree.to_owned(),
             env,
+            redact: self.tools.settings.scanner.known().forms(),
             stdin,
             wall_limit: Duration::from_secs(self.options.timeout_seconds),
             output_bytes_max: limits.output_bytes_kept,

@@ -149,6 +149,7 @@ async fn an_attempt_that_is_given_up_ends_behind_its_agent() {
         argv: ["sh", "-c", "trap '' INT TERM; while :; do sleep 0.1; done"].map(str::to_owned).to_vec(),
         working_dir: dir.to_owned(),
         env: [("PATH".to_owned(), "/usr/bin:/bin".to_owned())].into(),
+        redact: Vec::new(),
         stdin: Stdin::Null,
         wall_limit: Duration::from_secs(300),
         output_bytes_max: 1 << 20,

@@ -54,6 +54,7 @@ mod life_burst;
 mod life_callback_tries;
 mod life_callbacks;
 mod life_callbacks_fire;
+mod life_canaries;
 mod life_clients;
 mod life_damage;
 mod life_detached;

@@ -53,6 +53,32 @@ async fn the_environment_of_a_command_is_in_no_file() {
     assert!(seen >= 4, "{seen} files");
 }
 
+/// Written in two pieces that the supervisor reads one by one, in the middle of bytes that are no text, on both streams; what
+/// only begins like a value is there in the end.
+#[tokio::test]
+async fn a_value_that_nobody_may_read_is_not_in_the_log() {
+    let rig = Rig::new();
+    let script = "printf 'a\\0\\377sesame-'; until [ -e more ]; do sleep 0.02; done; \
+        printf 'open\\0\\377z'; printf 'sesame-%s sesame-' open >&2";
+    let mut spec = rig.script(script);
+    spec.redact = vec!["sesame-open".into(), "other".into()];
+    let (step, _) = rig.start(&spec).await;
+    let first =
+        || std::fs::read(step.log()).is_ok_and(|log| memchr::memmem::find(&log, b"a\0\xff").is_some());
+    eventually("what is before it is told at once", first).await;
+    std::fs::write(rig.worktree().join("more"), "").unwrap();
+    let (records, record) = finish(&step).await;
+    assert_eq!(bytes_of(&records, Stream::Stdout), b"a\0\xff[redacted]\0\xffz");
+    assert_eq!(text_of(&records, Stream::Stderr), "[redacted] sesame-");
+    assert_eq!(record.output_bytes, 17 + 19, "as the command wrote it");
+    for entry in std::fs::read_dir(step.dir()).unwrap() {
+        let file = entry.unwrap().path();
+        let bytes = std::fs::read(&file).unwrap();
+        assert!(memchr::memmem::find(&bytes, b"sesame-open").is_none(), "{}", file.display());
+        assert!(memchr::memmem::find(&bytes, b"\"other\"").is_none(), "{}", file.display());
+    }
+}
+
 #[tokio::test]
 async fn a_command_killed_by_a_signal_has_no_exit_code() {
     let rig = Rig::new();

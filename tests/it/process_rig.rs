@@ -52,6 +52,7 @@ impl Rig {
             argv: vec!["sh".into(), "-c".into(), body.into()],
             working_dir: self.worktree(),
             env: BTreeMap::from([("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())]),
+            redact: Vec::new(),
             stdin: Stdin::Null,
             wall_limit: Duration::from_secs(300),
             output_bytes_max: 64 << 20,

@@ -1,4 +1,5 @@
-//! The environment of the command, which is sent through the pipe of the barrier and is in no file: it may hold keys.
+//! The environment of the command and what must not be in its log, which are sent through the pipe of the barrier and are in no
+//! file: they hold keys.
 //!
 //! Eight bytes with the length, the lowest first, then a JSON object of that length. The sender is always a server of the
 //! same program, or of an older one, which wrote the environment into the file of the command instead.
@@ -9,16 +10,29 @@ use std::io::{self, Read as _, Write as _};
 use std::os::fd::AsFd;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde::{Deserialize, Serialize};
 
 use super::BARRIER_MS_MAX;
+use crate::process::spec::CommandSpec;
 use crate::process::system;
 
 /// The kernel takes about 2 MiB of arguments and environment (execve(2)); escaping may double that.
 const BYTES_MAX: u64 = 4 << 20;
 
-/// What goes through the pipe.
-pub(in crate::process) fn to_bytes(environment: &BTreeMap<String, String>) -> io::Result<Vec<u8>> {
-    let text = serde_json::to_vec(environment).map_err(io::Error::other)?;
+/// What goes through the pipe. Sender and receiver are the same program.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Sent<'s> {
+    pub(super) environment: std::borrow::Cow<'s, BTreeMap<String, String>>,
+    pub(super) redact: std::borrow::Cow<'s, [String]>,
+}
+
+/// The bytes of it.
+pub(in crate::process) fn to_bytes(spec: &CommandSpec) -> io::Result<Vec<u8>> {
+    let sent = Sent {
+        environment: std::borrow::Cow::Borrowed(&spec.env),
+        redact: std::borrow::Cow::Borrowed(&spec.redact),
+    };
+    let text = serde_json::to_vec(&sent).map_err(io::Error::other)?;
     let length = text.len() as u64;
     if length > BYTES_MAX {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the environment is too large"));
@@ -33,7 +47,7 @@ pub(in crate::process) fn to_bytes(environment: &BTreeMap<String, String>) -> io
 ///
 /// # Errors
 /// The sender is gone, hangs, or sends something else.
-pub(super) fn receive() -> io::Result<BTreeMap<String, String>> {
+pub(super) fn receive() -> io::Result<Sent<'static>> {
     // not through the buffer of the standard library: it would take what comes next
     let mut pipe = File::from(io::stdin().as_fd().try_clone_to_owned()?);
     let until = system::awake_ms() + BARRIER_MS_MAX;

@@ -2,7 +2,8 @@
 //!
 //! Promises: *barrier, command, two pipes into the log, wall timer, control socket, end of the tree, exit record*,
 //! from one thread and one poll loop, so that the command's parent-death signal is bound to the process itself.
-//! The environment of the command comes through the pipe of the barrier and is in no file. Nothing is spent before the
+//! The environment of the command comes through the pipe of the barrier and is in no file; values that come with it are
+//! in the log as `[redacted]`. Nothing is spent before the
 //! barrier opens. Once it has opened there is an exit record at the end, unless
 //! somebody kills the shim or removes its directory.
 //!
@@ -17,6 +18,7 @@ pub(super) mod environment;
 mod input;
 mod ladder;
 mod record;
+mod redact;
 mod signals;
 mod sleep;
 mod socket;
@@ -82,7 +84,8 @@ impl Start {
         let mut spec = CommandSpec::load(&step)?;
         // in the file of an older program it is there
         if spec.env.is_empty() {
-            spec.env = environment::receive().map_err(ProcessError::io("cannot receive the environment"))?;
+            let sent = environment::receive().map_err(ProcessError::io("cannot receive the environment"))?;
+            (spec.env, spec.redact) = (sent.environment.into_owned(), sent.redact.into_owned());
         }
         spec.check()?;
         system::become_subreaper().map_err(ProcessError::io("cannot become the parent of orphans"))?;

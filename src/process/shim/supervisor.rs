@@ -15,6 +15,7 @@ use nix::unistd::Pid;
 use super::input::Input;
 use super::ladder::{Ladder, Rung, living};
 use super::record::TEXT_BYTES_MAX;
+use super::redact::{Held, Redactor};
 use super::signals::Signals;
 use super::sleep::StepTime;
 use super::socket::{ControlSocket, Request};
@@ -54,8 +55,9 @@ pub(super) struct Supervisor {
     socket: ControlSocket,
     signals: Signals,
     command: Command,
-    stdout: Option<ChildStdout>,
-    stderr: Option<ChildStderr>,
+    stdout: Output<ChildStdout>,
+    stderr: Output<ChildStderr>,
+    redactor: Redactor,
     input: Input,
     ladder: Option<Ladder>,
     cause: Option<ExitCause>,
@@ -70,6 +72,14 @@ pub(super) struct Supervisor {
     oom_look_at: u64,
     /// The command was killed by the kernel.
     out_of_memory: bool,
+}
+
+/// One of the two pipes that the command writes to.
+struct Output<P> {
+    pipe: Option<P>,
+    stream: Stream,
+    /// Read, and not logged yet.
+    held: Held,
 }
 
 struct Command {
@@ -113,8 +123,9 @@ impl Supervisor {
             socket,
             signals,
             command: Command { pid: Pid::from_raw(pid), ended: None },
-            stdout: child.stdout.take(),
-            stderr: child.stderr.take(),
+            stdout: Output { pipe: child.stdout.take(), stream: Stream::Stdout, held: Held::default() },
+            stderr: Output { pipe: child.stderr.take(), stream: Stream::Stderr, held: Held::default() },
+            redactor: Redactor::new(spec.redact.iter().cloned()),
             input: Input::new(child.stdin.take()),
             ladder: None,
             cause: None,
@@ -155,6 +166,8 @@ impl Supervisor {
         self.input.give_up();
         // Not until end-of-file: somebody outside of the tree may hold the other ends.
         self.drain(&mut log, READS_AT_END);
+        self.stdout.finish(&self.redactor, &mut log);
+        self.stderr.finish(&self.redactor, &mut log);
         log.tell_gap();
         let mut record = record_of(&log, self.cause.unwrap_or(ExitCause::Exited), started_at_ms);
         (record.code, record.signal) = self.command.ended.unwrap_or_default();
@@ -181,7 +194,7 @@ impl Supervisor {
     }
 
     fn readable(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        let pipes = [self.stdout.as_ref().map(AsFd::as_fd), self.stderr.as_ref().map(AsFd::as_fd)];
+        let pipes = [self.stdout.pipe.as_ref().map(AsFd::as_fd), self.stderr.pipe.as_ref().map(AsFd::as_fd)];
         std::iter::once(self.signals.as_fd())
             .chain(pipes.into_iter().flatten())
             .chain(self.socket.descriptors())
@@ -189,8 +202,8 @@ impl Supervisor {
 
     fn drain(&mut self, log: &mut LogWriter, reads: usize) {
         let before = self.output_bytes;
-        drain(&mut self.stdout, Stream::Stdout, log, reads, &mut self.output_bytes);
-        drain(&mut self.stderr, Stream::Stderr, log, reads, &mut self.output_bytes);
+        self.output_bytes += self.stdout.drain(&self.redactor, log, reads);
+        self.output_bytes += self.stderr.drain(&self.redactor, log, reads);
         if self.output_bytes > before && self.output_bytes > self.output_bytes_end {
             self.end(ExitCause::OutputLimit);
         }
@@ -305,20 +318,41 @@ impl Supervisor {
     }
 }
 
-fn drain(pipe: &mut Option<impl Read>, stream: Stream, log: &mut LogWriter, reads: usize, total: &mut u64) {
-    let mut buffer = [0_u8; FRAME_PAYLOAD_BYTES_MAX];
-    for _ in 0..reads {
-        let Some(open) = pipe else { return };
-        match open.read(&mut buffer) {
-            Ok(0) => *pipe = None,
-            Ok(count) => {
-                *total += count as u64;
-                log.append(stream, &buffer[..count]);
+impl<P: Read> Output<P> {
+    /// Logs what the pipe has, in so many reads at most; gives how many bytes the command had written.
+    fn drain(&mut self, redactor: &Redactor, log: &mut LogWriter, reads: usize) -> u64 {
+        let mut buffer = [0_u8; FRAME_PAYLOAD_BYTES_MAX];
+        let mut total = 0;
+        for _ in 0..reads {
+            let Some(open) = &mut self.pipe else { break };
+            match open.read(&mut buffer) {
+                Ok(0) => self.close(redactor, log),
+                Ok(count) => {
+                    total += count as u64;
+                    let stream = self.stream;
+                    redactor.pass(&mut self.held, &buffer[..count], |bytes| {
+                        log.append(stream, bytes);
+                    });
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(_) => self.close(redactor, log),
             }
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-            Err(_) => *pipe = None,
         }
+        total
+    }
+
+    fn close(&mut self, redactor: &Redactor, log: &mut LogWriter) {
+        self.pipe = None;
+        self.finish(redactor, log);
+    }
+
+    /// Nothing more is read from it.
+    fn finish(&mut self, redactor: &Redactor, log: &mut LogWriter) {
+        let stream = self.stream;
+        redactor.finish(&mut self.held, |bytes| {
+            log.append(stream, bytes);
+        });
     }
 }
 
