@@ -178,13 +178,16 @@ impl AgentEvent {
     fn words(&self) -> String {
         let limit = EVENT_TEXT_BYTES_MAX;
         match self {
-            Self::Started { model, version, .. } => {
+            Self::Started { model, version, auth, .. } => {
                 let model = model
                     .as_deref()
                     .map_or(String::new(), |model| format!(", model {}", one_line(model, 100)));
                 let version =
                     version.as_deref().map_or(String::new(), |text| format!(" {}", one_line(text, 40)));
-                format!("agent{version} started{model}")
+                let auth = auth
+                    .as_deref()
+                    .map_or(String::new(), |auth| format!(", authentication {}", one_line(auth, 60)));
+                format!("agent{version} started{model}{auth}")
             }
             Self::Message { text } | Self::Thinking { text } | Self::Output { text, .. } => {
                 visible(text, limit)

@@ -49,6 +49,7 @@ pub use output::command_output;
 pub use probe::{AuthProbe, AuthState, ProbeSpec, Version};
 
 pub use reader::AgentReader;
+pub use text::one_line;
 pub use verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, ToolUses, Usage};
 
 use crate::domain::agent_kind::AgentKind;

@@ -45,7 +45,7 @@ pub(super) fn visible_bytes(bytes: &[u8], bytes_max: usize) -> String {
 }
 
 /// The text on one line: runs of white space become one blank.
-pub(super) fn one_line(text: &str, bytes_max: usize) -> String {
+pub fn one_line(text: &str, bytes_max: usize) -> String {
     let mut line = String::new();
     for word in text.split_whitespace() {
         if !line.is_empty() {

@@ -185,6 +185,7 @@ impl Viewpoint {
             parts.push(format!("attempt {}", job.attempt));
         }
         parts.push(format!("agent {}", job.agent));
+        parts.extend(job.authentication.as_ref().map(|source| format!("authentication {source}")));
         parts.join("   ")
     }
 

@@ -62,6 +62,8 @@ pub struct Attempt {
     /// The conversation that its agent held; `None` also for one that is forgotten.
     pub session_id: Option<String>,
     pub usage: Usage,
+    /// Where its agent said that its credential comes from, in the agent's own word; `None`: it said nothing.
+    pub authentication: Option<String>,
     /// The isolation that was in force (`none`, `sandbox`).
     pub isolation: String,
     /// The effective options it ran with.

@@ -273,6 +273,8 @@ pub struct Effects {
     /// Process id of the agent while it runs.
     pub pid: Option<i64>,
     pub exit_code: Option<i64>,
+    /// Where the agent said that its credential comes from, in its own word.
+    pub authentication: Option<String>,
 }
 
 /// A job as the store keeps it.

@@ -5,6 +5,7 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 use super::attachment::Attachment;
+use super::attempt::Attempt;
 use super::message::Message;
 use super::options::{Options, dollars};
 use super::time::UtcTime;
@@ -56,6 +57,10 @@ pub struct JobSummary {
     /// The `[agents.<name>]` entry that works on it.
     pub agent: String,
     pub session_id: Option<String>,
+    /// Where the agent said that its credential comes from, in its own word: of `claude`, `none` is the login of a subscription and
+    /// `ANTHROPIC_API_KEY` a key that is billed by use. `null`: it has not said.
+    #[serde(default)]
+    pub authentication: Option<String>,
     /// Number of the newest attempt, 0 before the first.
     pub attempt: u32,
     pub worktree_path: Option<String>,
@@ -185,36 +190,6 @@ impl From<domain::job::Waiting> for Waiting {
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Attempt {
-    pub number: u32,
-    /// Whether it used up one of `maxAttempts`.
-    pub counted: bool,
-    pub started_at: UtcTime,
-    pub ended_at: Option<UtcTime>,
-    pub reason: Option<Reason>,
-    pub exit_code: Option<i64>,
-    pub usage: Usage,
-    pub isolation: String,
-}
-
-impl Attempt {
-    #[must_use]
-    pub fn of(attempt: &attempt::Attempt, job: domain::id::JobNumber, status: domain::job::Status) -> Self {
-        Self {
-            number: attempt.number,
-            counted: attempt.counted,
-            started_at: attempt.started_at.into(),
-            ended_at: attempt.ended_at.map(UtcTime),
-            reason: attempt.reason.as_ref().map(|reason| Reason::of(reason, job, status)),
-            exit_code: attempt.exit_code,
-            usage: attempt.usage.into(),
-            isolation: attempt.isolation.clone(),
-        }
-    }
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Usage {
@@ -335,6 +310,7 @@ impl From<&JobView> for JobSummary {
             parent_job_id: job.chain.parent.as_ref().map(ToString::to_string),
             agent: job.login.clone(),
             session_id: effects.session_id.clone(),
+            authentication: effects.authentication.clone(),
             attempt: job.attempt,
             worktree_path: effects.worktree_path.clone(),
             pid: effects.pid,

@@ -10,6 +10,7 @@
 //! Fails: with a list of [`problem::Fault`]s; rendering cannot fail. Tested: snapshots and tables beside the code.
 
 pub mod attachment;
+pub mod attempt;
 pub mod backup;
 pub mod callback;
 pub mod client;

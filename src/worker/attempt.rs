@@ -323,7 +323,7 @@ impl<'a> Line<'a> {
             ($($field:ident),+) => { $(if new.$field.is_some() { known.$field = new.$field; })+ };
         }
         take!(worktree_path, base_sha, branch_tip, head_sha, pushed_sha, pr_url, pr_number);
-        take!(files_changed, insertions, deletions, session_id, pid, exit_code);
+        take!(files_changed, insertions, deletions, session_id, pid, exit_code, authentication);
         Ok(())
     }
 

@@ -2,10 +2,13 @@
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
-use crate::agent::{AgentVerdict, Capabilities};
+use crate::agent::{AgentVerdict, Capabilities, one_line};
 use crate::domain::job::{Effects, Usage};
 use crate::domain::reason::ReasonCode;
 use crate::domain::usage::TOLD_MAX;
+
+/// Of the word by which an agent names its credential; those of real ones have 20 bytes.
+const AUTHENTICATION_BYTES_MAX: usize = 100;
 
 impl Line<'_> {
     /// Records what a step of the agent used up and which conversation it held, however the step ended. `took_ms` is how
@@ -45,8 +48,11 @@ impl Line<'_> {
             usage = usage.without_tokens_of(before);
         }
         self.job.usage = self.tools.store.record_usage(self.lease, step, session, usage).await?;
-        if let Some(session) = session {
-            self.effects(Effects { session_id: Some(session.to_owned()), ..Effects::default() }).await?;
+        let authentication =
+            verdict.auth_source.as_deref().map(|source| one_line(source, AUTHENTICATION_BYTES_MAX));
+        if session.is_some() || authentication.is_some() {
+            let session_id = session.map(str::to_owned);
+            self.effects(Effects { session_id, authentication, ..Effects::default() }).await?;
         }
         Ok(())
     }

@@ -286,7 +286,7 @@ fn told(name: &str) -> String {
 #[test]
 fn what_people_read_of_a_commit() {
     insta::assert_snapshot!(told("commit"), @r"
-    agent.progress | agent 2.1.329 started, model claude-opus-5-5
+    agent.progress | agent 2.1.329 started, model claude-opus-5-5, authentication ANTHROPIC_API_KEY
     agent.progress | turn 1, 12638 tokens of context
     agent.tool_use | Write: hello.txt
     agent.tool_result | File created successfully at: $WORKTREE/hello.txt (file state is current in your context — no need to Read it back)
@@ -302,7 +302,7 @@ fn what_people_read_of_a_commit() {
 #[test]
 fn what_people_read_of_a_denial() {
     insta::assert_snapshot!(told("write-file-denied"), @r"
-    agent.progress | agent 2.1.329 started, model claude-opus-5-5
+    agent.progress | agent 2.1.329 started, model claude-opus-5-5, authentication ANTHROPIC_API_KEY
     agent.progress | turn 1, 12639 tokens of context
     agent.message | I will create hello.txt.
     agent.tool_use | Write: hello.txt
@@ -317,7 +317,7 @@ fn what_people_read_of_a_denial() {
 #[test]
 fn what_people_read_of_a_usage_limit() {
     insta::assert_snapshot!(told("rate-limit-subscription"), @r"
-    agent.progress | agent 2.1.329 started, model claude-sonnet-5-5
+    agent.progress | agent 2.1.329 started, model claude-sonnet-5-5, authentication none
     agent.progress | usage limit five_hour reached, resets at 2026-11-20T18:55:23Z
     agent.message | You've hit your 5-hour limit · resets 6:55pm (UTC)
     agent.progress | agent gave up: You've hit your 5-hour limit · resets 6:55pm (UTC)

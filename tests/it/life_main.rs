@@ -17,6 +17,9 @@ async fn a_prompt_becomes_a_pull_request_and_a_callback() {
     let job = stand.completed(&id).await;
     assert_eq!((&job["outcome"], &job["phase"]), (&json!("pull_request"), &json!("done")), "{job:#}");
     assert_eq!((&job["error"], &job["exitCode"]), (&Value::Null, &json!(0)));
+    // where its credential comes from, as the agent says it
+    let said = [&job["authentication"], &job["attempts"][0]["authentication"]];
+    assert_eq!(said, [&json!("scripted"); 2], "{job:#}");
 
     let tip = stand.tip("greet/it").unwrap();
     assert_eq!(job["headSha"], tip);

@@ -142,6 +142,7 @@ async fn effects_are_never_taken_back() {
         session_id: Some("s".to_owned()),
         pid: Some(7),
         exit_code: Some(0),
+        authentication: Some("none".to_owned()),
     };
     bench.store.record_effects(lease, all.clone()).await.unwrap();
     bench.store.record_effects(lease, Effects::default()).await.unwrap();

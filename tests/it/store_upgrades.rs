@@ -109,6 +109,8 @@ async fn data_of_every_schema_is_carried_over() {
         assert_eq!(rounds, if version >= 15 { vec![(2, Some(0))] } else { vec![] }, "schema {version}");
         let kept = finished.artifacts.map(|kept| (kept.attempt, kept.find("out/report.html")));
         assert_eq!(kept, (version >= 20).then_some((1, Some((0, 12)))), "schema {version}");
+        let logged_in = finished.effects.authentication.as_deref();
+        assert_eq!(logged_in, (version >= 23).then_some("ANTHROPIC_API_KEY"), "schema {version}");
         let said = store.said_to_agent(JobNumber(1)).await.unwrap();
         assert_eq!(said.len(), if version >= 16 { 3 } else { 0 }, "schema {version}");
         let goes = store.clones_to_remove().await.unwrap();

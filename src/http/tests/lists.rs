@@ -12,7 +12,7 @@ use crate::domain::job::Outcome;
 const JOB: &str = "id clientId clientName client status prompt branchName title osFeatureId osCallbackUrl worktreePath \
     pid startedAt completedAt exitCode error prUrl prNumber filesChanged createdAt updatedAt number rootJobId \
     originalJobId parentJobId phase outcome reason waiting position baseBranch baseSha headSha body metadata labels \
-    priority runAt dependsOn options agent sessionId attempt attempts insertions deletions usage verify warnings \
+    priority runAt dependsOn options agent sessionId authentication attempt attempts insertions deletions usage verify warnings \
     callback artifacts attachments profile submittedBy cancelRequestedAt";
 const ONLY_WHOLE: &str = "prompt body options attempts";
 

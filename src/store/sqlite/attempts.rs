@@ -90,6 +90,13 @@ impl Store {
                         .prepare_cached("UPDATE attempts SET session_id = ?3 WHERE job = ?1 AND number = ?2")?
                         .execute(params![lease.job.0, lease.attempt, session])?;
                 }
+                if let Some(authentication) = &effects.authentication {
+                    connection
+                        .prepare_cached(
+                            "UPDATE attempts SET authentication = ?3 WHERE job = ?1 AND number = ?2",
+                        )?
+                        .execute(params![lease.job.0, lease.attempt, authentication])?;
+                }
                 write_effects(connection, now, lease.job, &effects)
             })
             .await?;
@@ -384,7 +391,8 @@ fn write_effects(
                  files_changed = coalesce(?8, files_changed), insertions = coalesce(?9, insertions),
                  deletions = coalesce(?10, deletions), session_id = coalesce(?11, session_id),
                  pid = coalesce(?12, pid), exit_code = coalesce(?13, exit_code),
-                 branch_tip = coalesce(?14, branch_tip), updated_at = ?15
+                 branch_tip = coalesce(?14, branch_tip), updated_at = ?15,
+                 authentication = coalesce(?16, authentication)
              WHERE number = ?1",
         )?
         .execute(params![
@@ -403,6 +411,7 @@ fn write_effects(
             effects.exit_code,
             effects.branch_tip,
             now.as_ms(),
+            effects.authentication,
         ])?;
     Ok(())
 }
@@ -417,6 +426,7 @@ fn attempt(row: &rusqlite::Row<'_>) -> rusqlite::Result<Attempt> {
         exit_code: row.get("exit_code")?,
         session_id: row.get("session_id")?,
         usage: rows::usage(row)?,
+        authentication: row.get("authentication")?,
         isolation: row.get("isolation")?,
         options: rows::options(row)?,
     })

@@ -241,6 +241,7 @@ fn effects(row: &Row<'_>) -> rusqlite::Result<Effects> {
         session_id: row.get("session_id")?,
         pid: row.get("pid")?,
         exit_code: row.get("exit_code")?,
+        authentication: row.get("authentication")?,
     })
 }
 
