@@ -84,6 +84,7 @@ mod life_socket;
 mod life_stop;
 mod life_supervisors;
 mod life_tokens;
+mod life_vectors;
 mod life_verify;
 mod life_waiting;
 mod life_weeks;
