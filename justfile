@@ -21,6 +21,8 @@ long-burst:
     cargo test --locked --test it -- --ignored --nocapture --test-threads=1 long_burst
 long-callbacks:
     cargo test --locked --test it -- --ignored --nocapture long_callbacks
+long-links:
+    cargo test --locked --test it -- --ignored --nocapture long_links
 long-process:
     cargo test --locked --test it -- --ignored --nocapture long_process
 long-soak minutes="10":

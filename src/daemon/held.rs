@@ -40,11 +40,17 @@ pub(super) fn held(
     for (variable, value) in env.for_agents_to_pick_from() {
         if let (Some(variable), Some(value)) = (variable.to_str(), value.to_str())
             && tells_of_a_secret(variable)
+            && may_be_one(value)
         {
             hold(variable, Some(&SecretString::from(value)));
         }
     }
     held
+}
+
+/// Numbers and places of files are none, whatever they are called: `MAX_OUTPUT_TOKENS`, `GOOGLE_APPLICATION_CREDENTIALS`.
+fn may_be_one(value: &str) -> bool {
+    !value.bytes().all(|byte| byte.is_ascii_digit()) && !std::path::Path::new(value).exists()
 }
 
 fn tells_of_a_secret(variable: &str) -> bool {
@@ -73,5 +79,8 @@ mod tests {
         for (name, is_secret) in rows {
             assert_eq!(tells_of_a_secret(name), is_secret, "{name}");
         }
+        let values =
+            [("32000000", false), ("/etc/passwd", false), ("k3Xv9QpLmZ7r", true), ("/k3Xv9QpLmZ7r", true)];
+        assert!(values.into_iter().all(|(value, may_be)| may_be_one(value) == may_be));
     }
 }

@@ -160,6 +160,8 @@ const fn checked(rule: Rule, check: Check) -> Rule {
 
 #[rustfmt::skip] // one row a kind
 pub(super) const RULES: &[Rule] = &[
+    // this very program
+    prefixed("offshoot-token", &["ofs_"], r"^ofs_[a-z0-9]{12}_[a-z0-9]{52}\b"),
     // code hosting
     checked(prefixed("github-token", &["ghp_", "gho_", "ghu_", "ghs_", "ghr_"], r"^gh[pousr]_[A-Za-z0-9]{36,255}\b"), Check::GithubChecksum),
     prefixed("github-fine-grained-token", &["github_pat_"], r"^github_pat_[A-Za-z0-9]{22}_[A-Za-z0-9]{59}\b"),

@@ -76,6 +76,7 @@ async fn told(stand: &Stand, id: &str) -> String {
     let mut told = format!("{job}{}{:?}", stand.callback(id).await.body, stand.github.pulls());
     for path in [
         "clients",
+        "tokens",
         "profiles",
         "health",
         "queue",
@@ -104,6 +105,8 @@ async fn no_secret_of_the_server_is_where_an_agent_or_a_reader_is() {
     let client = json!({"name": "Widgets", "githubOrg": "acme", "githubRepo": "widgets",
         "options": {"setEnv": {"GIVEN": "given"}}});
     stand.post("/clients", &client).await;
+    let token = stand.post("/tokens", &json!({"name": "reader", "scope": "read"})).await["token"].clone();
+    let never_given = [&NEVER_GIVEN[..], &[token.as_str().expect("it is shown once")]].concat();
     let script = format!(
         "FOUND={}; {LOOKS}; echo x > x.txt; printf 'not %s\\n' \"$GIVEN\"; while [ ! -e {} ]; do sleep 0.02; done",
         stand.path("found").display(),
@@ -122,7 +125,7 @@ async fn no_secret_of_the_server_is_where_an_agent_or_a_reader_is() {
     // from outside: no process of a step has one in its arguments, and none but the given one in its environment
     for seen in stand.processes().into_iter().filter(|seen| seen.step.is_some()) {
         let read = |what: &str| std::fs::read(format!("/proc/{}/{what}", seen.pid)).unwrap_or_default();
-        for canary in NEVER_GIVEN {
+        for canary in &never_given {
             for what in ["environ", "cmdline"] {
                 assert!(
                     memchr::memmem::find(&read(what), canary.as_bytes()).is_none(),
@@ -140,7 +143,7 @@ async fn no_secret_of_the_server_is_where_an_agent_or_a_reader_is() {
         found.contains(&format!("GIVEN={GIVEN}")) && found.contains("# Widgets") && found.contains("[remote"),
         "it looked"
     );
-    for canary in NEVER_GIVEN {
+    for canary in &never_given {
         assert!(!found.contains(canary), "an agent finds {canary}");
     }
     assert!(!found.contains("ANTHROPIC_API_KEY=") && !found.contains("OPENAI_API_KEY="));
@@ -151,7 +154,7 @@ async fn no_secret_of_the_server_is_where_an_agent_or_a_reader_is() {
     assert_eq!(code, 0);
     told.push_str(&shown);
     stand.post("/backups", &json!({})).await;
-    let all = [&NEVER_GIVEN[..], &[GIVEN]].concat();
+    let all = [&never_given[..], &[GIVEN]].concat();
     for canary in &all {
         assert!(!told.contains(canary), "{canary} is told");
     }

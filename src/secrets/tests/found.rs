@@ -229,4 +229,8 @@ gCTsp¦OVdXN3K/+tSLIMjfgFP1dn4t4QVNkW1sx5RgXclYbuIpFIwPyOGcJiPyx0e
     ("database-url", r##""mongodb+srv:/¦/svc:T7h-q2Vw9xZb@cluste¦r0.ab12c.mongodb.net/app""##),
     ("database-url", r##"redis:/¦/:pR4vT9mK2xQz7LwB@¦cache.acme.io:6380/0"##),
     ("database-url", r##"postgresql+asyncpg:/¦/app:wZ8rQ2nX5k¦Tb@10.2.3.4/app"##),
+    (
+        "offshoot-token",
+        r##"OFFSHOOT_TOKEN=of¦s_xk3deg0dqcf5_4esf5dhrd3drcjv4khwn¦gp0gedq95x770wsnsfw9y6veh4myk94c"##,
+    ),
 ];

@@ -253,4 +253,11 @@ MIIE
         r##"resolution: {integrity: sha512-pKV7Ma5eZBZ2hcdMbHfogqOBT+qvjkKLpa6bOX27Z4ZYzKPxUKKI/+f8xsoj4Sm0i74zzGu2/Up7o0MfmlFYlZ==}"##,
     ),
     ("composer.lock", r##"postgres://app:k3Xv9QpLmZ7r@db.acme.io/app"##),
+    ("src/a.txt", r##"hf_ababababababababababababababababab"##),
+    ("src/a.txt", r##"AKIAABCDABCDABCDABCD"##),
+    ("src/a.txt", r##"dop_v1_a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2a1b2"##),
+    (
+        "src/a.txt",
+        r##"-----BEGIN PRIVATE KEY-----\nQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJDQUJD"##,
+    ),
 ];
