@@ -33,6 +33,8 @@ pub(super) struct Line<'a> {
     pub(super) adopted: bool,
     /// Its agent was ended for taking too much of the machine: not all of that is kept.
     pub(super) ran_away: bool,
+    /// That the agent does not go on with its conversation is said.
+    pub(super) left_conversation: bool,
     /// Keeps maintenance out of the clone for the whole attempt.
     pub(super) clone_used: Option<InUse>,
     /// Of the phase that this walk has come to by itself.
@@ -172,6 +174,7 @@ impl<'a> Line<'a> {
             options,
             adopted: assignment.adopted,
             ran_away: false,
+            left_conversation: false,
             clone_used,
             phase_time: None,
         })

@@ -3,6 +3,7 @@
 
 use std::path::Path;
 
+use super::Tools;
 use super::attempt::Line;
 use super::branches::is_branch;
 use super::halt::{Halt, Step};
@@ -10,8 +11,10 @@ use super::steps::{FIRST_TURN, look};
 use crate::agent::{Capabilities, Fault, Session, Usage};
 use crate::domain::job::{Job, Start};
 use crate::domain::reason::ReasonCode;
+use crate::domain::visit::GoesOn;
 use crate::git::{BranchStart, CommitId, Repository};
 use crate::process::{ExitCause, StepState};
+use crate::store::StoreError;
 
 /// What an agent is told that goes on where it was cut off, before what was asked for.
 const GO_ON: &str = "Your work on this was cut off before it was finished. The files are as you left them. \
@@ -34,11 +37,14 @@ pub(super) struct Kept {
 }
 
 impl Line<'_> {
-    /// Makes up its mind whether the conversation can be continued, before anything is prepared.
+    /// Makes up its mind whether the conversation can be continued, before anything is prepared; it says so once.
     pub(super) async fn settle_session(&mut self, capabilities: Capabilities) -> Step<()> {
-        if self.handed_to().is_some() {
-            // nothing is said anew: it goes on in its conversation, or is not asked at all
-            return Ok(());
+        match self.handed_to() {
+            // it is not asked before somebody refuses the work, and is asked to go on then
+            Some(GoesOn::Publish) => return Ok(()),
+            // the same at once
+            Some(GoesOn::Agent) if capabilities.resume => return Ok(()),
+            Some(GoesOn::Agent) | None => {}
         }
         let why = match &self.job.start {
             Start::Publish { .. } => return Ok(()),
@@ -47,6 +53,8 @@ impl Line<'_> {
             // its conversation is that of another program
             Start::Resume { session_id: Some(id) } if !self.has_held(id).await? => "another agent held it",
             Start::Resume { session_id: Some(_) } => return Ok(()),
+            // said when this walk prepared its work
+            Start::Resume { session_id: None } if self.left_conversation => return Ok(()),
             Start::Agent | Start::Resume { session_id: None } => {
                 "there is none that the agent knows and can go on with"
             }
@@ -56,14 +64,14 @@ impl Line<'_> {
         self.warn(&text).await?;
         if matches!(self.job.start, Start::Resume { .. }) {
             self.job.start = Start::Resume { session_id: None };
+            self.left_conversation = true;
         }
         Ok(())
     }
 
     /// Whether the conversation is the agent's own, as far as anybody knows.
-    async fn has_held(&self, session_id: &str) -> Step<bool> {
-        let held_by = self.tools.store.login_of_session(&self.job.chain.root, session_id).await?;
-        Ok(held_by.is_none_or(|login| login == self.options.agent))
+    pub(super) async fn has_held(&self, session_id: &str) -> Step<bool> {
+        Ok(self.tools.has_held(&self.options.agent, &self.job, session_id).await?)
     }
 
     /// Whether the agent worked in an earlier attempt of this very job.
@@ -259,6 +267,19 @@ impl Line<'_> {
         let Some(original) = &self.job.chain.original else { return Ok(None) };
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
         Ok(chain.into_iter().find(|job| job.id == *original))
+    }
+}
+
+impl Tools {
+    /// Whether the conversation is that of the `[agents.<name>]` entry, as far as anybody knows.
+    pub(super) async fn has_held(
+        &self,
+        agent: &str,
+        job: &Job,
+        session_id: &str,
+    ) -> Result<bool, StoreError> {
+        let held_by = self.store.login_of_session(&job.chain.root, session_id).await?;
+        Ok(held_by.is_none_or(|login| login == agent))
     }
 }
 

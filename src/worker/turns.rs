@@ -191,6 +191,8 @@ impl Line<'_> {
     ) -> Step<(Session, String)> {
         let lost = match &self.job.effects.session_id {
             _ if !capabilities.resume => "this kind of agent cannot continue a conversation",
+            // the job was given another one while somebody had it
+            Some(id) if !why.afresh && !self.has_held(id).await? => "another agent held it",
             Some(id) if !why.afresh => {
                 let new = unheard(said, self.lease.attempt, turn, &why.interrupted);
                 return Ok((Session::Resume { id: id.clone() }, words(why, new)));

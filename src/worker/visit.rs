@@ -99,23 +99,27 @@ pub async fn put_out(worker: &Worker, job: &Job) -> Result<Option<PutOut>, Store
     let ran_with = attempts.last().map(|attempt| attempt.options.clone()).unwrap_or_default();
     let layers = [&ran_with, &job.request.options, &client.options, &tools.settings.defaults];
     let options = EffectiveOptions::resolve(RunOptions::merge(&layers), false);
-    let mut put_out = tools.put_out(job, &options, worktree);
+    let session = match &job.effects.session_id {
+        Some(id) if tools.has_held(&options.agent, job, id).await? => Some(id.as_str()),
+        _ => None,
+    };
+    let mut put_out = tools.put_out(session, &options, worktree);
     let mark = step_of(tools, job)?.name().as_str().to_owned();
     put_out.env.insert(MARKER_VARIABLE.to_owned(), mark);
     Ok(Some(put_out))
 }
 
 impl Tools {
-    fn put_out(&self, job: &Job, options: &EffectiveOptions, worktree: String) -> PutOut {
+    fn put_out(&self, session: Option<&str>, options: &EffectiveOptions, worktree: String) -> PutOut {
         let entry = self.settings.agents.get(&options.agent);
         let agent = entry.map(|entry| find_agent(entry.kind));
         // what an agent has made up does not become a flag
-        let is_plain = |id: &String| {
+        let is_plain = |id: &&str| {
             !id.starts_with('-')
                 && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
-        let session = job.effects.session_id.clone().filter(is_plain);
-        let opened = agent.zip(entry).zip(session.as_deref()).and_then(|((agent, entry), session)| {
+        let session = session.filter(is_plain);
+        let opened = agent.zip(entry).zip(session).and_then(|((agent, entry), session)| {
             let arguments = agent.by_hand(session)?;
             Some(entry.command.iter().cloned().chain(arguments).collect::<Vec<_>>())
         });
@@ -125,7 +129,7 @@ impl Tools {
         env.insert("PWD".to_owned(), worktree.clone());
         let own = entry.iter().flat_map(|entry| &entry.env);
         let pass_env = own.chain(&options.env).filter(|name| !env.contains_key(*name)).cloned().collect();
-        let session_id = session.filter(|_| opened.is_some());
+        let session_id = session.filter(|_| opened.is_some()).map(str::to_owned);
         let shell = || vec![env.get("SHELL").cloned().unwrap_or_else(|| "/bin/sh".to_owned())];
         let command = opened.unwrap_or_else(shell);
         let set_env = options.set_env.clone();

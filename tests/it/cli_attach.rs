@@ -7,7 +7,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use crate::left_out::{Need, leave_out};
-use crate::stand::{PATIENCE, SECRET, Stand};
+use crate::stand::{PATIENCE, Plan, SECRET, Stand};
 
 /// Runs its arguments in a terminal, and ends as they do.
 const IN_A_TERMINAL: &str =
@@ -130,5 +130,76 @@ async fn without_a_terminal_nothing_is_taken_over() {
     let said = String::from_utf8_lossy(&run.stderr).into_owned();
     assert!(run.status.code() == Some(2) && said.contains("another machine"), "{said}");
     assert_eq!(stand.cancel(job["id"].as_str().unwrap()).await.0, 200);
+    stand.finish().await;
+}
+
+/// What the agent would have had, with its values as this machine and the configuration have them, and nothing of it in an answer.
+#[tokio::test]
+async fn the_program_has_what_the_owner_lets_through_and_sets() {
+    if !has_python() {
+        return leave_out(Need::Python, "the variables of `offshoot attach`");
+    }
+    let mut stand = Stand::built(Plan::default()).await;
+    install(&stand, "exit 0");
+    let secrets =
+        "[secrets]\nof-agent = \"value-of-the-agents-secret\"\nof-work = \"value-of-the-works-secret\"\n";
+    let agent = format!(
+        "[agents.two]\nkind = \"claude\"\ncommand = \"{}\"\nenv = [\"BY_AGENT\", \"NOT_THERE\"]\n\
+         set_env = {{ PLAIN = \"as-it-stands\", FROM_AGENT = {{ secret = \"of-agent\" }} }}\n",
+        stand.path("agents/claude").display()
+    );
+    stand.add_config(&format!("{secrets}{agent}"));
+    stand.set_env("BY_AGENT", "of-the-server");
+    stand.start().await;
+    let options = json!({"agent": "two", "env": ["BY_OWNER"], "setEnv": {"TOKEN": "of-work"}});
+    let client = json!({"name": "Widgets", "githubOrg": "acme", "githubRepo": "widgets", "options": options});
+    stand.post("/clients", &client).await;
+    let at_work = async |branch: &str| {
+        let job = at_work(&stand, branch).await;
+        assert_eq!(job["agent"], "two");
+        job
+    };
+    let visit = async |job: &Value, config: bool| {
+        let mut command = attach(&stand, job, &[]);
+        command.envs([("BY_AGENT", "of-my-shell"), ("BY_OWNER", "of-my-shell-too")]);
+        if config {
+            command.env("OFFSHOOT_CONFIG", stand.path("config.toml"));
+        }
+        let run = ended(command).await;
+        let said = String::from_utf8_lossy(&run.stdout).into_owned();
+        assert!(run.status.success(), "{said}");
+        stand.completed(job["id"].as_str().unwrap()).await;
+        (said, std::fs::read_to_string(stand.path("env")).unwrap())
+    };
+    let job = at_work("a").await;
+    let (said, env) = visit(&job, true).await;
+    for line in [
+        "BY_AGENT=of-my-shell",
+        "BY_OWNER=of-my-shell-too",
+        "PLAIN=as-it-stands",
+        "FROM_AGENT=value-of-the-agents-secret",
+        "TOKEN=value-of-the-works-secret",
+    ] {
+        assert!(env.lines().any(|one| one == line), "{line}: {env}");
+    }
+    assert!(!env.contains(MINE) && !env.contains("NOT_THERE"), "{env}");
+    assert!(!said.contains("value-of-the") && !stand.log_text().contains("value-of-the"), "{said}");
+    // where the configuration is not at hand its values are not, and that is said
+    let job = at_work("b").await;
+    let (said, env) = visit(&job, false).await;
+    assert!(said.contains("TOKEN is not set: there is no secret \"of-work\" here"), "{said}");
+    assert!(env.contains("BY_AGENT=of-my-shell") && !env.contains("value-of-the"), "{env}");
+    // a program that asks is told names
+    let job = at_work("c").await;
+    let path = format!("/jobs/{}/attach", job["id"].as_str().unwrap());
+    let answer = stand.post(&path, &json!({"key": "key-0123456789abcdef"})).await;
+    assert_eq!(answer["setEnv"], json!({"TOKEN": "of-work"}));
+    assert_eq!(answer["passEnv"], json!(["BY_AGENT", "BY_OWNER", "NOT_THERE"]), "{answer:#}");
+    let text = answer.to_string();
+    for value in ["value-of-the", "as-it-stands", "of-the-server"] {
+        assert!(!text.contains(value), "{value}: {answer:#}");
+    }
+    let id = job["id"].as_str().unwrap();
+    assert_eq!(stand.cancel(id).await.0, 200);
     stand.finish().await;
 }

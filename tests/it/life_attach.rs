@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use crate::stand::{Plan, Stand};
 
-const BAD: &str = "[[scenario:write path=a.txt content=bad]]";
-const KEY: &str = "key-0123456789abcdef";
+pub(crate) const BAD: &str = "[[scenario:write path=a.txt content=bad]]";
+pub(crate) const KEY: &str = "key-0123456789abcdef";
 const OTHER: &str = "key-of-somebody-else";
 
-async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> String {
+pub(crate) async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> String {
     stand.submit(json!({"prompt": prompt, "branchName": branch, "options": options})).await
 }
 
-async fn attach(stand: &Stand, id: &str, key: &str) -> (u16, Value) {
+pub(crate) async fn attach(stand: &Stand, id: &str, key: &str) -> (u16, Value) {
     stand.call("POST", &format!("/jobs/{id}/attach"), Some(&json!({"key": key}))).await
 }
 
@@ -28,31 +28,31 @@ async fn refused(stand: &Stand, id: &str) -> String {
 }
 
 /// Takes the job over; the answer, and its worktree.
-async fn taken(stand: &Stand, id: &str) -> (Value, PathBuf) {
+pub(crate) async fn taken(stand: &Stand, id: &str) -> (Value, PathBuf) {
     let (status, answer) = attach(stand, id, KEY).await;
     assert_eq!(status, 200, "{answer:#}");
     let worktree = PathBuf::from(answer["worktreePath"].as_str().unwrap());
     (answer, worktree)
 }
 
-async fn detach(stand: &Stand, id: &str, goes_on: &str) -> (u16, Value) {
+pub(crate) async fn detach(stand: &Stand, id: &str, goes_on: &str) -> (u16, Value) {
     let body = json!({"key": KEY, "goesOn": goes_on});
     stand.call("POST", &format!("/jobs/{id}/detach"), Some(&body)).await
 }
 
 /// A job whose agent has written `a.txt` and waits for a gate that nobody opens.
-async fn at_work(stand: &Stand, branch: &str, options: Value) -> String {
+pub(crate) async fn at_work(stand: &Stand, branch: &str, options: Value) -> String {
     let prompt = format!("{BAD}{}", stand.gate_mark("never"));
     let id = submit(stand, branch, &prompt, options).await;
     stand.wait_for_tool(&id).await;
     id
 }
 
-fn attempts(job: &Value) -> usize {
+pub(crate) fn attempts(job: &Value) -> usize {
     job["attempts"].as_array().unwrap().len()
 }
 
-fn count(stand: &Stand, text: &str) -> usize {
+pub(crate) fn count(stand: &Stand, text: &str) -> usize {
     stand.prompts().matches(text).count()
 }
 
@@ -83,7 +83,7 @@ async fn is_ended(stand: &Stand, mut child: Child) {
     stand.wait_until("what was left running ends", async || child.try_wait().unwrap()).await;
 }
 
-fn write(worktree: &Path, name: &str) {
+pub(crate) fn write(worktree: &Path, name: &str) {
     std::fs::write(worktree.join(name), "by hand\n").unwrap();
 }
 
@@ -318,13 +318,16 @@ async fn an_agent_without_a_conversation_leaves_a_shell_and_its_files() {
     detach(&stand, &id, "agent").await;
     let job = stand.completed(&id).await;
     assert_eq!((stand.git(&["show", "x:by-hand.txt"]).as_str(), attempts(&job)), ("by hand", 2));
+    let warnings = job["warnings"].to_string();
+    assert!(warnings.contains("cannot continue a conversation") && warnings.contains("paid anew"), "{job:#}");
     std::fs::remove_file(stand.path("began")).unwrap();
     let id = submit(&stand, "y", &prompt, options).await;
     stand.wait_until("it works", began).await;
     let (_, worktree) = taken(&stand, &id).await;
     write(&worktree, "c.txt");
     detach(&stand, &id, "publish").await;
-    stand.completed(&id).await;
+    let job = stand.completed(&id).await;
+    assert_eq!(job["warnings"], json!([]), "its agent does not run again: nothing is begun afresh");
     assert_eq!(
         (stand.git(&["show", "y:c.txt"]).as_str(), stand.git(&["show", "y:a.txt"]).as_str()),
         ("by hand", "bad")
@@ -350,5 +353,51 @@ async fn words_for_the_agent_are_told_once_around_a_visit() {
     stand.completed(&id).await;
     assert_eq!((count(&stand, early), count(&stand, late), stand.runs()), (1, 1, 2), "{}", stand.prompts());
     assert_eq!(stand.git(&["show", "w:late.txt"]), "yes");
+    stand.finish().await;
+}
+
+/// Wants the job while the step that runs comes to its end at this gate, and lets nothing be written before both are so far: the
+/// wish comes to stand where no step runs.
+async fn wanted_at_the_end(stand: &Stand, id: &str, gate: &str) -> PathBuf {
+    let mut database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    let held = database.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).unwrap();
+    let end = async {
+        stand.open_gate(gate);
+        let is_over = async || stand.processes().is_empty().then_some(());
+        stand.wait_until("the step is over", is_over).await;
+        // one has the writer, so the other waits
+        let waits = async || {
+            let metrics = stand.get_text("/metrics").await;
+            let waiting = metrics.lines().find_map(|line| line.strip_prefix("offshoot_db_writes_waiting "));
+            (waiting.unwrap().parse::<f64>().unwrap() >= 1.0).then_some(())
+        };
+        stand.wait_until("both wait", waits).await;
+        held.rollback().unwrap();
+    };
+    let ((_, worktree), ()) = tokio::join!(taken(stand, id), end);
+    worktree
+}
+
+#[tokio::test]
+async fn who_comes_between_two_steps_is_made_way_for_before_the_next_one_begins() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let check = format!("{}; test -f by-hand.txt", stand.gated("check"));
+    let prompt = format!("{BAD}{}", stand.gate_mark("turn"));
+    let id = submit(&stand, "n", &prompt, json!({"verify": [check]})).await;
+    stand.wait_for_tool(&id).await;
+    // between the turn of the agent and the look at its work
+    wanted_at_the_end(&stand, &id, "turn").await;
+    let begun = |what: &str| stand.log_text().matches(what).count();
+    assert_eq!((begun("agent started"), begun("command started")), (1, 0));
+    detach(&stand, &id, "publish").await;
+    stand.has_run("check", 1).await;
+    // between the look, which refuses it, and the turn that would repair it
+    let worktree = wanted_at_the_end(&stand, &id, "check").await;
+    assert_eq!((begun("agent started"), begun("command started")), (1, 1));
+    write(&worktree, "by-hand.txt");
+    detach(&stand, &id, "publish").await;
+    let job = stand.completed(&id).await;
+    assert_eq!((stand.runs(), attempts(&job), &job["warnings"]), (1, 3, &json!([])), "{job:#}");
     stand.finish().await;
 }

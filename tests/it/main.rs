@@ -47,6 +47,7 @@ mod left_out;
 mod life_agents;
 mod life_artifacts;
 mod life_attach;
+mod life_attach_agents;
 mod life_attachments;
 mod life_branches;
 mod life_budget;
