@@ -3,12 +3,9 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tokio::process::Command;
 use tokio::sync::watch;
-use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::mended::{Look, Watched};
@@ -20,14 +17,12 @@ use crate::domain::hold::Hold;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
-use crate::worker::{find_program, native_command};
+use crate::worker::{ask_program, find_program, native_command};
 
 /// A login seldom changes while nothing waits for it; each look starts two processes of 100 MB.
 const PERIOD: Duration = Duration::from_secs(600);
 /// While a login is held somebody is probably mending it.
 const PERIOD_HELD: Duration = Duration::from_secs(60);
-/// `claude auth status` takes 0.4 s, `gemini --version` 7 s on a busy machine; several times that is a hang.
-const PROBE_MAX: Duration = Duration::from_secs(30);
 
 /// How to ask one `[agents.<name>]` entry.
 #[derive(Clone, Debug)]
@@ -158,13 +153,13 @@ impl Prober {
             return probe;
         };
         probe.version_min = Some(spec.version_min.to_string());
-        let Some(version) = run(&spec.version_argv, &program.environment).await else { return probe };
+        let Some(version) = ask_program(&spec.version_argv, &program.environment).await else { return probe };
         let found = (spec.parse_version)(&String::from_utf8_lossy(&version.stdout));
         probe.version = found.map(|found| found.to_string());
         probe.installed = found.is_some_and(|found| found >= spec.version_min);
         if probe.installed
             && let Some(ask) = &spec.auth
-            && let Some(auth) = run(&ask.argv, &program.environment).await
+            && let Some(auth) = ask_program(&ask.argv, &program.environment).await
         {
             let state = (ask.parse)(auth.status.code(), &String::from_utf8_lossy(&auth.stdout));
             probe.authenticated = match state {
@@ -186,17 +181,4 @@ fn look(hold: &Hold, probe: &AgentProbe) -> Look {
         _ => false,
     };
     Look { is_well, version: probe.version.clone() }
-}
-
-async fn run(argv: &[String], environment: &BTreeMap<OsString, OsString>) -> Option<Output> {
-    let (program, arguments) = argv.split_first()?;
-    let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment).current_dir("/");
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .process_group(0);
-    timeout(PROBE_MAX, command.output()).await.ok()?.ok()
 }

@@ -90,8 +90,8 @@ reason_codes! {
         "The agent is not logged in.",
         "log the agent in as the user who runs offshoot (claude: `claude auth login`; codex: `codex login`; opencode: `opencode auth login`; gemini: start `gemini` once) or give it its key; to try it now: offshoot queue try-now";
     AgentMissing, "agent_missing", HoldLogin,
-        "The agent's program was not found or cannot be run.",
-        "install it, or name it in [agents.<name>] command; to try it now: offshoot queue try-now";
+        "The agent's program was not found, cannot be run or is too old.",
+        "install or update it, or name it in [agents.<name>] command; to try it now: offshoot queue try-now";
     Overloaded, "overloaded", Backoff,
         "The model's service was overloaded.",
         "offshoot retry JOB";

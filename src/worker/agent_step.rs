@@ -56,6 +56,7 @@ impl Line<'_> {
             // further ones go on with the options that this has passed with
             self.refuse_unsupported(agent)?;
         }
+        self.refuse_too_old(&entry, agent).await?;
         self.refuse_unpaid(!is_first).await?;
         let said = self.tools.store.said_to_agent(self.lease.job).await?;
         let (session, prompt) = match ask {
@@ -309,6 +310,16 @@ impl Line<'_> {
         agent: &dyn Agent,
         command: &AgentCommand,
     ) -> Step<BTreeMap<String, String>> {
+        let mut env = self.own_environment(entry, agent);
+        self.add_secrets(&mut env)?;
+        env.extend(command.env.iter().cloned());
+        // PWD is the supervisor's to set
+        env.remove("PWD");
+        Ok(env)
+    }
+
+    /// The same without the secrets of the work.
+    pub(super) fn own_environment(&self, entry: &AgentEntry, agent: &dyn Agent) -> BTreeMap<String, String> {
         let names: BTreeSet<String> = agent
             .environment_names()
             .iter()
@@ -320,11 +331,7 @@ impl Line<'_> {
         for (name, value) in &entry.set_env {
             env.insert(name.clone(), value.expose_secret().to_owned());
         }
-        self.add_secrets(&mut env)?;
-        env.extend(command.env.iter().cloned());
-        // PWD is the supervisor's to set
-        env.remove("PWD");
-        Ok(env)
+        env
     }
 
     /// The prompt becomes the agent's standard input as a file: never an argument, never a pipe that could block.

@@ -47,6 +47,7 @@ mod turns;
 mod unowned;
 mod usage;
 mod verify;
+mod version;
 mod visit;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -71,6 +72,7 @@ use crate::process::Launcher;
 use crate::secrets::Scanner;
 use crate::store::Store;
 use chains::Chains;
+use version::Versions;
 
 pub use cleanup::{Swept, empty_trash, old_trash, sweep_worktree_of, sweep_worktrees};
 pub use clone_removals::{
@@ -79,7 +81,7 @@ pub use clone_removals::{
 };
 pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
-pub use program::{find_program, native_command};
+pub use program::{ask_program, find_program, native_command};
 pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
 pub use strangers::{UnknownWorktree, stop_strangers, unknown_worktrees};
@@ -148,6 +150,7 @@ struct Tools {
     clock: Clock,
     settings: WorkerSettings,
     chains: Chains,
+    versions: Versions,
 }
 
 /// How the outside reaches into a running attempt.
@@ -174,8 +177,19 @@ impl Worker {
         clock: Clock,
         settings: WorkerSettings,
     ) -> Self {
-        let chains = Chains::default();
-        Self(Arc::new(Tools { store, git, locks, forge, remotes, launcher, clock, settings, chains }))
+        let (chains, versions) = (Chains::default(), Versions::default());
+        Self(Arc::new(Tools {
+            store,
+            git,
+            locks,
+            forge,
+            remotes,
+            launcher,
+            clock,
+            settings,
+            chains,
+            versions,
+        }))
     }
 
     /// The agent that works where neither a job nor its client names one.

@@ -1,10 +1,18 @@
-//! Which file an agent's command really starts.
+//! Which file an agent's command really starts, and short questions to it.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use crate::agent::Agent;
+
+/// `claude auth status` takes 0.4 s, `gemini --version` 7 s on a busy machine; several times that is a hang.
+const ASKED_MAX: Duration = Duration::from_secs(30);
 
 /// The file that the system would run for `name`, a path or a name to be looked for in `path`, the value of PATH.
 #[must_use]
@@ -29,6 +37,27 @@ pub fn native_command(agent: &dyn Agent, command: &[String], path: &OsStr) -> Ve
         native.clone_into(name);
     }
     command
+}
+
+/// Runs a short command of an agent in this environment alone, and gives what it said. `None`: it cannot be run, or hangs.
+pub async fn ask_program<K, V>(
+    argv: &[String],
+    environment: impl IntoIterator<Item = (K, V)>,
+) -> Option<Output>
+where
+    K: AsRef<OsStr>,
+    V: AsRef<OsStr>,
+{
+    let (program, arguments) = argv.split_first()?;
+    let mut command = Command::new(program);
+    command.args(arguments).env_clear().envs(environment).current_dir("/");
+    command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .process_group(0);
+    timeout(ASKED_MAX, command.output()).await.ok()?.ok()
 }
 
 fn is_program(path: &Path) -> bool {

@@ -131,3 +131,64 @@ async fn what_codex_cannot_do_is_told_and_not_dropped() {
     }
     stand.finish().await;
 }
+
+/// An agent that notes what it was started with, and does not work.
+fn noting(stand: &Stand, name: &str, version: &str) {
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in --version|-v) echo {version}; exit;; login|auth) exit 0;; esac\n\
+         printf '%s\\n' \"$@\" > {noted}.argv\ncat > {noted}.stdin\nexit 3\n",
+        noted = stand.path(name).display(),
+    );
+    stand.install(name, &script);
+}
+
+#[tokio::test]
+async fn what_is_to_be_appended_to_the_system_prompt_reaches_each_agent_in_its_way() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let agents = [("claude", "2.1.0"), ("codex", "0.169.0"), ("opencode", "1.18.0"), ("gemini", "0.50.0")];
+    for (name, version) in agents {
+        noting(&stand, name, version);
+        if name != "claude" {
+            let entry =
+                format!("[agents.{name}]\ncommand = \"{}\"\n", stand.path("agents").join(name).display());
+            stand.add_config(&entry);
+        }
+    }
+    stand.start().await;
+    let usual = "You are working on a feature branch in a git worktree of your own.";
+    for (name, _) in agents {
+        for (told, words) in
+            [(json!("Speak softly."), "Speak softly."), (Value::Null, usual), (json!(""), "")]
+        {
+            let mut body = json!({"prompt": "Greet them", "branchName": format!("{name}-{}", words.len()),
+                "options": {"agent": name, "maxAttempts": 1}});
+            if !told.is_null() {
+                body["options"]["appendSystemPrompt"] = told;
+            }
+            let id = stand.submit(body).await;
+            stand.failed(&id, "crashed").await;
+            let noted = |what: &str| std::fs::read_to_string(stand.path(&format!("{name}.{what}"))).unwrap();
+            let (argv, stdin) = (noted("argv"), noted("stdin"));
+            assert!(
+                stdin.trim_end().ends_with("Greet them") && !argv.contains("Greet them"),
+                "{name}: {argv} {stdin}"
+            );
+            let (place, other, told) = match name {
+                "claude" => (&argv, &stdin, format!("--append-system-prompt={words}")),
+                "codex" => (&argv, &stdin, format!("developer_instructions=\"{words}")),
+                _ => (&stdin, &argv, words.to_owned()),
+            };
+            if words.is_empty() {
+                let none = ["append-system-prompt", "developer_instructions", usual];
+                assert!(
+                    none.iter().all(|text| !argv.contains(text) && !stdin.contains(text)),
+                    "{name}: {argv}"
+                );
+                assert_eq!(stdin.trim_end(), "Greet them", "{name}");
+            } else {
+                assert!(place.contains(&told) && !other.contains(words), "{name}: {argv} {stdin}");
+            }
+        }
+    }
+    stand.finish().await;
+}

@@ -63,6 +63,52 @@ async fn a_missing_agent_holds_the_queue_until_it_is_installed() {
     stand.finish().await;
 }
 
+/// A program that is there and too old for its adapter is not given a prompt.
+#[tokio::test]
+async fn an_agent_that_is_too_old_holds_the_queue_until_it_is_updated() {
+    let mut stand = Stand::built(Plan { workers: 1, ..Plan::default() }).await;
+    let of_version = |version: &str| {
+        let (own, runs) = (env!("CARGO_BIN_EXE_offshoot"), stand.path("runs"));
+        format!(
+            "#!/bin/sh\ncase \"$1\" in --version) echo '{version} (Claude Code)'; exit;; auth) exec {own} scripted-agent \"$@\";; esac\n\
+             echo run >> {runs}\nexec {own} scripted-agent \"$@\"\n",
+            runs = runs.display(),
+        )
+    };
+    let (old, new) = (of_version("2.0.99"), of_version("2.1.0"));
+    stand.install("claude", &old);
+    stand.start().await;
+    let first = stand.submit_prompt("one", "Greet").await;
+    let job = held(&stand, &first, "agent_missing").await;
+    let message = job["attempts"][0]["reason"]["message"].as_str().unwrap();
+    assert!(message.contains("It is version 2.0.99, and 2.1.0 is the oldest that works."), "{message}");
+    let told = async || {
+        let health = stand.get("/health").await;
+        let claude = health["agents"].as_array().unwrap().iter().find(|agent| agent["name"] == "claude");
+        claude.map(|claude| json!([claude["installed"], claude["version"], claude["versionMin"]]))
+    };
+    let told = stand.wait_until("it is looked at", told).await;
+    assert_eq!(told, json!([false, "2.0.99", "2.1.0"]));
+    let health = stand.get("/health").await;
+    assert_eq!(health["claude"], json!({"authenticated": false, "version": "2.0.99"}));
+    let said = health["holds"][0].to_string();
+    assert!(said.contains("2.0.99") && said.contains("2.1.0"), "{health:#}");
+    // it is accepted and kept
+    let second = stand.submit_prompt("two", "Greet").await;
+    held(&stand, &second, "agent_missing").await;
+    stand.post("/queue/try-now", &json!({"login": "claude"})).await;
+    stand.wait_for(&first, "tried in vain", |job| job["attempt"] == 2 && job["status"] == "queued").await;
+    assert_eq!(stand.runs(), 0, "it was given a prompt");
+    stand.install("claude", &new);
+    stand.post("/queue/try-now", &json!({"login": "claude"})).await;
+    let job = stand.completed(&first).await;
+    stand.completed(&second).await;
+    let attempts = job["attempts"].as_array().unwrap();
+    assert!(attempts.iter().all(|attempt| attempt["counted"] == false), "{job:#}");
+    assert_eq!(stand.runs(), 2);
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn a_dead_login_holds_and_a_restart_keeps_it_held() {
     let mut stand = Stand::built(Plan { workers: 2, ..Plan::default() }).await;
