@@ -229,6 +229,45 @@ async fn an_agent_that_cannot_continue_begins_anew_and_that_is_said() {
     stand.finish().await;
 }
 
+/// The columns of the database in which this text occurs, but for the answers that were given.
+fn places_of(stand: &Stand, text: &str) -> Vec<String> {
+    let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    let names = |sql: &str| -> Vec<String> {
+        let mut statement = database.prepare(sql).unwrap();
+        statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()
+    };
+    let mut places = Vec::new();
+    for table in names("SELECT name FROM sqlite_schema WHERE type = 'table' AND name NOT LIKE 'sqlite_%'") {
+        for column in names(&format!("SELECT name FROM pragma_table_info('{table}')")) {
+            let sql = format!("SELECT count(*) FROM {table} WHERE instr({column}, ?1) > 0");
+            let count: i64 = database.query_row(&sql, [text], |row| row.get(0)).unwrap();
+            if count > 0 {
+                places.push(format!("{table}.{column}"));
+            }
+        }
+    }
+    places
+}
+
+#[tokio::test]
+async fn a_retry_of_a_job_whose_conversation_was_deleted_starts_afresh_and_says_so() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let prompt = format!(
+        "[[scenario:write path=half.txt content=half]][[scenario:api-error status=400 once={}]]",
+        stand.path("once").display()
+    );
+    let id = stand.submit_prompt("r", &prompt).await;
+    let session = stand.failed(&id, "api_error").await["sessionId"].as_str().unwrap().to_owned();
+    assert_eq!(stand.call("DELETE", &format!("/sessions/{session}"), None).await.0, 200);
+    let again = stand.retry(&id, json!({"mode": "resume"})).await;
+    let job = stand.completed(&again).await;
+    assert_eq!(story(&stand.conversations()), [(false, 0), (false, 1)]);
+    assert_ne!(job["sessionId"], session);
+    assert!(job["warnings"].to_string().contains("starts afresh"), "{job:#}");
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn conversations_are_listed_with_their_jobs_and_one_that_nobody_holds_is_forgotten() {
     let mut stand = Stand::new().await;
@@ -278,6 +317,8 @@ async fn conversations_are_listed_with_their_jobs_and_one_that_nobody_holds_is_f
     let (status, answer) = stand.call("DELETE", &path, None).await;
     assert_eq!((status, answer), (200, json!({"deleted": session, "jobs": 2})));
     stand.kill9().await;
+    assert_eq!(places_of(&stand, &session), [] as [String; 0]);
+    assert!(!places_of(&stand, &other_session).is_empty());
     stand.start_again().await;
     for method in ["GET", "DELETE"] {
         assert_eq!(stand.call(method, &path, None).await.0, 404, "{method}");

@@ -80,6 +80,11 @@ impl Store {
                         "UPDATE attempts SET session_id = NULL WHERE session_id = ?1
                              AND job IN (SELECT number FROM jobs WHERE root_id IN ({of_chains}))"
                     ),
+                    // what a step has told in it is counted; nothing of it will ever be told again
+                    format!(
+                        "UPDATE steps SET session = NULL WHERE session = ?1
+                             AND job IN (SELECT number FROM jobs WHERE root_id IN ({of_chains}))"
+                    ),
                     format!(
                         "UPDATE jobs SET start_session_id = '' WHERE start_session_id = ?1
                              AND root_id IN ({of_chains})"
