@@ -123,7 +123,7 @@ async fn a_stream_over_five_kills_has_no_gap_and_no_double() {
     stand.finish().await;
 }
 
-fn resident_kib(stand: &Stand) -> u64 {
+pub(crate) fn resident_kib(stand: &Stand) -> u64 {
     let pid = stand.server.as_ref().unwrap().pid();
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
