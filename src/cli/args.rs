@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::{
-    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, ProfileVerb, TokenVerb, UsageFlags, WebhookVerb,
+    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, ProfileVerb, RetryFlags, TokenVerb, UsageFlags,
+    WebhookVerb,
 };
 use super::human;
 use crate::domain::id::JobRef;
@@ -294,31 +295,6 @@ pub(super) struct CancelFlags {
     /// Numbers, ids, or beginnings of ids of jobs.
     #[arg(value_name = "JOB", required = true, value_parser = job_name)]
     pub(super) jobs: Vec<String>,
-}
-
-#[derive(Debug, Args)]
-pub(super) struct RetryFlags {
-    /// The number, the id, or the beginning of the id of a job.
-    #[arg(value_name = "JOB", value_parser = job_name)]
-    pub(super) job: String,
-    /// Start again from the base branch instead of repeating only what failed.
-    #[arg(long, conflicts_with_all = ["publish", "resume"])]
-    pub(super) fresh: bool,
-    /// Continue the agent's conversation, with the work that it had done; where that cannot be done, start again.
-    #[arg(long, conflicts_with = "publish")]
-    pub(super) resume: bool,
-    /// Publish the commit that the job has; the agent does not run again.
-    #[arg(long, conflicts_with = "prompt")]
-    pub(super) publish: bool,
-    /// Give the agent this prompt instead of the old one.
-    #[arg(short, long, value_name = "TEXT")]
-    pub(super) prompt: Option<String>,
-    /// Let something pass that looks like a secret and is none, by the fingerprint that the job tells; may be given more than once.
-    #[arg(long, value_name = "FINGERPRINT")]
-    pub(super) allow_secret: Vec<String>,
-    /// Wait until the new job has ended; exits with 10 when it failed and 11 when it was cancelled.
-    #[arg(short, long)]
-    pub(super) wait: bool,
 }
 
 #[derive(Debug, Args)]

@@ -37,6 +37,7 @@ pub(super) use artifacts::ArtifactsFlags;
 pub(super) use attach::AttachFlags;
 pub(super) use form::FormFlags;
 pub(super) use profile::ProfileVerb;
+pub(super) use retry::RetryFlags;
 pub(super) use token::TokenVerb;
 pub(super) use usage::UsageFlags;
 pub(super) use webhook::WebhookVerb;

@@ -1,13 +1,40 @@
 //! `offshoot retry`
 
+use clap::Args;
+
 use super::Context;
 use super::show::which_job;
 use super::submit;
 use crate::api_client::ApiError;
-use crate::cli::args::RetryFlags;
+use crate::cli::args::job_name;
 use crate::cli::error::{CliError, Ended};
 use crate::domain::retry::RetryMode;
 use crate::wire::request::RetryRequest;
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct RetryFlags {
+    /// The number, the id, or the beginning of the id of a job.
+    #[arg(value_name = "JOB", value_parser = job_name)]
+    job: String,
+    /// Start again from the base branch instead of repeating only what failed.
+    #[arg(long, conflicts_with_all = ["publish", "resume"])]
+    fresh: bool,
+    /// Continue the agent's conversation, with the work that it had done; where that cannot be done, start again.
+    #[arg(long, conflicts_with = "publish")]
+    resume: bool,
+    /// Publish the commit that the job has; the agent does not run again.
+    #[arg(long, conflicts_with = "prompt")]
+    publish: bool,
+    /// Give the agent this prompt instead of the old one.
+    #[arg(short, long, value_name = "TEXT")]
+    prompt: Option<String>,
+    /// Let something pass that looks like a secret and is none, by the fingerprint that the job tells; may be given more than once.
+    #[arg(long, value_name = "FINGERPRINT")]
+    allow_secret: Vec<String>,
+    /// Wait until the new job has ended; exits with 10 when it failed and 11 when it was cancelled.
+    #[arg(short, long)]
+    wait: bool,
+}
 
 pub(super) async fn run(flags: RetryFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
     let chosen = [
