@@ -125,26 +125,42 @@ impl App {
         reading: &mut Reading,
     ) -> Result<(), AppError> {
         let settings = &self.0.settings;
-        rules::options(options, Layer::Job, settings, reading);
+        self.check_allowed(caller, options, reading)?;
+        let none = RunOptions::default();
+        let (profile, client) = (profile.map_or(&none, |used| &used.options), client.unwrap_or(&none));
+        let merged = RunOptions::merge(&[options, profile, client, &settings.defaults]);
+        let login = self.login(&merged, &none);
+        rules::carried_out(&login, options, &merged, settings, reading);
+        self.check_publish(merged.publish, reading);
+        Ok(())
+    }
+
+    /// The same for options that no agent works with.
+    pub(super) fn check_allowed(
+        &self,
+        caller: &Caller,
+        options: &RunOptions,
+        reading: &mut Reading,
+    ) -> Result<(), AppError> {
+        rules::options(options, Layer::Job, &self.0.settings, reading);
         if !caller.scope.includes(Scope::Operate)
             && let Some(name) = options.set_names().into_iter().find(|name| !name.is_safe())
         {
             let detail = format!("options.{} needs the scope operate", name.camel_case());
             return Err(AppError::Forbidden(detail));
         }
-        let none = RunOptions::default();
-        let (profile, client) = (profile.map_or(&none, |used| &used.options), client.unwrap_or(&none));
-        let merged = RunOptions::merge(&[options, profile, client, &settings.defaults]);
-        let login = self.login(&merged, &none);
-        rules::carried_out(&login, options, &merged, settings, reading);
-        let publish = merged.publish.unwrap_or(Publish::PullRequest);
-        if publish == Publish::PullRequest && !settings.opens_pull_requests {
+        Ok(())
+    }
+
+    /// Whether it can go as far as that; `None`: as far as can be.
+    pub(super) fn check_publish(&self, publish: Option<Publish>, reading: &mut Reading) {
+        let publish = publish.unwrap_or(Publish::PullRequest);
+        if publish == Publish::PullRequest && !self.0.settings.opens_pull_requests {
             reading.fault(
                 "/options/publish",
                 "cannot be pull_request without a forge token: set GITHUB_TOKEN (or github.token), or publish \"branch\" or \"none\"",
             );
         }
-        Ok(())
     }
 
     /// The client that the request names; one that is to be made has no id yet.

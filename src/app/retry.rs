@@ -6,7 +6,7 @@ use super::caller::Caller;
 use super::error::AppError;
 use super::rules;
 use super::{App, Created};
-use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Outcome, Start};
+use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Start};
 use crate::domain::options::{Publish, RunOptions};
 use crate::domain::retry::{self, CannotRetry, RetryMode};
 use crate::domain::token::Scope;
@@ -37,14 +37,23 @@ impl App {
         let allows = !asked.allow_secrets.is_empty() && asked.prompt.is_none();
         let mode = asked.mode.unwrap_or(if allows { RetryMode::Publish } else { RetryMode::Auto });
         let prompt = asked.prompt.as_deref().map(|prompt| prompt.trim().to_owned());
-        let start = retry::plan(&job, mode, prompt.is_some()).map_err(refused)?;
+        let chain = self.0.store.chain_of(&job.chain.root).await?;
+        let start = retry::plan(&job, &chain, mode, prompt.is_some()).map_err(refused)?;
         let client = self.0.store.get_client(&job.client_id).await?;
         if client.deleted_at.is_some() {
             return Err(AppError::client_deleted());
         }
-        let options = self.options_of_retry(&job, &start, asked.allow_secrets);
+        let options = options_of_retry(&job, &start, asked.allow_secrets);
         let profile = job.request.profile.as_ref();
-        self.check_options(caller, &options, profile, Some(&client.options), &mut reading)?;
+        if let Start::Publish { .. } = start {
+            // what no agent can do does not matter where none runs
+            self.check_allowed(caller, &options, &mut reading)?;
+            let profile = profile.map(|used| used.options.clone()).unwrap_or_default();
+            let layers = [&options, &profile, &client.options, &self.0.settings.defaults];
+            self.check_publish(retry::how_far(&start, &layers, self.farthest()), &mut reading);
+        } else {
+            self.check_options(caller, &options, profile, Some(&client.options), &mut reading)?;
+        }
         AppError::of_reading(&reading)?;
         let mut new = again(job, start, prompt, options, caller);
         new.login = self.login(&new.request.own_options(), &client.options);
@@ -62,23 +71,26 @@ impl App {
         Ok(job)
     }
 
-    /// Those of the job; but who publishes a dry run does not want another dry run.
-    fn options_of_retry(&self, job: &Job, start: &Start, allow_secrets: Vec<String>) -> RunOptions {
-        let mut options = job.request.options.clone();
-        if !allow_secrets.is_empty() {
-            // what somebody has allowed before is still there
-            let allowed = options.allow_secrets.get_or_insert_default();
-            allowed.extend(allow_secrets);
-            allowed.sort_unstable();
-            allowed.dedup();
-        }
-        if job.outcome == Some(Outcome::DryRun) && matches!(start, Start::Publish { .. }) {
-            let farthest =
-                if self.0.settings.opens_pull_requests { Publish::PullRequest } else { Publish::Branch };
-            options.publish = Some(farthest);
-        }
-        options
+    fn farthest(&self) -> Publish {
+        if self.0.settings.opens_pull_requests { Publish::PullRequest } else { Publish::Branch }
     }
+}
+
+/// Those of the job; but a commit that was chosen to be published is not kept here once more. How far it goes is said by those
+/// below the job, and nothing is written down that would outrank them in what follows it up.
+fn options_of_retry(job: &Job, start: &Start, allow_secrets: Vec<String>) -> RunOptions {
+    let mut options = job.request.options.clone();
+    if !allow_secrets.is_empty() {
+        // what somebody has allowed before is still there
+        let allowed = options.allow_secrets.get_or_insert_default();
+        allowed.extend(allow_secrets);
+        allowed.sort_unstable();
+        allowed.dedup();
+    }
+    if options.publish == Some(Publish::None) && matches!(start, Start::Publish { or_agent: false, .. }) {
+        options.publish = None;
+    }
+    options
 }
 
 fn again(job: Job, start: Start, prompt: Option<String>, options: RunOptions, caller: &Caller) -> NewJob {

@@ -2,11 +2,13 @@
 
 use super::job::{Job, Outcome, Start, Status};
 use super::named::named_enum;
+use super::options::{Publish, RunOptions};
 
 named_enum! {
     /// How a caller wants a job retried.
     RetryMode {
-        /// Repeat only what failed: publish the commit that is there, else start again.
+        /// Repeat only what failed: publish the commit that is there, else start again. Of a dry run: publish its commit, and
+        /// never run the agent.
         Auto = "auto",
         /// Start again from the base.
         Fresh = "fresh",
@@ -46,11 +48,31 @@ pub fn published_by_a_retry<'c>(job: &Job, chain: &'c [Job]) -> Option<&'c Job> 
     None
 }
 
-/// Where the retry of `job` starts.
+/// Whether what there is to publish is the commit of a dry run: somebody may have looked at it, and that is no leave to push
+/// another.
+fn publishes_dry_run(job: &Job, chain: &[Job]) -> bool {
+    let mut job = job;
+    loop {
+        if job.outcome == Some(Outcome::DryRun) {
+            return true;
+        }
+        if !matches!(job.start, Start::Publish { .. }) {
+            return false;
+        }
+        // what is retried is older: this comes to an end
+        let of = |other: &&Job| other.number < job.number && job.chain.original.as_ref() == Some(&other.id);
+        match chain.iter().find(of) {
+            Some(original) => job = original,
+            None => return false,
+        }
+    }
+}
+
+/// Where the retry of `job`, one of `chain`, starts.
 ///
 /// # Errors
 /// When the job is live or completed, or has nothing to publish where that was asked for.
-pub fn plan(job: &Job, mode: RetryMode, new_prompt: bool) -> Result<Start, CannotRetry> {
+pub fn plan(job: &Job, chain: &[Job], mode: RetryMode, new_prompt: bool) -> Result<Start, CannotRetry> {
     match job.status {
         Status::Queued | Status::Running => return Err(CannotRetry::Live(job.status)),
         Status::Completed if job.outcome != Some(Outcome::DryRun) => return Err(CannotRetry::Completed),
@@ -72,11 +94,53 @@ pub fn plan(job: &Job, mode: RetryMode, new_prompt: bool) -> Result<Start, Canno
         RetryMode::Publish => publish(false).ok_or(CannotRetry::NothingToPublish),
         RetryMode::Auto if new_prompt || refused => Ok(Start::Agent),
         // the agent is done with a job that has a commit: whatever came then is not its fault
-        RetryMode::Auto => Ok(publish(true).unwrap_or(Start::Agent)),
+        RetryMode::Auto => Ok(publish(!publishes_dry_run(job, chain)).unwrap_or(Start::Agent)),
         RetryMode::Fresh => Ok(Start::Agent),
         RetryMode::Resume => {
             let resumable = job.reason.as_ref().is_none_or(|reason| reason.code.resumable());
             Ok(Start::Resume { session_id: job.effects.session_id.clone().filter(|_| resumable) })
+        }
+    }
+}
+
+/// How far the work of a job goes, by `layers`, the strongest first; `None` where none of them says it. Whoever chose a commit
+/// to be published does not ask for another dry run: of such a job every `none` is passed over, and `farthest` is what is left.
+#[must_use]
+pub fn how_far(start: &Start, layers: &[&RunOptions], farthest: Publish) -> Option<Publish> {
+    let mut said = layers.iter().filter_map(|layer| layer.publish);
+    match start {
+        Start::Publish { or_agent: false, .. } => {
+            Some(said.find(|publish| *publish != Publish::None).unwrap_or(farthest))
+        }
+        Start::Agent | Start::Resume { .. } | Start::Publish { .. } => said.next(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_chosen_commit_goes_as_far_as_those_say_who_do_not_say_none() {
+        let says = |publish| RunOptions { publish, ..RunOptions::default() };
+        let (nobody, none, branch, pull) = (
+            says(None),
+            says(Some(Publish::None)),
+            says(Some(Publish::Branch)),
+            says(Some(Publish::PullRequest)),
+        );
+        let chosen =
+            |or_agent| Start::Publish { base_sha: "b".to_owned(), head_sha: "h".to_owned(), or_agent };
+        for (start, layers, expected) in [
+            (chosen(false), vec![&none, &branch, &pull], Some(Publish::Branch)),
+            (chosen(false), vec![&none, &nobody, &pull], Some(Publish::PullRequest)),
+            (chosen(false), vec![&none, &none], Some(Publish::PullRequest)),
+            (chosen(false), vec![&nobody], Some(Publish::PullRequest)),
+            (chosen(true), vec![&none, &branch], Some(Publish::None)),
+            (Start::Agent, vec![&nobody, &branch], Some(Publish::Branch)),
+            (Start::Resume { session_id: None }, vec![&nobody], None),
+        ] {
+            assert_eq!(how_far(&start, &layers, Publish::PullRequest), expected, "{start:?} {layers:?}");
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::domain::id::{DeliveryId, EventId, RANDOM_LENGTH};
 use crate::domain::job::{Effects, Job, JobView, Outcome, Phase, Start, Status};
 use crate::domain::options::{EffectiveOptions, Publish, RunOptions};
 use crate::domain::reason::{Reason, ReasonCode};
+use crate::domain::retry::how_far;
 use crate::domain::time::Timestamp;
 use crate::git::{CommitId, InUse};
 use crate::metrics;
@@ -142,7 +143,10 @@ async fn options_of(tools: &Tools, assignment: &Assignment, client: &Client) -> 
         }
     }
     let own = assignment.job.request.own_options();
-    Ok(RunOptions::merge(&[&own, &client.options, &tools.settings.defaults]))
+    let layers = [&own, &client.options, &tools.settings.defaults];
+    let farthest = if tools.forge.is_some() { Publish::PullRequest } else { Publish::Branch };
+    let publish = how_far(&assignment.job.start, &layers, farthest);
+    Ok(RunOptions { publish, ..RunOptions::merge(&layers) })
 }
 
 /// Where the line goes after the agent: to the commit, or nowhere.
@@ -301,6 +305,12 @@ impl<'a> Line<'a> {
             return Err(Halt::Shutdown);
         }
         Ok(())
+    }
+
+    /// What ends a step that was given up because of a signal.
+    pub(super) fn given_up(&self) -> Halt {
+        // a signal is never taken back
+        self.check_signals().err().unwrap_or(Halt::Shutdown)
     }
 
     pub(super) async fn phase(&mut self, phase: Phase) -> Step<()> {

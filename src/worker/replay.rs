@@ -37,7 +37,12 @@ impl Line<'_> {
                 self.job.start = Start::Agent;
                 return Ok(None);
             }
-            Err(why) => return Err(Halt::fault(ReasonCode::BranchMoved, &why)),
+            Err(why) => {
+                let number = self.lease.job;
+                let detail =
+                    format!("{why} To have the agent work on it again: offshoot retry {number} --fresh");
+                return Err(Halt::fault(ReasonCode::BranchMoved, &detail));
+            }
         };
         let base = settled.base.as_str().to_owned();
         self.record_taken_over(settled).await?;

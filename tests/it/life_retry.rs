@@ -205,3 +205,88 @@ async fn a_conversation_that_is_lost_or_cannot_be_is_begun_afresh_and_that_is_sa
     assert!(job["warnings"].to_string().contains("cannot continue a conversation"), "{job:#}");
     stand.finish().await;
 }
+
+/// Gives the client of a job these options.
+async fn client_says(stand: &Stand, job: &str, options: Value) {
+    let client = stand.job(job).await["clientId"].as_str().unwrap().to_owned();
+    let body = json!({"options": options});
+    let answer = stand.call("PATCH", &format!("/clients/{client}"), Some(&body)).await;
+    assert_eq!(answer.0, 200, "{}", answer.1);
+}
+
+/// Somebody has looked at the commit of a dry run: that is no leave to push what nobody has seen.
+#[tokio::test]
+async fn a_dry_run_is_published_as_it_was_seen_or_not_at_all() {
+    let stand = Stand::new().await;
+    let dry = json!({"agent": "sh", "publish": "none", "maxAttempts": 1});
+    let count = format!("echo run >> {}; echo ours > same.txt", stand.path("count").display());
+    let runs = || std::fs::read_to_string(stand.path("count")).unwrap().lines().count();
+    let id = submit(&stand, "seen", &count, dry.clone()).await;
+    stand.completed(&id).await;
+    let theirs = stand.foreign_commit("seen", "same.txt", "theirs");
+    let mut last = id;
+    // however often it is asked for, and whatever was retried
+    for mode in ["auto", "auto", "publish", "auto"] {
+        last = stand.retry(&last, json!({"mode": mode})).await;
+        let job = stand.failed(&last, "branch_moved").await;
+        assert!(job["reason"]["message"].as_str().unwrap().contains("--fresh"), "{job:#}");
+        assert_eq!((stand.tip("seen"), runs()), (Some(theirs.clone()), 1), "{mode}");
+    }
+    // who wants it done again says so, and gets another dry run
+    let again = stand.retry(&last, json!({"mode": "fresh"})).await;
+    let outcome = stand.completed(&again).await["outcome"].clone();
+    assert_eq!((runs(), stand.tip("seen")), (2, Some(theirs)), "{outcome}");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_dry_run_goes_as_far_as_its_client_says_and_leaves_no_word_for_what_follows() {
+    let stand = Stand::new().await;
+    let dry = |name: &str| {
+        let prompt = format!("[[scenario:write path={name} content=x]]");
+        json!({"prompt": prompt, "branchName": name, "options": {"publish": "none"}})
+    };
+    let first = stand.submit(dry("b")).await;
+    let says = async |publish: Value| client_says(&stand, &first, json!({"publish": publish})).await;
+    says(json!("branch")).await;
+    assert_eq!(stand.completed(&first).await["outcome"], "dry_run");
+    let published = stand.retry(&first, json!({})).await;
+    assert_eq!(stand.completed(&published).await["outcome"], "branch_pushed");
+    assert_eq!(stand.github.pulls(), []);
+    // the client's word again, not that of the retry
+    says(json!("pull_request")).await;
+    let body = json!({"prompt": "[[scenario:write path=more content=x]]"});
+    let next =
+        stand.post(&format!("/jobs/{published}/follow-up"), &body).await["id"].as_str().unwrap().to_owned();
+    assert_eq!(stand.completed(&next).await["outcome"], "pull_request");
+    // all say none: as far as it can go
+    says(json!("none")).await;
+    let last = stand.submit(dry("c")).await;
+    stand.completed(&last).await;
+    let published = stand.retry(&last, json!({})).await;
+    assert_eq!(stand.completed(&published).await["outcome"], "pull_request");
+    let next = stand
+        .post(
+            &format!("/jobs/{published}/follow-up"),
+            &json!({"prompt": "[[scenario:write path=m content=x]]"}),
+        )
+        .await;
+    assert_eq!(stand.completed(next["id"].as_str().unwrap()).await["outcome"], "dry_run");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_commit_gets_it_published_whatever_its_agent_can_and_its_job_said() {
+    let stand = Stand::new().await;
+    let quiet = json!({"agent": "sh", "publish": "none", "artifacts": ["missing"]});
+    let id = submit(&stand, "kept", "echo ours > ours.txt", quiet).await;
+    stand.failed(&id, "artifact_missing").await;
+    // by now the client asks for what this agent cannot do: no agent runs here
+    client_says(&stand, &id, json!({"maxTurns": 3, "publish": "branch"})).await;
+    let refused = stand.call("POST", &format!("/jobs/{id}/retry"), Some(&json!({"mode": "fresh"}))).await;
+    assert_eq!((refused.0, &refused.1["code"]), (422, &json!("not_supported")), "{}", refused.1);
+    let published = stand.retry(&id, json!({"mode": "publish"})).await;
+    let job = stand.completed(&published).await;
+    assert_eq!((&job["outcome"], stand.tip("kept").is_some()), (&json!("branch_pushed"), true), "{job:#}");
+    stand.finish().await;
+}

@@ -238,7 +238,7 @@ async fn a_chain_is_found_by_its_root_in_order() {
     bench.submit(&client, "unrelated").await;
     let mut retry = job(&client.id, "1");
     retry.chain = Some(Chain { root: root.clone(), original: Some(root.clone()), parent: None });
-    retry.start = plan(&bench.view(lease.job).await.job, RetryMode::Auto, false).unwrap();
+    retry.start = plan(&bench.view(lease.job).await.job, &[], RetryMode::Auto, false).unwrap();
     assert!(matches!(retry.start, Start::Publish { .. }));
     let retried = bench.try_submit(retry.clone()).await.unwrap().job;
     assert_eq!((&retried.start, &retried.chain), (&retry.start, retry.chain.as_ref().unwrap()));
@@ -309,7 +309,7 @@ async fn what_a_retry_repeats() {
         let job = bench.end(lease, end).await.job;
         let found: String = RetryMode::ALL
             .iter()
-            .map(|mode| match plan(&job, *mode, false) {
+            .map(|mode| match plan(&job, &[], *mode, false) {
                 Ok(Start::Agent) => 'a',
                 Ok(Start::Resume { .. }) => 'r',
                 Ok(Start::Publish { or_agent: true, .. }) => 'P',
@@ -321,13 +321,17 @@ async fn what_a_retry_repeats() {
             .collect();
         assert_eq!(found, expected, "row {row}");
         if expected.ends_with('p') {
-            assert_eq!(plan(&job, RetryMode::Auto, true), Ok(Start::Agent), "a new prompt needs the agent");
-            assert_eq!(plan(&job, RetryMode::Publish, true), Err(CannotRetry::PromptWithoutAgent));
+            assert_eq!(
+                plan(&job, &[], RetryMode::Auto, true),
+                Ok(Start::Agent),
+                "a new prompt needs the agent"
+            );
+            assert_eq!(plan(&job, &[], RetryMode::Publish, true), Err(CannotRetry::PromptWithoutAgent));
         }
     }
     let live = bench.submit(&client, "live").await.job;
     for mode in RetryMode::ALL {
-        assert_eq!(plan(&live, *mode, false), Err(CannotRetry::Live(Status::Queued)));
+        assert_eq!(plan(&live, &[], *mode, false), Err(CannotRetry::Live(Status::Queued)));
     }
 }
 
