@@ -30,6 +30,8 @@ const STOP_GRACE: Duration = Duration::from_secs(5);
 const FILE_BYTES_MAX: u64 = 100 * 1024 * 1024;
 /// All names of the files that a job keeps: a page of 200 jobs tells them all, and stays below 13 MiB.
 const ARTIFACT_PATHS_BYTES_MAX: usize = 64 * 1024;
+/// A million names and a hundred of the worst globs take less on a slow disk, and nothing else of the job goes on meanwhile.
+const ARTIFACT_LOOKING_MS_MAX: i64 = 60_000;
 
 /// Parts that somebody brings along instead of the configured ones.
 #[derive(Default)]
@@ -159,6 +161,7 @@ fn artifact_caps(config: &Config) -> KeepCaps {
         bytes_max: limits.job_artifacts_bytes_max,
         files_max: limits.job_artifacts_max,
         paths_bytes_max: ARTIFACT_PATHS_BYTES_MAX,
+        looking_ms_max: ARTIFACT_LOOKING_MS_MAX,
     }
 }
 

@@ -1,6 +1,8 @@
 //! Files of a worktree that are kept after the run.
 
-use super::glob::path_matches;
+use std::collections::BTreeSet;
+
+use super::glob::Globs;
 
 /// A file that was kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,8 +25,11 @@ impl Artifacts {
     /// The globs under which nothing was kept.
     #[must_use]
     pub fn missing<'g>(&self, globs: &'g [String]) -> Vec<&'g str> {
-        let is_kept = |glob: &str| self.files.iter().any(|file| path_matches(glob, file.path.as_bytes()));
-        globs.iter().map(String::as_str).filter(|glob| !is_kept(glob)).collect()
+        let mut patterns = Globs::new(globs);
+        let kept: BTreeSet<_> =
+            self.files.iter().flat_map(|file| patterns.fitting(file.path.as_bytes())).collect();
+        let missing = globs.iter().enumerate().filter(|(index, _)| !kept.contains(index));
+        missing.map(|(_, glob)| glob.as_str()).collect()
     }
 
     /// The place of a file by its path, and its size.

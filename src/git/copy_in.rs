@@ -4,6 +4,7 @@
 //! (`copied.rs`) before anybody works in it. Staging leaves them out: neither a result nor a snapshot holds one, whoever takes
 //! it, and also after a crash in the middle.
 
+use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read as _};
@@ -22,6 +23,7 @@ use super::error::{GitError, is_disk_full};
 use super::repository::{Repository, blocking};
 use super::stage::{Note, shown};
 use super::tree_walk::{DIR_FLAGS, Descend, Visit, open_below, walk};
+use super::wishes::Wishes;
 use super::worktree::Place;
 use crate::failpoint::{self, Edge};
 
@@ -31,9 +33,6 @@ const BYTES_MAX: u64 = 1024 * 1024 * 1024;
 /// What is told of files that were not copied.
 const NOTES_MAX: usize = 50;
 
-/// Whether a path, relative and `/`-separated, is wanted.
-pub type PathRule = Box<dyn Fn(&[u8]) -> bool + Send>;
-
 /// What became of a copy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CopiedIn {
@@ -41,44 +40,45 @@ pub struct CopiedIn {
     pub copied: Vec<String>,
     /// What was not copied, and why.
     pub notes: Vec<Note>,
-    /// The rules, by their place, for which there was nothing.
+    /// The wishes for which there was nothing.
     pub unmatched: Vec<usize>,
 }
 
 impl Repository {
-    /// Copies the regular files below `from` that any of `rules` wants into a worktree that was just made. What `base`, where
+    /// Copies the regular files below `from` that meet any of `wishes` into a worktree that was just made. What `base`, where
     /// the work began, has is left alone, what is there is not overwritten, no link is followed on either side, and none of
     /// the others is ever staged, also where work that was kept has brought it along. A `from` that is not there holds nothing.
     ///
     /// # Errors
-    /// [`GitError::Io`], [`GitError::InvalidArgument`].
+    /// [`GitError::Io`], [`GitError::InvalidArgument`], [`GitError::GivenUp`].
     pub async fn copy_in(
         &self,
         worktree: &Path,
         base: &CommitId,
         from: &Path,
-        rules: Vec<PathRule>,
+        mut wishes: impl Wishes + 'static,
     ) -> Result<CopiedIn, GitError> {
         let place = Place::new(&self.path, worktree)?;
         let from = from.to_owned();
         let base = base.oid()?;
-        let copied = blocking(move || copy(&place, base, &from, &rules));
+        let copied = blocking(move || copy(&place, base, &from, &mut wishes));
         failpoint::around(Edge::CopyIn, copied).await
     }
 }
 
-fn copy(place: &Place, base: Oid, from: &Path, rules: &[PathRule]) -> Result<CopiedIn, GitError> {
+fn copy(place: &Place, base: Oid, from: &Path, wishes: &mut dyn Wishes) -> Result<CopiedIn, GitError> {
     let failed = GitError::library("look up which files the base has");
     let library = super::refs::open(&place.clone)?;
     let tree = library.find_commit(base).and_then(|commit| commit.tree()).map_err(failed)?;
     let is_tracked = |path: &[u8]| tree.get_path(Path::new(OsStr::from_bytes(path))).is_ok();
-    let mut wanted = Wanted::new(rules);
+    let count = wishes.count();
+    let mut wanted = Wanted::new(wishes);
     match walk(from, &mut wanted) {
         Ok(()) | Err(GitError::WorktreeBroken(_)) => {}
         Err(error) => return Err(error),
     }
     let Wanted { files, mut notes, matched, .. } = wanted;
-    let unmatched = (0..rules.len()).filter(|rule| !matched.contains(rule)).collect();
+    let unmatched = (0..count).filter(|rule| !matched.contains(rule)).collect();
     let failed = GitError::errno("open the worktree");
     let root = nix::fcntl::open(&place.path, DIR_FLAGS, Mode::empty()).map_err(failed)?;
     let (mut wanted, mut record) = (Vec::new(), Copied::recorded(place)?);
@@ -132,27 +132,30 @@ fn bounded(mut notes: Vec<Note>) -> Vec<Note> {
 }
 
 /// Collects what is wanted of the owner's files.
-struct Wanted<'r> {
-    rules: &'r [PathRule],
+struct Wanted<'w> {
+    wishes: &'w mut dyn Wishes,
     files: Vec<(Vec<u8>, u32)>,
     bytes: u64,
-    matched: Vec<usize>,
+    matched: BTreeSet<usize>,
     notes: Vec<Note>,
 }
 
-impl<'r> Wanted<'r> {
-    fn new(rules: &'r [PathRule]) -> Self {
-        Self { rules, files: Vec::new(), bytes: 0, matched: Vec::new(), notes: Vec::new() }
+impl<'w> Wanted<'w> {
+    fn new(wishes: &'w mut dyn Wishes) -> Self {
+        Self { wishes, files: Vec::new(), bytes: 0, matched: BTreeSet::new(), notes: Vec::new() }
     }
 }
 
 impl Visit for Wanted<'_> {
-    fn enter(&mut self, _: &OwnedFd, _: &[u8], _: &[Vec<u8>]) -> Result<Descend, GitError> {
-        Ok(Descend::Yes)
+    fn enter(&mut self, _: &OwnedFd, path: &[u8], _: &[Vec<u8>]) -> Result<Descend, GitError> {
+        Ok(if self.wishes.may_be_met_below(path) { Descend::Yes } else { Descend::No })
     }
 
     fn leaf(&mut self, _: &OwnedFd, _: &[u8], path: Vec<u8>, stat: &FileStat) -> Result<(), GitError> {
-        let by: Vec<_> = (0..self.rules.len()).filter(|rule| self.rules[*rule](&path)).collect();
+        if self.wishes.are_given_up() {
+            return Err(GitError::GivenUp);
+        }
+        let by = self.wishes.met_by(&path);
         if by.is_empty() {
             return Ok(());
         }

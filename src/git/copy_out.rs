@@ -16,13 +16,14 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::{FileStat, Mode};
 
 use super::copied::Copied;
-use super::copy_in::PathRule;
 use super::disk;
 use super::error::{GitError, is_disk_full};
 use super::repository::{Repository, blocking};
 use super::stage::{Note, has_git_name};
 use super::tree_walk::{Descend, Visit, walk};
+use super::wishes::Wishes;
 use super::worktree::Place;
+use crate::clock::Clock;
 use crate::failpoint::{self, Edge};
 
 /// What is told of files that were not kept.
@@ -32,14 +33,6 @@ const NAMES_MAX: u64 = 1_000_000;
 
 const CHANGED: &str = "not kept: it cannot be read, or changed meanwhile";
 const COPIED: &str = "not kept: a file of copyFiles, which may hold secrets";
-
-/// Files that are wanted. Paths are relative and `/`-separated.
-pub struct Wish {
-    /// Whether a file is one.
-    pub takes: PathRule,
-    /// Whether one may be below this directory; others are not entered.
-    pub may_be_below: PathRule,
-}
 
 /// What may be kept of one worktree; what comes later is left out with a note.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +44,8 @@ pub struct KeepCaps {
     pub files_max: u64,
     /// Of all paths together.
     pub paths_bytes_max: usize,
+    /// For looking, without what copying takes: milliseconds.
+    pub looking_ms_max: i64,
 }
 
 /// What became of the wishes.
@@ -63,27 +58,34 @@ pub struct CopiedOut {
 }
 
 impl Repository {
-    /// Copies the regular files of a worktree that any of `wishes` takes into the directory `into`, which is made anew in one
+    /// Copies the regular files of a worktree that meet any of `wishes` into the directory `into`, which is made anew in one
     /// that is there; durable when it is done. Ignored files are files like others; those of `.git`, and those that were copied
     /// in, are never taken, and no link is followed.
     ///
     /// # Errors
-    /// [`GitError::WorktreeBroken`] when there is no worktree; [`GitError::Io`], [`GitError::InvalidArgument`].
+    /// [`GitError::WorktreeBroken`] when there is no worktree; [`GitError::Io`], [`GitError::InvalidArgument`],
+    /// [`GitError::GivenUp`].
     pub async fn copy_out(
         &self,
         worktree: &Path,
         into: &Path,
-        wishes: Vec<Wish>,
+        mut wishes: impl Wishes + 'static,
         caps: KeepCaps,
     ) -> Result<CopiedOut, GitError> {
         let place = Place::new(&self.path, worktree)?;
-        let into = into.to_owned();
-        let copied = blocking(move || copy(&place, into, &wishes, caps));
+        let (into, clock) = (into.to_owned(), self.git.clock().clone());
+        let copied = blocking(move || copy(&place, into, &mut wishes, caps, clock));
         failpoint::around(Edge::CopyOut, copied).await
     }
 }
 
-fn copy(place: &Place, into: PathBuf, wishes: &[Wish], caps: KeepCaps) -> Result<CopiedOut, GitError> {
+fn copy(
+    place: &Place,
+    into: PathBuf,
+    wishes: &mut dyn Wishes,
+    caps: KeepCaps,
+    clock: Clock,
+) -> Result<CopiedOut, GitError> {
     let failed = GitError::io("make room for kept files");
     disk::remove_any(&into).and_then(|()| disk::make_dir(&into)).map_err(&failed)?;
     let mut keeper = Keeper {
@@ -96,6 +98,9 @@ fn copy(place: &Place, into: PathBuf, wishes: &[Wish], caps: KeepCaps) -> Result
         bytes: 0,
         path_bytes: 0,
         names: 0,
+        looks_until: clock.since_boot_ms().saturating_add(caps.looking_ms_max),
+        clock,
+        is_over: false,
     };
     walk(&place.path, &mut keeper)?;
     let Keeper { into, files, mut notes, .. } = keeper;
@@ -110,7 +115,7 @@ fn copy(place: &Place, into: PathBuf, wishes: &[Wish], caps: KeepCaps) -> Result
 
 /// Copies what it meets.
 struct Keeper<'w> {
-    wishes: &'w [Wish],
+    wishes: &'w mut dyn Wishes,
     caps: KeepCaps,
     /// What was copied in.
     copied: Copied,
@@ -120,6 +125,11 @@ struct Keeper<'w> {
     bytes: u64,
     path_bytes: usize,
     names: u64,
+    clock: Clock,
+    /// Milliseconds since the machine was started; copying puts it off.
+    looks_until: i64,
+    /// One of the two has passed, and that is told.
+    is_over: bool,
 }
 
 impl Keeper<'_> {
@@ -130,8 +140,23 @@ impl Keeper<'_> {
         }
     }
 
-    fn leads_to(&self, path: &[u8]) -> bool {
-        self.wishes.iter().any(|wish| (wish.may_be_below)(path))
+    /// Whether one more name is looked at.
+    fn looks(&mut self, path: &[u8]) -> Result<bool, GitError> {
+        if self.wishes.are_given_up() {
+            return Err(GitError::GivenUp);
+        }
+        self.names += 1;
+        let why = match () {
+            () if self.names >= NAMES_MAX => "not looked at: a million names were",
+            () if self.clock.since_boot_ms() >= self.looks_until => {
+                "not looked at: it had taken too long by then"
+            }
+            () => return Ok(true),
+        };
+        if !std::mem::replace(&mut self.is_over, true) {
+            self.note(path, why);
+        }
+        Ok(false)
     }
 
     /// The name as text; otherwise why the file cannot be kept, told by what is known before it is opened.
@@ -207,19 +232,17 @@ impl Keeper<'_> {
 
 impl Visit for Keeper<'_> {
     fn enter(&mut self, _: &OwnedFd, path: &[u8], _: &[Vec<u8>]) -> Result<Descend, GitError> {
-        self.names += 1;
-        if self.names >= NAMES_MAX {
-            self.note(path, "not looked at: a million names were");
-            return Ok(Descend::No);
-        }
-        let enters = !has_git_name(path) && self.leads_to(path);
+        let enters = !has_git_name(path) && self.wishes.may_be_met_below(path) && self.looks(path)?;
         Ok(if enters { Descend::Yes } else { Descend::No })
     }
 
     fn leaf(&mut self, dir: &OwnedFd, name: &[u8], path: Vec<u8>, stat: &FileStat) -> Result<(), GitError> {
-        self.names += 1;
+        if !self.looks(&path)? {
+            return Ok(());
+        }
         let is_link = stat.st_mode & libc::S_IFMT == libc::S_IFLNK;
-        let is_wanted = self.wishes.iter().any(|wish| (wish.takes)(&path)) || is_link && self.leads_to(&path);
+        let is_wanted =
+            !self.wishes.met_by(&path).is_empty() || is_link && self.wishes.may_be_met_below(&path);
         if !is_wanted || has_git_name(&path) {
             return Ok(());
         }
@@ -230,7 +253,10 @@ impl Visit for Keeper<'_> {
                 return Ok(());
             }
         };
-        match self.copy_one(dir, name) {
+        let began = self.clock.since_boot_ms();
+        let kept = self.copy_one(dir, name);
+        self.looks_until = self.looks_until.saturating_add(self.clock.since_boot_ms() - began);
+        match kept {
             Ok(Ok(bytes)) => {
                 self.bytes += bytes;
                 self.path_bytes += path.len();
@@ -244,7 +270,7 @@ impl Visit for Keeper<'_> {
     }
 
     fn unreadable(&mut self, path: &[u8], why: &'static str) {
-        if self.leads_to(path) {
+        if self.wishes.may_be_met_below(path) {
             self.note(path, why);
         }
     }

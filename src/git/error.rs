@@ -112,6 +112,9 @@ pub enum GitError {
         /// Why not.
         text: String,
     },
+    /// Whoever asked does not wait any more.
+    #[error("it was given up")]
+    GivenUp,
     /// A blocking step panicked or the runtime is going down.
     #[error("a git step was abandoned")]
     Abandoned,

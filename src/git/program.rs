@@ -104,6 +104,10 @@ impl Git {
         self.0.clock.now_ms()
     }
 
+    pub(super) fn clock(&self) -> &Clock {
+        &self.0.clock
+    }
+
     /// A name that is not in use yet.
     pub(super) fn unique(&self, stem: &str) -> String {
         format!("{stem}.{}", self.0.clock.random_text(12))

@@ -7,14 +7,14 @@
 use std::path::Path;
 
 use super::attempt::Line;
+use super::file_globs::FileGlobs;
 use super::halt::{Halt, Step};
 use super::steps::check_worktree;
 use crate::domain::artifact::{Artifact, Artifacts};
 use crate::domain::attempt::AttemptEnd;
-use crate::domain::glob::{may_match_below, path_matches};
 use crate::domain::job::{Job, Start};
 use crate::domain::reason::ReasonCode;
-use crate::git::{Wish, is_disk_full, remove_any};
+use crate::git::{GitError, is_disk_full, remove_any};
 
 /// Globs that a reason names.
 const MISSING_NAMED: usize = 10;
@@ -48,6 +48,8 @@ impl Line<'_> {
             Err(Halt::Ended(AttemptEnd::Faulted { reason, .. })) => {
                 self.warn(&format!("artifacts: nothing was kept: {}", reason.message)).await
             }
+            // somebody who cancels it now does not wait for them
+            Err(Halt::Ended(_)) => Ok(()),
             kept => kept,
         }
     }
@@ -115,10 +117,14 @@ impl Line<'_> {
             Ok(Err(error)) => return Err(Halt::internal("there is no place for kept files", error)),
             Err(error) => return Err(Halt::internal("there is no place for kept files", error)),
         }
-        let wishes = self.options.artifacts.iter().map(|glob| wish(glob)).collect();
+        let wishes = FileGlobs::new(&self.options.artifacts, self.signals);
         let caps = self.tools.settings.artifact_caps;
         let repository = self.tools.repository(&self.client)?;
-        let copied = repository.copy_out(worktree, &into, wishes, caps).await?;
+        let copied = match repository.copy_out(worktree, &into, wishes, caps).await {
+            // the server that goes on with it begins anew
+            Err(GitError::GivenUp) => return Err(self.given_up()),
+            copied => copied?,
+        };
         // told before they are recorded: whoever finds them recorded does not look again
         for note in copied.notes {
             self.warn(&format!("artifacts: {}: {}", note.path, note.text)).await?;
@@ -145,14 +151,6 @@ impl Line<'_> {
             tracing::warn!("what earlier attempts had kept is removed later");
         }
         Ok(())
-    }
-}
-
-fn wish(glob: &str) -> Wish {
-    let (takes, leads) = (glob.to_owned(), glob.to_owned());
-    Wish {
-        takes: Box::new(move |path| path_matches(&takes, path)),
-        may_be_below: Box::new(move |path| may_match_below(&leads, path)),
     }
 }
 

@@ -3,9 +3,9 @@
 use std::path::Path;
 
 use super::attempt::Line;
+use super::file_globs::FileGlobs;
 use super::halt::Step;
-use crate::domain::glob::path_matches;
-use crate::git::{CommitId, PathRule, Repository};
+use crate::git::{CommitId, GitError, Repository};
 
 impl Line<'_> {
     /// Copies what the globs name from `<files_dir>/<org>/<repo>`, and tells what of it is missing or was left out.
@@ -21,9 +21,11 @@ impl Line<'_> {
         }
         let (org, repo) = self.client.repository.key();
         let from = self.tools.settings.files_dir.join(org).join(repo);
-        let rules =
-            globs.iter().cloned().map(|glob| -> PathRule { Box::new(move |path| path_matches(&glob, path)) });
-        let copied = repository.copy_in(worktree, base, &from, rules.collect()).await?;
+        let wishes = FileGlobs::new(globs, self.signals);
+        let copied = match repository.copy_in(worktree, base, &from, wishes).await {
+            Err(GitError::GivenUp) => return Err(self.given_up()),
+            copied => copied?,
+        };
         for rule in copied.unmatched {
             let name = &self.client.repository;
             self.warn(&format!("copyFiles: there is no file \"{}\" for {name} in files_dir.", globs[rule]))

@@ -23,6 +23,7 @@ mod clone_removals;
 mod command_step;
 mod commit;
 mod copy_files;
+mod file_globs;
 mod halt;
 mod inward;
 mod limits;

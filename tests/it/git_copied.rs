@@ -4,15 +4,20 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use offshoot::git::{CopiedIn, GitError, KeepCaps, PathRule, Wish};
+use offshoot::git::{CopiedIn, GitError, KeepCaps};
 
-use crate::git_fixture::{BRANCH, Rig, run};
+use crate::git_fixture::{BRANCH, Rig, Rules, run};
 
-const WIDE: KeepCaps =
-    KeepCaps { file_bytes_max: 1 << 20, bytes_max: 1 << 20, files_max: 100, paths_bytes_max: 1 << 16 };
+const WIDE: KeepCaps = KeepCaps {
+    file_bytes_max: 1 << 20,
+    bytes_max: 1 << 20,
+    files_max: 100,
+    paths_bytes_max: 1 << 16,
+    looking_ms_max: 600_000,
+};
 
-fn all() -> PathRule {
-    Box::new(|_| true)
+fn all() -> Rules {
+    Rules(vec![Box::new(|_| true)])
 }
 
 fn files(rig: &Rig) -> PathBuf {
@@ -25,7 +30,7 @@ async fn copy_in(rig: &Rig, owned: &[(&str, &str)]) -> CopiedIn {
         fs::create_dir_all(files(rig).join(name).parent().unwrap()).unwrap();
         fs::write(files(rig).join(name), text).unwrap();
     }
-    rig.repository.copy_in(&rig.worktree_path(), &rig.base, &files(rig), vec![all()]).await.unwrap()
+    rig.repository.copy_in(&rig.worktree_path(), &rig.base, &files(rig), all()).await.unwrap()
 }
 
 fn append(path: &Path, text: &str) {
@@ -74,9 +79,8 @@ async fn no_other_name_link_or_copy_of_a_copied_file_is_in_a_result_or_kept() {
     for (name, text) in [("empty", ""), ("version", "22\n"), ("a.txt", "one\ntwo\n"), ("new.txt", "new\n")] {
         fs::write(path.join("own").join(name), text).unwrap();
     }
-    let wish = Wish { takes: all(), may_be_below: all() };
     let kept = rig.dir.path().join("kept");
-    let kept = rig.repository.copy_out(&path, &kept, vec![wish], WIDE).await.unwrap();
+    let kept = rig.repository.copy_out(&path, &kept, all(), WIDE).await.unwrap();
     let mut kept: Vec<_> = kept.files.iter().map(|(path, _)| path.as_str()).collect();
     kept.sort_unstable();
     let own = ["own/a.txt", "own/empty", "own/new.txt", "own/version"];

@@ -3,17 +3,17 @@
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 
-use offshoot::git::{BranchStart, CopiedIn, GitError, PathRule};
+use offshoot::git::{BranchStart, CopiedIn, GitError};
 
-use crate::git_fixture::{BRANCH, Rig, run, spec};
+use crate::git_fixture::{BRANCH, Rig, Rule, Rules, run, spec};
 
-fn rule(suffix: &'static str) -> PathRule {
+fn rule(suffix: &'static str) -> Rule {
     Box::new(move |path| path.ends_with(suffix.as_bytes()))
 }
 
-async fn copy_in(rig: &Rig, rules: Vec<PathRule>) -> CopiedIn {
+async fn copy_in(rig: &Rig, rules: Vec<Rule>) -> CopiedIn {
     let from = rig.dir.path().join("files");
-    rig.repository.copy_in(&rig.worktree_path(), &rig.base, &from, rules).await.unwrap()
+    rig.repository.copy_in(&rig.worktree_path(), &rig.base, &from, Rules(rules)).await.unwrap()
 }
 
 fn notes(copied: &CopiedIn) -> Vec<String> {

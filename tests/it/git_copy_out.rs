@@ -7,18 +7,45 @@ use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::PathBuf;
 
 use nix::sys::stat::Mode;
-use offshoot::domain::glob::{may_match_below, path_matches};
-use offshoot::git::{CopiedOut, GitError, KeepCaps, PathRule, Wish};
+use offshoot::domain::glob::Globs;
+use offshoot::git::{CopiedOut, GitError, KeepCaps, Wishes};
 
-use crate::git_fixture::Rig;
+use crate::git_fixture::{Rig, Rules};
 
-const WIDE: KeepCaps =
-    KeepCaps { file_bytes_max: 1 << 20, bytes_max: 1 << 20, files_max: 100, paths_bytes_max: 1 << 16 };
+const WIDE: KeepCaps = KeepCaps {
+    file_bytes_max: 1 << 20,
+    bytes_max: 1 << 20,
+    files_max: 100,
+    paths_bytes_max: 1 << 16,
+    looking_ms_max: 600_000,
+};
 
-fn wish(glob: &'static str) -> Wish {
-    Wish {
-        takes: Box::new(move |path| path_matches(glob, path)),
-        may_be_below: Box::new(move |path| may_match_below(glob, path)),
+struct Wanted {
+    globs: Globs,
+    /// Names after which nobody waits any more.
+    patience: usize,
+}
+
+fn wish(globs: &[&str]) -> Wanted {
+    Wanted { globs: Globs::new(globs), patience: usize::MAX }
+}
+
+impl Wishes for Wanted {
+    fn count(&self) -> usize {
+        self.globs.count()
+    }
+
+    fn met_by(&mut self, path: &[u8]) -> Vec<usize> {
+        self.patience -= 1;
+        self.globs.fitting(path)
+    }
+
+    fn may_be_met_below(&mut self, dir: &[u8]) -> bool {
+        self.globs.may_fit_below(dir)
+    }
+
+    fn are_given_up(&self) -> bool {
+        self.patience == 0
     }
 }
 
@@ -27,8 +54,7 @@ fn into(rig: &Rig) -> PathBuf {
 }
 
 async fn keep(rig: &Rig, globs: &[&'static str], caps: KeepCaps) -> CopiedOut {
-    let wishes = globs.iter().map(|glob| wish(glob)).collect();
-    rig.repository.copy_out(&rig.worktree_path(), &into(rig), wishes, caps).await.unwrap()
+    rig.repository.copy_out(&rig.worktree_path(), &into(rig), wish(globs), caps).await.unwrap()
 }
 
 /// Path and content of what was kept, by path.
@@ -115,7 +141,7 @@ async fn what_is_no_file_of_the_worktree_is_not_kept_and_waited_for() {
     fs::remove_file(path.join("out")).unwrap();
     fs::rename(path.join("moved"), path.join("out")).unwrap();
     fs::remove_dir_all(&path).unwrap();
-    let gone = rig.repository.copy_out(&path, &into(&rig), vec![wish("*")], WIDE).await;
+    let gone = rig.repository.copy_out(&path, &into(&rig), wish(&["*"]), WIDE).await;
     assert!(matches!(gone, Err(GitError::WorktreeBroken(_))), "{gone:?}");
 }
 
@@ -126,7 +152,7 @@ async fn files_of_the_owner_are_not_kept_whatever_they_are_called() {
     let from = rig.dir.path().join("files");
     fs::create_dir(&from).unwrap();
     fs::write(from.join(".env"), "KEY=1").unwrap();
-    let rules: Vec<PathRule> = vec![Box::new(|path| path == b".env")];
+    let rules = Rules(vec![Box::new(|path| path == b".env")]);
     rig.repository.copy_in(&path, &rig.base, &from, rules).await.unwrap();
     fs::hard_link(path.join(".env"), path.join("report.txt")).unwrap();
     fs::write(path.join("good.txt"), "good").unwrap();
@@ -163,4 +189,24 @@ async fn more_than_may_be_kept_is_left_out_and_told_of_within_bounds() {
         assert!(notes.iter().skip(1).all(|note| note.contains(said)), "{notes:?}");
         assert_eq!(contents(&rig, &kept).len(), count);
     }
+}
+
+#[tokio::test]
+async fn whoever_has_waited_long_enough_gets_what_there_is_and_who_gives_up_gets_nothing() {
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    fs::create_dir(path.join("o")).unwrap();
+    for number in 10..40 {
+        fs::write(path.join(format!("o/{number}")), "0123456789").unwrap();
+    }
+    let kept = keep(&rig, &["o/*"], KeepCaps { looking_ms_max: 0, ..WIDE }).await;
+    assert_eq!(
+        (kept.files.len(), notes(&kept)),
+        (0, vec![": not looked at: it had taken too long by then".to_owned()])
+    );
+    let impatient = Wanted { patience: 10, ..wish(&["o/*"]) };
+    let given_up = rig.repository.copy_out(&path, &into(&rig), impatient, WIDE).await;
+    assert!(matches!(given_up, Err(GitError::GivenUp)), "{given_up:?}");
+    let kept = keep(&rig, &["o/*"], WIDE).await;
+    assert_eq!(contents(&rig, &kept).len(), 30, "what was half done is in nobody's way");
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 use offshoot::clock::Clock;
 use offshoot::git::{
     Author, BranchStart, Collected, CommitId, CommitSpec, Git, GitError, GitSettings, PushMode, PushOutcome,
-    Remote, Repository, RepositoryLocks, SizeCaps, Snapshot, SnapshotSpec,
+    Remote, Repository, RepositoryLocks, SizeCaps, Snapshot, SnapshotSpec, Wishes,
 };
 use tempfile::TempDir;
 
@@ -111,6 +111,29 @@ impl Rig {
 
     pub(crate) fn fsck(&self) {
         run(self.repository.path(), &["fsck", "--strict", "--no-dangling"]);
+    }
+}
+
+pub(crate) type Rule = Box<dyn Fn(&[u8]) -> bool + Send>;
+
+/// Wishes of a test: each by a function, in any directory.
+pub(crate) struct Rules(pub(crate) Vec<Rule>);
+
+impl Wishes for Rules {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn met_by(&mut self, path: &[u8]) -> Vec<usize> {
+        (0..self.0.len()).filter(|rule| self.0[*rule](path)).collect()
+    }
+
+    fn may_be_met_below(&mut self, _: &[u8]) -> bool {
+        true
+    }
+
+    fn are_given_up(&self) -> bool {
+        false
     }
 }
 

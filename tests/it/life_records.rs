@@ -199,7 +199,13 @@ fn settings(dir: &std::path::Path) -> WorkerSettings {
         },
         stop_grace: Duration::from_millis(300),
         worktree_kept: Kept::always("worktree_days", 0),
-        artifact_caps: KeepCaps { file_bytes_max: 9, bytes_max: 9, files_max: 9, paths_bytes_max: 9 },
+        artifact_caps: KeepCaps {
+            file_bytes_max: 9,
+            bytes_max: 9,
+            files_max: 9,
+            paths_bytes_max: 9,
+            looking_ms_max: 9,
+        },
         file_bytes_max: 1 << 20,
         as_root: false,
     }

@@ -4,6 +4,7 @@
 //! argument (128 KiB, execve(2)); bounds on counts and seconds exist so that a slip of the keyboard is noticed.
 
 use super::{Layer, OptionName, RunOptions, StepCommand, Violation};
+use crate::domain::glob::names_something;
 
 /// Entries of one list: more is a generated list gone wrong.
 const LIST_MAX: usize = 100;
@@ -104,7 +105,7 @@ impl RunOptions {
             [(OptionName::CopyFiles, &self.copy_files), (OptionName::Artifacts, &self.artifacts)]
         {
             check.each(field, globs.as_deref(), LIST_MAX, is_relative_glob, || {
-                format!("must be a relative path or glob of 1 to {TEXT_BYTES_MAX} bytes without .. and without .git")
+                format!("must be a relative path or glob of 1 to {TEXT_BYTES_MAX} bytes that names something, without .. and without .git")
             });
         }
     }
@@ -213,6 +214,7 @@ fn is_relative_glob(glob: impl AsRef<str>) -> bool {
     (1..=TEXT_BYTES_MAX).contains(&glob.len())
         && !glob.chars().any(char::is_control)
         && !glob.starts_with(['/', '~'])
+        && names_something(glob)
         && glob.split('/').all(|part| part != ".." && !part.eq_ignore_ascii_case(".git"))
 }
 
@@ -302,8 +304,8 @@ mod tests {
             (Box::new(|o| o.setup = Some(vec![StepCommand::Argv(Vec::new())])), &["/setup/0"]),
             (Box::new(|o| o.verify = Some(vec![StepCommand::Shell(" ".to_owned())])), &["/verify/0"]),
             (
-                Box::new(|o| o.copy_files = list(&[".env", "../x", "/etc/x"])),
-                &["/copyFiles/1", "/copyFiles/2"],
+                Box::new(|o| o.copy_files = list(&[".env", "../x", "/etc/x", ".", "./", "./a"])),
+                &["/copyFiles/1", "/copyFiles/2", "/copyFiles/3", "/copyFiles/4"],
             ),
             (Box::new(|o| o.artifacts = list(&["a/.GIT/config"])), &["/artifacts/0"]),
             (Box::new(|o| o.env = list(&["LANG", "OFFSHOOT_TOKEN", "A=B"])), &["/env/1", "/env/2"]),

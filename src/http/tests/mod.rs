@@ -246,7 +246,13 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
         },
         stop_grace: Duration::ZERO,
         worktree_kept: Kept::always("worktree_days", 0),
-        artifact_caps: KeepCaps { file_bytes_max: 9, bytes_max: 9, files_max: 9, paths_bytes_max: 999 },
+        artifact_caps: KeepCaps {
+            file_bytes_max: 9,
+            bytes_max: 9,
+            files_max: 9,
+            paths_bytes_max: 999,
+            looking_ms_max: 999,
+        },
         file_bytes_max: 1 << 20,
         as_root: false,
     }
