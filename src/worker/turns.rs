@@ -77,6 +77,8 @@ impl Line<'_> {
             }
             Some(GoesOn::Agent) | None => self.turns_of(1, worktree, Ask::Work, &mut interruptions).await?,
         };
+        // to a plain command its input is no text: what is wrong cannot be said to it
+        let repairs_max = if self.agent()?.1.capabilities().resume { self.options.verify_rounds } else { 0 };
         loop {
             let refused = self.verify(round, worktree).await?;
             let next = turn_name(round + 1, 1);
@@ -86,7 +88,7 @@ impl Line<'_> {
                 return Ok(work);
             }
             if let Some(refused) = &refused {
-                if repairs >= self.options.verify_rounds && !goes_on {
+                if repairs >= repairs_max && !goes_on {
                     return Err(refused_for_good(refused, repairs));
                 }
                 repairs += 1;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::life_ends::snapshot;
-use crate::stand::{self, Plan, REPO, Stand, install_program};
+use crate::stand::{self, Plan, REPO, Stand};
 
 async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> String {
     stand.submit(json!({"prompt": prompt, "branchName": branch, "options": options})).await
@@ -139,24 +139,23 @@ async fn no_more_is_repaired_than_the_owner_allows() {
     stand.finish().await;
 }
 
+/// Its input is no text: it is told what was asked for, and nothing else.
 #[tokio::test]
-async fn who_cannot_or_does_not_know_the_conversation_repairs_afresh_and_that_is_said() {
-    let dir = tempfile::Builder::new().prefix("op-").tempdir_in("/tmp").unwrap();
-    let program = dir.path().join("plain");
-    let config = format!("[agents.plain]\nkind = \"command\"\ncommand = \"{}\"\n", program.display());
-    let stand = Stand::with(Plan { config, ..Plan::default() }).await;
-    let note = format!("n=$(ls {0} | wc -l); cat > {0}/prompt-$n; echo $n > a.txt", dir.path().display());
-    install_program(&program, &format!("#!/bin/sh\n{note}\n"));
-    let verify = json!(["grep -q 2 a.txt || { echo wants-$((1 + 1)); exit 1; }"]);
-    let id = submit(&stand, "p", "Write a number", json!({"agent": "plain", "verify": verify})).await;
-    let job = stand.completed(&id).await;
-    let second = std::fs::read_to_string(dir.path().join("prompt-2")).unwrap();
-    for text in ["Somebody has worked on this before you", "Write a number", "wants-2"] {
-        assert!(second.contains(text), "{second}");
-    }
-    let warnings = job["warnings"].to_string();
-    assert!(warnings.contains("cannot continue a conversation") && warnings.contains("afresh"), "{warnings}");
+async fn a_plain_command_repairs_nothing_and_is_told_nothing_but_its_prompt() {
+    let stand = Stand::new().await;
+    let prompt = format!("echo run >> {}; echo bad > a.txt", stand.path("runs").display());
+    let verify = json!([format!("echo run >> {}; grep good a.txt", stand.path("checks").display())]);
+    let id = submit(&stand, "p", &prompt, json!({"agent": "sh", "verify": verify, "verifyRounds": 3})).await;
+    let job = stand.failed(&id, "verify_failed").await;
+    assert_eq!((lines(&stand, "runs").len(), lines(&stand, "checks").len()), (1, 1), "{job:#}");
+    assert_eq!((job["attempts"].as_array().unwrap().len(), &job["warnings"]), (1, &json!([])), "{job:#}");
+    assert!(!job["reason"]["message"].as_str().unwrap().contains("repair"), "{job:#}");
+    stand.finish().await;
+}
 
+#[tokio::test]
+async fn who_does_not_know_the_conversation_repairs_afresh_and_that_is_said() {
+    let stand = Stand::new().await;
     stand.install_noting_claude(stand::agents::UNKNOWN);
     let id = submit(&stand, "l", BAD, json!({"verify": [wants_good(&stand)]})).await;
     let job = stand.completed(&id).await;
