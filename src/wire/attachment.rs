@@ -8,7 +8,7 @@ use utoipa::ToSchema;
 
 use super::fields::{Fields, Reading};
 use crate::domain;
-use crate::domain::attachment::AttachedFile;
+use crate::domain::attachment::{ATTACHMENTS_MAX, AttachedFile};
 
 /// A file to be sent along.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, ToSchema)]
@@ -46,6 +46,11 @@ pub(super) fn read(f: &mut Fields<'_>) -> Vec<Option<AttachedFile>> {
     let pointer = f.at("attachments");
     let list = match f.value("attachments") {
         None => return Vec::new(),
+        // each may be megabytes, or a fault: they are counted before they are looked at
+        Some(Value::Array(list)) if list.len() > ATTACHMENTS_MAX => {
+            f.fault("attachments", format!("must have at most {ATTACHMENTS_MAX} entries"));
+            return Vec::new();
+        }
         Some(Value::Array(list)) => list,
         Some(_) => {
             f.fault("attachments", "must be an array of objects with name and contentBase64");

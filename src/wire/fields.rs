@@ -15,11 +15,25 @@ pub struct Reading {
     /// Documented members that this version cannot carry out.
     pub not_supported: Vec<Fault>,
     pub warnings: Vec<String>,
+    faults_untold: usize,
 }
 
+/// Faults that are told: enough to see what is wrong with a long list, few enough for an answer that is smaller than the
+/// request.
+const FAULTS_TOLD_MAX: usize = 100;
+/// Entries of a list that are read: no member takes so many, and whoever checks its own number tells it.
+const ENTRIES_READ_MAX: usize = 1_000;
+
 impl Reading {
+    /// Those beyond a hundred are counted by the last one.
     pub fn fault(&mut self, pointer: impl Into<String>, detail: impl Into<String>) {
-        self.faults.push(Fault::new(pointer, detail));
+        if self.faults.len() < FAULTS_TOLD_MAX {
+            self.faults.push(Fault::new(pointer, detail));
+            return;
+        }
+        self.faults_untold += 1;
+        self.faults.truncate(FAULTS_TOLD_MAX);
+        self.faults.push(Fault::new("", format!("has {} faults more", self.faults_untold)));
     }
 }
 
@@ -99,6 +113,10 @@ impl<'a> Fields<'a> {
         read: impl Fn(&Value) -> Option<T>,
     ) -> Option<Vec<T>> {
         let list = self.typed(name, list_rule, Value::as_array)?;
+        if list.len() > ENTRIES_READ_MAX {
+            self.fault(name, format!("must have at most {ENTRIES_READ_MAX} entries"));
+            return None;
+        }
         let mut items = Vec::with_capacity(list.len());
         for (index, value) in list.iter().enumerate() {
             match read(value) {

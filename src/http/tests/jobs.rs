@@ -110,6 +110,29 @@ async fn attachments_have_plain_names_and_a_size() {
     answer.problem(413, "body_too_large");
 }
 
+/// Whatever a body is made of, the answer is smaller.
+#[tokio::test]
+async fn of_many_faults_the_first_are_told_and_the_others_counted() {
+    let bench = Bench::new().await;
+    let zeros = |count: usize| Value::from(vec![0; count]);
+    for (member, count, told) in [
+        ("attachments", 200_000, 1),
+        ("labels", 200_000, 1),
+        ("dependsOn", 200_000, 1),
+        ("labels", 900, 101),
+        ("options", 900, 101),
+    ] {
+        let mut body = job("many");
+        body[member] = if member == "options" { json!({"verify": zeros(count)}) } else { zeros(count) };
+        let answer = bench.post("/jobs", &body).await;
+        let faults = answer.pointers(422, "invalid");
+        assert_eq!(faults.len(), told, "{count} of {member}");
+        let answer = answer.json().to_string();
+        assert!(answer.len() < 20_000, "{}", answer.len());
+        assert_eq!(answer.contains("has 800 faults more"), told == 101, "{answer}");
+    }
+}
+
 #[tokio::test]
 async fn disagreement_and_default_branch() {
     let bench = Bench::new().await;
