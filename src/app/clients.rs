@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use super::caller::Caller;
 use super::error::AppError;
+use super::patches::until_unchanged;
 use super::rules;
 use super::{App, Created};
 use crate::domain::client::{Client, ClientPatch, NewClient};
@@ -90,6 +91,10 @@ impl App {
         body: &Value,
     ) -> Result<ClientChanged, AppError> {
         caller.needs(Scope::Admin)?;
+        until_unchanged(|| self.try_update_client(id, body)).await
+    }
+
+    async fn try_update_client(&self, id: &str, body: &Value) -> Result<ClientChanged, AppError> {
         let client = self.client(id).await?;
         if client.deleted_at.is_some() {
             return Err(AppError::NotFound("client"));
@@ -116,6 +121,7 @@ impl App {
             default_branch: change.default_branch,
             clone_url: change.clone_url,
             paused: change.paused,
+            options_seen: change.options.is_some().then(|| client.options.clone()),
             options: change.options,
         };
         let client = self.0.store.update_client(&client.id, patch).await?;
@@ -307,6 +313,7 @@ impl Registering {
             clone_url: Some(self.new.clone_url.clone()),
             paused: None,
             options: Some(self.new.options.clone()),
+            options_seen: None,
         };
         let client = self.app.0.store.update_client(&known.id, patch).await?;
         if let Some(key) = self.key.clone() {

@@ -11,6 +11,8 @@ use crate::wire::problem::{Fault, JobName};
 
 /// The code of a job whose client is not there any more.
 pub(super) const CLIENT_DELETED: &str = "client_deleted";
+/// The code of what somebody else has changed since it was read.
+pub(super) const CHANGED: &str = "changed_meanwhile";
 
 #[derive(Debug, thiserror::Error)]
 pub enum AppError {
@@ -129,6 +131,7 @@ impl From<StoreError> for AppError {
                 existing: Some(existing.clone()),
                 jobs: Vec::new(),
             },
+            StoreError::Changed => Self::conflict(CHANGED, format!("{error}: read it, and try again")),
             StoreError::DuplicateProfile(_) => Self::conflict("duplicate_profile", error.to_string()),
             StoreError::TooManyProfiles => {
                 let detail = format!("{error}: delete one first (offshoot profile ls)");

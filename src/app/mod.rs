@@ -30,6 +30,7 @@ mod keyring;
 mod live;
 mod metrics;
 mod operations;
+mod patches;
 mod profiles;
 mod prompts;
 mod queue;

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::caller::Caller;
 use super::error::AppError;
+use super::patches::until_unchanged;
 use super::rules;
 use super::{App, Created};
 use crate::domain::options::{Layer, is_entry_name};
@@ -95,6 +96,10 @@ impl App {
         body: &Value,
     ) -> Result<ProfileSaved, AppError> {
         caller.needs(Scope::Admin)?;
+        until_unchanged(|| self.try_update_profile(name, body)).await
+    }
+
+    async fn try_update_profile(&self, name: &str, body: &Value) -> Result<ProfileSaved, AppError> {
         let Some(current) = self.changeable(name).await? else { return Err(AppError::NotFound("profile")) };
         if self.0.settings.profiles.contains_key(name) {
             return Err(AppError::conflict("duplicate_profile", in_both(name)));
@@ -103,6 +108,7 @@ impl App {
         let change = ProfileChange::read(body, &current.options, &mut reading);
         let patch = ProfilePatch {
             template: change.prompt.map(|prompt| template(prompt.as_deref(), &mut reading)),
+            options_seen: change.options.is_some().then_some(current.options),
             options: change.options,
             submit: change.submit,
         };
@@ -159,7 +165,7 @@ impl App {
         }
         // agents and secrets may have gone from the configuration since it was made
         let mut its_own = Reading::default();
-        rules::options(&profile.options, Layer::Profile, &self.0.settings, &mut its_own);
+        rules::options_still_fit(&profile.options, &self.0.settings, &mut its_own);
         for fault in its_own.faults.into_iter().chain(its_own.not_supported) {
             let option = fault.pointer.trim_start_matches('/');
             reading

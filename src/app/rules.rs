@@ -7,7 +7,7 @@ use serde_json::Value;
 use super::profiles::known;
 use super::settings::Settings;
 use crate::agent::registry::find_agent;
-use crate::domain::attachment::{ATTACHMENTS_BYTES_MAX, ATTACHMENTS_MAX, AttachedFile, check_name};
+use crate::domain::attachment::{ATTACHMENTS_BYTES_MAX, AttachedFile, check_name};
 use crate::domain::branch::BranchName;
 use crate::domain::client::{CLIENT_NAME_BYTES_MAX, InvalidRepository, RepositoryName};
 use crate::domain::job::{METADATA_BYTES_MAX, PRIORITY_MAX, PROMPT_BYTES_MAX, TITLE_CHARS_MAX};
@@ -179,9 +179,6 @@ pub(super) fn labels(labels: &[String], reading: &mut Reading) {
 
 /// Those that could be read. Names are told apart without regard to case, because file systems may not.
 pub(super) fn attachments(files: Vec<Option<AttachedFile>>, reading: &mut Reading) -> Vec<AttachedFile> {
-    if files.len() > ATTACHMENTS_MAX {
-        reading.fault("/attachments", format!("must have at most {ATTACHMENTS_MAX} entries"));
-    }
     let mut seen = BTreeSet::new();
     for (index, file) in files.iter().enumerate() {
         let Some(file) = file else { continue };
@@ -244,6 +241,25 @@ pub(super) fn clone_url(url: Option<&str>, reading: &mut Reading) {
 
 /// Ranges of the options, and what of them this version cannot carry out.
 pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, reading: &mut Reading) {
+    ranges(options, layer, settings, reading);
+    // whoever may not name secrets is not told which there are
+    if matches!(layer, Layer::Client | Layer::Profile) {
+        let names: Vec<_> = settings.secrets.iter().map(String::as_str).collect();
+        for (pointer, secret) in missing_secrets(options, settings) {
+            reading.fault(pointer, format!("{}; {}", is_no_secret(secret), known(secret, &names)));
+        }
+    }
+}
+
+/// The same of a profile that somebody uses: he is told what of it is missing, and nothing of what else there is.
+pub(super) fn options_still_fit(options: &RunOptions, settings: &Settings, reading: &mut Reading) {
+    ranges(options, Layer::Profile, settings, reading);
+    for (pointer, secret) in missing_secrets(options, settings) {
+        reading.fault(pointer, is_no_secret(secret));
+    }
+}
+
+fn ranges(options: &RunOptions, layer: Layer, settings: &Settings, reading: &mut Reading) {
     for violation in options.check(layer) {
         reading.fault(format!("/options{}", violation.pointer()), violation.rule);
     }
@@ -258,22 +274,20 @@ pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, r
     if let Some(agent) = &options.agent {
         agent_entry(agent, settings, reading);
     }
-    // whoever may not name secrets is not told which there are
-    if matches!(layer, Layer::Client | Layer::Profile) {
-        secrets(options, settings, reading);
-    }
 }
 
-/// Whether every secret that is named is there; its value is looked up when a step begins.
-fn secrets(options: &RunOptions, settings: &Settings, reading: &mut Reading) {
+/// The secrets that are named and not there, each with its place; a value is looked up when a step begins.
+fn missing_secrets<'o>(
+    options: &'o RunOptions,
+    settings: &Settings,
+) -> impl Iterator<Item = (String, &'o str)> {
     let named = options.set_env.iter().flatten().filter(|(_, secret)| is_entry_name(secret));
-    for (variable, secret) in named.filter(|(_, secret)| !settings.secrets.contains(*secret)) {
-        let names: Vec<_> = settings.secrets.iter().map(String::as_str).collect();
-        let hint = known(secret, &names);
-        let rule =
-            format!("names the secret \"{secret}\", which is not in [secrets] of the configuration; {hint}");
-        reading.fault(variable_pointer("/options/setEnv", variable), rule);
-    }
+    let missing = named.filter(|(_, secret)| !settings.secrets.contains(*secret));
+    missing.map(|(variable, secret)| (variable_pointer("/options/setEnv", variable), secret.as_str()))
+}
+
+fn is_no_secret(secret: &str) -> String {
+    format!("names the secret \"{secret}\", which is not in [secrets] of the configuration")
 }
 
 fn agent_entry(agent: &str, settings: &Settings, reading: &mut Reading) {

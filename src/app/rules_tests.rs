@@ -235,6 +235,11 @@ fn secrets_are_named_by_clients_and_profiles_only_and_have_to_be_there() {
         assert_eq!(reading.faults[0].pointer, "/options/setEnv/TOKEN");
         assert!(reading.faults[0].detail.ends_with("; did you mean sentry?"), "{:?}", reading.faults);
     }
+    // nor is whoever uses such a profile
+    let mut reading = Reading::default();
+    options_still_fit(&wish("sentri"), &settings(), &mut reading);
+    let told = "names the secret \"sentri\", which is not in [secrets] of the configuration";
+    assert_eq!((reading.faults.len(), reading.faults[0].detail.as_str()), (1, told));
     // a job is not told which there are
     for secret in ["npm", "nmp"] {
         let mut reading = Reading::default();

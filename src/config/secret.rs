@@ -44,7 +44,13 @@ pub(super) fn take_named(
 ) -> Option<SecretString> {
     let key = format!("secrets.{name}");
     let file = match values.get(&key)? {
-        Value::String(text) => return Some(SecretString::from(text)),
+        Value::String(text) => {
+            if let Err(rule) = check_text(&text) {
+                values.problem(&key, rule);
+                return None;
+            }
+            return Some(SecretString::from(text));
+        }
         other => other.get("file").and_then(Value::as_str).map(str::to_owned)?,
     };
     let Some(path) = resolve(&file, dirs) else {
@@ -98,11 +104,21 @@ fn read_text(path: &Path) -> Result<String, String> {
     }
     let mut text = String::new();
     let taken = file.take(SECRET_BYTES_MAX + 1).read_to_string(&mut text);
-    if taken.is_err() || text.len() as u64 > SECRET_BYTES_MAX || text.contains('\0') {
-        return Err(format!(
-            "must be UTF-8 text without a NUL character of at most {SECRET_BYTES_MAX} bytes"
-        ));
+    // of a longer one the end is missing, so that it is still too long
+    if taken.is_ok() && text.len() as u64 <= SECRET_BYTES_MAX {
+        text.truncate(text.trim_end_matches(['\r', '\n']).len());
     }
-    text.truncate(text.trim_end_matches(['\r', '\n']).len());
-    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(text) }
+    if taken.is_err() { Err(rule_for_text()) } else { check_text(&text).map(|()| text) }
+}
+
+/// What a secret may be: it becomes the value of a variable, or part of a request.
+fn check_text(text: &str) -> Result<(), String> {
+    if text.len() as u64 > SECRET_BYTES_MAX || text.contains('\0') {
+        return Err(rule_for_text());
+    }
+    if text.is_empty() { Err("is empty".to_owned()) } else { Ok(()) }
+}
+
+fn rule_for_text() -> String {
+    format!("must be UTF-8 text without a NUL character of at most {SECRET_BYTES_MAX} bytes")
 }

@@ -123,6 +123,8 @@ pub struct ClientPatch {
     pub clone_url: Option<Option<String>>,
     pub paused: Option<bool>,
     pub options: Option<RunOptions>,
+    /// The options that these were made of; where others are there by then, nothing is changed. `None`: whatever is there.
+    pub options_seen: Option<RunOptions>,
 }
 
 #[cfg(test)]

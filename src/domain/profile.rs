@@ -42,6 +42,8 @@ pub struct NewProfile {
 pub struct ProfilePatch {
     pub template: Option<Option<Template>>,
     pub options: Option<RunOptions>,
+    /// The options that these were made of; where others are there by then, nothing is changed. `None`: whatever is there.
+    pub options_seen: Option<RunOptions>,
     pub submit: Option<bool>,
 }
 

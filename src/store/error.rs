@@ -50,6 +50,9 @@ pub enum StoreError {
     /// Nobody would hear what is to be said to an agent.
     #[error(transparent)]
     Unheard(#[from] Unheard),
+    /// Somebody else has changed it since it was read.
+    #[error("it was changed by somebody else meanwhile")]
+    Changed,
     /// The job cannot be taken over, or is not.
     #[error(transparent)]
     Unvisitable(#[from] Unvisitable),

@@ -162,6 +162,34 @@ fn no_listing_no_debug_and_no_message_shows_a_secret() {
     assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
 }
 
+/// Each would end every job that is given it, and none says why.
+#[test]
+fn a_secret_that_cannot_be_the_value_of_a_variable_is_refused_at_the_start_in_either_form() {
+    let home = tempfile::tempdir().unwrap();
+    let (config_file, file) = (home.path().join("config.toml"), home.path().join("key"));
+    let secret = "hush-hush-hush-hush-hush-hush-hush";
+    let long = "x".repeat(64 * 1024);
+    for (inline, text, problem) in [
+        ("a\\u0000b".to_owned(), "a\0b".to_owned(), Some("without a NUL")),
+        (format!("{long}y"), format!("{long}y"), Some("of at most 65536 bytes")),
+        (String::new(), String::new(), Some("is empty")),
+        (long.clone(), long, None),
+    ] {
+        write(&file, &text, 0o600);
+        for entry in [format!("\"{inline}\""), format!("{{ file = \"{}\" }}", file.display())] {
+            write(&config_file, &format!("[secrets]\nnpm = {entry}\n"), 0o600);
+            let loaded = load(home.path(), &[("AGENT_API_SECRET", secret)], Some(&config_file));
+            match (problem, loaded) {
+                (None, loaded) => drop(loaded.unwrap()),
+                (Some(said), loaded) => {
+                    let error = loaded.unwrap_err().to_string();
+                    assert!(error.contains("secrets.npm") && error.contains(said), "{error}");
+                }
+            }
+        }
+    }
+}
+
 #[derive(Clone, Default)]
 struct Sink(Arc<Mutex<Vec<u8>>>);
 

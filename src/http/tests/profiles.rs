@@ -208,3 +208,33 @@ async fn profiles_are_the_admins_and_who_may_only_submit_uses_those_that_are_mea
     assert!(submit(Scope::Submit, "open", "b").await.is_ok(), "with options that it may not set itself");
     assert!(submit(Scope::Operate, "nightly", "c").await.is_ok());
 }
+
+/// Whoever was answered has what he asked for, whoever else was at it.
+#[tokio::test]
+async fn changes_of_one_moment_are_all_made() {
+    let bench = bench().await;
+    bench.post("/profiles", &json!({"name": "both"})).await;
+    let client =
+        bench.post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"})).await;
+    let client = client.json()["id"].as_str().unwrap().to_owned();
+    let admin = Caller::built_in();
+    let options = |name: &str, value: usize| json!({"options": {name: value}});
+    for round in 1..=20 {
+        let names = ["maxTurns", "timeoutSeconds", "idleTimeoutSeconds", "verifyRounds", "maxAttempts"];
+        let value = |place: usize| 1 + (round + place) % 10;
+        let bodies: Vec<_> = (0..names.len()).map(|place| options(names[place], value(place))).collect();
+        let [a, b, c, d, e] = &bodies[..] else { unreachable!() };
+        let change = |body| bench.app.update_profile(&admin, "both", body);
+        let done = tokio::join!(change(a), change(b), change(c), change(d), change(e));
+        assert!(done.0.is_ok() && done.1.is_ok() && done.2.is_ok() && done.3.is_ok() && done.4.is_ok());
+        let change = |body| bench.app.update_client(&admin, &client, body);
+        let done = tokio::join!(change(a), change(b), change(c), change(d), change(e));
+        assert!(done.0.is_ok() && done.1.is_ok() && done.2.is_ok() && done.3.is_ok() && done.4.is_ok());
+        for path in ["/profiles/both".to_owned(), format!("/clients/{client}")] {
+            let now = bench.get(&path).await.json();
+            for (place, name) in names.iter().enumerate() {
+                assert_eq!(now["options"][name], value(place), "round {round}, {name} of {path}: {now:#}");
+            }
+        }
+    }
+}

@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// # Errors
-    /// [`StoreError::NotFound`]; [`StoreError::DuplicateClient`] for an `osClientId` that is taken.
+    /// [`StoreError::NotFound`]; [`StoreError::Changed`]; [`StoreError::DuplicateClient`] for an `osClientId` that is taken.
     pub async fn update_client(&self, id: &ClientId, patch: ClientPatch) -> Result<Client, StoreError> {
         let (id, now) = (id.clone(), self.now());
         let unpaused = patch.paused == Some(false);
@@ -232,6 +232,9 @@ fn update(
     let mut client = get(connection, id)?;
     if client.deleted_at.is_some() {
         return Err(StoreError::NotFound("client"));
+    }
+    if patch.options_seen.as_ref().is_some_and(|seen| *seen != client.options) {
+        return Err(StoreError::Changed);
     }
     if let Some(Some(wanted)) = &patch.os_client_id
         && let Some(existing) =

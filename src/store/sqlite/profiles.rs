@@ -55,7 +55,7 @@ impl Store {
     }
 
     /// # Errors
-    /// [`StoreError::NotFound`].
+    /// [`StoreError::NotFound`]; [`StoreError::Changed`].
     pub async fn update_profile(&self, name: &str, patch: ProfilePatch) -> Result<Profile, StoreError> {
         let (name, now) = (name.to_owned(), self.now());
         self.database
@@ -119,6 +119,9 @@ fn update(
     patch: ProfilePatch,
 ) -> Result<Profile, StoreError> {
     let current = get(connection, name)?;
+    if patch.options_seen.is_some_and(|seen| seen != current.options) {
+        return Err(StoreError::Changed);
+    }
     let template = patch.template.unwrap_or(current.template);
     connection
         .prepare_cached(
