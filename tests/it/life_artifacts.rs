@@ -113,6 +113,33 @@ async fn the_command_line_lists_and_saves_them_and_overwrites_nothing() {
     stand.finish().await;
 }
 
+#[tokio::test]
+async fn a_name_as_long_as_names_can_be_is_saved_and_one_that_cannot_be_keeps_none_from_it() {
+    let stand = Stand::new().await;
+    let long = "n".repeat(255);
+    let id = submit(
+        &stand,
+        "l",
+        &format!("mkdir out; echo a > out/a; echo b > out/b; echo c > out/{long}"),
+        json!({"artifacts": ["out"]}),
+    )
+    .await;
+    stand.completed(&id).await;
+    let into = stand.path("saved");
+    let target = into.to_str().unwrap();
+    let (code, out, err) = offshoot(&stand, &["artifacts", "1", "--into", target]).await;
+    assert!(code == 0 && out.starts_with("Saved 3 files"), "{code} {out}{err}");
+    assert_eq!(std::fs::read_to_string(into.join("out").join(&long)).unwrap(), "c\n");
+    std::fs::remove_dir_all(&into).unwrap();
+    // what is kept of the first is gone
+    let kept = stand.path("data/artifacts/1/1");
+    std::fs::remove_file(kept.join("0")).unwrap();
+    let (code, _, err) = offshoot(&stand, &["artifacts", "1", "--into", target]).await;
+    assert!(code != 0 && err.contains("1 of 3 files could not be saved"), "{code} {err}");
+    assert_eq!(std::fs::read_dir(into.join("out")).unwrap().count(), 2);
+    stand.finish().await;
+}
+
 /// The work is paid for: it is committed, and may be published without the file.
 #[tokio::test]
 async fn a_missing_file_ends_the_job_before_the_push_and_the_work_can_be_published_all_the_same() {
@@ -285,5 +312,20 @@ async fn they_go_after_their_days_and_with_their_job_and_half_copies_at_once() {
     stand.wait_until("they are forgotten", forgotten).await;
     assert_eq!(attempts(&stand, 2), Vec::<String>::new());
     assert_eq!(attempts(&stand, 99), ["1"], "nobody's to remove");
+    stand.finish().await;
+}
+
+/// Each of a hundred globs leads everywhere and fits nothing, and each name nearly fits.
+#[tokio::test]
+async fn no_globs_hold_a_job_up() {
+    let stand = Stand::new().await;
+    let globs: Vec<_> = (0..100)
+        .map(|number| format!("**/{}*/**/{}*b{number:02}", "*a".repeat(60), "a".repeat(40)))
+        .collect();
+    let dir = vec!["a".repeat(30); 40].join("/");
+    let name = "a".repeat(60);
+    let prompt = format!("mkdir -p {dir}; cd {dir}; seq -f {name}%g 1 4000 | xargs touch");
+    let id = submit(&stand, "g", &prompt, json!({"artifacts": globs})).await;
+    stand.failed(&id, "artifact_missing").await;
     stand.finish().await;
 }

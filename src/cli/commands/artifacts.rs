@@ -13,7 +13,7 @@ use crate::cli::args::job_name;
 use crate::cli::error::{CliError, Ended, ErrorKind};
 use crate::cli::human;
 use crate::cli::unpack::place;
-use crate::domain::glob::path_matches;
+use crate::domain::glob::Globs;
 use crate::wire::job::Artifact;
 
 #[derive(Debug, Args)]
@@ -36,9 +36,8 @@ pub(in crate::cli) struct ArtifactsFlags {
 pub(super) async fn run(flags: &ArtifactsFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
     let job = context.api.get_job(&flags.job).await.map_err(which_job)?.value.summary;
     let (number, all) = (job.number, job.artifacts.len());
-    let is_wanted = |one: &Artifact| {
-        flags.globs.is_empty() || flags.globs.iter().any(|glob| path_matches(glob, one.path.as_bytes()))
-    };
+    let mut globs = Globs::new(&flags.globs);
+    let is_wanted = |one: &Artifact| flags.globs.is_empty() || globs.fits(one.path.as_bytes());
     let wanted: Vec<_> = job.artifacts.into_iter().filter(is_wanted).collect();
     if wanted.is_empty() && !(context.out.is_json() && flags.into.is_none() && flags.output.is_none()) {
         let (what, next) = match all {
@@ -51,9 +50,7 @@ pub(super) async fn run(flags: &ArtifactsFlags, context: &mut Context<'_>) -> Re
     match (&flags.into, &flags.output) {
         (Some(into), _) => {
             let places = wanted.iter().map(|one| below(number, into, one)).collect::<Result<Vec<_>, _>>()?;
-            for (one, place) in wanted.iter().zip(&places) {
-                save(&flags.job, one, place, context).await?;
-            }
+            save_all(&flags.job, &wanted, &places, context).await?;
             told(&wanted, &format!("in {}", into.display()), context)
         }
         (None, Some(output)) => {
@@ -116,6 +113,30 @@ async fn print(job: &str, one: &Artifact, context: &mut Context<'_>) -> Result<E
     Ok(Ended::Done)
 }
 
+/// One that cannot be saved keeps none of the others from it.
+async fn save_all(
+    job: &str,
+    files: &[Artifact],
+    places: &[PathBuf],
+    context: &Context<'_>,
+) -> Result<(), CliError> {
+    let mut failed = Vec::new();
+    for (one, place) in files.iter().zip(places) {
+        match save(job, one, place, context).await {
+            // nor would any other come
+            Err(error) if error.kind == ErrorKind::Unreachable => return Err(error),
+            Err(error) => failed.push(error),
+            Ok(()) => {}
+        }
+    }
+    let count = failed.len();
+    let Some(first) = failed.into_iter().next() else { return Ok(()) };
+    if count == files.len() {
+        return Err(first);
+    }
+    Err(first.about(&format!("{count} of {} files could not be saved, the first of them", files.len())))
+}
+
 /// Under its name when it is whole.
 async fn save(job: &str, one: &Artifact, place: &Path, context: &Context<'_>) -> Result<(), CliError> {
     let cannot = |error: io::Error| {
@@ -123,8 +144,11 @@ async fn save(job: &str, one: &Artifact, place: &Path, context: &Context<'_>) ->
     };
     let again = || format!("offshoot artifacts {job} '{}' --output {}-2", one.path, place.display());
     refuse_existing(place, again)?;
-    let name = place.file_name().ok_or_else(|| CliError::usage(format!("{} is no file", place.display())))?;
-    let half = format!(".{}.{}", name.to_string_lossy(), context.clock.random_text(8));
+    if place.file_name().is_none() {
+        return Err(CliError::usage(format!("{} is no file", place.display())));
+    }
+    // a name of its own: that of the file may be as long as a name can be
+    let half = format!(".offshoot-{}", context.clock.random_text(16));
     let half = RemoveOnDrop(place.with_file_name(half));
     if let Some(parent) = place.parent() {
         std::fs::create_dir_all(parent).map_err(cannot)?;
@@ -139,8 +163,25 @@ async fn save(job: &str, one: &Artifact, place: &Path, context: &Context<'_>) ->
     if bytes != one.bytes {
         return Err(cannot(io::Error::other(format!("{bytes} bytes came instead of {}", one.bytes))));
     }
-    refuse_existing(place, again)?;
-    std::fs::rename(&half.0, place).map_err(cannot)
+    match give_name(&half.0, place) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => refuse_existing(place, again),
+        named => named.map_err(cannot),
+    }
+}
+
+/// A rename would replace what has come to that name by now; a second name of the file does not. The first one goes when it is
+/// dropped.
+fn give_name(half: &Path, place: &Path) -> io::Result<()> {
+    match std::fs::hard_link(half, place) {
+        // a file system without second names
+        Err(error)
+            if matches!(error.kind(), io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied)
+                && place.symlink_metadata().is_err() =>
+        {
+            std::fs::rename(half, place)
+        }
+        named => named,
+    }
 }
 
 struct RemoveOnDrop(PathBuf);
@@ -148,5 +189,23 @@ struct RemoveOnDrop(PathBuf);
 impl Drop for RemoveOnDrop {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_has_come_to_a_name_is_not_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let (half, place) = (dir.path().join("half"), dir.path().join("report.html"));
+        std::fs::write(&half, "whole").unwrap();
+        std::fs::write(&place, "mine").unwrap();
+        assert_eq!(give_name(&half, &place).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), "mine");
+        std::fs::remove_file(&place).unwrap();
+        give_name(&half, &place).unwrap();
+        assert_eq!(std::fs::read_to_string(&place).unwrap(), "whole");
     }
 }
