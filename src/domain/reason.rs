@@ -215,6 +215,9 @@ reason_codes! {
     UnsupportedFilter, "unsupported_filter", Fail,
         "A changed file needs a git filter that offshoot does not run.",
         "let the agent leave that file alone: offshoot retry JOB --prompt TEXT";
+    UnsupportedOption, "unsupported_option", Fail,
+        "An option that was set after the job was accepted asks for what its agent cannot do.",
+        "take it out of the client (PATCH /clients/:id) or of [defaults], or name another agent there, then: offshoot retry JOB";
     DependencyFailed, "dependency_failed", Fail,
         "A job that this one depends on failed or was cancelled.",
         "retry that job first, then: offshoot retry JOB";

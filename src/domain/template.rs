@@ -125,6 +125,11 @@ fn pieces(text: &str) -> Result<Vec<Piece>, InvalidTemplate> {
         } else if let Some(inner) = rest.strip_prefix("{{") {
             let end = inner.find(['{', '}', '\n']).filter(|end| inner[*end..].starts_with("}}"));
             let end = end.ok_or_else(|| InvalidTemplate::Open { line: line() })?;
+            // of three in a row nobody can say which two close it
+            let behind = &inner[end + 2..];
+            if behind.starts_with('}') && !behind.starts_with("}}") {
+                return Err(InvalidTemplate::Stray { line: line() });
+            }
             let name = inner[..end].trim_matches(' ');
             if !is_variable_name(name) {
                 return Err(InvalidTemplate::Name { line: line() });
@@ -198,6 +203,7 @@ mod tests {
             ("path}}", Stray { line: 1 }),
             ("\n\n{\"a\":{\"b\":1}}", Stray { line: 3 }),
             ("{{path}}}}", Stray { line: 1 }),
+            ("{\"a\":{{path}}}", Stray { line: 1 }),
             ("{{}}", Name { line: 1 }),
             ("{{ }}", Name { line: 1 }),
             ("{{1a}}", Name { line: 1 }),

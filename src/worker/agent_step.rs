@@ -243,10 +243,8 @@ impl Line<'_> {
         let Some((option, rule)) = refusals.first() else { return Ok(()) };
         let (name, kind) = (&self.options.agent, agent.kind());
         let option = option.camel_case();
-        let detail = format!(
-            "options.{option} {rule}: the agent \"{name}\" is of the kind {kind}. It was set after the job was accepted."
-        );
-        Err(Halt::fault(ReasonCode::Internal, &detail))
+        let detail = format!("options.{option} {rule}: the agent \"{name}\" is of the kind {kind}.");
+        Err(Halt::fault(ReasonCode::UnsupportedOption, &detail))
     }
 
     fn command_spec(

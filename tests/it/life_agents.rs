@@ -192,3 +192,24 @@ async fn what_is_to_be_appended_to_the_system_prompt_reaches_each_agent_in_its_w
     }
     stand.finish().await;
 }
+
+/// A job that waits was accepted with other options.
+#[tokio::test]
+async fn what_the_owner_sets_later_and_the_agent_cannot_do_is_said_to_be_his() {
+    let stand = Stand::new().await;
+    stand.post("/queue/pause", &json!({})).await;
+    let id = stand.submit(json!({"prompt": "echo x > x", "branchName": "w", "options": {"agent": "sh", "publish": "branch"}})).await;
+    let client = format!("/clients/{}", stand.job(&id).await["clientId"].as_str().unwrap());
+    let set = async |turns: Value| {
+        stand.call("PATCH", &client, Some(&json!({"options": {"maxTurns": turns}}))).await.0
+    };
+    assert_eq!(set(json!(3)).await, 200);
+    stand.post("/queue/resume", &json!({})).await;
+    let job = stand.failed(&id, "unsupported_option").await;
+    assert!(job["reason"]["message"].as_str().unwrap().contains("options.maxTurns"), "{job:#}");
+    assert_eq!(stand.tip("w"), None);
+    assert_eq!(set(Value::Null).await, 200);
+    let again = stand.retry(&id, json!({})).await;
+    assert_eq!(stand.completed(&again).await["outcome"], "branch_pushed");
+    stand.finish().await;
+}

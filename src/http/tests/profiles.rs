@@ -4,7 +4,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 
 use super::Bench;
-use crate::app::AppError;
+use crate::app::{AppError, Caller};
 use crate::domain::options::RunOptions;
 use crate::domain::profile::{PROFILES_MAX, Profile, Source};
 use crate::domain::template::Template;
