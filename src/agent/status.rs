@@ -9,7 +9,7 @@ pub(super) fn fault_of(status: Option<u16>) -> Fault {
     match status {
         Some(401) => Fault::NotLoggedIn,
         // 503 and 529 are said by servers that are full: RFC 9110 section 15.6.4, and Anthropic's own number
-        Some(429 | 503 | 529) => Fault::Overloaded,
+        Some(429 | 503 | 529) => Fault::Overloaded { again_at: None },
         status => Fault::ApiError { status },
     }
 }
@@ -64,6 +64,10 @@ mod tests {
         for (text, status) in rows {
             assert_eq!(status_behind(text, &marks), status, "{text}");
         }
-        assert_eq!(fault_of(Some(429)), Fault::Overloaded, "not known to be a usage limit");
+        assert_eq!(
+            fault_of(Some(429)),
+            Fault::Overloaded { again_at: None },
+            "not known to be a usage limit"
+        );
     }
 }

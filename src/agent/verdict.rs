@@ -83,8 +83,10 @@ pub enum Fault {
     },
     /// No credential, or one that the API does not accept.
     NotLoggedIn,
-    /// The model's API had no capacity, and the agent's own retries were in vain.
-    Overloaded,
+    /// The model's API had no capacity, and the agent's own retries were in vain. Unix seconds of the next one, where one is known.
+    Overloaded {
+        again_at: Option<i64>,
+    },
     /// The model's API failed in another way. `None` when it was not reached.
     ApiError {
         status: Option<u16>,
@@ -121,7 +123,7 @@ impl Fault {
         match self {
             Self::UsageLimit { .. } => "usage_limit",
             Self::NotLoggedIn => "not_logged_in",
-            Self::Overloaded => "overloaded",
+            Self::Overloaded { .. } => "overloaded",
             Self::ApiError { .. } | Self::ContextFull => "api_error",
             Self::Refused => "refused",
             Self::NeedsInput => "needs_input",

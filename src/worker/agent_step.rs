@@ -190,7 +190,11 @@ impl Line<'_> {
     /// What the agent's own verdict means for the job.
     pub(super) fn agent_halt(&self, fault: Fault, message: &str) -> Halt {
         let code = ReasonCode::parse(fault.code()).unwrap_or(ReasonCode::Crashed);
-        let Fault::UsageLimit { resets_at, window } = fault else { return Halt::fault(code, message) };
+        let (resets_at, window) = match fault {
+            Fault::UsageLimit { resets_at, window } => (resets_at, window),
+            Fault::Overloaded { again_at } => (again_at, None),
+            _ => return Halt::fault(code, message),
+        };
         let until = resets_at.map(|at| Timestamp::from_ms(at.saturating_mul(1_000)));
         let reason = Reason::new(code, message);
         Halt::Ended(AttemptEnd::Faulted { reason, until, window, spent: true })

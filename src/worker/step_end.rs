@@ -6,9 +6,11 @@
 use std::time::Duration;
 
 use crate::agent::{AgentEvent, AgentOutcome, AgentVerdict, Fault};
+use crate::domain::hold::LimitWindow;
 use crate::domain::step_limit::StepLimit;
 use crate::domain::time::Timestamp;
 use crate::process::{ExitCause, ExitRecord, Survivor};
+use crate::wire::time::UtcTime;
 
 /// The words with which a server ends a step, besides those of limits. In the exit record, or noted beside it.
 pub(super) const STOP: &str = "stop";
@@ -19,8 +21,8 @@ pub(super) const CANCEL: &str = "cancel";
 pub(super) enum Wait {
     /// For the answer of a person, about this tool.
     Person { tool: String },
-    /// Until it asks the model's API again.
-    Api { status: Option<u16>, until: Timestamp },
+    /// Until it asks the model's API again, with the limit of its login that it had told before.
+    Api { status: Option<u16>, until: Timestamp, limit: Option<ToldLimit> },
 }
 
 impl Wait {
@@ -28,11 +30,12 @@ impl Wait {
     const API: &str = "long_wait";
 
     /// What the agent waits for from now on, if that is in vain. `at`: when it said so.
-    pub(super) fn begun_by(event: &AgentEvent, at: Timestamp) -> Option<Self> {
+    pub(super) fn begun_by(event: &AgentEvent, at: Timestamp, limit: Option<ToldLimit>) -> Option<Self> {
         match event {
             AgentEvent::NeedsInput { tool } => Some(Self::Person { tool: tool.clone() }),
             AgentEvent::Retrying { delay_ms, status, .. } if event.is_nap() => {
-                Some(Self::Api { status: *status, until: at + Duration::from_millis(*delay_ms) })
+                let until = at + Duration::from_millis(*delay_ms);
+                Some(Self::Api { status: *status, until, limit })
             }
             _ => None,
         }
@@ -45,26 +48,55 @@ impl Wait {
         }
     }
 
-    /// How a run ends that was ended for it. What the agent says once it is being ended is no answer.
-    pub(super) fn outcome(&self) -> AgentOutcome {
-        let (fault, message) = match self {
+    /// How a run ends that was ended for it. What the agent says once it is being ended is no answer, but what it had told of its
+    /// limit, alone or as its adapter has `judged` it, is more than how long it would have slept.
+    pub(super) fn outcome(&self, judged: &AgentOutcome) -> AgentOutcome {
+        let (status, until, limit) = match self {
             Self::Person { tool } => {
                 let message = format!("the agent asked for permission to use {tool} and got no answer");
-                (Fault::NeedsInput, message)
+                return AgentOutcome::Failed { fault: Fault::NeedsInput, message };
             }
+            Self::Api { status, until, limit } => (status, until, *limit),
+        };
+        // not before then, in whole seconds
+        let next = Some(until.as_ms().div_euclid(1_000) + 1);
+        let own = format!("the agent would ask the model's API again at {}", UtcTime(*until));
+        let (fault, message) = match (judged, limit, status) {
             // a server that is full says so with 5xx; anything else is the login's own allowance
-            Self::Api { status: Some(500..=599), until } => {
-                (Fault::Overloaded, format!("the agent would ask the model's API again at {until}"))
+            (_, None, Some(500..=599)) => (Fault::Overloaded { again_at: next }, own),
+            (AgentOutcome::Failed { fault: Fault::UsageLimit { resets_at, window }, message }, told, _) => {
+                let told = told.unwrap_or_default();
+                let resets_at = resets_at.or(told.resets_at).or(next);
+                (Fault::UsageLimit { resets_at, window: window.or(told.window) }, message.clone())
             }
-            Self::Api { until, .. } => {
-                let resets_at = Some(until.as_ms().div_euclid(1_000) + 1);
-                (
-                    Fault::UsageLimit { resets_at, window: None },
-                    format!("the agent would ask the model's API again at {until}"),
-                )
+            (_, Some(told), _) => {
+                let resets_at = told.resets_at.or(next);
+                (Fault::UsageLimit { resets_at, window: told.window }, own)
             }
+            (_, None, _) => (Fault::UsageLimit { resets_at: next, window: None }, own),
         };
         AgentOutcome::Failed { fault, message }
+    }
+}
+
+/// A limit of its login that the agent has told, and that nothing which it told since has lifted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct ToldLimit {
+    /// Unix seconds.
+    resets_at: Option<i64>,
+    window: Option<LimitWindow>,
+}
+
+impl ToldLimit {
+    /// What is known after `event`.
+    pub(super) fn after(known: Option<Self>, event: &AgentEvent) -> Option<Self> {
+        match event {
+            AgentEvent::RateLimit { rejected, resets_at, window } => {
+                let window = window.as_deref().map(LimitWindow::of_claim);
+                rejected.then_some(Self { resets_at: *resets_at, window })
+            }
+            event => known.filter(|_| !event.is_progress()),
+        }
     }
 }
 
@@ -211,15 +243,55 @@ mod tests {
         let at = Timestamp::from_ms(1_000);
         let retrying =
             |delay_ms, status| AgentEvent::Retrying { attempt: 1, attempts_max: 3, delay_ms, status };
-        let fault = |event: &AgentEvent| match Wait::begun_by(event, at).map(|wait| wait.outcome()) {
-            Some(AgentOutcome::Failed { fault, .. }) => Some(fault),
-            _ => None,
-        };
+        let said = failed(Fault::Interrupted);
+        let fault = |event: &AgentEvent| fault_of(Wait::begun_by(event, at, None)?.outcome(&said));
         assert_eq!(fault(&retrying(599_999, Some(429))), None);
         let until = Some(Fault::UsageLimit { resets_at: Some(602), window: None });
         assert_eq!(fault(&retrying(600_000, Some(429))), until);
         assert_eq!(fault(&retrying(600_000, None)), until);
-        assert_eq!(fault(&retrying(600_000, Some(529))), Some(Fault::Overloaded));
+        assert_eq!(fault(&retrying(600_000, Some(529))), Some(Fault::Overloaded { again_at: Some(602) }));
         assert_eq!(fault(&AgentEvent::NeedsInput { tool: "Write".to_owned() }), Some(Fault::NeedsInput));
+    }
+
+    fn failed(fault: Fault) -> AgentOutcome {
+        AgentOutcome::Failed { fault, message: "its own words".to_owned() }
+    }
+
+    fn fault_of(outcome: AgentOutcome) -> Option<Fault> {
+        match outcome {
+            AgentOutcome::Failed { fault, .. } => Some(fault),
+            AgentOutcome::Succeeded { .. } => None,
+        }
+    }
+
+    #[test]
+    fn a_limit_that_was_told_is_more_than_the_sleep_over_it() {
+        let limit = |resets_at, window| Fault::UsageLimit { resets_at, window };
+        let event = |rejected, resets_at| AgentEvent::RateLimit {
+            rejected,
+            resets_at,
+            window: Some("five_hour".to_owned()),
+        };
+        let (five, cut) = (Some(LimitWindow::FiveHour), failed(Fault::Interrupted));
+        let told = ToldLimit::after(None, &event(true, Some(18_000)));
+        let nap = |status, limit| Wait::Api { status, until: Timestamp::from_ms(901_000), limit };
+        for (judged, told, status, expected) in [
+            (&failed(limit(Some(31_447), None)), None, Some(429), limit(Some(31_447), None)),
+            (&failed(limit(Some(31_447), None)), told, Some(503), limit(Some(31_447), five)),
+            (&failed(limit(None, None)), None, None, limit(Some(902), None)),
+            (&failed(limit(Some(902), None)), None, Some(503), Fault::Overloaded { again_at: Some(902) }),
+            (&cut, told, Some(429), limit(Some(18_000), five)),
+            (&cut, told, Some(529), limit(Some(18_000), five)),
+            (&cut, ToldLimit::after(None, &event(true, None)), None, limit(Some(902), five)),
+        ] {
+            assert_eq!(fault_of(nap(status, told).outcome(judged)), Some(expected), "{judged:?} {told:?}");
+        }
+        let AgentOutcome::Failed { message, .. } = nap(None, None).outcome(&cut) else { panic!("it failed") };
+        assert!(message.ends_with("again at 1970-01-01T00:15:01.000Z"), "{message}");
+        // what lifts it
+        let over = [event(false, None), AgentEvent::Message { text: String::new() }];
+        assert!(over.iter().all(|event| ToldLimit::after(told, event).is_none()));
+        let retrying = AgentEvent::Retrying { attempt: 1, attempts_max: 2, delay_ms: 1, status: None };
+        assert_eq!(ToldLimit::after(told, &retrying), told);
     }
 }

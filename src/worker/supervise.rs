@@ -9,7 +9,9 @@ use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::inward::{INTERRUPT, Interruptions};
 use super::limits::LimitWatch;
-use super::step_end::{Asked, CANCEL, Exited, STOP, StepEnd, Wait, leaves_the_result, limit_of, word_of};
+use super::step_end::{
+    Asked, CANCEL, Exited, STOP, StepEnd, ToldLimit, Wait, leaves_the_result, limit_of, word_of,
+};
 use super::told::told;
 use super::visit::ATTACH;
 use crate::agent::{self, AgentEvent, AgentReader, AgentVerdict, StepExit};
@@ -67,6 +69,8 @@ struct Reading {
     wait: Option<Wait>,
     /// The last thing that it waited for so.
     waited: Option<Wait>,
+    /// The limit that stands in its way, as it told.
+    told_limit: Option<ToldLimit>,
     /// Of a clock that stands while the machine sleeps: CLOCK_MONOTONIC on Linux, CLOCK_UPTIME_RAW on macOS (std::time::Instant).
     last_sign: Instant,
 }
@@ -207,11 +211,11 @@ impl Line<'_> {
             return Err(Halt::Shutdown);
         }
         let limit = limit_of(&record, word.as_deref(), asked);
-        let done = reading.done && leaves_the_result(record.cause, limit);
         let waited = reading.waited.take().filter(|wait| word.as_deref() == Some(wait.word()));
+        let done = reading.done && waited.is_none() && leaves_the_result(record.cause, limit);
         let mut verdict = Box::new(reading.finish(&record, done));
         if let Some(wait) = &waited {
-            verdict.outcome = wait.outcome();
+            verdict.outcome = wait.outcome(&verdict.outcome);
         }
         self.flush(name, &mut reading).await?;
         Ok(StepEnd::Exited(Exited {
@@ -266,6 +270,7 @@ impl Reading {
             done: false,
             wait: None,
             waited: None,
+            told_limit: None,
             last_sign: Instant::now(),
         }
     }
@@ -330,7 +335,9 @@ impl Reading {
             AgentEvent::Ended { ok, .. } => *ok,
             event => self.done && !event.is_progress(),
         };
-        let wait = Wait::begun_by(event, at);
+        // who has told its result waits for nothing more
+        let wait = Wait::begun_by(event, at, self.told_limit).filter(|_| !self.done);
+        self.told_limit = ToldLimit::after(self.told_limit, event);
         if wait.is_some() || event.is_progress() || matches!(event, AgentEvent::Ended { .. }) {
             self.wait.clone_from(&wait);
         }

@@ -167,7 +167,7 @@ fn it_fails_in_every_way_in_which_agents_fail() {
         ("[[scenario:no-change]]", None, true),
         ("[[scenario:denied]]", None, true),
         ("[[scenario:api-error]]", Some(Fault::ApiError { status: Some(500) }), true),
-        ("[[scenario:api-error status=529]]", Some(Fault::Overloaded), true),
+        ("[[scenario:api-error status=529]]", Some(Fault::Overloaded { again_at: None }), true),
         ("[[scenario:not-logged-in]]", Some(Fault::NotLoggedIn), true),
         (
             "[[scenario:usage-limit resets_at=1795200923]]",

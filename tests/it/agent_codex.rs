@@ -24,15 +24,15 @@ fn every_recorded_run_is_judged_by_its_last_turn_and_the_exit_together() {
             // a good end does not help when the process then ends badly
             ("write-file", code(1), Some(Fault::Crashed)),
             ("write-file", signal(9), Some(Fault::Interrupted)),
-            ("api-error", code(1), Some(Fault::Overloaded)),
-            ("server-error", code(1), Some(Fault::Overloaded)),
-            ("rate-limit", code(1), Some(Fault::Overloaded)),
+            ("api-error", code(1), Some(Fault::Overloaded { again_at: None })),
+            ("server-error", code(1), Some(Fault::Overloaded { again_at: None })),
+            ("rate-limit", code(1), Some(Fault::Overloaded { again_at: None })),
             ("auth-error", code(1), Some(Fault::NotLoggedIn)),
             ("bad-request", code(1), Some(Fault::ApiError { status: None })),
             ("dropped", code(1), Some(Fault::ApiError { status: None })),
             ("max-tokens", code(1), Some(Fault::ApiError { status: None })),
             // even if the exit code said otherwise
-            ("api-error", code(0), Some(Fault::Overloaded)),
+            ("api-error", code(0), Some(Fault::Overloaded { again_at: None })),
             // no end of the turn at all
             ("sigint-while-tool-runs", code(1), Some(Fault::Crashed)),
             ("sigint-while-tool-runs", code(0), Some(Fault::Crashed)),
@@ -83,7 +83,10 @@ fn endings_that_were_not_recorded() {
             "Your access token could not be refreshed because your refresh token was already used.",
             Some(Fault::NotLoggedIn),
         ),
-        ("Selected model is at capacity. Please try a different model.", Some(Fault::Overloaded)),
+        (
+            "Selected model is at capacity. Please try a different model.",
+            Some(Fault::Overloaded { again_at: None }),
+        ),
         ("This request has been flagged for possible cybersecurity risk.", Some(Fault::Refused)),
         ("internal error; agent loop died unexpectedly", Some(Fault::Crashed)),
         (

@@ -36,9 +36,9 @@ fn every_recorded_run_is_judged_by_its_result_and_the_exit_together() {
             // even if the exit code said otherwise
             ("auth-error", code(0), Some(Fault::NotLoggedIn)),
             // after ten tries, three and a half minutes: the exit alone tells the status
-            ("rate-limit", code(173), Some(Fault::Overloaded)),
-            ("server-error", code(247), Some(Fault::Overloaded)),
-            ("overloaded", code(17), Some(Fault::Overloaded)),
+            ("rate-limit", code(173), Some(Fault::Overloaded { again_at: None })),
+            ("server-error", code(247), Some(Fault::Overloaded { again_at: None })),
+            ("overloaded", code(17), Some(Fault::Overloaded { again_at: None })),
             ("rate-limit", code(1), Some(Fault::ApiError { status: None })),
             ("daily-quota", code(173), Some(Fault::UsageLimit { resets_at: None, window: None })),
             ("invalid-key", code(144), Some(Fault::NotLoggedIn)),
@@ -77,8 +77,11 @@ fn endings_that_were_not_recorded() {
             "You have exhausted your daily quota on this model.",
             Fault::UsageLimit { resets_at: None, window: None },
         ),
-        ("[API Error: {\"error\":{\"code\":429,\"status\":\"RESOURCE_EXHAUSTED\"}}]", Fault::Overloaded),
-        ("[API Error: {\"error\":{\"code\": 503}}]", Fault::Overloaded),
+        (
+            "[API Error: {\"error\":{\"code\":429,\"status\":\"RESOURCE_EXHAUSTED\"}}]",
+            Fault::Overloaded { again_at: None },
+        ),
+        ("[API Error: {\"error\":{\"code\": 503}}]", Fault::Overloaded { again_at: None }),
         // what only speaks of a limit is none
         ("[API Error: the quota of the proxy is exhausted]", Fault::ApiError { status: None }),
         (

@@ -32,8 +32,8 @@ fn every_recorded_run_is_judged_by_its_last_step_and_the_exit_together() {
             ("bad-request", code(1), Some(Fault::ApiError { status: Some(400) })),
             ("server-error", code(1), Some(Fault::ApiError { status: Some(500) })),
             // after its own tries, a minute
-            ("overloaded", code(1), Some(Fault::Overloaded)),
-            ("unavailable", code(1), Some(Fault::Overloaded)),
+            ("overloaded", code(1), Some(Fault::Overloaded { again_at: None })),
+            ("unavailable", code(1), Some(Fault::Overloaded { again_at: None })),
             ("unknown-model", code(1), Some(Fault::ApiError { status: None })),
             // with the headers of a subscription
             (
@@ -94,7 +94,7 @@ fn endings_that_were_not_recorded() {
     let limit = |resets_at| Some(Fault::UsageLimit { resets_at, window: None });
     let rows = [
         ("APIError", headers("rejected"), limit(None)),
-        ("APIError", headers("allowed_warning"), Some(Fault::Overloaded)),
+        ("APIError", headers("allowed_warning"), Some(Fault::Overloaded { again_at: None })),
         ("APIError", json!({"statusCode": 429, "responseBody": body}), limit(Some(1_795_200_923))),
         // what only speaks of a limit is none
         (
@@ -102,7 +102,7 @@ fn endings_that_were_not_recorded() {
             json!({"message": "usage limit reached", "statusCode": 500}),
             Some(Fault::ApiError { status: Some(500) }),
         ),
-        ("APIError", json!({"statusCode": 529}), Some(Fault::Overloaded)),
+        ("APIError", json!({"statusCode": 529}), Some(Fault::Overloaded { again_at: None })),
         ("ProviderAuthError", json!({"message": "no key"}), Some(Fault::NotLoggedIn)),
         ("MessageAbortedError", json!({}), Some(Fault::Interrupted)),
         ("ContextOverflowError", json!({"message": "too long"}), Some(Fault::ContextFull)),

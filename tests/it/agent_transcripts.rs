@@ -68,13 +68,13 @@ fn every_recorded_run_is_judged_by_result_and_exit_together() {
         ("write-file", signal(9), Some(Fault::Interrupted)),
         ("write-file", StepExit::default(), Some(Fault::Interrupted)),
         // `subtype: "success"`, exit 1.
-        ("api-error-10-retries", code(1), Some(Fault::Overloaded)),
-        ("rate-limit-api-key", code(1), Some(Fault::Overloaded)),
+        ("api-error-10-retries", code(1), Some(Fault::Overloaded { again_at: None })),
+        ("rate-limit-api-key", code(1), Some(Fault::Overloaded { again_at: None })),
         ("rate-limit-subscription", code(1), Some(limit)),
         ("not-logged-in", code(1), Some(Fault::NotLoggedIn)),
         ("auth-error-403", code(1), Some(Fault::NotLoggedIn)),
         // Even if the exit code said otherwise.
-        ("api-error-10-retries", code(0), Some(Fault::Overloaded)),
+        ("api-error-10-retries", code(0), Some(Fault::Overloaded { again_at: None })),
         ("resume-context-full", code(1), Some(Fault::ContextFull)),
         ("max-turns", code(1), Some(Fault::MaxTurns)),
         ("max-budget", code(1), Some(Fault::MaxBudget)),
@@ -180,16 +180,22 @@ fn endings_that_were_not_recorded() {
         (result(&format!("{api},\"api_error_status\":403")), Some(Fault::ApiError { status: Some(403) })),
         (
             format!("{refused}\n{answered}\n{}", result(&format!("{api},\"api_error_status\":529"))),
-            Some(Fault::Overloaded),
+            Some(Fault::Overloaded { again_at: None }),
         ),
         // a 429 says nothing by itself: a minute's limit, or a server that is full
-        (format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429"))), Some(Fault::Overloaded)),
+        (
+            format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429"))),
+            Some(Fault::Overloaded { again_at: None }),
+        ),
         (
             format!("{init}\n{}", result(&format!("{api},\"api_error_status\":429,{used_up}"))),
             Some(Fault::UsageLimit { resets_at: None, window: Some(LimitWindow::Weekly) }),
         ),
         // the same words where a key is in use: its limit passes by itself
-        (result(&format!("{api},\"api_error_status\":429,{used_up}")), Some(Fault::Overloaded)),
+        (
+            result(&format!("{api},\"api_error_status\":429,{used_up}")),
+            Some(Fault::Overloaded { again_at: None }),
+        ),
         (result(r#""subtype":"success","is_error":false,"stop_reason":"refusal""#), Some(Fault::Refused)),
         (result(r#""subtype":"error_during_execution","is_error":true"#), Some(Fault::Crashed)),
         (result(r#""subtype":"success","is_error":"no""#), Some(Fault::ApiError { status: None })),

@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::stand::Stand;
+use crate::stand::{Plan, Stand};
 
 /// A `claude` that notes which conversation it is to hold and, until the gate `well` is open, says what is in `said`; who asks
 /// waits for the answer.
@@ -90,26 +90,96 @@ async fn an_agent_that_refuses_asks_or_runs_out_of_turns_has_failed_and_can_be_g
     stand.finish().await;
 }
 
-/// It would sleep until its login can do something again: that is the queue's to wait for.
-#[tokio::test]
-async fn an_agent_that_sleeps_until_its_limit_is_over_is_held_and_not_paid_again() {
-    let stand = Stand::new().await;
-    let said = r#"{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":900000,"error_status":429}"#;
-    std::fs::write(stand.path("said"), format!("{said}\n")).unwrap();
+const MINUTE_MS: i64 = 60_000;
+
+fn ms(of: &Value) -> i64 {
+    of.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+/// A login of `kind` that says this and sleeps until it is told to end.
+fn sleeper(stand: &mut Stand, login: &str, kind: &str, stdout: &str, stderr: &str) {
+    for (stream, text) in [("out", stdout), ("err", stderr)] {
+        std::fs::write(stand.path(&format!("{login}-{stream}")), format!("{text}\n")).unwrap();
+    }
+    let place = stand.path(login).display().to_string();
     let script = format!(
         "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
-         echo \"$$ $PWD\" >> {runs}; cat > /dev/null; cat {said}; {waits}\n",
+         echo \"$$ $PWD\" >> {runs}; cat > /dev/null; cat {place}-out; cat {place}-err >&2; {waits}\n",
         own = env!("CARGO_BIN_EXE_offshoot"),
         runs = stand.path("runs").display(),
-        said = stand.path("said").display(),
-        waits = waits(&stand),
+        waits = waits(stand),
     );
-    stand.install("claude", &script);
-    let id = stand.submit_prompt("sleeps", "Greet").await;
-    let job = stand.wait_for(&id, "held", |job| job["waiting"]["for"] == "usage_limit").await;
-    assert!(job["waiting"]["until"].is_string(), "{job:#}");
-    assert_eq!((&job["attempts"][0]["counted"], stand.runs()), (&json!(false), 1), "{job:#}");
-    assert_eq!(stand.cancel(&id).await.0, 200);
+    crate::stand::install_program(&stand.path(login), &script);
+    stand.add_config(&format!("[agents.{login}]\nkind = \"{kind}\"\ncommand = [\"{place}\"]\n"));
+}
+
+/// It would sleep until its login can do something again: that is the queue's to wait for, and for as long as was told.
+#[tokio::test]
+async fn an_agent_that_sleeps_until_its_limit_is_over_is_held_and_not_paid_again() {
+    let mut stand = Stand::built(Plan { workers: 4, ..Plan::default() }).await;
+    let retry = |minutes: i64, status: u16| {
+        format!(
+            r#"{{"type":"system","subtype":"api_retry","attempt":1,"max_retries":10,"retry_delay_ms":{},"error_status":{status}}}"#,
+            minutes * MINUTE_MS
+        )
+    };
+    let now = offshoot::clock::Clock::system().now_ms() / 1_000;
+    let resets_at = now + 5 * 3_600;
+    let limit = format!(
+        r#"{{"type":"rate_limit_event","rate_limit_info":{{"status":"rejected","resetsAt":{resets_at},"rateLimitType":"five_hour"}}}}"#
+    );
+    sleeper(&mut stand, "naps", "claude", &retry(15, 429), "");
+    sleeper(&mut stand, "told", "claude", &format!("{limit}\n{}", retry(15, 429)), "");
+    sleeper(&mut stand, "full", "claude", &retry(20, 529), "");
+    let init = json!({"type": "init", "timestamp": jiff::Timestamp::from_second(now).unwrap().to_string(),
+        "session_id": "0e1f0a4e-6c4a-4b1c-9d2a-0c4f7a3b2d1e", "model": "m"});
+    let quota = "Attempt 1 failed: You have exhausted your capacity on this model. Your quota will reset after 8h44m7s.. \
+        Retrying after 34783183ms...";
+    sleeper(&mut stand, "quota", "gemini", &init.to_string(), quota);
+    stand.start().await;
+    let mut jobs = Vec::new();
+    for login in ["naps", "told", "full", "quota"] {
+        let body = json!({"prompt": "Greet", "branchName": login, "options": {"agent": login}});
+        jobs.push((login, stand.submit(body).await));
+    }
+    for (login, id) in jobs {
+        let for_ = if login == "full" { "backoff" } else { "usage_limit" };
+        let job = stand.wait_for(&id, "held", |job| job["waiting"]["for"] == for_).await;
+        let until = ms(&job["waiting"]["until"]);
+        let messages = stand.messages(&id).await;
+        let said = messages.iter().find(|one| one["content"].as_str().unwrap().contains("trying again in"));
+        let said_at = ms(&said.unwrap()["timestamp"]);
+        let (expected, window) = match login {
+            // in whole seconds, not before it would have asked
+            "naps" => (((said_at + 15 * MINUTE_MS) / 1_000 + 1) * 1_000, Value::Null),
+            "told" => (resets_at * 1_000, json!("five_hour")),
+            "full" => (((said_at + 20 * MINUTE_MS) / 1_000 + 1) * 1_000, Value::Null),
+            _ => ((now + 31_447) * 1_000, Value::Null),
+        };
+        // a backoff is counted on the clock that nobody sets
+        assert!((until - expected).abs() <= if login == "full" { 50 } else { 0 }, "{login}: {job:#}");
+        assert_eq!(job["waiting"].get("window").unwrap_or(&Value::Null), &window, "{login}: {job:#}");
+        let message = job["reason"]["message"].as_str().unwrap();
+        assert!(login == "quota" || message.contains(" again at 20"), "{message}");
+        assert_eq!((&job["attempts"][0]["counted"], stand.runs()), (&json!(false), 4), "{job:#}");
+        assert_eq!(stand.cancel(&id).await.0, 200);
+    }
+    stand.finish().await;
+}
+
+/// It asks, and when it is ended for that it says that all is well.
+#[tokio::test]
+async fn a_result_that_is_told_only_when_the_agent_is_ended_is_none() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let asks = r#"{"type":"control_request","request_id":"r","request":{"subtype":"can_use_tool","tool_name":"Write"}}"#;
+    sleeper(&mut stand, "asks", "claude", asks, "");
+    let well = r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#;
+    std::fs::write(stand.path("behind"), format!("{well}\n")).unwrap();
+    stand.start().await;
+    let body = json!({"prompt": "Greet", "branchName": "asks", "options": {"agent": "asks"}});
+    let id = stand.submit(body).await;
+    let job = stand.failed(&id, "needs_input").await;
+    assert_eq!((&job["warnings"], &job["attempts"][0]["counted"]), (&json!([]), &json!(false)), "{job:#}");
     stand.finish().await;
 }
 

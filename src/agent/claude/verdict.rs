@@ -241,7 +241,7 @@ fn api_fault(run: &Run, ending: &Ending) -> Fault {
         None if tag == "rate_limit" && run.limit_reached.is_some() => usage_limit(run, &ending.text),
         Some(400 | 413) if ending.text.trim() == CONTEXT_FULL => Fault::ContextFull,
         // 503 and 529 are said by servers that are full: RFC 9110 section 15.6.4, and Anthropic's own number.
-        Some(429 | 503 | 529) => Fault::Overloaded,
+        Some(429 | 503 | 529) => Fault::Overloaded { again_at: None },
         status => Fault::ApiError { status },
     }
 }

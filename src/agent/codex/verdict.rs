@@ -126,7 +126,7 @@ fn fault_told(message: &str) -> Fault {
         return Fault::UsageLimit { resets_at: None, window: None };
     }
     if begins(OVERLOADED) {
-        return Fault::Overloaded;
+        return Fault::Overloaded { again_at: None };
     }
     if begins(REFUSED) {
         return Fault::Refused;
