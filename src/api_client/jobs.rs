@@ -219,7 +219,7 @@ impl ApiClient {
     /// # Errors
     /// [`ApiError::Conflict`] when the visit is over.
     pub async fn detach_job(&self, job: &str, key: &str, goes_on: GoesOn) -> Result<Detached, ApiError> {
-        let request = DetachRequest { key: key.to_owned(), goes_on: Some(goes_on) };
+        let request = DetachRequest { key: key.to_owned(), goes_on };
         self.call(Method::POST, &["jobs", job, "detach"], &[]).json(&request).answer().await
     }
 

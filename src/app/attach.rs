@@ -14,7 +14,7 @@ use crate::domain::visit::{GoesOn, Unvisitable, VISIT_PROLONGED_EVERY, Visitor};
 use crate::store::{StoreError, Visit};
 use crate::wire::fields::Reading;
 use crate::wire::visit::{Attached, Detach, Detached, Prolonged};
-use crate::worker::{PutOut, put_out};
+use crate::worker::{PutOut, put_out, unpublishable};
 
 impl App {
     /// Has a job make way for somebody who works on it by hand, and says what he may run in its worktree. Repeatable.
@@ -25,7 +25,7 @@ impl App {
     pub async fn attach_job(&self, caller: &Caller, job: &str, body: &Value) -> Result<Attached, AppError> {
         caller.needs(Scope::Operate)?;
         self.refuse_while_draining()?;
-        let (job, key) = (self.seen(caller, job).await?, key_of(body)?);
+        let (job, (key, warnings)) = (self.seen(caller, job).await?, key_of(body)?);
         let visitor = Visitor { key: key.clone(), by: caller.name.clone() };
         let number = self.0.store.attach(&job, visitor).await?;
         let deadline = Instant::now() + WAIT_MAX;
@@ -38,10 +38,13 @@ impl App {
         // it has come to its end by itself meanwhile
         let is_parked = view.waiting.is_some_and(|waiting| waiting.for_ == WaitingFor::Attached);
         let visit = self.0.store.find_visit(number).await?.filter(|visit| is_parked && !visit.is_over);
-        let Some(visit) = visit else { return Err(StoreError::from(Unvisitable::Over).into()) };
+        let Some(visit) = visit else {
+            let why = if view.job.status.is_live() { Unvisitable::NoVisit } else { Unvisitable::Over };
+            return Err(StoreError::from(why).into());
+        };
         let worker = self.0.worker.get().ok_or(AppError::Draining)?;
         match put_out(worker, &view.job).await? {
-            Some(put_out) => Ok(attached(&view.job, put_out, &visit)),
+            Some(put_out) => Ok(attached(&view.job, put_out, &visit, warnings)),
             None => {
                 self.0.store.hand_back(&JobRef::Number(number), &key, GoesOn::Agent).await?;
                 let detail = "its worktree is gone: the job goes on without it";
@@ -61,28 +64,48 @@ impl App {
         body: &Value,
     ) -> Result<Prolonged, AppError> {
         caller.needs(Scope::Operate)?;
-        let (job, key) = (self.seen(caller, job).await?, key_of(body)?);
+        let (job, (key, warnings)) = (self.seen(caller, job).await?, key_of(body)?);
         let visit = self.0.store.prolong_visit(&job, &key).await?;
-        Ok(Prolonged { until: visit.until.into() })
+        Ok(Prolonged { until: visit.until.into(), warnings })
     }
 
     /// Hands a job back. What the visitor has left running is ended before anything of the job starts.
     ///
     /// # Errors
-    /// [`AppError::Conflict`] when the visit is over.
+    /// [`AppError::Conflict`] when the visit is over, or what is there cannot be published; [`AppError::TakesLonger`] when the job
+    /// has not made way.
     pub async fn detach_job(&self, caller: &Caller, job: &str, body: &Value) -> Result<Detached, AppError> {
         caller.needs(Scope::Operate)?;
         let job = self.seen(caller, job).await?;
         let mut reading = Reading::default();
         let asked = Detach::read(body, &mut reading);
         AppError::of_reading(&reading)?;
+        if asked.goes_on == GoesOn::Publish {
+            self.refuse_unpublishable(&job, &asked.key).await?;
+        }
         let number = self.0.store.hand_back(&job, &asked.key, asked.goes_on).await?;
         let view = self.0.store.get_job(&JobRef::Number(number)).await?;
-        Ok(Detached { id: view.job.id.to_string(), number: number.0, goes_on: asked.goes_on.into() })
+        let (id, goes_on, warnings) = (view.job.id.to_string(), asked.goes_on.into(), reading.warnings);
+        Ok(Detached { id, number: number.0, goes_on, warnings })
+    }
+
+    /// Of a visit that is not over: a merge that is under way, or a worktree that is gone, is no result.
+    async fn refuse_unpublishable(&self, job: &JobRef, key: &str) -> Result<(), AppError> {
+        let view = self.0.store.get_job(job).await?;
+        let visit = self.0.store.find_visit(view.job.number).await?;
+        let is_his = visit.is_some_and(|visit| visit.key == key && !visit.is_over);
+        if !is_his || view.job.status != Status::Queued {
+            return Ok(());
+        }
+        let worker = self.0.worker.get().ok_or(AppError::Draining)?;
+        match unpublishable(worker, &view.job).await? {
+            Some(why) => Err(StoreError::from(why).into()),
+            None => Ok(()),
+        }
     }
 }
 
-fn attached(job: &Job, put_out: PutOut, visit: &Visit) -> Attached {
+fn attached(job: &Job, put_out: PutOut, visit: &Visit, warnings: Vec<String>) -> Attached {
     Attached {
         id: job.id.to_string(),
         number: job.number.0,
@@ -96,12 +119,14 @@ fn attached(job: &Job, put_out: PutOut, visit: &Visit) -> Attached {
         set_env: put_out.set_env,
         until: visit.until.into(),
         prolong_every_seconds: VISIT_PROLONGED_EVERY.as_secs(),
+        warnings,
     }
 }
 
-fn key_of(body: &Value) -> Result<String, AppError> {
+/// The key, and what is to be said of the rest.
+fn key_of(body: &Value) -> Result<(String, Vec<String>), AppError> {
     let mut reading = Reading::default();
     let key = Detach::read_key(body, &mut reading);
     AppError::of_reading(&reading)?;
-    Ok(key)
+    Ok((key, reading.warnings))
 }

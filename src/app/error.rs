@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::domain::lifecycle::Refusal;
+use crate::domain::visit::Unvisitable;
 use crate::forge::ForgeError;
 use crate::git::GitError;
 use crate::store::StoreError;
@@ -152,6 +153,7 @@ impl From<StoreError> for AppError {
             StoreError::Published { .. } => Self::conflict("job_completed", error.to_string()),
             StoreError::QueueFull { max } => Self::QueueFull { max },
             StoreError::Unheard(why) => Self::conflict(why.code(), why.to_string()),
+            StoreError::Unvisitable(why @ Unvisitable::MakingWay) => Self::TakesLonger(why.to_string()),
             StoreError::Unvisitable(why) => Self::conflict(why.code(), why.to_string()),
             StoreError::Refused(refusal) => Self::AlreadyOver(refusal),
             StoreError::DiskFull => Self::DiskFull,

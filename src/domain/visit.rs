@@ -59,6 +59,12 @@ pub enum Unvisitable {
     Taken { by: String },
     #[error("the visit is over, or there was none: the job has gone on")]
     NoVisit,
+    #[error("the job is making way, and nobody has seen its work yet: ask again, or leave it to its agent")]
+    MakingWay,
+    #[error("its worktree is gone, so there is nothing to publish: hand it to its agent")]
+    Gone,
+    #[error("in the worktree there is {what}: finish it or give it up, or hand the job to its agent")]
+    Unfinished { what: String },
 }
 
 impl Unvisitable {
@@ -71,6 +77,9 @@ impl Unvisitable {
             Self::NotBegun => "agent_not_begun",
             Self::Taken { .. } => "job_attached",
             Self::NoVisit => "not_attached",
+            Self::MakingWay => "job_making_way",
+            Self::Gone => "worktree_gone",
+            Self::Unfinished { .. } => "work_unfinished",
         }
     }
 }

@@ -65,6 +65,7 @@ mod stage;
 mod stale;
 mod tamper;
 mod tree_walk;
+mod unfinished;
 mod unowned;
 mod wishes;
 mod worktree;

@@ -27,9 +27,8 @@ pub struct AttachRequest {
 #[serde(rename_all = "camelCase")]
 pub struct DetachRequest {
     pub key: String,
-    /// What the job goes on with; without it `publish`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub goes_on: Option<words::GoesOn>,
+    /// What the job goes on with.
+    pub goes_on: words::GoesOn,
 }
 
 /// The body of either, as it was read.
@@ -51,7 +50,7 @@ impl Detach {
     }
 
     fn of(value: &Value, reading: &mut Reading, has_goes_on: bool) -> Self {
-        let mut read = Self { key: String::new(), goes_on: GoesOn::Publish };
+        let mut read = Self { key: String::new(), goes_on: GoesOn::Agent };
         let Some(mut f) = Fields::of(value, "", reading) else { return read };
         read.key = f.text("key").unwrap_or_default();
         let is_plain = read.key.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
@@ -60,7 +59,11 @@ impl Detach {
         }
         if has_goes_on {
             let words: Vec<_> = GoesOn::ALL.iter().map(|to| to.as_str()).collect();
-            read.goes_on = f.word("goesOn", &words, GoesOn::parse).unwrap_or(GoesOn::Publish);
+            // what is left out, or written another way, is nobody's word that the work is done
+            read.goes_on = f.word("goesOn", &words, GoesOn::parse).unwrap_or(GoesOn::Agent);
+            if value.get("goesOn").is_none_or(Value::is_null) {
+                f.fault("goesOn", "must say what the job goes on with: publish or agent");
+            }
         }
         f.finish();
         read
@@ -93,6 +96,9 @@ pub struct Attached {
     pub until: UtcTime,
     /// How often to prolong it.
     pub prolong_every_seconds: u64,
+    /// Of the request.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The answer to a visit that goes on.
@@ -100,6 +106,9 @@ pub struct Attached {
 #[serde(rename_all = "camelCase")]
 pub struct Prolonged {
     pub until: UtcTime,
+    /// Of the request.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// The answer when a job was handed back.
@@ -109,6 +118,9 @@ pub struct Detached {
     pub id: String,
     pub number: i64,
     pub goes_on: words::GoesOn,
+    /// Of the request.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 #[cfg(test)]
@@ -126,12 +138,18 @@ mod tests {
     #[test]
     fn a_key_is_long_and_plain_and_what_goes_on_is_a_word() {
         let key = "0123456789-abcdef";
-        assert_eq!(
-            read(&json!({"key": key})),
-            (Detach { key: key.to_owned(), goes_on: GoesOn::Publish }, vec![])
-        );
-        let agent = read(&json!({"key": key, "goesOn": "agent"}));
-        assert_eq!((agent.0.goes_on, agent.1), (GoesOn::Agent, vec![]));
+        for to in GoesOn::ALL {
+            let asked = read(&json!({"key": key, "goesOn": to.as_str()}));
+            assert_eq!(asked, (Detach { key: key.to_owned(), goes_on: *to }, vec![]));
+        }
+        // nothing is published that nobody has asked for
+        for body in [
+            json!({"key": key}),
+            json!({"key": key, "goesOn": null}),
+            json!({"key": key, "goes_on": "agent"}),
+        ] {
+            assert_eq!(read(&body).1, ["/goesOn"], "{body}");
+        }
         for body in
             [json!({}), json!({"key": "short"}), json!({"key": "0123456789/abcdef"}), json!({"key": 7})]
         {

@@ -182,9 +182,19 @@ impl Line<'_> {
         Ok(self.tools.store.forget_session(self.lease).await?)
     }
 
+    /// The work that this attempt goes on with. What somebody has done by hand, and called done, is that or nothing.
+    pub(super) async fn kept_work(&self, repository: &Repository) -> Step<Option<Kept>> {
+        let kept = self.find_kept_work(repository).await?;
+        if kept.is_none() && self.handed_to() == Some(GoesOn::Publish) {
+            let detail = "The worktree in which work was done by hand is gone, and nothing of it is kept.";
+            return Err(Halt::fault(ReasonCode::Interrupted, detail));
+        }
+        Ok(kept)
+    }
+
     /// The newest work of this job or of the one that it retries, if the conversation goes on. Who follows up a job goes on
     /// with its work in any case: the branch has it, or it is kept.
-    pub(super) async fn kept_work(&self, repository: &Repository) -> Step<Option<Kept>> {
+    async fn find_kept_work(&self, repository: &Repository) -> Step<Option<Kept>> {
         // what somebody has done by hand is nowhere else
         let was_visited = self.job.handed_back.is_some();
         let goes_on = was_visited || matches!(self.job.start, Start::Resume { session_id: Some(_) });
@@ -210,7 +220,11 @@ impl Line<'_> {
             // what lay in the path when this job began is of the one before
             let which = if goes_on && ran_before { "" } else { "1-before" };
             let prefix = format!("refs/offshoot/{}/{which}", self.job.id);
-            if let Some(kept) = newest(repository, &prefix, &Self::commit_id(base)?).await? {
+            // that of the agent before the visit was not looked at by anybody
+            let after = self.job.handed_back.filter(|_| self.handed_to() == Some(GoesOn::Publish));
+            let since = after.map_or(0, |handed| handed.after);
+            let found = newest(repository, &prefix, &Self::commit_id(base)?, since).await?;
+            if let Some(kept) = self.on_its_base(found).await? {
                 return Ok(Some(kept));
             }
         }
@@ -220,7 +234,8 @@ impl Line<'_> {
             return Ok(None);
         }
         let prefix = format!("refs/offshoot/{}/", before.id);
-        let kept = newest(repository, &prefix, &Self::commit_id(&base)?).await?;
+        let found = newest(repository, &prefix, &Self::commit_id(&base)?, 0).await?;
+        let kept = self.on_its_base(found).await?;
         if follows_up && kept.is_none() {
             let text = format!(
                 "The work of job #{} is not kept any more: this one begins without it.",
@@ -229,6 +244,25 @@ impl Line<'_> {
             self.warn(&text).await?;
         }
         Ok(kept)
+    }
+
+    /// Newer work whose history was rewritten cannot become the result: what a person has called done, or gives to the agent, ends
+    /// the job; anything else is told.
+    async fn on_its_base(&self, found: Found) -> Step<Option<Kept>> {
+        let Some(name) = found.rewritten else { return Ok(found.kept) };
+        let is_by_hand = self.handed_to().is_some()
+            && self.job.handed_back.is_some_and(|handed| attempt_of(&name) > Some(handed.after));
+        if is_by_hand {
+            let detail = format!("What was done by hand is kept as {name}.");
+            return Err(Halt::fault(ReasonCode::HistoryRewritten, &detail));
+        }
+        self.warn(&format!(
+            "Newer work is left out, because its history does not build on the commit that the work began at. It is kept as {name}; \
+             to see what is kept: offshoot rescue {}",
+            name.split('/').nth(2).unwrap_or_default()
+        ))
+        .await?;
+        Ok(found.kept)
     }
 
     /// Lays the kept work out in the worktree.
@@ -283,12 +317,26 @@ impl Tools {
     }
 }
 
-/// The newest snapshot below `prefix` whose history builds on `base`, or the result of its job.
-async fn newest(repository: &Repository, prefix: &str, base: &CommitId) -> Step<Option<Kept>> {
+/// The attempt that a snapshot is of, as its name says it.
+fn attempt_of(name: &str) -> Option<u32> {
+    name.rsplit('/').next()?.split_once('-')?.0.parse().ok()
+}
+
+/// What snapshots have.
+#[derive(Default)]
+struct Found {
+    kept: Option<Kept>,
+    /// The newest one, where its history does not build on the base.
+    rewritten: Option<String>,
+}
+
+/// The newest snapshot below `prefix` whose history builds on `base`, or the result of its job. Of attempts after `since`.
+async fn newest(repository: &Repository, prefix: &str, base: &CommitId, since: u32) -> Step<Found> {
     let mut found = repository.find_snapshots(prefix).await?;
     // times are whole seconds, within which attempts can follow each other
-    let attempt = |name: &str| name.rsplit('/').next()?.split_once('-')?.0.parse::<u32>().ok();
-    found.sort_by_key(|one| std::cmp::Reverse((attempt(&one.name), one.taken_at)));
+    found.retain(|one| since == 0 || attempt_of(&one.name) > Some(since));
+    found.sort_by_key(|one| std::cmp::Reverse((attempt_of(&one.name), one.taken_at)));
+    let mut rewritten = None;
     // of a branch that was in the way, perhaps another chain's
     for one in found.into_iter().filter(|one| !is_branch(one)) {
         let is_result = one.name.ends_with("/head");
@@ -297,8 +345,10 @@ async fn newest(repository: &Repository, prefix: &str, base: &CommitId) -> Step<
         let Some(head) = head else { continue };
         if repository.descends_from(&head, base).await? {
             let snapshot = (!is_result).then_some(one.commit);
-            return Ok(Some(Kept { head, base: base.clone(), snapshot }));
+            let kept = Some(Kept { head, base: base.clone(), snapshot });
+            return Ok(Found { kept, rewritten });
         }
+        rewritten.get_or_insert(one.name);
     }
-    Ok(None)
+    Ok(Found { kept: None, rewritten })
 }

@@ -77,18 +77,19 @@ impl Line<'_> {
             }
             Some(GoesOn::Agent) | None => self.turns_of(1, worktree, Ask::Work, &mut interruptions).await?,
         };
-        // to a plain command its input is no text: what is wrong cannot be said to it
-        let repairs_max = if self.agent()?.1.capabilities().resume { self.options.verify_rounds } else { 0 };
         loop {
-            let refused = self.verify(round, worktree).await?;
             let next = turn_name(round + 1, 1);
+            let refused = match self.left_unfinished(round, &next, worktree).await? {
+                None => self.verify(round, worktree).await?,
+                unfinished => unfinished,
+            };
             // a turn that has begun shows that it was decided so
             let goes_on = self.has_run(&next)? || self.has_unheard(&next).await?;
             if refused.is_none() && !goes_on && self.leave_agent().await? {
                 return Ok(work);
             }
             if let Some(refused) = &refused {
-                if repairs >= repairs_max && !goes_on {
+                if repairs >= self.repairs_of(refused)? && !goes_on {
                     return Err(refused_for_good(refused, repairs));
                 }
                 repairs += 1;
@@ -100,6 +101,18 @@ impl Line<'_> {
             tools.append(work.verdict.tools);
             work.verdict.tools = tools;
         }
+    }
+
+    /// How many repairs there may be. The owner has said nothing of what the agent itself left unfinished: one who can go on has
+    /// a turn for it.
+    fn repairs_of(&self, refused: &Refused) -> Step<u32> {
+        let rounds = self.options.verify_rounds;
+        Ok(match (refused.is_unfinished, self.agent()?.1.capabilities().resume) {
+            // to a plain command its input is no text: what is wrong cannot be said to it
+            (_, false) => 0,
+            (false, true) => rounds,
+            (true, true) => rounds.max(1),
+        })
     }
 
     /// The turns of a round, until nobody has anything more to say. Their number is bounded by that of what can be said.

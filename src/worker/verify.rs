@@ -21,12 +21,23 @@ pub(super) struct Refused {
     command: String,
     failure: String,
     tail: String,
+    /// No command of the owner says so: something in the worktree is under way.
+    pub(super) is_unfinished: bool,
 }
 
 impl Refused {
+    /// Of a worktree that was left in the middle of something.
+    fn unfinished(what: &str) -> Self {
+        let failure = format!("shows {what}");
+        Self { command: "git status".to_owned(), failure, tail: String::new(), is_unfinished: true }
+    }
+
     /// For the agent.
     pub(super) fn told(&self) -> String {
-        let Self { command, failure, tail } = self;
+        let Self { command, failure, tail, is_unfinished } = self;
+        if *is_unfinished {
+            return format!("`{command}` {failure}. Finish it, or give it up.\n");
+        }
         format!("The check `{command}` {failure}. The end of its output:\n\n{tail}\n")
     }
 }
@@ -45,10 +56,30 @@ impl Line<'_> {
                 self.record_verification(&results).await?;
             }
             if let Some(failure) = end.failure {
-                return Ok(Some(Refused { command: shown(command), failure, tail: end.tail }));
+                let command = shown(command);
+                return Ok(Some(Refused { command, failure, tail: end.tail, is_unfinished: false }));
             }
         }
         Ok(None)
+    }
+
+    /// Whether the round ends before the owner's commands look at it, because the agent is in the middle of a merge or the like.
+    /// `next`: the first turn of the next round, which shows that it did.
+    pub(super) async fn left_unfinished(
+        &self,
+        round: u32,
+        next: &str,
+        worktree: &Path,
+    ) -> Step<Option<Refused>> {
+        if self.job.phase == Phase::Committing || self.is_being_verified(round)? {
+            return Ok(None);
+        }
+        if self.has_run(next)? {
+            let ended_so = !self.options.verify.is_empty();
+            return Ok(ended_so.then(|| Refused::unfinished("something that is not finished")));
+        }
+        let found = self.tools.repository(&self.client)?.unfinished(worktree).await?;
+        Ok(found.map(|what| Refused::unfinished(&what)))
     }
 
     /// One command, begun again where it was cut off.

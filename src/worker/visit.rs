@@ -16,7 +16,7 @@ use crate::domain::id::{JobNumber, JobRef};
 use crate::domain::job::Job;
 use crate::domain::options::{EffectiveOptions, RunOptions};
 use crate::domain::reason::ReasonCode;
-use crate::domain::visit::GoesOn;
+use crate::domain::visit::{GoesOn, Unvisitable};
 use crate::process::{MARKER_VARIABLE, StepDir, end_lost_tree};
 use crate::store::StoreError;
 
@@ -130,11 +130,34 @@ impl Tools {
         let own = entry.iter().flat_map(|entry| &entry.env);
         let pass_env = own.chain(&options.env).filter(|name| !env.contains_key(*name)).cloned().collect();
         let session_id = session.filter(|_| opened.is_some()).map(str::to_owned);
-        let shell = || vec![env.get("SHELL").cloned().unwrap_or_else(|| "/bin/sh".to_owned())];
+        let shell = || vec![usable_shell(env.get("SHELL"))];
         let command = opened.unwrap_or_else(shell);
         let set_env = options.set_env.clone();
         PutOut { agent: options.agent.clone(), session_id, worktree, command, env, pass_env, set_env }
     }
+}
+
+/// Why what lies in the worktree of a job that somebody has cannot be published as it is.
+///
+/// # Errors
+/// What the store said.
+pub async fn unpublishable(worker: &Worker, job: &Job) -> Result<Option<Unvisitable>, StoreError> {
+    let tools = &*worker.0;
+    let worktree = job.effects.worktree_path.clone().unwrap_or_default();
+    if !Path::new(&worktree).is_dir() {
+        return Ok(Some(Unvisitable::Gone));
+    }
+    let client = tools.store.get_client(&job.client_id).await?;
+    let Ok(repository) = tools.repository(&client) else { return Ok(None) };
+    // a clone that cannot be read is met by the next attempt
+    let found = repository.unfinished(Path::new(&worktree)).await.unwrap_or_default();
+    Ok(found.map(|what| Unvisitable::Unfinished { what }))
+}
+
+/// The shell of the server's user, unless that is one that lets nobody in.
+fn usable_shell(of_user: Option<&String>) -> String {
+    let refuses = |shell: &&String| matches!(Path::new(shell).file_name(), Some(name) if name == "nologin" || name == "false");
+    of_user.filter(|shell| !refuses(shell)).cloned().unwrap_or_else(|| "/bin/sh".to_owned())
 }
 
 fn step_of(tools: &Tools, job: &Job) -> Result<StepDir, StoreError> {
@@ -162,5 +185,22 @@ impl Tools {
         }
         let clock = self.clock.clone();
         self.store.end_visit(number, move |view| render(&clock, view)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shell_that_lets_nobody_in_is_passed_over() {
+        for (shell, usable) in [
+            (Some("/bin/bash"), "/bin/bash"),
+            (Some("/usr/sbin/nologin"), "/bin/sh"),
+            (Some("/bin/false"), "/bin/sh"),
+            (None, "/bin/sh"),
+        ] {
+            assert_eq!(usable_shell(shell.map(str::to_owned).as_ref()), usable);
+        }
     }
 }

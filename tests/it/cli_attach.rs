@@ -113,6 +113,38 @@ async fn what_ends_badly_is_handed_to_the_agent_and_a_cancel_ends_it() {
     stand.finish().await;
 }
 
+/// Runs its arguments in a terminal that goes away as soon as a file is there, with nobody who passes its signal on.
+const UNTIL_IT_IS_GONE: &str = "import os, pty, sys, time\npid, terminal = pty.fork()\n\
+    if pid == 0: os.execv('/bin/sh', ['/bin/sh', '-c', 'trap \"\" HUP; \"$@\"; exit $?', 'sh'] + sys.argv[2:])\n\
+    while not os.path.exists(sys.argv[1]): time.sleep(0.02)\n\
+    os.close(terminal)\nsys.exit(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) % 256)";
+
+#[tokio::test]
+async fn a_terminal_that_goes_away_has_not_called_the_work_done() {
+    if !has_python() {
+        return leave_out(Need::Python, "`offshoot attach` in a terminal that goes away");
+    }
+    let stand = Stand::new().await;
+    let there = stand.path("there");
+    // it ends with 0, as who reads an end of input does
+    install(&stand, &format!("touch {}; cat; exit 0", there.display()));
+    let job = at_work(&stand, "h").await;
+    let mut command = Command::new("python3");
+    command.args(["-c", UNTIL_IT_IS_GONE]).arg(&there).arg(env!("CARGO_BIN_EXE_offshoot")).arg("attach");
+    command.arg(job["number"].to_string()).env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin");
+    command.envs([("OFFSHOOT_URL", stand.base_url()), ("OFFSHOOT_TOKEN", SECRET.to_owned())]);
+    command.env("HOME", stand.path("home"));
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+    let run = ended(command).await;
+    assert_eq!(run.status.code(), Some(1), "{run:?}");
+    let id = job["id"].as_str().unwrap();
+    let job = stand.completed(id).await;
+    let said = json!(stand.messages(id).await).to_string();
+    assert!(said.contains("handed back by admin: the agent goes on"), "{said}");
+    assert_eq!(job["attempts"].as_array().unwrap().len(), 2, "{job:#}");
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn without_a_terminal_nothing_is_taken_over() {
     let stand = Stand::new().await;

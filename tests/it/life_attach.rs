@@ -10,7 +10,7 @@ use crate::stand::{Plan, Stand};
 
 pub(crate) const BAD: &str = "[[scenario:write path=a.txt content=bad]]";
 pub(crate) const KEY: &str = "key-0123456789abcdef";
-const OTHER: &str = "key-of-somebody-else";
+pub(crate) const OTHER: &str = "key-of-somebody-else";
 
 pub(crate) async fn submit(stand: &Stand, branch: &str, prompt: &str, options: Value) -> String {
     stand.submit(json!({"prompt": prompt, "branchName": branch, "options": options})).await
@@ -67,7 +67,7 @@ async fn events(stand: &Stand, id: &str) -> Vec<(String, Value)> {
 }
 
 /// Something that the visitor starts and leaves running, as the command line starts it.
-fn started_by_hand(answer: &Value) -> Child {
+pub(crate) fn started_by_hand(answer: &Value) -> Child {
     let env = answer["env"].as_object().unwrap();
     Command::new("/bin/sleep")
         .arg("600")
@@ -79,7 +79,7 @@ fn started_by_hand(answer: &Value) -> Child {
         .unwrap()
 }
 
-async fn is_ended(stand: &Stand, mut child: Child) {
+pub(crate) async fn is_ended(stand: &Stand, mut child: Child) {
     stand.wait_until("what was left running ends", async || child.try_wait().unwrap()).await;
 }
 
@@ -215,6 +215,30 @@ async fn a_visit_outlives_the_server_and_ends_as_it_would_have() {
 }
 
 #[tokio::test]
+async fn who_leaves_while_the_job_makes_way_costs_no_attempt_and_publishes_nothing() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let prompt = format!("{BAD}[[scenario:ignores-term]]");
+    let id = submit(&stand, "l", &prompt, json!({"maxAttempts": 1})).await;
+    let hangs = async || json!(stand.messages(&id).await).to_string().contains("tail -f").then_some(());
+    stand.wait_until("it hangs", hangs).await;
+    let leave = async {
+        let asked = async || {
+            json!(stand.messages(&id).await).to_string().contains("takes the job over").then_some(())
+        };
+        stand.wait_until("it is asked", asked).await;
+        (detach(&stand, &id, "publish").await, detach(&stand, &id, "agent").await)
+    };
+    let (_, (publish, agent)) = tokio::join!(attach(&stand, &id, KEY), leave);
+    assert_eq!((publish.0, agent.0), (503, 200), "{:#} {:#}", publish.1, agent.1);
+    let job = stand.completed(&id).await;
+    let counted: Vec<_> = job["attempts"].as_array().unwrap().iter().map(|one| &one["counted"]).collect();
+    assert_eq!(counted.first(), Some(&&json!(false)), "{job:#}");
+    assert_eq!(stand.runs(), 2);
+    stand.finish().await;
+}
+
+#[tokio::test]
 async fn a_job_can_be_cancelled_and_its_client_deleted_while_somebody_has_it() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
@@ -288,8 +312,17 @@ async fn a_job_is_taken_over_from_the_first_turn_until_its_commit() {
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409], "{:#} {:#}", one.1, two.1);
     let key = if one.0 == 200 { KEY } else { OTHER };
-    let body = json!({"key": key});
-    assert_eq!(stand.call("POST", &format!("/jobs/{id}/detach"), Some(&body)).await.0, 200);
+    // what is not said is not published, and what nobody knows is named
+    let path = format!("/jobs/{id}/detach");
+    let (status, unsaid) = stand.call("POST", &path, Some(&json!({"key": key, "goes_on": "agent"}))).await;
+    assert_eq!((status, &unsaid["errors"][0]["pointer"]), (422, &json!("/goesOn")), "{unsaid:#}");
+    let body = json!({"key": key, "goesOn": "publish", "goes_on": "agent"});
+    let (status, handed) = stand.call("POST", &path, Some(&body)).await;
+    assert_eq!(
+        (status, &handed["warnings"]),
+        (200, &json!(["unknown member /goes_on was ignored"])),
+        "{handed:#}"
+    );
     // what is there needs no login
     let job = stand.completed(&id).await;
     assert_eq!((stand.git(&["show", "u:a.txt"]).as_str(), attempts(&job)), ("bad", 2));

@@ -97,6 +97,29 @@ async fn a_visit_lasts_while_it_is_prolonged_and_its_end_is_found_in_the_row() {
 }
 
 #[tokio::test]
+async fn who_leaves_before_the_job_has_made_way_is_known_by_his_row_until_then() {
+    let bench = Bench::new(1);
+    let lease = at_work(&bench).await;
+    let job = JobRef::Number(lease.job);
+    bench.store.attach(&job, visitor("a")).await.unwrap();
+    assert_eq!(why(bench.store.hand_back(&job, "a", GoesOn::Publish).await), Unvisitable::MakingWay);
+    bench.store.hand_back(&job, "a", GoesOn::Agent).await.unwrap();
+    assert!(!bench.store.is_awaited(lease.job).await.unwrap());
+    assert!(bench.store.visits_to_end().await.unwrap().is_empty());
+    assert!(bench.store.find_visit(lease.job).await.unwrap().is_some());
+    // the next one need not wait
+    bench.store.attach(&job, visitor("b")).await.unwrap();
+    bench.clock.advance_ms(LASTS_MS);
+    assert!(bench.store.visits_to_end().await.unwrap().is_empty());
+    bench.end(lease, AttemptEnd::Attached).await;
+    assert_eq!(bench.store.visits_to_end().await.unwrap(), [lease.job]);
+    bench.store.end_visit(lease.job, |_| None).await.unwrap();
+    let claimed = bench.claim().await.job;
+    assert_eq!(claimed.handed_back, Some(HandedBack { after: 1, to: GoesOn::Agent, turn: None }));
+    assert_eq!(claimed.attempts_counted, 0);
+}
+
+#[tokio::test]
 async fn a_start_gives_the_visitor_time_to_come_back() {
     let bench = Bench::new(1);
     let job = visited(&bench).await;

@@ -5,45 +5,29 @@ use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
-use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use clap::Args;
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::{Pid, geteuid};
+use nix::unistd::geteuid;
 use secrecy::ExposeSecret as _;
-use tokio::process::{Child, Command};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, timeout};
+use tokio::time::timeout;
 
 use super::Context;
+use super::at_hand::{End, Signals, start, stay};
 use super::show::which_job;
 use super::watch::outlast;
-use crate::api_client::{ApiClient, ApiError};
+use crate::api_client::ApiError;
 use crate::cli::args::job_name;
 use crate::cli::error::{CliError, Ended, ErrorKind};
 use crate::cli::output::Output;
-use crate::domain::visit::GoesOn;
+use crate::domain::visit::{GoesOn, Unvisitable};
 use crate::wire::visit::{Attached, Detached};
 
 /// The variables in which a terminal says what it is: those of the server are of none.
 const OF_THE_TERMINAL: &[&str] = &["TERM", "COLORTERM", "TERM_PROGRAM", "LANG", "LC_ALL", "LC_CTYPE"];
 
-/// Between the signal and the kill of a program whose job is not the visitor's any more: it may put the terminal right.
-const GRACE: Duration = Duration::from_secs(5);
-
 /// A server on this machine answers at once, or is away.
-const PROLONG_MAX: Duration = Duration::from_secs(5);
-
-/// Why a visit ended.
-enum End {
-    /// The program did.
-    Program(ExitStatus),
-    /// The job was cancelled, or the visit had not been prolonged in time.
-    Lost(Box<ApiError>),
-    /// This process is to end.
-    Told,
-}
+const LEAVE_MAX: Duration = Duration::from_secs(5);
 
 #[derive(Debug, Args)]
 pub(in crate::cli) struct AttachFlags {
@@ -68,28 +52,53 @@ pub(super) async fn run(flags: &AttachFlags, context: &mut Context<'_>) -> Resul
             format!("offshoot rescue {job}"),
         ));
     }
+    let mut signals = Signals::watch().map_err(|error| unwatched(&error))?;
+    // before anything is ended for a visit that comes to nothing; what is wrong with the job is said when it is asked for
+    let known = context.api.get_job(job).await.ok().and_then(|known| known.value.summary.worktree_path);
+    if let Some(worktree) = known.filter(|path| Path::new(path).is_dir()) {
+        is_ours(Path::new(&worktree)).map_err(|why| not_ours(&worktree, &why, job))?;
+    }
     let key = context.clock.random_uuid();
-    let attached = take_over(job, &key, context).await?;
+    let taken = tokio::select! {
+        taken = take_over(job, &key, context) => Some(taken?),
+        () = signals.any() => None,
+    };
+    let Some(attached) = taken else { return Err(leave(job, &key, context).await) };
     if let Err(why) = is_ours(Path::new(&attached.worktree_path)) {
-        hand_back(&attached, &key, GoesOn::Agent, context).await?;
-        let message = format!("{}: {why}; the job was handed back to its agent", attached.worktree_path);
-        return Err(CliError::new(ErrorKind::Failed, message)
-            .hint("as the user who runs the server", format!("offshoot attach {job}")));
+        hand_back(&attached, &key, GoesOn::Agent, context, &mut signals).await?;
+        return Err(not_ours(&attached.worktree_path, &why, job));
     }
     introduce(&attached, flags, context);
     let env = environment(&attached, context);
     let started = start(&attached, &env);
     let end = match started {
-        Ok(child) => stay(child, &attached, &key, &context.api).await,
+        Ok(child) => stay(child, &attached, &key, &context.api, &mut signals).await,
         Err(error) => {
-            hand_back(&attached, &key, GoesOn::Agent, context).await?;
+            hand_back(&attached, &key, GoesOn::Agent, context, &mut signals).await?;
             let program = attached.command.first().map(String::as_str).unwrap_or_default();
             let message = format!("cannot run {program}: {error}; the job was handed back to its agent");
             return Err(CliError::new(ErrorKind::Failed, message)
                 .hint("look", format!("offshoot show {}", attached.number)));
         }
     };
-    conclude(end, &attached, &key, flags, context).await
+    conclude(end, &attached, &key, flags, context, &mut signals).await
+}
+
+fn unwatched(error: &std::io::Error) -> CliError {
+    CliError::new(ErrorKind::Failed, format!("the signals cannot be watched: {error}"))
+}
+
+fn not_ours(worktree: &str, why: &str, job: &str) -> CliError {
+    CliError::new(ErrorKind::Failed, format!("{worktree}: {why}; the job is left to its agent"))
+        .hint("as the user who runs the server", format!("offshoot attach {job}"))
+}
+
+/// Takes the wish back: the job goes on with its agent as soon as it has made way.
+async fn leave(job: &str, key: &str, context: &Context<'_>) -> CliError {
+    // one that has not arrived, or that stays, is over by itself in two minutes
+    let _ = timeout(LEAVE_MAX, context.api.detach_job(job, key, GoesOn::Agent.into())).await;
+    CliError::new(ErrorKind::Interrupted, format!("interrupted before the job was yours: job #{job} goes on"))
+        .hint("look", format!("offshoot show {job}"))
 }
 
 /// Asks until no process of the job is left.
@@ -153,82 +162,31 @@ fn introduce(attached: &Attached, flags: &AttachFlags, context: &mut Context<'_>
     ));
 }
 
-fn start(attached: &Attached, env: &BTreeMap<String, OsString>) -> std::io::Result<Child> {
-    let (program, arguments) = attached.command.split_first().ok_or(std::io::ErrorKind::InvalidData)?;
-    Command::new(program)
-        .args(arguments)
-        .current_dir(&attached.worktree_path)
-        .env_clear()
-        .envs(env)
-        .stdin(Stdio::inherit())
-        .stdout(Stdio::inherit())
-        .stderr(Stdio::inherit())
-        .kill_on_drop(true)
-        .spawn()
-}
-
-/// Until the program ends, or has to. Ctrl-C is for it alone, and nothing is printed: the screen is its.
-async fn stay(mut child: Child, attached: &Attached, key: &str, api: &ApiClient) -> std::io::Result<End> {
-    let (mut interrupt, mut quit) = (signal(SignalKind::interrupt())?, signal(SignalKind::quit())?);
-    let (mut terminate, mut hang_up) = (signal(SignalKind::terminate())?, signal(SignalKind::hangup())?);
-    let every = Duration::from_secs(attached.prolong_every_seconds.max(1));
-    let mut prolong = interval_at(Instant::now() + every, every);
-    prolong.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let end = loop {
-        tokio::select! {
-            ended = child.wait() => return Ok(End::Program(ended?)),
-            _ = interrupt.recv() => {}
-            _ = quit.recv() => {}
-            _ = terminate.recv() => break End::Told,
-            _ = hang_up.recv() => break End::Told,
-            _ = prolong.tick() => {
-                // a server that is being restarted comes back
-                if let Ok(Err(error @ (ApiError::Conflict(_) | ApiError::NotFound(_)))) =
-                    timeout(PROLONG_MAX, api.prolong_visit(&attached.id, key)).await
-                {
-                    break End::Lost(Box::new(error));
-                }
-            },
-        }
-    };
-    if let Some(pid) = child.id().and_then(|pid| i32::try_from(pid).ok()) {
-        // gone by now is as good
-        let _ = kill(Pid::from_raw(pid), Signal::SIGTERM);
-    }
-    if timeout(GRACE, child.wait()).await.is_err() {
-        child.kill().await?;
-    }
-    Ok(end)
-}
-
 async fn conclude(
     end: std::io::Result<End>,
     attached: &Attached,
     key: &str,
     flags: &AttachFlags,
     context: &mut Context<'_>,
+    signals: &mut Signals,
 ) -> Result<Ended, CliError> {
     let number = attached.number;
-    let (goes_on, ended_badly) = match &end {
-        Ok(End::Program(status)) => {
-            // of a shell it is what its last command came to
-            let badly = !status.success() && (attached.session_id.is_some() || status.code().is_none());
-            let goes_on = if badly || flags.goes_on { GoesOn::Agent } else { GoesOn::Publish };
-            (goes_on, badly.then(|| format!("the program ended with {status}")))
-        }
+    let ended_badly = match &end {
         Ok(End::Lost(error)) => {
             return Err(CliError::new(ErrorKind::Conflict, format!("the visit is over: {error}"))
                 .hint("look", format!("offshoot show {number}"))
                 .hint("what was done by hand is kept", format!("offshoot rescue {number}")));
         }
-        Ok(End::Told) => (GoesOn::Agent, Some("told to end".to_owned())),
-        Err(error) => (GoesOn::Agent, Some(error.to_string())),
+        Ok(end) => end.is_unmeant(attached.session_id.is_none()),
+        Err(error) => Some(error.to_string()),
     };
-    let detached = hand_back(attached, key, goes_on, context).await?;
+    let goes_on = if ended_badly.is_some() || flags.goes_on { GoesOn::Agent } else { GoesOn::Publish };
+    let (detached, unfinished) = hand_back(attached, key, goes_on, context, signals).await?;
+    let ended_badly = ended_badly.or(unfinished);
     if context.out.is_json() {
         context.out.json(&detached)?;
     } else {
-        let then = match goes_on {
+        let then = match detached.goes_on.0 {
             GoesOn::Publish => "what is there is looked at and published",
             GoesOn::Agent => "the agent goes on",
         };
@@ -246,32 +204,47 @@ async fn conclude(
     }
 }
 
-/// Outlives a server that is being restarted; one that is away for longer hands the job back by itself.
+/// Outlives a server that is being restarted, unless this process is to end; one that is away for longer hands the job back by
+/// itself. What cannot be published goes to the agent, and it is said why.
 async fn hand_back(
     attached: &Attached,
     key: &str,
-    goes_on: GoesOn,
+    mut goes_on: GoesOn,
     context: &mut Context<'_>,
-) -> Result<Detached, CliError> {
-    let mut away_since = None;
+    signals: &mut Signals,
+) -> Result<(Detached, Option<String>), CliError> {
+    let number = attached.number;
+    let unpublishable = [Unvisitable::Gone.code(), Unvisitable::Unfinished { what: String::new() }.code()];
+    let (mut away_since, mut refused) = (None, None);
     loop {
-        match context.api.detach_job(&attached.id, key, goes_on.into()).await {
-            Ok(detached) => return Ok(detached),
+        let error = match context.api.detach_job(&attached.id, key, goes_on.into()).await {
+            Ok(detached) => return Ok((detached, refused)),
+            Err(ApiError::Conflict(problem))
+                if goes_on == GoesOn::Publish && unpublishable.contains(&problem.code.as_str()) =>
+            {
+                (goes_on, refused) = (GoesOn::Agent, Some(problem.detail));
+                continue;
+            }
             // it is over, and an answer was lost: that it was handed back is known by then
             Err(ApiError::Conflict(_)) if away_since.is_some() => {
-                return Ok(Detached {
-                    id: attached.id.clone(),
-                    number: attached.number,
-                    goes_on: goes_on.into(),
-                });
+                let id = attached.id.clone();
+                let detached = Detached { id, number, goes_on: goes_on.into(), warnings: Vec::new() };
+                return Ok((detached, refused));
             }
             Err(error @ (ApiError::Conflict(_) | ApiError::NotFound(_))) => {
-                let number = attached.number;
                 return Err(CliError::from(error)
                     .hint("look", format!("offshoot show {number}"))
                     .hint("what was done by hand is kept", format!("offshoot rescue {number}")));
             }
-            Err(error) => outlast(context, error, &mut away_since).await?,
+            Err(error) => error,
+        };
+        tokio::select! {
+            still_away = outlast(context, error, &mut away_since) => still_away?,
+            () = signals.any() => {
+                let message = format!("job #{number} could not be handed back: its agent goes on in two minutes");
+                return Err(CliError::new(ErrorKind::Interrupted, message)
+                    .hint("take it over again", format!("offshoot attach {number}")));
+            }
         }
     }
 }

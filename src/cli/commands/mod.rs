@@ -6,6 +6,7 @@
 //! Fails: as `api_client` does, in the words of `error.rs`. Tested: as processes in `tests/it/cli.rs`.
 
 mod artifacts;
+mod at_hand;
 mod attach;
 mod attached;
 mod backup;

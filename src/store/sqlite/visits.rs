@@ -98,13 +98,15 @@ impl Store {
         self.database.read(move |connection| find(connection, now, job)).await
     }
 
-    /// Jobs whose visit is over, by word or by time, and of which something may still live.
+    /// Jobs whose visit is over, by word or by time, that have made way, and of which something may still live.
     ///
     /// # Errors
     /// What the database said.
     pub async fn visits_to_end(&self) -> Result<Vec<JobNumber>, StoreError> {
         let now = self.moment().steady_ms();
-        let due = "SELECT EXISTS (SELECT 1 FROM visits WHERE is_over = 1 OR until <= ?1)";
+        // of a job that is still making way nothing has been started yet
+        let due = "SELECT EXISTS (SELECT 1 FROM visits WHERE (is_over = 0 AND until <= ?1)
+             OR (is_over = 1 AND job NOT IN (SELECT number FROM jobs WHERE status = 'running')))";
         let any = self.database.read(move |connection| {
             Ok(connection.prepare_cached(due)?.query_row([now], |row| row.get::<_, bool>(0))?)
         });
@@ -113,11 +115,10 @@ impl Store {
         }
         let over = self.database.write(Edge::EndVisits, move |connection| {
             connection.prepare_cached("UPDATE visits SET is_over = 1 WHERE until <= ?1")?.execute([now])?;
-            // nobody has come yet
-            connection.prepare_cached(
-                "DELETE FROM visits WHERE is_over = 1 AND job IN (SELECT number FROM jobs WHERE status = 'running')",
-            )?.execute([])?;
-            let mut statement = connection.prepare_cached("SELECT job FROM visits WHERE is_over = 1 ORDER BY job")?;
+            let mut statement = connection.prepare_cached(
+                "SELECT job FROM visits WHERE is_over = 1
+                     AND job NOT IN (SELECT number FROM jobs WHERE status = 'running') ORDER BY job",
+            )?;
             let jobs = statement.query_map([], |row| row.get(0).map(JobNumber))?.collect::<Result<_, _>>()?;
             Ok(jobs)
         });
@@ -168,6 +169,11 @@ fn attach(
     let job = jobs::get(connection, number)?;
     match find(connection, now, number)? {
         Some(known) if known.key == visitor.key && !known.is_over => return prolong(connection, now, number),
+        // who was there before has left before the job made way
+        Some(known) if known.is_over && job.status == Status::Running => {
+            may_be_visited(&job)?;
+            forget(connection, number)?;
+        }
         Some(known) => return Err(Unvisitable::Taken { by: known.by }.into()),
         None => may_be_visited(&job)?,
     }
@@ -230,6 +236,10 @@ fn hand_back(
             Err(Unvisitable::NoVisit.into())
         };
     }
+    if job.status == Status::Running && to == GoesOn::Publish {
+        return Err(Unvisitable::MakingWay.into());
+    }
+    // a job that is making way keeps the row until then: whom it made way for is known by it
     let end = "UPDATE visits SET is_over = 1 WHERE job = ?1";
     connection.prepare_cached(end)?.execute([number.0])?;
     if job.status == Status::Queued {
