@@ -79,6 +79,7 @@ edges! {
     NoteRotation, "store.note-rotation", "commit: since when two keys sign";
     NoteTime, "store.note-time", "commit: how the clocks stand to each other";
     Claim, "store.claim", "commit: a job begins an attempt";
+    UseLogin, "store.use-login", "commit: whose login is not held, or which job goes as its probe";
     AdoptRunning, "store.adopt-running", "commit: running jobs belong to this server";
     SettleLogins, "store.settle-logins", "commit: the agents of waiting jobs";
     RecordOptions, "store.record-options", "commit: what the attempt runs with";

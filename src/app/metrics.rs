@@ -51,7 +51,7 @@ fn set_rows(readings: &Readings, now: Timestamp) {
         let found = readings.deliveries.iter().find(|(of, _)| of == state);
         metrics::DELIVERIES.set(found.map_or(0, |(_, count)| *count), [state.as_str()]);
     }
-    for hold in &readings.holds {
+    for hold in readings.holds.iter().filter(|hold| !hold.is_over(now)) {
         metrics::HOLDS.set(1, [&hold.login, hold.reason.code.as_str()]);
     }
     let oldest = readings.oldest_queued_at.map_or(0, |at| now.since(at).as_secs());

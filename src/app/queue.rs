@@ -74,6 +74,17 @@ impl App {
         AppError::of_reading(&reading)?;
         let logins = self.0.store.try_now(login.as_deref()).await?;
         tracing::info!(by = caller.name, ?logins, "holds lifted");
+        let holds = self.0.store.accounts_within(&caller.reach).await?.holds;
+        for hold in holds.iter().filter(|hold| login.as_ref().is_none_or(|login| *login == hold.login)) {
+            if let Some(probe) = hold.probe.filter(|_| !logins.contains(&hold.login)) {
+                let text = format!(
+                    "the login \"{}\" is being tried already, by job #{probe}: the others wait for its end; to try another one: \
+                     offshoot cancel {probe}",
+                    hold.login
+                );
+                reading.warnings.push(text);
+            }
+        }
         self.queue_page(caller, None, reading.warnings).await
     }
 

@@ -46,6 +46,8 @@ pub enum AttemptEnd {
     },
     /// The caller's request to cancel was carried out: no process of the job is left.
     Cancelled,
+    /// Its login is held, and it is not the one that is sent to look: no turn of its agent has begun.
+    Held,
     /// It made way for somebody who takes the job over: no process of it is left, its worktree is.
     Attached,
 }

@@ -113,3 +113,20 @@ pub struct Message {
     pub content: String,
     pub at: Timestamp,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Streams, the store and callbacks have had them under these names since the first version.
+    #[test]
+    fn names_never_change() {
+        let names: Vec<_> = EventKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        let expected = "job.queued attempt.started job.phase job.note agent.message agent.thinking agent.tool_use \
+            agent.tool_result agent.progress agent.output message.stored message.delivered job.interrupted job.held \
+            job.completed job.failed job.cancelled delivery.delivered delivery.dead";
+        assert_eq!(names, expected.split(' ').collect::<Vec<_>>());
+        let kinds: Vec<_> = MessageKind::ALL.iter().map(|kind| kind.as_str()).collect();
+        assert_eq!(kinds, ["stdout", "stderr", "system"]);
+    }
+}

@@ -65,6 +65,15 @@ pub struct Hold {
     pub probe: Option<JobNumber>,
 }
 
+impl Hold {
+    /// Whether nothing waits for it any more: the next job of the login that comes goes as its probe, and shows whether it is
+    /// lifted.
+    #[must_use]
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.probe.is_none() && self.until.is_some_and(|until| until <= now)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

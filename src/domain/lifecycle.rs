@@ -126,9 +126,11 @@ fn attempt_ended(now: Timestamp, at: &Situation, end: AttemptEnd) -> Transition 
         AttemptEnd::Completed { outcome } => completed(at, outcome),
         AttemptEnd::Cancelled => cancelled(at),
         // A request to cancel wins over everything but success: there must be no further attempt.
-        AttemptEnd::Faulted { .. } | AttemptEnd::Attached if at.cancel_requested => cancelled(at),
+        AttemptEnd::Faulted { .. } | AttemptEnd::Attached | AttemptEnd::Held if at.cancel_requested => {
+            cancelled(at)
+        }
         // nothing went wrong: neither counted nor a reason for anything
-        AttemptEnd::Attached => {
+        AttemptEnd::Attached | AttemptEnd::Held => {
             Transition { phase: Phase::Queued, ..moved(at, Status::Queued, EventKind::JobHeld) }
         }
         AttemptEnd::Faulted { reason, until, window, spent } => {
@@ -273,6 +275,7 @@ mod tests {
             ("rejected", fault(ReasonCode::PushRejected)),
             ("ended cancelled", Cause::AttemptEnded(AttemptEnd::Cancelled)),
             ("attached", Cause::AttemptEnded(AttemptEnd::Attached)),
+            ("held", Cause::AttemptEnded(AttemptEnd::Held)),
             ("dependency", Cause::DependencyFailed(Reason::new(ReasonCode::DependencyFailed, ""))),
         ]
     }

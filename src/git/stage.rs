@@ -28,8 +28,8 @@ const COPIED: &str = "left out: a file of copyFiles, which may hold secrets";
 
 const NO_ROOM: &str = "left out: more new files or bytes than are kept";
 
-/// Notes beyond this are dropped: they are read by people.
-const NOTES_MAX: usize = 200;
+/// Notes beyond this become one: they are read by people, with every job of a list.
+const NOTES_MAX: usize = 20;
 
 /// Something that a result does not contain, or contains in an unusual form.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,11 @@ pub(super) fn stage(
         }
     }
     entries.retain(|entry| !refused.contains(&entry.path));
-    notes.extend(refused.iter().take(NOTES_MAX).map(|path| Note::new(path, FORBIDDEN)));
+    notes.extend(refused.iter().take(NOTES_MAX + 1).map(|path| Note::new(path, FORBIDDEN)));
+    if notes.len() > NOTES_MAX {
+        notes.truncate(NOTES_MAX);
+        notes.push(Note::new(b"*", "many more files like these"));
+    }
     let tree = if changed { index.write_tree_to(library).map_err(&failed)? } else { tree.id() };
     Ok(Staged { tree, entries, notes })
 }
@@ -161,7 +165,8 @@ impl<'a> Stager<'a> {
     }
 
     fn note(&mut self, path: &[u8], text: &'static str) {
-        if self.notes.len() < NOTES_MAX {
+        // one more tells that there are more
+        if self.notes.len() <= NOTES_MAX {
             self.notes.push(Note::new(path, text));
         }
     }

@@ -48,6 +48,9 @@ impl Line<'_> {
         }
         self.check_signals()?;
         self.give_way().await?;
+        if !self.tools.store.may_use_login(self.lease).await? {
+            return Err(Halt::Ended(AttemptEnd::Held));
+        }
         check_worktree(worktree)?;
         self.phase(Phase::Agent).await?;
         let (entry, agent) = self.agent()?;

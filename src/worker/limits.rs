@@ -70,6 +70,16 @@ impl StepLimits {
     }
 }
 
+/// The limit that a worktree is beyond in which nothing runs any more: what was written since the last look, or while nobody
+/// looked, counts too.
+pub(super) async fn flooded(limits: StepLimits, worktree: &Path) -> Option<StepLimit> {
+    let path = worktree.to_owned();
+    let measure = spawn_blocking(move || measure_worktree(&path, &limits.worktree, &AtomicBool::new(false)));
+    let limit = limits.judge_worktree(&measure.await.ok()?)?;
+    tracing::warn!(?limit, "the worktree is too large at the end of its step");
+    Some(limit)
+}
+
 /// Looks at one step from time to time, on threads that may block.
 pub(super) struct LimitWatch {
     limits: StepLimits,
@@ -110,6 +120,11 @@ impl LimitWatch {
             size_at: now + SIZE_FIRST,
             stop: Arc::default(),
         }
+    }
+
+    /// As [`flooded`], of its worktree.
+    pub(super) async fn flooded(&self) -> Option<StepLimit> {
+        flooded(self.limits, &self.worktree).await
     }
 
     /// Who belonged to the step at the last look.

@@ -210,7 +210,10 @@ impl Line<'_> {
             self.flush(name, &mut reading).await?;
             return Err(Halt::Shutdown);
         }
-        let limit = limit_of(&record, word.as_deref(), asked);
+        let mut limit = limit_of(&record, word.as_deref(), asked);
+        if limit.is_none() && !was_over {
+            limit = limits.flooded().await;
+        }
         let waited = reading.waited.take().filter(|wait| word.as_deref() == Some(wait.word()));
         let done = reading.done && waited.is_none() && leaves_the_result(record.cause, limit);
         let mut verdict = Box::new(reading.finish(&record, done));

@@ -9,6 +9,7 @@ use std::path::Path;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::unheard;
+use super::limits::flooded;
 use super::steps::FIRST_TURN;
 use super::verify::{Refused, refused_for_good};
 use crate::agent::{AgentOutcome, Capabilities, Session, ToolUses};
@@ -72,7 +73,9 @@ impl Line<'_> {
             Some(GoesOn::Publish) => self.work_by_hand(worktree).await?,
             // to a plain command nobody can say what has happened
             Some(GoesOn::Agent) if self.agent()?.1.capabilities().resume => {
-                let ask = Ask::GoOn(GoOn::after_a_visit());
+                // before the agent could be asked, for its login was held
+                let refused = self.job.verify.last().and_then(Refused::of);
+                let ask = Ask::GoOn(GoOn { refused: refused.as_ref(), ..GoOn::after_a_visit() });
                 self.turns_of(1, worktree, ask, &mut interruptions).await?
             }
             Some(GoesOn::Agent) | None => self.turns_of(1, worktree, Ask::Work, &mut interruptions).await?,
@@ -85,7 +88,7 @@ impl Line<'_> {
             };
             // a turn that has begun shows that it was decided so
             let goes_on = self.has_run(&next)? || self.has_unheard(&next).await?;
-            if refused.is_none() && !goes_on && self.leave_agent().await? {
+            if refused.is_none() && !goes_on && self.leave_agent(worktree).await? {
                 return Ok(work);
             }
             if let Some(refused) = &refused {
@@ -183,10 +186,14 @@ impl Line<'_> {
     }
 
     /// Comes to the commit, unless somebody has said something by now.
-    async fn leave_agent(&mut self) -> Step<bool> {
+    async fn leave_agent(&mut self, worktree: &Path) -> Step<bool> {
         self.check_signals()?;
         if self.job.phase == Phase::Committing {
             return Ok(true);
+        }
+        // what an earlier server, or nobody, has seen the end of may be too large
+        if let Some(limit) = flooded(self.tools.settings.step_limits, worktree).await {
+            return Err(self.limited(limit));
         }
         match self.tools.store.leave_agent(self.lease).await? {
             Left::Yes => self.phase_reached(Phase::Committing),

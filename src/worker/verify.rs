@@ -32,6 +32,16 @@ impl Refused {
         Self { command: "git status".to_owned(), failure, tail: String::new(), is_unfinished: true }
     }
 
+    /// As it is stored; `None` of a command that accepted the work.
+    pub(super) fn of(result: &Verification) -> Option<Self> {
+        let tail = result.output.clone()?;
+        let failure = match result.exit_code {
+            Some(code) => format!("exited with {code}"),
+            None => "did not come to its end".to_owned(),
+        };
+        Some(Self { command: result.command.clone(), failure, tail, is_unfinished: false })
+    }
+
     /// For the agent.
     pub(super) fn told(&self) -> String {
         let Self { command, failure, tail, is_unfinished } = self;

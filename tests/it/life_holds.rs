@@ -22,6 +22,8 @@ fn install_with_login(stand: &Stand) {
 async fn held(stand: &Stand, id: &str, code: &str) -> Value {
     let job = stand.wait_for(id, "held", |job| job["waiting"]["for"] == "login").await;
     assert_eq!((&job["status"], &job["waiting"]["until"]), (&json!("queued"), &Value::Null));
+    let attempts = job["attempts"].as_array().unwrap();
+    assert!(attempts.iter().all(|attempt| attempt["counted"] == false), "{job:#}");
     let health = stand.get("/health").await;
     assert_eq!(
         (&health["status"], &health["holds"][0]["code"]),
@@ -269,5 +271,67 @@ async fn at_its_reset_each_login_sends_one_probe_and_then_all_jobs_complete_with
     assert_eq!(stand.get("/health").await["holds"], json!([]));
     assert_eq!(stand.runs(), 10, "nobody was asked twice");
     only_the_first_two_went_on(&stand);
+    stand.finish().await;
+}
+
+/// A login that is held for an hour, by a job that waits for its end.
+async fn limited_for_an_hour(stand: &Stand) -> String {
+    let resets_at = offshoot::clock::Clock::system().now_ms() / 1_000 + 3_600;
+    let id = stand.submit_prompt("limited", &format!("[[scenario:usage-limit resets_at={resets_at}]]")).await;
+    stand.wait_for(&id, "held", |job| job["waiting"]["for"] == "usage_limit").await;
+    id
+}
+
+/// A job that was to need no agent waits for its login like any other, and is paid once when that works again.
+async fn waits_and_is_paid_once(stand: &Stand, id: &str, limited: &str, runs: usize) -> Value {
+    let job = stand.wait_for(id, "held", |job| job["waiting"]["for"] == "usage_limit").await;
+    assert_eq!((&job["status"], stand.runs()), (&json!("queued"), runs), "{job:#}");
+    assert_eq!(stand.cancel(limited).await.0, 200);
+    stand.open_gate("good");
+    stand.post("/queue/try-now", &json!({})).await;
+    let job = stand.completed(id).await;
+    let attempts = job["attempts"].as_array().unwrap();
+    assert!(attempts.iter().all(|attempt| attempt["counted"] == false), "{job:#}");
+    assert_eq!((stand.runs(), &stand.get("/health").await["holds"]), (runs + 1, &json!([])), "{job:#}");
+    job
+}
+
+#[tokio::test]
+async fn commits_that_conflict_wait_for_the_login_before_the_agent_works_on_them_again() {
+    let stand = Stand::new().await;
+    let prompt = format!("{}[[scenario:write path=same.txt content=ours]]", stand.gate_mark("torn"));
+    let id = stand.submit_prompt("torn", &prompt).await;
+    stand.wait_for_tool(&id).await;
+    stand.foreign_commit("torn", "same.txt", "theirs");
+    stand.open_gate("torn");
+    stand.failed(&id, "branch_moved").await;
+    let limited = limited_for_an_hour(&stand).await;
+    let runs = stand.runs();
+    let again = stand.retry(&id, json!({})).await;
+    let job = waits_and_is_paid_once(&stand, &again, &limited, runs).await;
+    assert_eq!(stand.git(&["show", "torn:same.txt"]), "ours", "{job:#}");
+    stand.finish().await;
+}
+
+/// What the owner's command says of it is told when the agent may be asked.
+#[tokio::test]
+async fn work_by_hand_that_is_refused_waits_for_the_login_before_the_agent_repairs_it() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let prompt = format!("[[scenario:write path=a.txt content=bad]]{}", stand.gate_mark("never"));
+    let check = format!("echo it is not good; test -e {}", stand.gate("good").display());
+    let body = json!({"prompt": prompt, "branchName": "by-hand", "options": {"verify": [check]}});
+    let id = stand.submit(body).await;
+    stand.wait_for_tool(&id).await;
+    let key = "key-0123456789abcdef";
+    stand.post(&format!("/jobs/{id}/attach"), &json!({"key": key})).await;
+    let limited = limited_for_an_hour(&stand).await;
+    let runs = stand.runs();
+    stand.post(&format!("/jobs/{id}/detach"), &json!({"key": key, "goesOn": "publish"})).await;
+    waits_and_is_paid_once(&stand, &id, &limited, runs).await;
+    let prompts = stand.prompts();
+    assert_eq!(prompts.matches("Your work is not accepted yet").count(), 1, "{prompts}");
+    let last = prompts.rsplit("Somebody took this work over from you").next().unwrap();
+    assert!(last.contains("exited with 1") && last.contains("it is not good"), "{last}");
     stand.finish().await;
 }

@@ -74,6 +74,30 @@ async fn a_worktree_of_too_many_files_ends_its_step() {
     stand.finish().await;
 }
 
+/// However its step came to its end, and whatever it had told before.
+#[tokio::test]
+async fn a_worktree_that_is_flooded_unseen_is_not_published() {
+    let stand = stand("worktree_files_max = 1000").await;
+    // within one look
+    let id = shell(&stand, "quick", "mkdir d && cd d && seq 3000 | xargs touch").await;
+    let job = stand.failed(&id, "resource_limit").await;
+    assert!(job["warnings"].as_array().unwrap().len() < 25, "{job:#}");
+    // behind its result, and the supervisor that is to end it is killed
+    let result = r#"{"type":"result","subtype":"success","is_error":false,"result":"ok"}"#;
+    let script = format!(
+        "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
+         echo \"$$ $PWD\" >> {runs}; cat > /dev/null; trap 'kill -9 $PPID; exit 0' INT TERM\n\
+         echo x > y.txt; echo '{result}'; mkdir d; (cd d && seq 3000 | xargs touch); while :; do sleep 0.1; done\n",
+        own = env!("CARGO_BIN_EXE_offshoot"),
+        runs = stand.path("runs").display(),
+    );
+    stand.install("claude", &script);
+    let id = stand.submit_prompt("killed", "Greet").await;
+    stand.failed(&id, "resource_limit").await;
+    assert_eq!((stand.tip("quick"), stand.tip("killed")), (None, None));
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn too_many_processes_end_their_step_and_no_other() {
     let stand = stand("step_processes_max = 64").await;

@@ -20,11 +20,20 @@ async fn a_job_whose_every_attempt_takes_the_server_down_is_poisoned_and_the_nex
     start(&mut stand).await;
     // it kills the server and its own supervisor
     let script = format!(
-        "while ! pid=$(cat {0}); do sleep 0.02; done; rm {0}; kill -9 $pid $PPID; sleep 1000",
-        stand.path("server-pid").display()
+        "#!/bin/sh\ncase \"$1\" in --version|auth) exec {own} scripted-agent \"$@\";; esac\n\
+         echo \"$$ $PWD\" >> {runs}\n\
+         for word; do case \"$word\" in --session-id=*|--resume=*) echo \"$word\" >> {args};; esac; done\n\
+         [ -e {well} ] && exec {own} scripted-agent \"$@\"\n\
+         while ! pid=$(cat {pid}); do sleep 0.02; done; rm {pid}; kill -9 $pid $PPID; sleep 1000\n",
+        own = env!("CARGO_BIN_EXE_offshoot"),
+        runs = stand.path("runs").display(),
+        args = stand.path("args").display(),
+        well = stand.gate("well").display(),
+        pid = stand.path("server-pid").display(),
     );
-    let options = json!({"agent": "sh", "maxAttempts": 2});
-    let id = stand.submit(json!({"prompt": script, "branchName": "p", "options": options})).await;
+    stand.install("claude", &script);
+    let options = json!({"maxAttempts": 2});
+    let id = stand.submit(json!({"prompt": "Greet", "branchName": "p", "options": options})).await;
     for _ in 0..2 {
         stand.server.take().unwrap().wait_for_exit(Duration::from_secs(30)).await;
         start(&mut stand).await;
@@ -33,8 +42,14 @@ async fn a_job_whose_every_attempt_takes_the_server_down_is_poisoned_and_the_nex
     let attempts = job["attempts"].as_array().unwrap();
     assert_eq!((attempts.len(), &attempts[0]["reason"]["code"]), (2, &json!("interrupted")), "{job:#}");
     assert_eq!(stand.callback(&id).await.body["reason"]["code"], "poisoned");
+    stand.open_gate("well");
     let next = stand.submit_prompt("next", "Greet").await;
     assert_eq!(stand.completed(&next).await["outcome"], "pull_request");
+    // what was said in it may be what does it
+    let again = stand.retry(&id, json!({"mode": "resume"})).await;
+    assert_eq!(stand.completed(&again).await["outcome"], "pull_request");
+    let (session, last) = (job["sessionId"].as_str().unwrap(), stand.conversations().pop().unwrap());
+    assert!(last.starts_with("--session-id=") && !last.ends_with(session), "{last} {session}");
     stand.finish().await;
 }
 

@@ -110,7 +110,7 @@ fn sleeper(stand: &mut Stand, login: &str, kind: &str, stdout: &str, stderr: &st
         waits = waits(stand),
     );
     crate::stand::install_program(&stand.path(login), &script);
-    stand.add_config(&format!("[agents.{login}]\nkind = \"{kind}\"\ncommand = [\"{place}\"]\n"));
+    stand.add_config(&format!("[agents.{login}]\nkind = \"{kind}\"\ncommand = \"{place}\"\n"));
 }
 
 /// It would sleep until its login can do something again: that is the queue's to wait for, and for as long as was told.
@@ -148,7 +148,7 @@ async fn an_agent_that_sleeps_until_its_limit_is_over_is_held_and_not_paid_again
         let until = ms(&job["waiting"]["until"]);
         let messages = stand.messages(&id).await;
         let said = messages.iter().find(|one| one["content"].as_str().unwrap().contains("trying again in"));
-        let said_at = ms(&said.unwrap()["timestamp"]);
+        let said_at = ms(&said.unwrap()["createdAt"]);
         let (expected, window) = match login {
             // in whole seconds, not before it would have asked
             "naps" => (((said_at + 15 * MINUTE_MS) / 1_000 + 1) * 1_000, Value::Null),

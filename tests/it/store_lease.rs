@@ -20,6 +20,7 @@ async fn let_through(store: &Store, lease: Lease) -> Vec<&'static str> {
         ("record_effects", store.record_effects(lease, effects).await),
         ("record_branch", store.record_branch(lease, &branch).await),
         ("add_warning", store.add_warning(lease, "late").await),
+        ("may_use_login", store.may_use_login(lease).await.map(|_| ())),
         ("record_usage", store.record_usage(lease, "agent-1", None, Usage::default()).await.map(|_| ())),
         ("begin_step", store.begin_step(lease, "agent-9").await),
         ("begin_turn", store.begin_turn(lease, "agent-9", 1).await),
@@ -47,7 +48,7 @@ async fn a_good_lease_lets_every_call_through() {
     let client = bench.client("a").await;
     bench.submit(&client, "1").await;
     let lease = bench.claim().await.lease;
-    assert_eq!(let_through(&bench.store, lease).await.len(), 13);
+    assert_eq!(let_through(&bench.store, lease).await.len(), 14);
 }
 
 #[tokio::test]
@@ -64,7 +65,7 @@ async fn an_older_server_has_lost_every_lease() {
     assert_eq!(bench.view(old.job).await, before, "nothing was touched");
     assert_eq!((adopted.len(), adopted[0].adopted), (1, true));
     assert_eq!((adopted[0].lease.attempt, adopted[0].lease.job), (1, old.job));
-    assert_eq!(let_through(&later, adopted[0].lease).await.len(), 13);
+    assert_eq!(let_through(&later, adopted[0].lease).await.len(), 14);
 }
 
 #[tokio::test]
@@ -262,7 +263,7 @@ async fn a_job_that_is_stopped_again_and_again_comes_to_its_end() {
             break;
         }
     }
-    assert_eq!(counted.len(), 13);
+    assert_eq!(counted.len(), 14);
     assert_eq!(counted[9..], [0, 1, 2, 3]);
     assert_eq!(bench.store.stops_of(number).await.unwrap(), STOPS_MAX);
 }

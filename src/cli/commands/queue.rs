@@ -23,6 +23,9 @@ pub(super) async fn run(verb: QueueVerb, context: &mut Context<'_>) -> Result<En
         context.out.table(&["#", "POSITION", "STATE", "REPO", "BRANCH", "TIME", "LAST OUTPUT"], rows, &[])?;
     }
     context.out.line(&headline(&queue))?;
+    for warning in &queue.warnings {
+        context.out.say(&format!("warning: {warning}"));
+    }
     if queue.paused {
         context.out.say("start jobs again:  offshoot queue resume");
     }

@@ -5,6 +5,8 @@ use serde_json::{Value, json};
 use super::Bench;
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::job::Outcome;
+use crate::domain::reason::{Reason, ReasonCode};
+use crate::domain::time::Timestamp;
 
 /// `queued_max` of a bench.
 const ROOM: usize = 5;
@@ -171,4 +173,34 @@ async fn a_key_stands_for_one_call_for_a_day() {
     assert_eq!((status, replayed), (201, false));
     assert_ne!(second["id"], first["id"]);
     assert_eq!(bench.get("/jobs").await.json()["total"], 2);
+}
+
+/// Nobody is left that it holds.
+#[tokio::test]
+async fn a_hold_that_is_over_counts_nowhere_and_one_that_is_being_tried_says_so() {
+    let bench = Bench::new().await;
+    bench.post("/jobs", &job("a")).await;
+    let lease = bench.store.claim().await.unwrap().unwrap().lease;
+    let until = Some(Timestamp::from_ms(bench.clock.now_ms() + 60_000));
+    let reason = Reason::new(ReasonCode::UsageLimit, "");
+    let end = AttemptEnd::Faulted { reason, until, window: None, spent: true };
+    bench.store.finish(lease, end, |_| None).await.unwrap();
+    let seen = async || {
+        let health = bench.get("/health").await.json();
+        let metrics = String::from_utf8(bench.get("/metrics").await.body).unwrap();
+        let holds = health["holds"].as_array().unwrap().len();
+        (health["status"].as_str().unwrap().to_owned(), holds, metrics.contains("offshoot_holds{"))
+    };
+    assert_eq!(seen().await, ("degraded".to_owned(), 1, true));
+    bench.clock.advance_ms(60_000);
+    assert_eq!(seen().await, ("ok".to_owned(), 0, false));
+    bench.post("/jobs", &job("b")).await;
+    assert_eq!(bench.get("/jobs/2").await.json()["waiting"]["for"], "slot");
+    bench.store.claim().await.unwrap().unwrap();
+    assert_eq!(seen().await, ("degraded".to_owned(), 1, true));
+    let answer = bench.post("/queue/try-now", &json!({"login": "claude"})).await.json();
+    assert!(
+        answer["warnings"][0].as_str().unwrap().contains("is being tried already, by job #1"),
+        "{answer}"
+    );
 }

@@ -6,7 +6,7 @@ use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::{Change, Store};
 use super::disk::Bounds;
-use super::{attempts, deaths, events, finish, inward, jobs, queue, reconcile, turns, usage, visits};
+use super::{attempts, deaths, events, finish, holds, inward, jobs, queue, reconcile, turns, usage, visits};
 use crate::domain::attempt::{Assignment, AttemptEnd, Lease};
 use crate::domain::event::EventKind;
 use crate::domain::id::JobNumber;
@@ -141,9 +141,7 @@ fn claim(
         inward::keep_told(connection, lease)?;
     }
     if job.needs_agent() && !job.is_done_by_hand() {
-        connection
-            .prepare_cached("UPDATE holds SET probe = ?2 WHERE login = ?1")?
-            .execute(params![job.login, number.0])?;
+        holds::send_probe(connection, &job)?;
     }
     Ok(Some(Assignment { lease, job, adopted: false }))
 }

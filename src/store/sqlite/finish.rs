@@ -11,16 +11,15 @@ use super::super::steady::Moment;
 use super::super::{Change, Left, Store};
 use super::disk::Bounds;
 use super::waits::Waiter;
-use super::{attempts, deaths, deliveries, events, inward, jobs, logins, turns, visits, waits};
+use super::{attempts, deaths, deliveries, events, holds, inward, jobs, logins, turns, visits, waits};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::RenderedCallback;
-use crate::domain::hold::LimitWindow;
 use crate::domain::id::JobNumber;
 use crate::domain::job::{Job, JobView, Outcome, Phase, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
 use crate::domain::limit::Limit;
 use crate::domain::options::EffectiveOptions;
-use crate::domain::reason::{Disposition, ReasonCode};
+use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 use crate::metrics;
@@ -203,7 +202,7 @@ fn apply_to_one(
                 visits::park(connection, number, before.attempt)?;
             }
         }
-        update_hold(connection, now, &before, &decided)?;
+        holds::update(connection, now, &before, &decided)?;
         logins::settle(connection, number)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
@@ -266,58 +265,4 @@ fn write_job(
             now.wall.as_ms(),
         ])?;
     if changed == 1 { Ok(()) } else { Err(StoreError::LeaseLost(number)) }
-}
-
-/// A fault of the login holds it. An end of its probe that the login had a part in shows that it works again; after any
-/// other the next job goes out as the probe.
-fn update_hold(
-    connection: &Connection,
-    now: Moment,
-    before: &Job,
-    decided: &Transition,
-) -> Result<(), StoreError> {
-    let (number, login) = (before.number, &before.login);
-    if let (Some(until), Some(reason)) = (decided.hold, &decided.reason) {
-        connection
-            .prepare_cached(
-                "INSERT INTO holds (login, reason_code, reason_message, since, until, due_at, limit_window, probe)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?8, NULL)
-                 ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5, due_at = ?7,
-                     limit_window = ?8,
-                     -- a job from before the hold may end while the probe is still out
-                     probe = nullif(probe, ?6)",
-            )?
-            .execute(params![
-                login,
-                reason.code.as_str(),
-                reason.message,
-                now.wall.as_ms(),
-                until.map(Timestamp::as_ms),
-                number.0,
-                until.map(|at| now.to_steady(at)),
-                decided.window.map(LimitWindow::as_str),
-            ])?;
-    } else {
-        let sql = if login_worked(before, decided) {
-            "DELETE FROM holds WHERE login = ?1 AND probe = ?2"
-        } else {
-            "UPDATE holds SET probe = NULL WHERE login = ?1 AND probe = ?2"
-        };
-        connection.prepare_cached(sql)?.execute(params![login, number.0])?;
-    }
-    Ok(())
-}
-
-/// Whether the attempt came as far as to show that its login works: not if it was cut off, or met a peer that was away.
-fn login_worked(before: &Job, decided: &Transition) -> bool {
-    if decided.status == Status::Completed || before.effects.head_sha.is_some() {
-        return true;
-    }
-    let code = decided.reason.as_ref().map(|reason| reason.code);
-    before.phase != Phase::Preparing
-        && code.is_some_and(|code| match code.disposition() {
-            Disposition::Count => decided.counted,
-            Disposition::Fail => code != ReasonCode::Cancelled,
-            Disposition::HoldLogin | Disposition::Backoff | Disposition::Requeue => false,
-        })
 }

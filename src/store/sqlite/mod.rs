@@ -29,6 +29,7 @@ mod events;
 mod examine;
 mod finish;
 mod forget;
+mod holds;
 mod holes;
 mod inward;
 mod jobs;

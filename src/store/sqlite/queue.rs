@@ -73,7 +73,8 @@ impl Store {
         Ok(())
     }
 
-    /// Makes holds due, so that one job of each goes out as a probe; `None`: of every login. Gives their logins.
+    /// Makes holds due, so that one job of each goes out as a probe; `None`: of every login. Gives their logins. A hold whose
+    /// probe is out stays as it is: two would show no more than one.
     ///
     /// # Errors
     /// What the database said.
@@ -81,7 +82,8 @@ impl Store {
         let (now, login) = (self.moment(), login.map(str::to_owned));
         self.make_due(move |connection| {
             let mut statement = connection.prepare_cached(
-                "UPDATE holds SET until = ?1, due_at = ?3, probe = NULL WHERE ?2 IS NULL OR login = ?2 RETURNING login",
+                "UPDATE holds SET until = ?1, due_at = ?3
+                 WHERE probe IS NULL AND (?2 IS NULL OR login = ?2) RETURNING login",
             )?;
             let logins = statement
                 .query_map(params![now.wall.as_ms(), login, now.steady_ms()], |row| row.get(0))?
@@ -212,7 +214,11 @@ impl QueueContext {
             now,
             paused: state(connection)?.paused,
             disk_low: bounds.is_low(connection),
-            holds: holds(connection, now)?.into_iter().map(|hold| (hold.login.clone(), hold)).collect(),
+            holds: holds(connection, now)?
+                .into_iter()
+                .filter(|hold| !hold.is_over(now.wall))
+                .map(|hold| (hold.login.clone(), hold))
+                .collect(),
             per_client_max: bounds.limits.running_per_client_max,
             running,
             spent: usage::spent_clients(connection, now.wall)?,

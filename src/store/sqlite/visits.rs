@@ -7,7 +7,7 @@ use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::Visit;
 use super::super::{Change, Store};
-use super::{events, finish, jobs, messages};
+use super::{events, finish, jobs, messages, rows};
 use crate::domain::attempt::Lease;
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::event::EventKind;
@@ -142,6 +142,12 @@ impl Store {
                     .prepare_cached("DELETE FROM visits WHERE job = ?1 AND is_over = 1")?
                     .execute([job.0])?;
                 let at = jobs::get(connection, job)?;
+                if ended > 0 && at.status == Status::Queued {
+                    // it was about what lay there before
+                    connection
+                        .prepare_cached("UPDATE jobs SET verify = ?2 WHERE number = ?1")?
+                        .execute(params![job.0, rows::verify_text(Vec::new())])?;
+                }
                 if ended == 0 || at.cancel_requested_at.is_none() || at.status != Status::Queued {
                     return Ok(None);
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use offshoot::domain::attempt::{Assignment, AttemptEnd, Lease};
 use offshoot::domain::delivery::RenderedCallback;
 use offshoot::domain::id::{DeliveryId, EventId, JobNumber};
-use offshoot::domain::job::{Effects, JobView, Outcome, Phase};
+use offshoot::domain::job::{Effects, JobView, Outcome, Phase, Usage};
 use offshoot::domain::reason::{Reason, ReasonCode};
 use offshoot::domain::time::Timestamp;
 use offshoot::store::{Store, StoreError};
@@ -177,6 +177,11 @@ impl Actor {
             () = sleep_until(process.ends_at), if !process.dead => {}
             () = std::future::ready(()), if process.dead => return Ok(Some(End::Interrupted)),
         }
+        if process.answered {
+            let usage = Usage { output_tokens: 1, ..Usage::default() };
+            self.store.record_usage(lease, "agent-1", None, usage).await?;
+            self.world.state().answered.insert(key);
+        }
         Ok(Some(process.end))
     }
 
@@ -290,7 +295,12 @@ impl State {
             };
             (end, ms)
         };
-        Process { ends_at: Instant::now() + Duration::from_millis(ms), end, dead: false }
+        let answered = match end {
+            End::Done | End::NoChanges => true,
+            End::Failed | End::Crashed | End::Overloaded => calm || dice.percent(60),
+            _ => false,
+        };
+        Process { ends_at: Instant::now() + Duration::from_millis(ms), end, dead: false, answered }
     }
 
     /// Notes what a worker is about to write; gives what the agent told of the end of its limit, if it did.

@@ -57,6 +57,8 @@ pub(super) struct Held {
     /// Its end: on the wall clock, in true time, and by what the server surely knows.
     pub(super) until: Option<(i64, i64, i64)>,
     pub(super) probe: Option<i64>,
+    /// A limit, and not a login that does not work.
+    pub(super) limit: bool,
     /// The server looks by itself whether the program is there by now.
     pub(super) looked_after: bool,
 }
@@ -235,22 +237,25 @@ impl State {
                 _ => None,
             };
             let until = wait.map(|wait| (wall + wait, true_ms + wait, sure_ms + wait));
+            let limit = ending.end == End::Limit;
+            // of two limits the one that ends later counts, unless who was sent to look knows better
+            let known =
+                self.logins[login].hold.filter(|held| limit && held.limit && held.probe != Some(number));
+            let until = match (known.and_then(|held| held.until), until) {
+                (Some((at, due, sure)), Some(new)) => {
+                    Some(later((at, due - self.clocks.unseen_ms, sure), new))
+                }
+                (_, until) => until,
+            };
             let probe = probe.filter(|probe| *probe != number);
             let looked_after = ending.end == End::Missing;
-            self.logins[login].hold = Some(Held { until, probe, looked_after });
+            self.logins[login].hold = Some(Held { until, probe, limit, looked_after });
         } else if probe == Some(number) {
-            // only an end that the login had a part in shows that it works
-            let committed = self.jobs[&number].committed;
-            let works = committed
-                || matches!(
-                    ending.end,
-                    End::Done
-                        | End::NoChanges
-                        | End::Failed
-                        | End::Crashed
-                        | End::Interrupted
-                        | End::Panicked
-                );
+            // only an answer of the model shows that the login works; nobody says here that a program has run
+            let looked_after = self.logins[login].hold.is_some_and(|held| held.looked_after);
+            let works = self.jobs[&number].committed
+                || matches!(ending.end, End::Done | End::NoChanges)
+                || (!looked_after && self.answered.contains(&(number, attempt)));
             match &mut self.logins[login].hold {
                 Some(held) if !works => held.probe = None,
                 hold => *hold = None,
@@ -262,11 +267,11 @@ impl State {
         self.follow(number);
     }
 
-    /// Somebody says try-now: the hold is due, whoever is out as its probe.
+    /// Somebody says try-now: the hold is due, unless its probe is out.
     pub(super) fn lift(&mut self, login: usize) {
         let now = (self.clocks.wall_ms(), self.clocks.true_ms, self.clocks.sure_ms);
-        if let Some(held) = &mut self.logins[login].hold {
-            (held.until, held.probe) = (Some(now), None);
+        if let Some(held) = self.logins[login].hold.as_mut().filter(|held| held.probe.is_none()) {
+            held.until = Some(now);
         }
     }
 
@@ -308,4 +313,16 @@ impl State {
             }
         }
     }
+}
+
+/// The later of two ends. Where the server may count the first one differently, both are possible: as early as the one in true
+/// time, as late as the other for sure.
+fn later(known: (i64, i64, i64), new: (i64, i64, i64)) -> (i64, i64, i64) {
+    if known.0 > new.0 && known.1.min(known.2) > new.1.max(new.2) {
+        return known;
+    }
+    if known.0 <= new.0 || known.1.max(known.2) <= new.1.min(new.2) {
+        return new;
+    }
+    (known.0.max(new.0), known.1.min(new.1), known.2.max(new.2))
 }

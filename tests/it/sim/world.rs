@@ -1,7 +1,7 @@
 //! All that is not the server: the machine's clocks and processes, the logins, and what an onlooker may believe about
 //! the jobs. It is asked whenever something starts, and notes what should not be.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
@@ -27,6 +27,8 @@ pub(super) struct Process {
     pub(super) end: super::actor::End,
     /// Killed, or gone with the machine.
     pub(super) dead: bool,
+    /// The model has answered it, however it ends.
+    pub(super) answered: bool,
 }
 
 impl Process {
@@ -53,6 +55,8 @@ pub(super) struct State {
     pub(super) paused_clients: [bool; 3],
     /// By job and attempt.
     pub(super) processes: BTreeMap<(i64, u32), Process>,
+    /// Attempts of which the store knows that a model has answered.
+    pub(super) answered: BTreeSet<(i64, u32)>,
     /// Ends that a worker has asked the store to write.
     pub(super) endings: BTreeMap<(i64, u32), Ending>,
     /// When a client was served, the last time and the time before, by client and priority.
@@ -76,6 +80,7 @@ impl World {
             changed_at: Instant::now(),
             paused_clients: [false; 3],
             processes: BTreeMap::new(),
+            answered: BTreeSet::new(),
             endings: BTreeMap::new(),
             served: BTreeMap::new(),
             free_since: None,

@@ -404,10 +404,15 @@ impl Stand {
         self.wait_for_status(id, "completed").await
     }
 
-    /// Waits for the failure and checks its code.
+    /// Waits for the failure and checks its code, and whether the attempt that had it was counted.
     pub(crate) async fn failed(&self, id: &str, code: &str) -> Value {
         let job = self.wait_for_status(id, "failed").await;
         assert_eq!(job["reason"]["code"], code, "{job:#}");
+        // what would have been tried again; everything else is a failure whatever is left of maxAttempts
+        let counts = ["crashed", "interrupted", "out_of_memory", "poisoned", "client_budget", "stopped"];
+        if let Some(last) = job["attempts"].as_array().and_then(|attempts| attempts.last()) {
+            assert_eq!(last["counted"], counts.contains(&code), "{job:#}");
+        }
         job
     }
 

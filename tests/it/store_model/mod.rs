@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use offshoot::domain::attempt::{AttemptEnd, Lease};
 use offshoot::domain::client::Client;
 use offshoot::domain::id::JobNumber;
-use offshoot::domain::job::{Phase, Status, Waiting, WaitingFor};
+use offshoot::domain::job::{Phase, Status, Usage, Waiting, WaitingFor};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::domain::time::Timestamp;
 use offshoot::store::{Store, StoreError};
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 
-use self::plain::{End, LIMITS, Model, weighs_more};
+use self::plain::{End, LIMITS, Model};
 use crate::store_fixture::{Bench, NOW_MS, done, fault, fault_until, job};
 
 const BRANCHES: [&str; 7] = ["feat", "feat/y", "Feat/y/z", "FEAT", "fix", "fix-2", "feature"];
@@ -132,6 +132,8 @@ impl Told {
             Step::Reach { which } => {
                 let Some((&job, &lease)) = self.leases.iter().nth(which) else { return Ok(()) };
                 store.reach_phase(lease, Phase::Agent).await.unwrap();
+                let usage = Usage { output_tokens: 1, ..Usage::default() };
+                store.record_usage(lease, "agent-1", None, usage).await.unwrap();
                 self.model.jobs[job].agent = true;
                 self.model.events += 1;
             }
@@ -258,21 +260,7 @@ impl Told {
         let slot = Waiting::plain(WaitingFor::Slot, None);
         let expected: Vec<_> = (1..)
             .zip(model.queue())
-            .map(|(position, job)| (job as i64, position, model.obstacle(job)))
-            // a hold that is due waits for nothing but a slot, and keeps telling why it is there
-            .map(|(job, position, obstacle)| {
-                let due = model.holds.get(&model.jobs[usize::try_from(job).unwrap()].login);
-                let told = due.map(|held| Waiting {
-                    window: None,
-                    for_: held.for_,
-                    until: model.first(held).map(Timestamp::from_ms),
-                });
-                (
-                    job,
-                    position,
-                    obstacle.filter(|o| weighs_more(o.for_)).or(told).or(obstacle).unwrap_or(slot),
-                )
-            })
+            .map(|(position, job)| (job as i64, position, model.obstacle(job).unwrap_or(slot)))
             .collect();
         prop_assert_eq!(listed, expected);
         prop_assert_eq!(store.next_due_in().await.unwrap(), model.next_due_in());

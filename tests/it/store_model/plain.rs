@@ -10,7 +10,7 @@ use offshoot::store::Limits;
 pub(super) const LIMITS: Limits =
     Limits { running_max: 3, running_per_client_max: Some(2), queued_max: 12, disk_free_bytes_min: 0 };
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
     Done,
     Failed,
@@ -41,7 +41,7 @@ pub(super) struct Believed {
     /// Those it still waits for.
     pub(super) waits: BTreeSet<usize>,
     pub(super) cancel: bool,
-    /// Its attempt has come to the agent.
+    /// In its attempt the agent was answered.
     pub(super) agent: bool,
 }
 
@@ -290,12 +290,8 @@ impl Model {
             }
         };
         let login = job.login;
-        // an attempt that was cut off, or met a peer that was away, shows nothing about its login
-        let works = match end {
-            End::Done => true,
-            End::Failed | End::Crashed => job.agent && job.status != Status::Cancelled,
-            _ => false,
-        };
+        // only what a model has answered shows that the login works
+        let works = end == End::Done || job.agent;
         if fault {
             let (for_, until) = match end {
                 End::Limit(seconds) => {
@@ -304,6 +300,15 @@ impl Model {
                     (WaitingFor::UsageLimit, Some((self.now + ms, steady + ms)))
                 }
                 _ => (WaitingFor::Login, None),
+            };
+            // of two limits the one that ends later counts, unless who was sent to look knows better
+            let until = match self.holds.get(&login) {
+                Some(held) if [held.for_, for_] == [WaitingFor::UsageLimit; 2] && held.probe != Some(at) => {
+                    let later =
+                        held.until.zip(until).filter(|(known, new)| known.0 > new.0 && known.1 > new.1);
+                    later.map_or(until, |(known, _)| Some(known))
+                }
+                _ => until,
             };
             let other_probe = self.holds.get(&login).and_then(|held| held.probe).filter(|probe| *probe != at);
             self.holds.insert(login, Held { for_, until, probe: other_probe });
@@ -322,8 +327,8 @@ impl Model {
 
     pub(super) fn try_now(&mut self, login: Option<usize>) {
         for (of, held) in &mut self.holds {
-            if login.is_none_or(|login| login == *of) {
-                (held.until, held.probe) = (Some((self.now, self.now + self.set_back)), None);
+            if held.probe.is_none() && login.is_none_or(|login| login == *of) {
+                held.until = Some((self.now, self.now + self.set_back));
             }
         }
     }
@@ -337,9 +342,4 @@ impl Model {
         let next = queued.chain(holds).filter(|at| *at > self.now).min()?;
         Some(Duration::from_millis(u64::try_from(next - self.now).unwrap()))
     }
-}
-
-/// What is told before a hold of the login.
-pub(super) fn weighs_more(for_: WaitingFor) -> bool {
-    matches!(for_, WaitingFor::Paused | WaitingFor::Dependency | WaitingFor::RunAt)
 }
