@@ -16,6 +16,7 @@ pub mod failpoint;
 pub mod forge;
 pub mod git;
 pub mod http;
+pub mod isolation;
 pub mod metrics;
 pub mod process;
 pub mod secrets;

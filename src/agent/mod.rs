@@ -54,6 +54,7 @@ pub use verdict::{AgentOutcome, AgentVerdict, Denial, Fault, StepExit, ToolUses,
 
 use crate::domain::agent_kind::AgentKind;
 use probe::with_arguments;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// One kind of coding agent. Implementations hold no state: one value serves all attempts at once.
@@ -74,6 +75,12 @@ pub trait Agent: Send + Sync {
         BASE_ENVIRONMENT_NAMES
     }
 
+    /// Where the program keeps its settings, its login and its conversations, for a sandbox in which only that can be
+    /// written. `env` is the environment that it will have.
+    fn own_places(&self, _env: &BTreeMap<String, String>) -> OwnPlaces {
+        OwnPlaces::default()
+    }
+
     /// The arguments behind the program with which a person opens this conversation in a terminal; `None`: nobody can.
     fn by_hand(&self, _session_id: &str) -> Option<Vec<String>> {
         None
@@ -90,6 +97,23 @@ pub trait Agent: Send + Sync {
 
     /// How to ask the installed program for its version and login, or `None` where there is nothing to ask.
     fn probe(&self, program: &[String]) -> Option<ProbeSpec>;
+}
+
+/// What a program of this kind writes of its own. Absolute paths.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnPlaces {
+    /// Directories; a missing one is the program's to make, where it may.
+    pub dirs: Vec<PathBuf>,
+    /// Files that lie beside those of others.
+    pub files: Vec<PathBuf>,
+}
+
+/// `below` in the directory that a variable names, or in `usual` below the home directory; nothing without either.
+fn place(env: &BTreeMap<String, String>, variable: &str, usual: &str, below: &str) -> Option<PathBuf> {
+    let named = env.get(variable).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let dir = named.or_else(|| Some(Path::new(env.get("HOME")?).join(usual)))?;
+    let place = if below.is_empty() { dir } else { dir.join(below) };
+    place.is_absolute().then_some(place)
 }
 
 /// Which of the two output streams a line came from.

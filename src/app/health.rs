@@ -6,6 +6,7 @@ use super::{App, backups};
 use crate::agent::Capabilities;
 use crate::agent::registry::find_agent;
 use crate::domain::agent_kind::AgentKind;
+use crate::domain::options::Isolation;
 use crate::domain::time::Timestamp;
 use crate::store::StoreError;
 use crate::wire::health::{
@@ -47,6 +48,7 @@ impl App {
             () if read_only || low || !accounts.holds.is_empty() => "degraded",
             () => "ok",
         };
+        let (isolation, isolation_detail) = self.isolation();
         let claude = probes.iter().find(|probe| probe.name == "claude");
         Ok(Health {
             status: status.to_owned(),
@@ -69,11 +71,23 @@ impl App {
                 pending: count(accounts.deliveries_pending),
                 dead: count(accounts.deliveries_dead),
             },
-            isolation: self.0.settings.isolation.clone(),
+            isolation: isolation.to_owned(),
+            isolation_detail,
             database: if read_only { "read_only" } else { "ok" }.to_owned(),
             database_guide: damage.map(|damage| damage.guide.to_string()),
             newest_backup: self.0.store.backups().into_iter().next().map(backups::entry),
         })
+    }
+
+    /// What a job is kept in that says nothing about it, and why.
+    fn isolation(&self) -> (&'static str, String) {
+        if self.0.settings.defaults.isolation == Some(Isolation::None) {
+            return ("none", "defaults.isolation is none".to_owned());
+        }
+        match self.0.settings.sandbox.known() {
+            Some(found) => (if found.works() { "sandbox" } else { "none" }, found.detail().to_owned()),
+            None => ("none", "nobody has looked for a sandbox yet".to_owned()),
+        }
     }
 
     /// Whether requests can be served: the database answers and accepts changes.

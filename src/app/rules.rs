@@ -11,7 +11,7 @@ use crate::domain::attachment::{ATTACHMENTS_BYTES_MAX, AttachedFile, check_name}
 use crate::domain::branch::BranchName;
 use crate::domain::client::{CLIENT_NAME_BYTES_MAX, InvalidRepository, RepositoryName};
 use crate::domain::job::{METADATA_BYTES_MAX, PRIORITY_MAX, PROMPT_BYTES_MAX, TITLE_CHARS_MAX};
-use crate::domain::options::{Isolation, Layer, OptionName, RunOptions, is_entry_name};
+use crate::domain::options::{Layer, RunOptions, is_entry_name};
 use crate::webhook;
 use crate::wire::fields::Reading;
 use crate::wire::problem::Fault;
@@ -239,7 +239,7 @@ pub(super) fn clone_url(url: Option<&str>, reading: &mut Reading) {
     }
 }
 
-/// Ranges of the options, and what of them this version cannot carry out.
+/// Ranges of the options, and the names in them.
 pub(super) fn options(options: &RunOptions, layer: Layer, settings: &Settings, reading: &mut Reading) {
     ranges(options, layer, settings, reading);
     // whoever may not name secrets is not told which there are
@@ -262,14 +262,6 @@ pub(super) fn options_still_fit(options: &RunOptions, settings: &Settings, readi
 fn ranges(options: &RunOptions, layer: Layer, settings: &Settings, reading: &mut Reading) {
     for violation in options.check(layer) {
         reading.fault(format!("/options{}", violation.pointer()), violation.rule);
-    }
-    let is_empty = |name: OptionName| match name {
-        OptionName::Isolation => options.isolation != Some(Isolation::Sandbox),
-        _ => true,
-    };
-    for name in options.set_names().into_iter().filter(|name| !is_empty(*name)) {
-        let pointer = format!("/options/{}", name.camel_case());
-        reading.not_supported.push(Fault::new(pointer, "is not supported by this version"));
     }
     if let Some(agent) = &options.agent {
         agent_entry(agent, settings, reading);

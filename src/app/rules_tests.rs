@@ -33,7 +33,7 @@ pub(in crate::app) fn settings() -> Settings {
         run_dir: PathBuf::from("/nowhere/run"),
         disk_free_bytes_min: 0,
         max_concurrent_jobs: 2,
-        isolation: "none".to_owned(),
+        sandbox: std::sync::Arc::default(),
     }
 }
 
@@ -195,24 +195,6 @@ fn small_members() {
     assert_eq!(places(|r| foreign_id("/osFeatureId", Some("a\nb"), r)), ["/osFeatureId"]);
     assert_eq!(places(|r| client_name(" ", r)), ["/name"]);
     assert_eq!(places(|r| body(Some(&"x".repeat(32_769)), r)), ["/body"]);
-}
-
-#[test]
-fn what_is_not_built_is_said() {
-    let unbuilt = |value: Value| {
-        let mut reading = Reading::default();
-        let read = crate::wire::options::read(&value, "/options", &mut reading);
-        options(&read, Layer::Client, &settings(), &mut reading);
-        assert_eq!(reading.faults, []);
-        reading.not_supported.into_iter().map(|fault| fault.pointer).collect::<Vec<_>>()
-    };
-    assert_eq!(unbuilt(json!({"isolation": "sandbox"})), ["/options/isolation"]);
-    assert_eq!(
-        unbuilt(
-            json!({"setup": ["make"], "verify": ["make"], "verifyRounds": 2, "copyFiles": [".env"], "artifacts": ["out/*"], "isolation": "none", "agent": "mine"})
-        ),
-        Vec::<String>::new()
-    );
 }
 
 #[test]

@@ -3,11 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::config::{Config, SignatureStyle};
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::RunOptions;
 use crate::domain::profile::Profile;
+use crate::isolation::Sandbox;
 use crate::webhook::{Policy, SigningSecrets, Style};
 
 #[derive(Clone, Debug)]
@@ -37,8 +39,8 @@ pub struct Settings {
     /// No job starts with less free disk than this.
     pub disk_free_bytes_min: u64,
     pub max_concurrent_jobs: u32,
-    /// What agents run in: `none` or `sandbox`.
-    pub isolation: String,
+    /// What the programs of jobs may run in.
+    pub sandbox: Arc<Sandbox>,
 }
 
 impl Settings {
@@ -66,8 +68,14 @@ impl Settings {
             run_dir: config.paths.run_dir(),
             disk_free_bytes_min: config.limits.disk_free_bytes_min,
             max_concurrent_jobs: config.server.max_concurrent_jobs,
-            isolation: "none".to_owned(),
+            sandbox: Arc::default(),
         }
+    }
+
+    /// With the sandbox that the workers use.
+    #[must_use]
+    pub fn with_sandbox(self, sandbox: Arc<Sandbox>) -> Self {
+        Self { sandbox, ..self }
     }
 }
 

@@ -195,8 +195,9 @@ impl Viewpoint {
                 attempt.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| reason.code.to_string());
             let ended = attempt.ended_at.map_or_else(|| "now".to_owned(), |at| self.clock(at));
             let uncounted = if attempt.counted || attempt.reason.is_none() { "" } else { "  not counted" };
-            let line =
-                format!("{}  {} - {ended}  {how}{uncounted}", attempt.number, self.clock(attempt.started_at));
+            let walls = if attempt.isolation == "none" { "no sandbox" } else { attempt.isolation.as_str() };
+            let (number, began) = (attempt.number, self.clock(attempt.started_at));
+            let line = format!("{number}  {began} - {ended}  {how}{uncounted}  {walls}");
             sheet.line("attempt", line);
         }
     }
@@ -376,7 +377,7 @@ mod tests {
           pr        https://github.com/acme/widg/pull/42
           callback  delivered (1 try, last answer 200)
           id        job-7fk2qdabcd234567  by admin
-          attempt   1  09:40 - 09:45  -
+          attempt   1  09:40 - 09:45  -  no sandbox
           prompt    Implement the Quotes tab on the Site view
           next      offshoot logs 142
         ");

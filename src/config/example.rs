@@ -52,6 +52,7 @@ fn about(section: &str) -> &'static str {
         "agents.*" => {
             "# One section for each agent program or login. Entries named claude, codex, opencode, gemini and command exist.\n"
         }
+        "sandbox" => "# What the programs of a job may see in the sandbox besides the usual, and what not.\n",
         "defaults" => "# Run options of every job that does not say otherwise.\n",
         "profiles.*" => "# Run options and a prompt template under a name, for `submit --profile NAME`.\n",
         "notify.*" => "# Ways to be told.\n",

@@ -2,7 +2,7 @@
 //!
 //! The one table that the file reader, the environment, `config show` and `config.example.toml` are made from.
 
-use crate::domain::options::{Effort, Isolation, OnBranchExists, PermissionMode, Publish};
+use crate::domain::options::{Effort, Isolation, Network, OnBranchExists, PermissionMode, Publish};
 use crate::domain::policy::Guard;
 
 /// What a key's value looks like.
@@ -112,7 +112,10 @@ pub(super) static KEYS: &[Key] = &[
     set("policy", "workflows", GUARD, r#""flag""#, "Changes to .github/workflows."),
     set("policy", "agent_config", GUARD, r#""flag""#, "Changes to settings of agents at any depth: .claude, .codex, .gemini, .opencode, .cursor, .mcp.json and the like."),
     set("policy", "secrets", GUARD, r#""deny""#, "What looks like a key of a known service in anything that a commit of the change writes. Values of this configuration are refused in any case."),
-    set("policy", "network", Kind::Words(&["allow", "deny"]), r#""allow""#, "Whether agents have a network."),
+    set("policy", "network", Kind::Words(&["allow", "deny"]), r#""allow""#, "Whether the programs of any job may have a network; deny outranks every option, as defaults.network = \"deny\" does not."),
+    set("sandbox", "read", Kind::Texts, "[]", "Paths that programs in the sandbox may read besides: what is hidden (docs/security.md), or lies in /tmp or /run."),
+    set("sandbox", "write", Kind::Texts, "[]", "Paths that they may write besides: caches of your tools, such as ~/.cargo/registry or ~/go."),
+    set("sandbox", "hide", Kind::Texts, "[]", "Paths that are hidden from them besides."),
     unset("agents.*", "kind", Kind::Words(AGENT_KINDS), r#""claude""#, "Which protocol the program speaks: claude, codex, opencode, gemini or command. An entry of each kind exists from the start."),
     unset("agents.*", "command", Kind::Text, r#""claude""#, "The program, by path or as found in PATH."),
     unset("agents.*", "args", Kind::Texts, "[]", "Arguments before ours."),
@@ -185,18 +188,17 @@ pub(super) static OPTION_KEYS: &[Key] = &[
     set("defaults", "reviewers", Kind::Texts, "[]", "Reviewers: logins, or org/team."),
     set("defaults", "artifacts", Kind::Texts, "[]", "Globs of files to keep after a run, ignored ones too, such as coverage/** or report.html; one for which there is none fails the job."),
     unset("defaults", "keep_worktree", Kind::Bool, "true", "Keep worktrees for retention.worktree_days after the end of their job; by default they go at once, and what is not published is kept as a snapshot."),
-    set("defaults", "isolation", Kind::Words(Isolation::WORDS), r#""auto""#, "auto, sandbox or none."),
+    set("defaults", "isolation", Kind::Words(Isolation::WORDS), r#""auto""#, "What the programs of a job are kept in: sandbox (bubblewrap; a job fails where it does not work), auto (where it works), or none."),
+    set("defaults", "network", Kind::Words(Network::WORDS), r#""allow""#, "Whether the programs of a job have a network; deny leaves them none at all, needs the sandbox, and keeps agents from their models."),
 ];
 
 /// What is read and checked but not built yet: a value other than the default is refused where ignoring it would
 /// leave somebody unprotected, else answered with a warning. Work that builds a feature deletes its line.
 pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
-    ("policy.network", Unbuilt::Refused),
     ("git.signing_key", Unbuilt::Refused),
     ("github.app_id", Unbuilt::Refused),
     ("github.app_key_file", Unbuilt::Refused),
     ("github.app_installation_id", Unbuilt::Refused),
-    ("defaults.isolation", Unbuilt::Refused),
     ("notify.*", Unbuilt::Warned),
 ];
 

@@ -36,6 +36,7 @@ mod keys;
 mod options;
 mod paths;
 mod rows;
+mod sandbox;
 mod secret;
 mod sections;
 mod serving;
@@ -47,6 +48,7 @@ pub use error::{ConfigError, Problem, Warning};
 pub use example::example;
 pub use paths::{Paths, PlatformDirs, SOCKET_NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX};
 pub use rows::Row;
+pub use sandbox::SandboxSettings;
 pub use sections::{
     Callbacks, Channel, Git, Github, Limits, LogFileSettings, LogSettings, Retention, Server, SignatureStyle,
 };
@@ -82,6 +84,8 @@ pub struct Config {
     pub git: Git,
     pub callbacks: Callbacks,
     pub policy: ChangePolicy,
+    /// `[sandbox]`, and the network of `[policy]`.
+    pub sandbox: SandboxSettings,
     /// Every entry that a run option may name.
     pub agents: BTreeMap<String, AgentEntry>,
     /// The weakest layer of run options.
@@ -93,6 +97,8 @@ pub struct Config {
     pub limits: Limits,
     pub retention: Retention,
     pub log: LogSettings,
+    /// The configuration file, and the files that hold its secrets, as far as they are named.
+    pub private_files: Vec<PathBuf>,
     rows: Vec<Row>,
     warnings: Vec<Warning>,
 }
@@ -114,7 +120,10 @@ impl Config {
         env.read(&mut values, &mut warnings);
         read_flags(flags, &mut values);
         match build(&mut values, env.dirs(), flags.serving, warnings) {
-            Some(config) if values.problems.is_empty() => Ok(config),
+            Some(mut config) if values.problems.is_empty() => {
+                config.private_files.extend(file.map(|(path, _)| path));
+                Ok(config)
+            }
             _ => {
                 let problems = values.problems;
                 let in_file = problems.iter().any(|problem| problem.source.starts_with("file, "));
@@ -192,6 +201,7 @@ fn build(
     let git = sections::git(values);
     let callbacks = sections::callbacks(values, dirs);
     let policy = sections::policy(values);
+    let sandbox = sandbox::build(values, dirs);
     let secrets: BTreeMap<_, _> = values
         .names("secrets")
         .into_iter()
@@ -212,6 +222,7 @@ fn build(
         git,
         callbacks,
         policy,
+        sandbox,
         agents,
         defaults,
         profiles,
@@ -220,6 +231,7 @@ fn build(
         limits: sections::limits(values),
         retention: sections::retention(values),
         log: sections::log(values, dirs),
+        private_files: sandbox::secret_files(values, dirs),
         rows,
         warnings,
     })

@@ -5,7 +5,8 @@ use toml::Value;
 use super::error::Problem;
 use super::values::Values;
 use crate::domain::options::{
-    Effort, Isolation, Layer, OnBranchExists, OptionName, PermissionMode, Publish, RunOptions, StepCommand,
+    Effort, Isolation, Layer, Network, OnBranchExists, OptionName, PermissionMode, Publish, RunOptions,
+    StepCommand,
 };
 
 /// One dollar in the unit that budgets are kept in.
@@ -73,6 +74,7 @@ fn collect(values: &Values, section: &str) -> RunOptions {
         isolation: Isolation::parse(&word(OptionName::Isolation)),
         // of one job at a time, by whoever has looked at it
         allow_secrets: None,
+        network: Network::parse(&word(OptionName::Network)),
     }
 }
 

@@ -16,13 +16,14 @@ use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
 use crate::git::{Author, KeepCaps, SizeCaps};
+use crate::isolation::{Bind, Sandbox};
 use crate::process::{ScopeLimits, ScopeUse};
 use crate::secrets::{Known, Scanner};
 use crate::store::Limits;
 use crate::upkeep::UpkeepSettings;
 use crate::webhook::schedule::Schedule;
 use crate::webhook::{SendLimits, Sender};
-use crate::worker::{AgentEntry, StepLimits, WorkerSettings};
+use crate::worker::{AgentEntry, IsolationSettings, StepLimits, WorkerSettings};
 
 /// Between interrupt, terminate and kill of a step.
 const STOP_GRACE: Duration = Duration::from_secs(5);
@@ -128,6 +129,21 @@ pub(super) fn worker_settings(config: &Config, env: &Environment, scanner: Scann
         artifact_caps: artifact_caps(config),
         file_bytes_max: FILE_BYTES_MAX,
         as_root: nix::unistd::geteuid().is_root(),
+        isolation: isolation(config, env),
+    }
+}
+
+/// What is the server's own is hidden whole; what of it a step needs is shown again, one by one.
+fn isolation(config: &Config, env: &Environment) -> IsolationSettings {
+    let (paths, sandbox) = (&config.paths, &config.sandbox);
+    let own = [&paths.data_dir, &paths.repos_dir, &paths.worktrees_dir, &paths.files_dir];
+    let hidden = own.into_iter().chain(&config.private_files).chain(&sandbox.hide).cloned();
+    let read = sandbox.read.iter().map(Bind::readable);
+    IsolationSettings {
+        sandbox: Arc::new(Sandbox::new(env.get("PATH").unwrap_or_default().to_owned())),
+        hidden: hidden.collect(),
+        lent: read.chain(sandbox.write.iter().map(Bind::writable)).collect(),
+        denies_network: !sandbox.network,
     }
 }
 

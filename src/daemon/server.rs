@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -22,6 +23,7 @@ use crate::config::{Config, Environment};
 use crate::failpoint::{self, Edge};
 use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::http::{self, AppState};
+use crate::isolation::Sandbox;
 use crate::metrics;
 use crate::process::{Launcher, ShimProgram, machine_start};
 use crate::store::{Store, StoreError};
@@ -60,6 +62,7 @@ struct Stages {
 
 /// What everything else stands on: nothing of it acts by itself.
 struct Ground {
+    sandbox: Arc<Sandbox>,
     lock: InstanceLock,
     store: Store,
     git: Git,
@@ -111,6 +114,9 @@ impl Ground {
         let remotes = Remotes::new(config.github.clone_url.clone(), &config.github.api_url, forge.clone());
         let settings = parts::worker_settings(config, env, parts::scanner(config, env, token.as_ref())?);
         let programs = parts::programs(&settings, env);
+        let sandbox = settings.isolation.sandbox.clone();
+        let found = sandbox.find().await;
+        tracing::info!(sandbox = found.detail(), works = found.works(), "looked for a sandbox");
         let opens_pull_requests = forge.is_some();
         if !opens_pull_requests {
             tracing::warn!(
@@ -135,6 +141,7 @@ impl Ground {
             remotes,
             worker,
             programs,
+            sandbox,
             listener,
             address,
             opens_pull_requests,
@@ -157,7 +164,8 @@ impl Server {
         let Ground { lock, store, git, locks, remotes, worker, programs, listener, address, .. } = ground;
         let stages = Stages::default();
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
-        let mut app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address]);
+        let mut app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address])
+            .with_sandbox(ground.sandbox);
         app_settings.signing = note_rotation(&store, app_settings.signing).await?;
         let settings = parts::deliverer_settings(&config, &app_settings);
         let upkeep = Upkeep::new(

@@ -209,6 +209,9 @@ reason_codes! {
     PolicyDenied, "policy_denied", Fail,
         "The change touches files that the policy keeps closed.",
         "let the agent leave those files alone: offshoot retry JOB --prompt TEXT; or allow them in [policy], then: offshoot retry JOB --publish";
+    SandboxUnavailable, "sandbox_unavailable", Fail,
+        "The sandbox that the job has to run in does not work on this machine.",
+        "install bubblewrap (apt install bubblewrap) and let users have namespaces, or let the job run without (isolation: auto or none), then: offshoot retry JOB";
     SecretDetected, "secret_detected", Fail,
         "The change holds something that looks like a secret; nothing was pushed.",
         "renew a key that is real, and put the file into .gitignore: offshoot retry JOB --prompt TEXT; if it is none: offshoot retry JOB --allow-secret FINGERPRINT";
@@ -401,7 +404,7 @@ mod tests {
                 .collect();
             assert_eq!(&found, codes);
         }
-        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 34);
+        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 35);
     }
 
     #[test]

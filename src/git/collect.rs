@@ -10,6 +10,7 @@ use super::copied::Copied;
 use super::error::GitError;
 use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
+use super::shadow::has_refused;
 use super::stage::{Note, StageRules, Staged, stage};
 use super::worktree::{Head, Place, mend, read_head};
 use super::{diff, disk, index, refs, tamper};
@@ -71,6 +72,7 @@ impl Repository {
     ) -> Result<Collected, GitError> {
         let place = Place::new(&self.path, worktree)?;
         let base = base.oid()?;
+        self.absorb(worktree).await?;
         let unique = self.git.unique("mend");
         {
             let _held = self.lock.administer().await;
@@ -125,6 +127,12 @@ fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result
     let mut staged = stage(&library, place, scratch, parent, &rules)?;
     if found.is_none() {
         staged.notes.push(Note::new(b"", "its branch was gone: the files were committed on top of the base"));
+    }
+    if has_refused(place) {
+        staged.notes.push(Note::new(
+            b"",
+            "git refused its commits as malformed: the files were committed without them",
+        ));
     }
     let parent_tree = library.find_commit(parent).map_err(GitError::library("read a commit"))?.tree_id();
     let head = if parent_tree == staged.tree { parent } else { commit(&library, staged.tree, parent, spec)? };

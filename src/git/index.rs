@@ -95,6 +95,26 @@ pub(super) fn write_after_commit(place: &Place, entries: &[IndexEntry]) -> Resul
     fs::rename(&new, baseline_path(place)).map_err(&failed)
 }
 
+/// Makes the worktree's index that of a commit, without looking at any file: git compares them when it is asked next.
+pub(super) fn write_of_commit(
+    place: &Place,
+    library: &git2::Repository,
+    commit: git2::Oid,
+) -> Result<(), GitError> {
+    let failed = GitError::library("write the index of a commit");
+    let io_failed = GitError::io("replace the worktree's index");
+    let new = place.record.join("index-of-commit");
+    for left in [&new, &new.with_extension("lock")] {
+        disk::remove_any(left).map_err(&io_failed)?;
+    }
+    let tree = library.find_commit(commit).and_then(|commit| commit.tree()).map_err(&failed)?;
+    let mut index = Index::open(&new).map_err(&failed)?;
+    index.read_tree(&tree).and_then(|()| index.write()).map_err(&failed)?;
+    drop(index);
+    replace_with_copy(&new, &place.admin.join("index")).map_err(&io_failed)?;
+    disk::remove_any(&new).map_err(io_failed)
+}
+
 fn replace_with_copy(from: &Path, to: &Path) -> std::io::Result<()> {
     let bytes = fs::read(from)?;
     super::removal::discard_unless_file(to)?;

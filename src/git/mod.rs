@@ -17,6 +17,9 @@
 //! "wait" from "give up". Without a sandbox around agents the comparison of the clone is the boundary: a process of
 //! the same user that writes to the clone between comparison and use is not stopped.
 //!
+//! **Shadows.** Inside of a sandbox a worktree has a repository of its own in the place of the clone; what was committed in
+//! it is brought back before anybody reads where the worktree is (`shadow.rs`).
+//!
 //! **Idle clones.** Whoever uses a clone has it shared (`locks.rs`); packing has it alone, and is killed when somebody comes.
 //!
 //! **Damage.** A clone that cannot be read is told from one that somebody changed, set aside by a rename, and made anew;
@@ -60,6 +63,7 @@ mod restore;
 mod rules;
 mod seed;
 mod settings;
+mod shadow;
 mod snapshot;
 mod stage;
 mod stale;
@@ -93,6 +97,7 @@ pub use replay::Replayed;
 pub use repository::Repository;
 pub use seed::seed_bare;
 pub use settings::GitSettings;
+pub use shadow::Shadow;
 pub use snapshot::{Snapshot, SnapshotSpec};
 pub use stage::Note;
 pub use unowned::unowned_clones;

@@ -65,6 +65,7 @@ impl Repository {
         check_name(&spec.name)?;
         let place = Place::new(&self.path, worktree)?;
         let base = base.oid()?;
+        self.absorb(worktree).await?;
         let scratch = self.git.scratch_path();
         let (name, taken_at) = (spec.name.clone(), spec.taken_at);
         let (commit, notes) = self
@@ -98,6 +99,7 @@ impl Repository {
     /// # Errors
     /// [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Library`].
     pub async fn worktree_head(&self, worktree: &Path) -> Result<Option<CommitId>, GitError> {
+        self.absorb(worktree).await?;
         let place = Place::new(&self.path, worktree)?;
         let head = self.verified(move |_| resolve(&refs::open(&place.clone)?, &read_head(&place))).await?;
         Ok(head.map(CommitId::from))

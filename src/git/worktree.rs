@@ -248,6 +248,23 @@ fn write_registration(place: &Place, head: &[u8], unique: &str) -> io::Result<()
     fs::rename(&new, &place.admin)
 }
 
+/// The registration as it is, for a repository at `shadow` that will be bound over the clone.
+pub(super) fn write_own_registration(place: &Place, shadow: &Path) -> io::Result<()> {
+    let admin = shadow.join("worktrees").join(place.admin.file_name().unwrap_or_default());
+    fs::create_dir_all(&admin)?;
+    let head = disk::read_small(&place.admin.join("HEAD"))?.ok_or(io::ErrorKind::NotFound)?;
+    fs::write(admin.join("HEAD"), head)?;
+    fs::write(admin.join("commondir"), "../..\n")?;
+    fs::write(admin.join("gitdir"), pointer(&place.path.join(".git"), ""))?;
+    let index = place.admin.join("index");
+    let source = if index.symlink_metadata().is_ok_and(|meta| meta.is_file()) {
+        index
+    } else {
+        index::baseline_path(place)
+    };
+    fs::copy(source, admin.join("index")).map(drop)
+}
+
 /// Puts right what git needs to know the worktree, and keeps its files, its HEAD and its index where they can be read.
 pub(super) fn mend(place: &Place, branch: &str, unique: &str) -> io::Result<()> {
     let gitdir = pointer(&place.path.join(".git"), "");

@@ -29,6 +29,10 @@ const WITHHELD: [&str; 2] = ["XDG_RUNTIME_DIR", "DBUS_SESSION_BUS_ADDRESS"];
 pub struct CommandSpec {
     /// Program and arguments. A program without `/` is looked for in the `PATH` of `env`.
     pub argv: Vec<String>,
+    /// A program with its arguments that starts the command inside of something, in a pid space of its own and below an
+    /// init of its own, and gives back its exit code (128 + the signal for one that was killed). Empty: it is started as it is.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub wrapper: Vec<String>,
     /// Absolute. Also given as `PWD`, where some programs look instead.
     pub working_dir: PathBuf,
     /// The complete environment: the command gets exactly this, `PWD` and the marker. It may hold keys, so it is sent to the
@@ -95,7 +99,7 @@ impl CommandSpec {
         if self.argv.first().is_none_or(String::is_empty) {
             return refuse("the program is empty");
         }
-        if self.argv.iter().chain(self.env.values()).any(|text| text.contains('\0')) {
+        if self.argv.iter().chain(&self.wrapper).chain(self.env.values()).any(|text| text.contains('\0')) {
             return refuse("an argument or environment value contains NUL");
         }
         if self.env.keys().any(|name| name.is_empty() || name.contains(['=', '\0'])) {
@@ -275,6 +279,7 @@ mod tests {
     fn spec() -> CommandSpec {
         CommandSpec {
             argv: vec!["claude".into(), "--print".into()],
+            wrapper: Vec::new(),
             working_dir: "/w".into(),
             env: BTreeMap::from([("KEY".into(), "sesame".into())]),
             redact: Vec::new(),

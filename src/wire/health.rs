@@ -22,8 +22,11 @@ pub struct Health {
     pub holds: Vec<Hold>,
     pub disk: Disk,
     pub callbacks: CallbackHealth,
-    /// The isolation that agents run in.
+    /// What the programs of a job are kept in that says nothing about it: `sandbox` or `none`.
     pub isolation: String,
+    /// Which sandbox that is, or why there is none.
+    #[serde(default)]
+    pub isolation_detail: String,
     /// `ok` or `read_only`.
     pub database: String,
     /// What is wrong with the database and what to type; `null` when nothing is.

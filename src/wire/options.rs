@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::fields::{Fields, Reading};
 use super::problem::Fault;
 use crate::domain::options::{
-    Effort, Isolation, OnBranchExists, PermissionMode, Publish, RunOptions, StepCommand,
+    Effort, Isolation, Network, OnBranchExists, PermissionMode, Publish, RunOptions, StepCommand,
 };
 
 /// Run options; `null` means that they are decided elsewhere: in the profile, the client or the configuration.
@@ -55,6 +55,8 @@ pub struct Options {
     pub isolation: Option<String>,
     /// Fingerprints, from the reason `secret_detected`, of what may be pushed all the same; of jobs only.
     pub allow_secrets: Option<Vec<String>>,
+    /// `allow` or `deny`.
+    pub network: Option<String>,
 }
 
 /// A command: a line for the shell, or a program with its arguments.
@@ -100,6 +102,7 @@ impl From<&RunOptions> for Options {
             keep_worktree: options.keep_worktree,
             isolation: options.isolation.map(|word| word.to_string()),
             allow_secrets: options.allow_secrets,
+            network: options.network.map(|word| word.to_string()),
         }
     }
 }
@@ -154,6 +157,7 @@ pub fn read(value: &Value, pointer: &str, reading: &mut Reading) -> RunOptions {
         keep_worktree: f.flag("keepWorktree"),
         isolation: f.word("isolation", Isolation::WORDS, Isolation::parse),
         allow_secrets: f.texts("allowSecrets"),
+        network: f.word("network", Network::WORDS, Network::parse),
     };
     f.finish();
     options
@@ -284,6 +288,7 @@ mod tests {
             "onBranchExists": "suffix", "publish": "branch", "draft": true, "prLabels": ["x"],
             "reviewers": ["octo"], "artifacts": ["out/*"], "keepWorktree": false, "isolation": "none",
             "allowSecrets": ["0123456789abcdef"],
+            "network": "deny",
         })
     }
 

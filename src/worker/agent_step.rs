@@ -80,7 +80,7 @@ impl Line<'_> {
             .command(&self.invocation(&entry, agent, worktree, session.clone(), prompt).await?)
             .map_err(refused_start)?;
         let step = self.step_dir(name)?;
-        let spec = self.command_spec(&entry, agent, &command, &step, worktree)?;
+        let spec = self.command_spec(&entry, agent, &command, &step, worktree).await?;
         self.write_prompt(&step, name, &command.stdin).await?;
         let upto = said.last().map_or(0, |said| said.seq);
         let launched = self.launch_turn(&step, name, &spec, upto).await?;
@@ -237,7 +237,7 @@ impl Line<'_> {
             max_budget_usd_micros,
             append_system_prompt: Some(options.append_system_prompt.clone()),
             session,
-            sandboxed: false,
+            sandboxed: self.walls.sandboxed,
             as_root: self.tools.settings.as_root,
         })
     }
@@ -254,7 +254,7 @@ impl Line<'_> {
         Err(Halt::fault(ReasonCode::UnsupportedOption, &detail))
     }
 
-    fn command_spec(
+    async fn command_spec(
         &self,
         entry: &AgentEntry,
         agent: &dyn Agent,
@@ -263,20 +263,26 @@ impl Line<'_> {
         worktree: &Path,
     ) -> Step<CommandSpec> {
         let env = self.environment(entry, agent, command)?;
-        Ok(self.limited_spec(command.argv.clone(), worktree, env, Stdin::File(step.prompt())))
+        self.limited_spec(command.argv.clone(), worktree, env, Stdin::File(step.prompt())).await
     }
 
-    /// A command under the limits of every step.
-    pub(super) fn limited_spec(
+    /// A command under the limits of every step, inside of what its attempt runs in.
+    pub(super) async fn limited_spec(
         &self,
         argv: Vec<String>,
         worktree: &Path,
-        env: BTreeMap<String, String>,
+        mut env: BTreeMap<String, String>,
         stdin: Stdin,
-    ) -> CommandSpec {
+    ) -> Step<CommandSpec> {
+        let wrapper = self.wrapper(worktree, &env, argv.first().map_or("", String::as_str)).await?;
+        if !wrapper.is_empty() {
+            // a sandbox has its own
+            env.remove("TMPDIR");
+        }
         let limits = &self.tools.settings.step_limits;
-        CommandSpec {
+        Ok(CommandSpec {
             argv,
+            wrapper,
             working_dir: worktree.to_owned(),
             env,
             redact: self.tools.settings.scanner.known().forms(),
@@ -287,7 +293,7 @@ impl Line<'_> {
             open_files_max: Some(limits.open_files_max),
             memory_group: None,
             stop_grace: self.tools.settings.stop_grace,
-        }
+        })
     }
 
     /// What of the server's environment is let through under these names, and who commits.

@@ -6,6 +6,7 @@ use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::halt::{Halt, Step};
+use super::inside::Walls;
 use super::steps::FIRST_TURN;
 use super::{Signals, Tools, Worker, sweep_worktree_of};
 use crate::agent::AgentVerdict;
@@ -30,6 +31,7 @@ pub(super) struct Line<'a> {
     pub(super) job: Job,
     pub(super) client: Client,
     pub(super) options: EffectiveOptions,
+    pub(super) walls: Walls,
     /// An earlier server, or an earlier worker of this one, began the attempt.
     pub(super) adopted: bool,
     /// Its agent was ended for taking too much of the machine: not all of that is kept.
@@ -134,19 +136,22 @@ pub(super) fn render(clock: &crate::clock::Clock, view: &JobView) -> Option<Rend
 
 /// What the attempt runs with, to its end: an owner who changes the client or the configuration meanwhile does not change
 /// which commands of it have run already.
-async fn options_of(tools: &Tools, assignment: &Assignment, client: &Client) -> Step<RunOptions> {
+async fn options_of(tools: &Tools, assignment: &Assignment, client: &Client) -> Step<(RunOptions, Walls)> {
     if assignment.adopted {
         let attempts = tools.store.list_attempts(assignment.lease.job).await?;
         let stored = attempts.into_iter().find(|attempt| attempt.number == assignment.lease.attempt);
         if let Some(stored) = stored.filter(|attempt| !attempt.options.set_names().is_empty()) {
-            return Ok(stored.options);
+            let walls = tools.walls_of(&stored.isolation, &stored.options);
+            return Ok((stored.options, walls));
         }
     }
     let own = assignment.job.request.own_options();
     let layers = [&own, &client.options, &tools.settings.defaults];
     let farthest = if tools.forge.is_some() { Publish::PullRequest } else { Publish::Branch };
     let publish = how_far(&assignment.job.start, &layers, farthest);
-    Ok(RunOptions { publish, ..RunOptions::merge(&layers) })
+    let options = RunOptions { publish, ..RunOptions::merge(&layers) };
+    let walls = tools.walls_for(&options).await;
+    Ok((options, walls))
 }
 
 /// Where the line goes after the agent: to the commit, or nowhere.
@@ -165,10 +170,11 @@ impl<'a> Line<'a> {
             // whoever wants to use it says so
             Err(_) => None,
         };
-        let options = EffectiveOptions::resolve(options_of(tools, &assignment, &client).await?, false);
+        let (options, walls) = options_of(tools, &assignment, &client).await?;
+        let options = EffectiveOptions::resolve(options, walls.sandboxed);
         let (runs_with, step_ended) =
             (RunOptions::from(options.clone()), tools.has_ended_step(assignment.lease));
-        tools.store.record_options(assignment.lease, &runs_with, "none", step_ended).await?;
+        tools.store.record_options(assignment.lease, &runs_with, walls.as_str(), step_ended).await?;
         Ok(Self {
             tools,
             signals,
@@ -176,6 +182,7 @@ impl<'a> Line<'a> {
             job: assignment.job,
             client,
             options,
+            walls,
             adopted: assignment.adopted,
             ran_away: false,
             left_conversation: false,
@@ -235,6 +242,7 @@ impl<'a> Line<'a> {
             self.check_signals()?;
             self.bury_earlier_jobs().await?;
             self.phase(Phase::Preparing).await?;
+            self.tell_walls().await?;
             let (cancel, shutdown) = (self.signals.cancel.clone(), self.signals.shutdown.clone());
             tokio::select! {
                 prepared = self.prepare() => prepared?,
@@ -249,6 +257,7 @@ impl<'a> Line<'a> {
 
     /// After the walk, whatever it came to: the worktree goes if what it holds is kept elsewhere.
     async fn end(&mut self, walked: Step<Outcome>) -> Step<AttemptEnd> {
+        self.absorb_commits().await;
         match walked {
             // its commit is nowhere else: one that cannot be kept is no result
             Ok(Outcome::DryRun) => match self.tidy_up(Status::Completed, true).await? {
@@ -280,6 +289,21 @@ impl<'a> Line<'a> {
                 Ok(end)
             }
             Err(other) => Err(other),
+        }
+    }
+
+    /// Whoever looks at the worktree or its branch from now on finds what was committed in the sandbox.
+    async fn absorb_commits(&self) {
+        if !self.walls.sandboxed {
+            return;
+        }
+        let path = self.tools.worktree_path(&self.client, &self.job.chain.root);
+        let absorbed = match self.tools.repository(&self.client) {
+            Ok(repository) => repository.absorb(&path).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = absorbed {
+            tracing::warn!(%error, "what was committed in the sandbox is looked for again when it is needed");
         }
     }
 

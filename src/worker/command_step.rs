@@ -85,7 +85,7 @@ impl Line<'_> {
         check_worktree(worktree)?;
         self.phase(phase).await?;
         self.say(&format!("{title}: {}", shown(command))).await?;
-        let launched = self.launch(&step, name, &self.spec_of(command, worktree)?).await?;
+        let launched = self.launch(&step, name, &self.spec_of(command, worktree).await?).await?;
         self.check_signals()?;
         launched.release().await?;
         tracing::info!(step = name, "command started");
@@ -97,11 +97,11 @@ impl Line<'_> {
 
     /// The allow-list without any agent's own variables: a command of the repository has no use for an agent's login. It has
     /// the secrets that the work is given.
-    fn spec_of(&self, command: &StepCommand, worktree: &Path) -> Step<CommandSpec> {
+    async fn spec_of(&self, command: &StepCommand, worktree: &Path) -> Step<CommandSpec> {
         let names = BASE_ENVIRONMENT_NAMES.iter().map(|name| (*name).to_owned());
         let mut env = self.base_environment(&names.chain(self.options.env.iter().cloned()).collect());
         self.add_secrets(&mut env)?;
-        Ok(self.limited_spec(argv(command), worktree, env, Stdin::Null))
+        self.limited_spec(argv(command), worktree, env, Stdin::Null).await
     }
 
     /// Follows the command to its end; `None` when it was never released.

@@ -25,6 +25,7 @@ mod commit;
 mod copy_files;
 mod file_globs;
 mod halt;
+mod inside;
 mod inward;
 mod limits;
 mod mend;
@@ -80,6 +81,7 @@ pub use clone_removals::{
     RemovalError, bundle_unpublished, chains_with_worktree, finish_clone_removals, release_worktrees,
     unpublished_work,
 };
+pub use inside::IsolationSettings;
 pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
 pub use program::{ask_program, find_program, native_command};
@@ -135,6 +137,7 @@ pub struct WorkerSettings {
     pub file_bytes_max: u64,
     /// The agents will run as user 0.
     pub as_root: bool,
+    pub isolation: IsolationSettings,
 }
 
 /// What workers share. Cheap to clone.

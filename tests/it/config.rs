@@ -241,8 +241,8 @@ const FAULTY: &[(&str, &str)] = &[
         "callbacks.previous_secret (file, line 2) needs callbacks.secret",
     ),
     ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
-    ("[policy]\nnetwork = \"deny\"", "policy.network (file, line 2) is not supported yet (not_supported)"),
-    ("[profiles.p]\nisolation = \"sandbox\"", "profiles.p.isolation (file, line 2) is not supported yet"),
+    ("[git]\nsigning_key = \"x\"", "git.signing_key (file, line 2) is not supported yet (not_supported)"),
+    ("[sandbox]\nwrite = [\"~/go\", \"go\"]", "sandbox.write (file, line 2) must hold absolute paths"),
     ("[agents.Big]\nkind = \"claude\"", "agents.Big must be named with"),
     ("[secrets]\n\"a b\" = \"x\"", "secrets.a b must be named with"),
     ("[server\n", "the configuration file (file, line 1) is not TOML"),
@@ -289,8 +289,8 @@ fn what_is_not_built_is_said_at_start() {
         ("not_supported", "notify.x.kind (file, line 4) is not supported yet and has no effect"),
     ];
     assert_eq!(told, expected);
-    // nobody who asks for a sandbox wants an agent without it
-    let found = faults(load(&[("OFFSHOOT_DEFAULTS_ISOLATION", "sandbox")], ""));
+    // nobody who asks for it wants to go on without it
+    let found = faults(load(&[("OFFSHOOT_GIT_SIGNING_KEY", "key")], ""));
     assert!(found.len() == 1 && found[0].contains("not_supported"), "{found:?}");
 }
 

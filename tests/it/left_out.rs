@@ -13,6 +13,8 @@ pub(crate) enum Need {
     Chown,
     /// An address by which the machine would reach the world. Nothing is sent.
     Network,
+    /// The sandbox, and the namespaces that it needs.
+    Bubblewrap,
     Curl,
     Node,
     Python,
@@ -29,6 +31,7 @@ impl Need {
             Self::Mount => "mount",
             Self::Chown => "chown",
             Self::Network => "network",
+            Self::Bubblewrap => "bubblewrap",
             Self::Curl => "curl",
             Self::Node => "node",
             Self::Python => "python3",
@@ -84,6 +87,7 @@ fn every_need_is_one_that_ci_knows() {
         Need::Mount,
         Need::Chown,
         Need::Network,
+        Need::Bubblewrap,
         Need::Curl,
         Need::Node,
         Need::Python,

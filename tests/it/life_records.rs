@@ -156,6 +156,7 @@ async fn an_attempt_that_is_given_up_ends_behind_its_agent() {
         output_bytes_end: None,
         open_files_max: None,
         memory_group: None,
+        wrapper: Vec::new(),
         stop_grace: settings.stop_grace,
     };
     launcher().launch(&step, &spec).await.unwrap().release().await.unwrap();
@@ -208,5 +209,6 @@ fn settings(dir: &std::path::Path) -> WorkerSettings {
         },
         file_bytes_max: 1 << 20,
         as_root: false,
+        isolation: offshoot::worker::IsolationSettings::default(),
     }
 }

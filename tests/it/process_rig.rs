@@ -59,6 +59,7 @@ impl Rig {
             output_bytes_end: None,
             open_files_max: None,
             memory_group: None,
+            wrapper: Vec::new(),
             stop_grace: Duration::from_millis(300),
         }
     }

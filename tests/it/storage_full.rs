@@ -55,7 +55,7 @@ impl Door {
             run_dir: dir.path().join("run"),
             disk_free_bytes_min: 0,
             max_concurrent_jobs: 2,
-            isolation: "none".to_owned(),
+            sandbox: Arc::default(),
         };
         let (_, probes) = watch::channel(Vec::new());
         let remotes = Remotes::new(

@@ -164,7 +164,9 @@ class Server:
     def start(self) -> None:
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8",
                        "OFFSHOOT_CONFIG": str(self.config), "AGENT_API_SECRET": self.api_secret,
-                       "ANTHROPIC_API_KEY": "fake-key"}
+                       "ANTHROPIC_API_KEY": "fake-key",
+                       # what an agent says is the same in the sandbox; whoever wants to see it there says so
+                       "OFFSHOOT_DEFAULTS_ISOLATION": os.environ.get("OFFSHOOT_DEFAULTS_ISOLATION", "none")}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([self.binary, "serve"], cwd=self.work, env=environment, stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)

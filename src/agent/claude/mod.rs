@@ -12,11 +12,13 @@ mod verdict;
 use super::capabilities::{ALL_EFFORTS, ALL_MODES};
 use super::{
     AGENT_OPTIONS, Agent, AgentCommand, AgentError, AuthProbe, AuthState, BASE_ENVIRONMENT_NAMES,
-    Capabilities, Invocation, ProbeSpec, Session, StreamParser, Version, base_names_and, with_arguments,
+    Capabilities, Invocation, OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, place,
+    with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
 use serde::Deserialize as _;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The adapter of kind `claude`.
@@ -101,6 +103,14 @@ impl Agent for Claude {
     /// use them names them.
     fn environment_names(&self) -> &'static [&'static str] {
         &ENVIRONMENT_NAMES
+    }
+
+    fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
+        OwnPlaces {
+            dirs: place(env, "CLAUDE_CONFIG_DIR", ".claude", "").into_iter().collect(),
+            // where no directory is named it lies beside the usual one
+            files: place(env, "", ".claude.json", "").into_iter().collect(),
+        }
     }
 
     fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {

@@ -12,11 +12,12 @@ mod verdict;
 use super::capabilities::{ALL_EFFORTS, ALL_MODES};
 use super::{
     Agent, AgentCommand, AgentError, AuthProbe, AuthState, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation,
-    ProbeSpec, Session, StreamParser, Version, base_names_and, with_arguments,
+    OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, place, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
 use crate::domain::options::OptionName;
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The adapter of kind `codex`.
@@ -79,6 +80,10 @@ impl Agent for Codex {
     /// entry that is meant to use them names them.
     fn environment_names(&self) -> &'static [&'static str] {
         &ENVIRONMENT_NAMES
+    }
+
+    fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
+        OwnPlaces { dirs: place(env, "CODEX_HOME", ".codex", "").into_iter().collect(), files: Vec::new() }
     }
 
     /// The script of npm's package `@openai/codex` stands in its `bin`; the program in a package for the platform, beside

@@ -12,12 +12,13 @@ mod waits;
 
 use super::capabilities::ALL_MODES;
 use super::{
-    Agent, AgentCommand, AgentError, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation, ProbeSpec, Session,
-    StreamParser, Version, base_names_and, with_arguments,
+    Agent, AgentCommand, AgentError, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation, OwnPlaces, ProbeSpec,
+    Session, StreamParser, Version, base_names_and, place, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
 use crate::domain::options::OptionName;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The adapter of kind `gemini`.
@@ -86,6 +87,10 @@ impl Agent for Gemini {
     /// entry that is meant to use it names it.
     fn environment_names(&self) -> &'static [&'static str] {
         &ENVIRONMENT_NAMES
+    }
+
+    fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
+        OwnPlaces { dirs: place(env, "", ".gemini", "").into_iter().collect(), files: Vec::new() }
     }
 
     fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {

@@ -13,11 +13,12 @@ mod verdict;
 use super::capabilities::ALL_MODES;
 use super::{
     Agent, AgentCommand, AgentError, AuthProbe, AuthState, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation,
-    ProbeSpec, Session, StreamParser, Version, base_names_and, with_arguments,
+    OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, place, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
 use crate::domain::options::OptionName;
+use std::collections::BTreeMap;
 use std::path::Path;
 
 /// The adapter of kind `opencode`.
@@ -103,6 +104,17 @@ impl Agent for Opencode {
     /// not here: an entry that is meant to use them names them.
     fn environment_names(&self) -> &'static [&'static str] {
         &ENVIRONMENT_NAMES
+    }
+
+    fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
+        let moved = [
+            ("XDG_CONFIG_HOME", ".config"),
+            ("XDG_DATA_HOME", ".local/share"),
+            ("XDG_STATE_HOME", ".local/state"),
+            ("XDG_CACHE_HOME", ".cache"),
+        ];
+        let dirs = moved.into_iter().filter_map(|(name, usual)| place(env, name, usual, "opencode"));
+        OwnPlaces { dirs: dirs.collect(), files: Vec::new() }
     }
 
     fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {

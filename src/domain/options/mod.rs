@@ -141,6 +141,8 @@ options! {
     isolation / Isolation / "isolation": Isolation,
     /// Fingerprints of what looks like a secret and may be pushed all the same. Jobs only.
     allow_secrets / AllowSecrets / "allowSecrets": Vec<String>,
+    /// Whether the programs of a job have a network.
+    network / Network / "network": Network,
 }
 
 impl OptionName {
@@ -236,6 +238,16 @@ words! {
     }
 }
 
+words! {
+    /// Whether the programs of a job have a network.
+    Network {
+        Allow = "allow",
+        /// None at all, not even this machine's own: an agent cannot reach its model then. Holds in the sandbox only, so a job
+        /// without a network needs one.
+        Deny = "deny",
+    }
+}
+
 /// A command of `setup` or `verify`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepCommand {
@@ -292,6 +304,8 @@ pub struct EffectiveOptions {
     /// `auto`.
     pub isolation: Isolation,
     pub allow_secrets: Vec<String>,
+    /// `allow`.
+    pub network: Network,
 }
 
 impl EffectiveOptions {
@@ -339,6 +353,7 @@ impl EffectiveOptions {
             keep_worktree: merged.keep_worktree,
             isolation: merged.isolation.unwrap_or(Isolation::Auto),
             allow_secrets: merged.allow_secrets.unwrap_or_default(),
+            network: merged.network.unwrap_or(Network::Allow),
         }
     }
 }
@@ -376,6 +391,7 @@ impl From<EffectiveOptions> for RunOptions {
             isolation: Some(all.isolation),
             // a layer that may say it is the job's own
             allow_secrets: (!all.allow_secrets.is_empty()).then_some(all.allow_secrets),
+            network: Some(all.network),
         }
     }
 }

@@ -127,10 +127,6 @@ async fn changing_by_merge_patch() {
         patch(json!({"name": null, "paused": "x"})).await.pointers(422, "invalid"),
         ["/name", "/paused"]
     );
-    assert_eq!(
-        patch(json!({"options": {"isolation": "sandbox"}})).await.pointers(422, "not_supported"),
-        ["/options/isolation"]
-    );
     assert_eq!(patch(json!({"paused": false})).await.json()["paused"], false);
 }
 

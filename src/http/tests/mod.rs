@@ -217,7 +217,7 @@ fn settings(dir: &Path) -> app::Settings {
         run_dir: dir.join("run"),
         disk_free_bytes_min: 0,
         max_concurrent_jobs: 2,
-        isolation: "none".to_owned(),
+        sandbox: std::sync::Arc::default(),
     }
 }
 
@@ -255,6 +255,7 @@ fn worker_settings(dir: &Path) -> WorkerSettings {
         },
         file_bytes_max: 1 << 20,
         as_root: false,
+        isolation: crate::worker::IsolationSettings::default(),
     }
 }
 

@@ -23,6 +23,34 @@ pub(super) enum Rung {
     Kill,
 }
 
+/// Whom the command's signals go to, while the command is not waited for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Target {
+    /// What was started: the command, or the wrapper around it.
+    pub(super) pid: Pid,
+    /// A wrapper that is asked to end takes everything with it at once: what is in it is asked, the wrapper only killed.
+    pub(super) is_wrapper: bool,
+}
+
+impl Target {
+    /// Sends SIGINT to the process group of the command, as a terminal would. Inside of a wrapper that group is led by its
+    /// init, the wrapper's only child, which the signal does not reach. False: there is nobody.
+    pub(super) fn interrupt(self) -> bool {
+        // its pid is its group: it began as the leader of a session
+        let group = if self.is_wrapper {
+            let inside = system::descendants(self.pid.as_raw());
+            inside.iter().find(|seen| seen.parent == self.pid.as_raw()).map(|init| Pid::from_raw(init.pid))
+        } else {
+            Some(self.pid)
+        };
+        group.is_some_and(|group| killpg(group, Signal::SIGINT).is_ok())
+    }
+
+    fn is_spared(self, pid: i32) -> bool {
+        self.is_wrapper && pid == self.pid.as_raw()
+    }
+}
+
 /// Where the end of a tree stands.
 #[derive(Debug)]
 pub(super) struct Ladder {
@@ -32,8 +60,8 @@ pub(super) struct Ladder {
 }
 
 impl Ladder {
-    /// Begins at `rung` and sends its signal. `command` is the pid of the command while it is not waited for.
-    pub(super) fn begin(rung: Rung, grace_ms: u64, command: Option<Pid>, marker: &[u8]) -> Self {
+    /// Begins at `rung` and sends its signal. `command` is whom it goes to while the command is not waited for.
+    pub(super) fn begin(rung: Rung, grace_ms: u64, command: Option<Target>, marker: &[u8]) -> Self {
         let mut ladder = Self { rung, grace_ms, next_at: 0 };
         ladder.enter(rung, command, marker);
         ladder
@@ -47,7 +75,7 @@ impl Ladder {
     }
 
     /// Goes on when it is time. False: even killing did not help for so long that it is given up.
-    pub(super) fn go_on(&mut self, command: Option<Pid>, marker: &[u8]) -> bool {
+    pub(super) fn go_on(&mut self, command: Option<Target>, marker: &[u8]) -> bool {
         let due = system::awake_ms() >= self.next_at;
         match self.rung {
             Rung::Interrupt if due => self.enter(Rung::Terminate, command, marker),
@@ -61,18 +89,18 @@ impl Ladder {
         true
     }
 
-    fn enter(&mut self, rung: Rung, command: Option<Pid>, marker: &[u8]) {
+    fn enter(&mut self, rung: Rung, command: Option<Target>, marker: &[u8]) {
         self.rung = rung;
         self.next_at = system::awake_ms() + if rung == Rung::Kill { KILL_MS_MAX } else { self.grace_ms };
         match rung {
             Rung::Interrupt => {
-                // Its pid is its group: the command began as the leader of a session.
-                if let Some(pid) = command {
-                    let _ = killpg(pid, Signal::SIGINT);
+                if let Some(command) = command {
+                    command.interrupt();
                 }
             }
             Rung::Terminate => {
-                for seen in living(marker) {
+                let is_spared = |pid| command.is_some_and(|command| command.is_spared(pid));
+                for seen in living(marker).into_iter().filter(|seen| !is_spared(seen.pid)) {
                     system::signal(seen.pid, seen.started, Signal::SIGTERM);
                 }
             }

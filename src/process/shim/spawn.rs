@@ -29,15 +29,19 @@ pub(super) fn is_without_program(error: &io::Error) -> bool {
 
 /// Starts the command in a session of its own, bound to the life of this process, with pipes that do not block.
 pub(super) fn spawn(step: &StepDir, spec: &CommandSpec) -> io::Result<Child> {
-    let Some((program, arguments)) = spec.argv.split_first() else {
+    let mut argv = spec.wrapper.iter().chain(&spec.argv);
+    let Some(program) = argv.next() else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "no program"));
     };
+    if !spec.wrapper.is_empty() {
+        look_for_program(spec)?;
+    }
     if !spec.working_dir.is_dir() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the working directory does not exist"));
     }
     let mut command = Command::new(program);
     command
-        .args(arguments)
+        .args(argv)
         .env_clear()
         .envs(&spec.env)
         .env("PWD", &spec.working_dir)
@@ -59,6 +63,19 @@ pub(super) fn spawn(step: &StepDir, spec: &CommandSpec) -> io::Result<Child> {
         fcntl(end, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
     }
     Ok(child)
+}
+
+/// A wrapper that cannot find the command says so in words and by an exit code of its own, which say nothing certain.
+fn look_for_program(spec: &CommandSpec) -> io::Result<()> {
+    let Some(program) = spec.argv.first() else { return Ok(()) };
+    let is_program = |path: &Path| path.is_file() && access(path, AccessFlags::X_OK).is_ok();
+    let found = if program.contains('/') {
+        is_program(&spec.working_dir.join(program))
+    } else {
+        let dirs = spec.env.get("PATH").map_or("", String::as_str);
+        std::env::split_paths(dirs).any(|dir| is_program(&spec.working_dir.join(dir).join(program)))
+    };
+    if found { Ok(()) } else { Err(io::Error::other(NoProgram(io::Error::from_raw_os_error(libc::ENOENT)))) }
 }
 
 /// What it means that the system did not start the command. execve(2) and chdir(2) fail with the same numbers, so the

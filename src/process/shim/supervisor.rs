@@ -7,13 +7,13 @@ use std::process::{ChildStderr, ChildStdout};
 use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::resource::{UsageWho, getrusage};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::Signal;
 use nix::sys::time::{TimeVal, TimeValLike};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::Pid;
 
 use super::input::Input;
-use super::ladder::{Ladder, Rung, living};
+use super::ladder::{Ladder, Rung, Target, living};
 use super::record::TEXT_BYTES_MAX;
 use super::redact::{Held, Redactor};
 use super::signals::Signals;
@@ -84,14 +84,16 @@ struct Output<P> {
 
 struct Command {
     pid: Pid,
+    /// It is a wrapper around the command.
+    is_wrapper: bool,
     /// Exit code or signal, once it was waited for.
     ended: Option<(Option<i32>, Option<i32>)>,
 }
 
 impl Command {
-    /// The pid, as long as nobody else can have it.
-    fn living(&self) -> Option<Pid> {
-        self.ended.is_none().then_some(self.pid)
+    /// Whom to signal, as long as nobody else can have its pid.
+    fn living(&self) -> Option<Target> {
+        self.ended.is_none().then_some(Target { pid: self.pid, is_wrapper: self.is_wrapper })
     }
 }
 
@@ -122,7 +124,7 @@ impl Supervisor {
             marker: step.name().marker(),
             socket,
             signals,
-            command: Command { pid: Pid::from_raw(pid), ended: None },
+            command: Command { pid: Pid::from_raw(pid), is_wrapper: !spec.wrapper.is_empty(), ended: None },
             stdout: Output { pipe: child.stdout.take(), stream: Stream::Stdout, held: Held::default() },
             stderr: Output { pipe: child.stderr.take(), stream: Stream::Stderr, held: Held::default() },
             redactor: Redactor::new(spec.redact.iter().cloned()),
@@ -280,10 +282,8 @@ impl Supervisor {
                 asked = Some((ExitCause::Ended, Some(word)));
                 "ok".to_owned()
             }
-            Request::Interrupt => match command.living().map(|pid| killpg(pid, Signal::SIGINT)) {
-                Some(Ok(())) => "ok".to_owned(),
-                _ => "no the command has ended".to_owned(),
-            },
+            Request::Interrupt if command.living().is_some_and(Target::interrupt) => "ok".to_owned(),
+            Request::Interrupt => "no the command has ended".to_owned(),
             Request::CloseStdin => {
                 input.close();
                 "ok".to_owned()

@@ -206,6 +206,8 @@ impl Stand {
             ("AGENT_API_SECRET".into(), SECRET.into()),
             ("WEBHOOK_SECRET".into(), WEBHOOK_SECRET.into()),
             ("GITHUB_TOKEN".into(), TOKEN.into()),
+            // the walls have tests of their own (life_sandbox.rs); around every agent they would cost each test time
+            ("OFFSHOOT_DEFAULTS_ISOLATION".into(), "none".into()),
         ];
         env.extend(self.plan.env.iter().cloned());
         env

@@ -1,0 +1,333 @@
+//! What stands in the place of the clone for whoever works in a worktree inside of a sandbox.
+//!
+//! A *shadow* is a bare repository of one worktree alone: our configuration, the remote's branches and tags, the
+//! worktree's own branch and registration, and no objects but those that are made in it; the clone's are lent to it for
+//! reading. Bound over the clone's path, it lets git commit, branch, stash and collect garbage there, and it has nothing of
+//! any other worktree to harm. It lies in the record of its worktree and goes with it.
+//!
+//! What is made in a shadow comes back by [`Repository::absorb`]. No program and no library opens the shadow as a
+//! repository: where HEAD and the branch are is read as plain bytes, object files are linked into a repository of our own
+//! making, and git fetches from there with its checks of objects.
+
+use std::fmt::Write as _;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use git2::Oid;
+use secrecy::SecretString;
+
+use super::collect::resolve;
+use super::error::GitError;
+use super::program::Call;
+use super::repository::{Repository, blocking};
+use super::worktree::{Head, Place, head_in, read_head, write_own_registration};
+use super::{disk, index, ref_files, refs, tamper};
+
+/// Where in a shadow the objects of the clone are lent.
+const LENT: &str = "lent";
+/// Objects that one absorption takes over: git itself packs them long before.
+const OBJECT_FILES_MAX: usize = 1_000_000;
+/// Remote branches and tags that are shown in a shadow; a repository with more is shown without the rest.
+const REFS_MAX: usize = 100_000;
+
+/// What is bound where, for a sandbox.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shadow {
+    /// The path of the clone, over which `shadow` is bound.
+    pub clone: PathBuf,
+    /// To be written by whoever works in the worktree.
+    pub shadow: PathBuf,
+    /// The clone's objects, to be bound over `lent` for reading.
+    pub objects: PathBuf,
+    /// Their place, by the path that it has behind the binding.
+    pub lent: PathBuf,
+}
+
+/// Where HEAD and the worktree's own branch are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    head: Head,
+    head_tip: Option<Oid>,
+    branch_tip: Option<Oid>,
+}
+
+impl State {
+    /// As the server finds it.
+    fn of_clone(place: &Place, branch: &str) -> Result<Self, GitError> {
+        let library = refs::open(&place.clone)?;
+        let head = read_head(place);
+        Ok(Self { head_tip: resolve(&library, &head)?, branch_tip: refs::find(&library, branch)?, head })
+    }
+
+    /// As whoever worked in the shadow has left it, from plain bytes.
+    fn of_shadow(place: &Place, branch: &str) -> Self {
+        let shadow = dir(place);
+        let id = place.admin.file_name().unwrap_or_default();
+        let dirs = ["worktrees", "refs", "refs/heads"];
+        if !dirs.iter().all(|name| disk::is_real_dir(&shadow.join(name))) {
+            return Self { head: Head::Unreadable, head_tip: None, branch_tip: None };
+        }
+        let head = head_in(&shadow.join("worktrees").join(id));
+        let (found, _) = ref_files::read(&shadow, "refs/heads", &[]);
+        let head_tip = match &head {
+            Head::Branch(name) => found.get(name).copied(),
+            Head::Detached(oid) => Some(*oid),
+            Head::Unreadable => None,
+        };
+        Self { head, head_tip, branch_tip: found.get(branch).copied() }
+    }
+
+    fn text(&self) -> String {
+        format!("{:?} {:?} {:?}\n", self.head, self.head_tip, self.branch_tip)
+    }
+
+    fn tips(&self) -> Vec<Oid> {
+        self.head_tip.into_iter().chain(self.branch_tip).collect()
+    }
+}
+
+impl Repository {
+    /// The shadow for whoever works in the worktree next. One that is there is kept, with all that was made in it, unless
+    /// the server has moved the worktree or its branch since.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
+    pub async fn lend(&self, worktree: &Path) -> Result<Shadow, GitError> {
+        self.absorb(worktree).await?;
+        let place = Place::new(&self.path, worktree)?;
+        let _held = self.lock.administer().await;
+        self.verified(move |_| lay_out(&place)).await
+    }
+
+    /// Brings the commits of HEAD and of the worktree's own branch from its shadow into the clone, and moves both there to
+    /// where they are. Commits that git's checks refuse stay where they are, which [`Repository::collect`] notes. Nothing
+    /// happens without a shadow, or when nothing has changed since.
+    ///
+    /// # Errors
+    /// [`GitError::Tampered`], [`GitError::Program`] when the disk is full, [`GitError::Deadline`], [`GitError::Library`],
+    /// [`GitError::Io`].
+    pub async fn absorb(&self, worktree: &Path) -> Result<(), GitError> {
+        let place = Place::new(&self.path, worktree)?;
+        let looked = {
+            let place = place.clone();
+            blocking(move || look(&place)).await?
+        };
+        let Some((branch, state)) = looked else { return Ok(()) };
+        let _used = self.lock.enter().await;
+        let refused = self.take_objects(&place, &state).await?;
+        let _held = self.lock.administer().await;
+        self.verified(move |_| settle(&place, &branch, &state, refused)).await
+    }
+
+    /// True: git refused them.
+    async fn take_objects(&self, place: &Place, state: &State) -> Result<bool, GitError> {
+        // its name says that it is on its way: one that a killed server has left is swept
+        let quarantine = place.clone.join("offshoot").join(self.git.unique("absorb"));
+        let (dir, from, tips) = (quarantine.clone(), place.clone(), state.tips());
+        let filled = self.verified(move |clone| fill_quarantine(&dir, &from, &clone, &tips)).await;
+        let fetched = match filled {
+            Ok(0) => None,
+            Ok(tips) => Some(self.fetch_from(&quarantine, tips).await),
+            Err(error) => Some(Err(error)),
+        };
+        let delete = move || disk::remove_any(&quarantine).map_err(GitError::io("remove a quarantine"));
+        blocking(delete).await?;
+        match fetched {
+            None | Some(Ok(())) => Ok(false),
+            Some(Err(GitError::Program { text, .. })) if !text.contains("No space left") => {
+                tracing::warn!(text, "git refuses what was committed in a worktree");
+                Ok(true)
+            }
+            Some(Err(error)) => Err(error),
+        }
+    }
+
+    async fn fetch_from(&self, quarantine: &Path, tips: usize) -> Result<(), GitError> {
+        let (step, deadline) = ("take over an agent's commits", self.git.settings().checkout_deadline);
+        let mut args: Vec<_> =
+            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
+                .map(std::ffi::OsString::from)
+                .to_vec();
+        args.extend(["--".into(), quarantine.into()]);
+        args.extend((0..tips).map(|tip| format!("refs/heads/{tip}").into()));
+        let config = vec![("fetch.fsckObjects".to_owned(), SecretString::from("true"))];
+        let call = Call { step, git_dir: Some(&self.path), work_tree: None, args, config, deadline };
+        self.git.run_local(call).await
+    }
+}
+
+fn dir(place: &Place) -> PathBuf {
+    place.record.join("shadow")
+}
+
+/// What the shadow and the clone were at the last absorption, outside of what a sandbox can write.
+fn seen_file(place: &Place) -> PathBuf {
+    place.record.join("shadow-seen")
+}
+
+fn real_file(place: &Place) -> PathBuf {
+    place.record.join("shadow-real")
+}
+
+/// Left where git refused the last commits.
+fn refused_file(place: &Place) -> PathBuf {
+    place.record.join("shadow-refused")
+}
+
+/// Whether commits that were made in the worktree were refused.
+pub(super) fn has_refused(place: &Place) -> bool {
+    refused_file(place).symlink_metadata().is_ok()
+}
+
+fn is_as_in(file: &Path, state: &State) -> Result<bool, GitError> {
+    let bytes = disk::read_small(file).map_err(GitError::io("read what a worktree was"))?;
+    Ok(bytes.as_deref() == Some(state.text().as_bytes()))
+}
+
+/// The branch of the worktree and the new state of its shadow, if there is one and it has changed.
+fn look(place: &Place) -> Result<Option<(String, State)>, GitError> {
+    if !disk::is_real_dir(&dir(place)) {
+        return Ok(None);
+    }
+    let Some(branch) = place.recorded_branch() else { return Ok(None) };
+    let state = State::of_shadow(place, &branch);
+    let is_known = is_as_in(&seen_file(place), &state)?;
+    Ok((!is_known).then_some((branch, state)))
+}
+
+/// A bare repository of ours with the object files of the shadow, and refs to what is wanted, numbered from 0. Gives
+/// how many there are; none: the clone has it all.
+fn fill_quarantine(quarantine: &Path, place: &Place, clone: &Path, tips: &[Oid]) -> Result<usize, GitError> {
+    let library = refs::open(clone)?;
+    let missing: Vec<_> = tips.iter().filter(|tip| library.find_commit(**tip).is_err()).collect();
+    if missing.is_empty() {
+        return Ok(0);
+    }
+    let failed = GitError::io("fill a quarantine");
+    fs::create_dir_all(quarantine).and_then(|()| tamper::lay_out(quarantine)).map_err(&failed)?;
+    let objects = quarantine.join("objects");
+    let alternates = [clone.join("objects").as_os_str().as_encoded_bytes(), b"\n"].concat();
+    fs::write(objects.join("info/alternates"), alternates).map_err(&failed)?;
+    link_objects(&dir(place).join("objects"), &objects).map_err(&failed)?;
+    for (number, tip) in missing.iter().enumerate() {
+        fs::write(quarantine.join(format!("refs/heads/{number}")), format!("{tip}\n")).map_err(&failed)?;
+    }
+    Ok(missing.len())
+}
+
+/// Links what is named as objects and packs are, and is a plain file; nothing else is taken, above all no `info`.
+fn link_objects(from: &Path, to: &Path) -> io::Result<()> {
+    let mut left = OBJECT_FILES_MAX;
+    let mut link_dir = |name: &str, is_wanted: &dyn Fn(&str) -> bool| -> io::Result<()> {
+        let (from, to) = (from.join(name), to.join(name));
+        if !disk::is_real_dir(&from) {
+            return Ok(());
+        }
+        fs::create_dir_all(&to)?;
+        for entry in fs::read_dir(&from)? {
+            let entry = entry?;
+            let name = entry.file_name();
+            let is_object = name.to_str().is_some_and(is_wanted) && entry.file_type()?.is_file();
+            if is_object {
+                left = left.checked_sub(1).ok_or(io::ErrorKind::InvalidData)?;
+                fs::hard_link(entry.path(), to.join(name))?;
+            }
+        }
+        Ok(())
+    };
+    if !disk::is_real_dir(from) {
+        return Ok(());
+    }
+    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
+    for number in 0..=u8::MAX {
+        link_dir(&format!("{number:02x}"), &|name| name.len() == 38 && is_hex(name))?;
+    }
+    link_dir("pack", &|name| {
+        let stem = name.strip_suffix(".pack").or_else(|| name.strip_suffix(".idx"));
+        stem.and_then(|stem| stem.strip_prefix("pack-")).is_some_and(|id| id.len() == 40 && is_hex(id))
+    })
+}
+
+/// Moves the worktree in the clone to where it is in the shadow, as far as its commits were taken over. Only its own branch
+/// is moved: of any other, HEAD is at its commit.
+fn settle(place: &Place, branch: &str, state: &State, refused: bool) -> Result<(), GitError> {
+    let failed = GitError::io("settle a worktree");
+    let library = refs::open(&place.clone)?;
+    let before = State::of_clone(place, branch)?;
+    let there = |tip: Option<Oid>| tip.filter(|tip| library.find_commit(*tip).is_ok());
+    if let Some(tip) = there(state.branch_tip).filter(|tip| before.branch_tip != Some(*tip)) {
+        refs::set(&library, branch, tip)?;
+    }
+    if let Some(tip) = there(state.head_tip) {
+        let head = match &state.head {
+            Head::Branch(name) if name == branch => format!("ref: {branch}\n"),
+            _ => format!("{tip}\n"),
+        };
+        disk::replace_file(&place.admin.join("HEAD"), head.as_bytes()).map_err(&failed)?;
+        if before.head_tip != Some(tip) {
+            index::write_of_commit(place, &library, tip)?;
+        }
+    }
+    if refused {
+        disk::replace_file(&refused_file(place), b"").map_err(&failed)?;
+    } else {
+        disk::remove_any(&refused_file(place)).map_err(&failed)?;
+    }
+    remember(place, state, &State::of_clone(place, branch)?).map_err(failed)
+}
+
+fn remember(place: &Place, shadow: &State, real: &State) -> io::Result<()> {
+    disk::replace_file(&real_file(place), real.text().as_bytes())?;
+    disk::replace_file(&seen_file(place), shadow.text().as_bytes())
+}
+
+fn lay_out(place: &Place) -> Result<Shadow, GitError> {
+    let branch = place.recorded_branch().ok_or(GitError::WorktreeBroken("it was not made by this server"))?;
+    let real = State::of_clone(place, &branch)?;
+    let shadow = dir(place);
+    if !(disk::is_real_dir(&shadow.join(LENT)) && is_as_in(&real_file(place), &real)?) {
+        make(place, &branch, &real)?;
+    }
+    Ok(Shadow {
+        clone: place.clone.clone(),
+        shadow,
+        objects: place.clone.join("objects"),
+        lent: place.clone.join(LENT),
+    })
+}
+
+fn make(place: &Place, branch: &str, real: &State) -> Result<(), GitError> {
+    let failed = GitError::io("make a shadow of the clone");
+    let new = place.record.join("shadow-new");
+    for old in [&new, &dir(place)] {
+        disk::remove_any(old).map_err(&failed)?;
+    }
+    fs::create_dir_all(new.join(LENT)).and_then(|()| tamper::lay_out(&new)).map_err(&failed)?;
+    // as seen from the directory of objects
+    fs::write(new.join("objects/info/alternates"), format!("../{LENT}\n")).map_err(&failed)?;
+    fs::write(new.join("packed-refs"), packed_refs(place, branch, real)?).map_err(&failed)?;
+    write_own_registration(place, &new).map_err(&failed)?;
+    fs::rename(&new, dir(place)).map_err(&failed)?;
+    let shadow = State::of_shadow(place, branch);
+    remember(place, &shadow, real).map_err(failed)
+}
+
+/// The branches of the remote, the tags, and the worktree's own branch: no other local one.
+fn packed_refs(place: &Place, branch: &str, real: &State) -> Result<String, GitError> {
+    let failed = GitError::library("list the refs for a shadow");
+    let library = refs::open(&place.clone)?;
+    let mut text = String::new();
+    for glob in ["refs/remotes/origin/*", "refs/tags/*"] {
+        for reference in library.references_glob(glob).map_err(&failed)?.take(REFS_MAX) {
+            let reference = reference.map_err(&failed)?;
+            if let (Ok(name), Some(oid)) = (reference.name(), reference.target()) {
+                let _ = writeln!(text, "{oid} {name}");
+            }
+        }
+    }
+    if let Some(tip) = real.branch_tip {
+        let _ = writeln!(text, "{tip} {branch}");
+    }
+    Ok(text)
+}

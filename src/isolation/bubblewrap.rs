@@ -1,0 +1,270 @@
+//! The arguments of bubblewrap (bwrap(1)): the walls of the sandbox, in the order in which they are put up.
+//!
+//! Later mounts lie over earlier ones. First the system, read-only, and fresh temporary directories; then what the owner
+//! lends; then covers over all that is hidden; at last, above the covers, what belongs to the step.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+/// Temporary files are in memory, and are the step's own: so much in each of the two places, in bytes.
+const TEMPORARY_BYTES_MAX: u64 = 4 << 30;
+
+/// Fresh in every sandbox. `/run` holds the sockets of whoever serves this machine: containers, services, keys.
+const FRESH: &[&str] = &["/tmp", "/var/tmp", "/run"];
+
+/// Written by many tools whatever they do, and of no worth to anybody else; below the home directory.
+const CACHES: &[&str] = &[".cache", ".npm"];
+
+/// Something that is shown inside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bind {
+    pub from: PathBuf,
+    /// Where, inside.
+    pub to: PathBuf,
+    pub writable: bool,
+}
+
+impl Bind {
+    /// At its own place, to be written.
+    #[must_use]
+    pub fn writable(path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self { from: path.clone(), to: path, writable: true }
+    }
+
+    /// At its own place, to be read.
+    #[must_use]
+    pub fn readable(path: impl Into<PathBuf>) -> Self {
+        Self { writable: false, ..Self::writable(path) }
+    }
+}
+
+/// What a sandbox is made of. All paths are absolute; those of binds have to be there.
+#[derive(Clone, Debug)]
+pub struct Inside<'a> {
+    /// `bwrap` itself.
+    pub program: &'a Path,
+    pub working_dir: &'a Path,
+    /// Read-only, wherever it lies.
+    pub home: Option<&'a Path>,
+    /// What must not be there, whether it exists or not.
+    pub hidden: &'a [PathBuf],
+    /// What the owner lends. What is hidden stays hidden in it, unless it is named itself, or something in it.
+    pub lent: &'a [Bind],
+    /// What the step has, in this order.
+    pub own: &'a [Bind],
+    /// The network of the machine, or none at all.
+    pub network: bool,
+}
+
+/// A path that is no UTF-8 cannot be an argument of a step.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("a path of the sandbox is not UTF-8")]
+pub struct Unnameable;
+
+/// A cover over something that exists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Cover {
+    path: PathBuf,
+    is_dir: bool,
+}
+
+/// The program and its arguments up to and with `--`: the command follows. Looks at which of the hidden paths exist, and
+/// follows links: what they lead to is hidden.
+///
+/// # Errors
+/// [`Unnameable`].
+pub fn wrapper(inside: &Inside<'_>) -> Result<Vec<String>, Unnameable> {
+    let mut to = Arguments::new(inside.program)?;
+    to.words(&["--die-with-parent", "--new-session", "--unshare-user", "--unshare-pid", "--unshare-ipc"]);
+    to.words(&["--unshare-cgroup-try", "--cap-drop", "ALL"]);
+    if !inside.network {
+        to.words(&["--unshare-net"]);
+    }
+    to.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]);
+    for place in FRESH.iter().filter(|place| is_real_dir(Path::new(place))) {
+        to.fresh(Path::new(place))?;
+    }
+    // names are looked up by a file that often lies in /run
+    if let Some(file) = real(Path::new("/etc/resolv.conf")).filter(|file| is_fresh(file)) {
+        to.bind(&Bind::readable(file))?;
+    }
+    if let Some(home) = inside.home.and_then(real) {
+        if is_fresh(&home) {
+            to.bind(&Bind::readable(&home))?;
+        }
+        for cache in CACHES.iter().map(|name| home.join(name)).filter(|path| is_real_dir(path)) {
+            to.fresh(&cache)?;
+        }
+    }
+    let covers = covers(inside.hidden);
+    let is_under_cover = |bind: &&Bind| {
+        real(&bind.to).is_some_and(|path| covers.iter().any(|cover| path.starts_with(&cover.path)))
+    };
+    for bind in inside.lent.iter().filter(|bind| !is_under_cover(bind)) {
+        to.bind(bind)?;
+    }
+    for cover in &covers {
+        to.cover(cover)?;
+    }
+    for bind in inside.lent.iter().filter(is_under_cover).chain(inside.own) {
+        to.bind(bind)?;
+    }
+    for cover in covers.iter().filter(|cover| {
+        cover.is_dir && !inside.own.iter().any(|bind| real(&bind.to).as_ref() == Some(&cover.path))
+    }) {
+        to.words(&["--remount-ro"]);
+        to.path(&cover.path)?;
+    }
+    to.words(&["--chdir"]);
+    to.path(inside.working_dir)?;
+    to.words(&["--"]);
+    Ok(to.0)
+}
+
+/// Of what exists, the outermost: what lies in a covered directory is gone with it.
+fn covers(hidden: &[PathBuf]) -> Vec<Cover> {
+    let mut found: Vec<Cover> = hidden
+        .iter()
+        .filter_map(|path| {
+            let path = real(path)?;
+            let meta = path.symlink_metadata().ok()?;
+            Some(Cover { path, is_dir: meta.is_dir() })
+        })
+        .filter(|cover| cover.path != Path::new("/"))
+        .collect();
+    found.sort_by(|a, b| a.path.cmp(&b.path));
+    let mut kept: Vec<Cover> = Vec::new();
+    for cover in found {
+        if !kept.iter().any(|outer| cover.path.starts_with(&outer.path)) {
+            kept.push(cover);
+        }
+    }
+    kept
+}
+
+/// Where it really is. What this user cannot reach, nobody inside can.
+fn real(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
+fn is_real_dir(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|meta| meta.is_dir())
+}
+
+/// Whether it lies where a sandbox has fresh directories, so that it has to be shown again.
+#[must_use]
+pub fn is_fresh(path: &Path) -> bool {
+    FRESH.iter().any(|place| path.starts_with(place))
+}
+
+struct Arguments(Vec<String>);
+
+impl Arguments {
+    fn new(program: &Path) -> Result<Self, Unnameable> {
+        let mut to = Self(Vec::new());
+        to.path(program)?;
+        Ok(to)
+    }
+
+    fn words(&mut self, words: &[&str]) {
+        self.0.extend(words.iter().map(|word| (*word).to_owned()));
+    }
+
+    fn path(&mut self, path: &Path) -> Result<(), Unnameable> {
+        let text = OsStr::new(path).to_str().ok_or(Unnameable)?;
+        self.0.push(text.to_owned());
+        Ok(())
+    }
+
+    fn fresh(&mut self, path: &Path) -> Result<(), Unnameable> {
+        self.words(&["--size", &TEMPORARY_BYTES_MAX.to_string(), "--tmpfs"]);
+        self.path(path)
+    }
+
+    fn bind(&mut self, bind: &Bind) -> Result<(), Unnameable> {
+        self.words(&[if bind.writable { "--bind" } else { "--ro-bind" }]);
+        self.path(&bind.from)?;
+        // a link on the way would lead somewhere else while the walls are put up
+        let to = real(&bind.to).or_else(|| Some(real(bind.to.parent()?)?.join(bind.to.file_name()?)));
+        self.path(to.as_deref().unwrap_or(&bind.to))
+    }
+
+    /// An empty directory, or a file that nobody can open: a bound device is none.
+    fn cover(&mut self, cover: &Cover) -> Result<(), Unnameable> {
+        self.words(if cover.is_dir { &["--tmpfs"] } else { &["--ro-bind", "/dev/null"] });
+        self.path(&cover.path)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(arguments: &[String], words: &[&str]) -> usize {
+        let found = arguments.windows(words.len()).position(|window| window == words);
+        found.unwrap_or_else(|| panic!("{words:?} in {arguments:?}"))
+    }
+
+    #[test]
+    fn walls_stand_in_their_order() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        for name in ["home/.ssh", "home/.cache", "data/worktrees/1", "data/shadow", "lent/secret", "agents"] {
+            std::fs::create_dir_all(root.join(name)).unwrap();
+        }
+        std::fs::write(root.join("home/.netrc"), "").unwrap();
+        let at = |name: &str| root.join(name).to_str().unwrap().to_owned();
+        let hidden = ["home/.ssh", "home/.netrc", "home/.none", "data", "data/worktrees", "lent/secret"]
+            .map(|name| root.join(name));
+        let lent = [Bind::readable(root.join("lent")), Bind::readable(root.join("home/.ssh"))];
+        let own = [
+            Bind { from: root.join("data/shadow"), to: root.join("data/clone"), writable: true },
+            Bind::writable(root.join("data/worktrees/1")),
+        ];
+        let inside = Inside {
+            program: Path::new("/usr/bin/bwrap"),
+            working_dir: &root.join("data/worktrees/1"),
+            home: Some(&root.join("home")),
+            hidden: &hidden,
+            lent: &lent,
+            own: &own,
+            network: false,
+        };
+        let all = wrapper(&inside).unwrap();
+        let order = [
+            position(&all, &["--ro-bind", "/", "/"]),
+            position(&all, &["--tmpfs", "/tmp"]),
+            position(&all, &["--ro-bind", &at("lent"), &at("lent")]),
+            position(&all, &["--tmpfs", &at("data")]),
+            position(&all, &["--tmpfs", &at("lent/secret")]),
+            position(&all, &["--ro-bind", &at("home/.ssh"), &at("home/.ssh")]),
+            position(&all, &["--bind", &at("data/shadow"), &at("data/clone")]),
+            position(&all, &["--bind", &at("data/worktrees/1"), &at("data/worktrees/1")]),
+            position(&all, &["--remount-ro", &at("data")]),
+            position(&all, &["--chdir", &at("data/worktrees/1"), "--"]),
+        ];
+        assert!(order.is_sorted(), "{order:?} {all:?}");
+        position(&all, &["--ro-bind", "/dev/null", &at("home/.netrc")]);
+        position(&all, &["--unshare-net"]);
+        position(&all, &["--tmpfs", &at("home/.cache")]);
+        assert_eq!((all[0].as_str(), all.last().map(String::as_str)), ("/usr/bin/bwrap", Some("--")));
+        assert!(!all.contains(&at("home/.none")), "what is not there needs no cover");
+        assert!(
+            !all.windows(2).any(|two| two == ["--tmpfs", &at("data/worktrees")]),
+            "it is covered already"
+        );
+        let online = wrapper(&Inside { network: true, ..inside }).unwrap();
+        assert!(!online.contains(&"--unshare-net".to_owned()));
+    }
+
+    #[test]
+    fn what_a_hidden_link_leads_to_is_hidden() {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        std::fs::create_dir(root.join("vault")).unwrap();
+        std::os::unix::fs::symlink(root.join("vault"), root.join(".ssh")).unwrap();
+        let found = covers(&[root.join(".ssh"), root.join("gone"), PathBuf::from("/")]);
+        assert_eq!(found, [Cover { path: root.join("vault"), is_dir: true }]);
+    }
+}

@@ -1,0 +1,206 @@
+//! What the steps of an attempt run inside of: decided once at its beginning, put together anew for each step.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::attempt::Line;
+use super::halt::{Halt, Step};
+use super::{Tools, find_program};
+use crate::agent::registry::find_agent;
+use crate::agent::{Agent, OwnPlaces};
+use crate::domain::agent_kind::AgentKind;
+use crate::domain::options::{Isolation, Network, RunOptions};
+use crate::domain::reason::ReasonCode;
+use crate::git::Shadow;
+use crate::isolation::{Bind, Found, Inside, Sandbox, hidden, is_fresh, wrapper};
+
+/// Where programs look for their own places.
+const VARIABLES: &[&str] = &[
+    "HOME",
+    "PATH",
+    "CLAUDE_CONFIG_DIR",
+    "CODEX_HOME",
+    "XDG_CONFIG_HOME",
+    "XDG_DATA_HOME",
+    "XDG_STATE_HOME",
+    "XDG_CACHE_HOME",
+];
+
+/// What the owner decided about sandboxes.
+#[derive(Clone, Debug, Default)]
+pub struct IsolationSettings {
+    pub sandbox: Arc<Sandbox>,
+    /// The server's own places, and what the owner hides besides.
+    pub hidden: Vec<PathBuf>,
+    /// What the owner lends.
+    pub lent: Vec<Bind>,
+    /// No job may have a network.
+    pub denies_network: bool,
+}
+
+/// In what an attempt runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Walls {
+    pub(super) sandboxed: bool,
+    network: bool,
+}
+
+impl Walls {
+    /// As it is stored with the attempt.
+    pub(super) fn as_str(self) -> &'static str {
+        if self.sandboxed { "sandbox" } else { "none" }
+    }
+}
+
+impl Tools {
+    /// By the options of an attempt that begins. Where no network is wanted there has to be a sandbox, whatever they say: nothing
+    /// else could hold it.
+    pub(super) async fn walls_for(&self, options: &RunOptions) -> Walls {
+        let network = self.has_network(options);
+        let sandboxed = match options.isolation.unwrap_or(Isolation::Auto) {
+            _ if !network => true,
+            Isolation::Sandbox => true,
+            Isolation::None => false,
+            Isolation::Auto => self.settings.isolation.sandbox.find().await.works(),
+        };
+        Walls { sandboxed, network }
+    }
+
+    /// Of an attempt that an earlier server began: as it began.
+    pub(super) fn walls_of(&self, isolation: &str, options: &RunOptions) -> Walls {
+        Walls { sandboxed: isolation == "sandbox", network: self.has_network(options) }
+    }
+
+    fn has_network(&self, options: &RunOptions) -> bool {
+        !self.settings.isolation.denies_network && options.network != Some(Network::Deny)
+    }
+
+    /// The variables that lead programs to their places, as a step has them, or as the server has.
+    fn variables(&self, env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+        let of_server =
+            |name: &str| self.settings.environment.get(OsStr::new(name))?.to_str().map(str::to_owned);
+        let find = |name: &str| env.get(name).cloned().or_else(|| of_server(name));
+        VARIABLES.iter().filter_map(|name| Some(((*name).to_owned(), find(name)?))).collect()
+    }
+}
+
+impl Line<'_> {
+    /// Says in the job's own words what it runs in, and why; nothing where the owner has switched it off.
+    pub(super) async fn tell_walls(&self) -> Step<()> {
+        let network = if self.walls.network { "" } else { ", without a network" };
+        match self.tools.settings.isolation.sandbox.known() {
+            Some(Found::Works { version, .. }) if self.walls.sandboxed => {
+                self.say(&format!("its programs run in a sandbox ({version}){network}")).await
+            }
+            Some(Found::Fails { why })
+                if self.options.isolation == Isolation::Auto && !self.walls.sandboxed =>
+            {
+                self.say(&format!("its programs run without a sandbox: {why}")).await
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// What stands before the command of a step that begins in the worktree; empty without a sandbox.
+    pub(super) async fn wrapper(
+        &self,
+        worktree: &Path,
+        env: &BTreeMap<String, String>,
+        program: &str,
+    ) -> Step<Vec<String>> {
+        if !self.walls.sandboxed {
+            return Ok(Vec::new());
+        }
+        let unavailable = |why: &str| Halt::fault(ReasonCode::SandboxUnavailable, &format!("{why}."));
+        let settings = &self.tools.settings.isolation;
+        let bwrap = match settings.sandbox.find().await {
+            Found::Works { program, .. } => program,
+            Found::Fails { why } => return Err(unavailable(&why)),
+        };
+        let shadow = self.tools.repository(&self.client)?.lend(worktree).await?;
+        let variables = self.tools.variables(env);
+        let path = variables.get("PATH").map_or("", String::as_str);
+        let (_, agent) = self.agent()?;
+        let room = Room {
+            bwrap,
+            worktree: worktree.to_owned(),
+            shadow,
+            attachments: self.tools.store.logs().attachments_dir(self.lease.job),
+            program: find_program(program, OsStr::new(path)),
+            agent,
+            variables,
+            settings: settings.clone(),
+            network: self.walls.network,
+        };
+        match tokio::task::spawn_blocking(move || room.wrapper()).await {
+            Ok(Ok(words)) => Ok(words),
+            Ok(Err(why)) => Err(unavailable(&why)),
+            Err(error) => Err(Halt::internal("the sandbox cannot be put together", error)),
+        }
+    }
+}
+
+/// All that the walls of one step are made from.
+struct Room {
+    bwrap: PathBuf,
+    worktree: PathBuf,
+    shadow: Shadow,
+    attachments: PathBuf,
+    program: Option<PathBuf>,
+    agent: &'static dyn Agent,
+    variables: BTreeMap<String, String>,
+    settings: IsolationSettings,
+    network: bool,
+}
+
+impl Room {
+    fn wrapper(&self) -> Result<Vec<String>, String> {
+        let home = self.variables.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
+        let places = self.agent.own_places(&self.variables);
+        let mut hidden = hidden::usual(home.as_deref(), |name| self.variables.get(name).map(PathBuf::from));
+        hidden.extend(self.settings.hidden.iter().cloned());
+        hidden.extend(logins_of_others(&places, &self.variables));
+        let own = self.own(&places)?;
+        let is_there = |bind: &&Bind| bind.from.exists();
+        let lent: Vec<Bind> = self.settings.lent.iter().filter(is_there).cloned().collect();
+        wrapper(&Inside {
+            program: &self.bwrap,
+            working_dir: &self.worktree,
+            home: home.as_deref(),
+            hidden: &hidden,
+            lent: &lent,
+            own: &own,
+            network: self.network,
+        })
+        .map_err(|error| error.to_string())
+    }
+
+    fn own(&self, places: &OwnPlaces) -> Result<Vec<Bind>, String> {
+        let Shadow { clone, shadow, objects, lent } = &self.shadow;
+        let mut own = vec![
+            Bind { from: shadow.clone(), to: clone.clone(), writable: true },
+            Bind { from: objects.clone(), to: lent.clone(), writable: false },
+            Bind::writable(&self.worktree),
+        ];
+        own.extend(Some(&self.attachments).filter(|dir| dir.is_dir()).map(Bind::readable));
+        for dir in &places.dirs {
+            // the program would make it at its first start, and cannot in there
+            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
+            made.map_err(|error| format!("the directory of the agent cannot be made: {error}"))?;
+            own.push(Bind::writable(dir));
+        }
+        own.extend(places.files.iter().filter(|file| file.is_file()).map(Bind::writable));
+        own.extend(self.program.iter().filter(|program| is_fresh(program)).map(Bind::readable));
+        Ok(own)
+    }
+}
+
+/// What agents of other kinds keep: their logins are none of this one's business.
+fn logins_of_others(own: &OwnPlaces, variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
+    let kinds = AgentKind::ALL.iter().map(|kind| find_agent(*kind).own_places(variables));
+    let all = kinds.flat_map(|places| places.dirs.into_iter().chain(places.files));
+    all.filter(|path| !own.dirs.contains(path) && !own.files.contains(path)).collect()
+}

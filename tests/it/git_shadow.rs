@@ -1,0 +1,198 @@
+//! The repository that stands in the place of the clone inside of a sandbox: what git does in it, and what comes back.
+
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use offshoot::git::{CommitId, Shadow};
+
+use crate::git_fixture::{BRANCH, Rig, add_commit, command, run};
+
+/// Git as whoever is in the sandbox has it: only the objects' path is another, as nothing is bound here.
+fn inside(rig: &Rig, shadow: &Shadow, args: &[&str]) -> Command {
+    let mut git = command(&rig.worktree_path(), args);
+    git.env("GIT_DIR", shadow.shadow.join("worktrees/job1"))
+        .env("GIT_WORK_TREE", rig.worktree_path())
+        .env("GIT_ALTERNATE_OBJECT_DIRECTORIES", &shadow.objects);
+    git
+}
+
+fn does(rig: &Rig, shadow: &Shadow, args: &[&str]) -> String {
+    let output = inside(rig, shadow, args).output().unwrap();
+    assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
+}
+
+fn commits(rig: &Rig, shadow: &Shadow, name: &str) -> CommitId {
+    fs::write(rig.worktree_path().join(name), name).unwrap();
+    does(rig, shadow, &["add", name]);
+    does(rig, shadow, &["commit", "-qm", name]);
+    does(rig, shadow, &["rev-parse", "HEAD"]).parse().unwrap()
+}
+
+async fn lent(rig: &Rig) -> Shadow {
+    let worktree = rig.worktree().await;
+    rig.repository.lend(&worktree).await.unwrap()
+}
+
+fn refs(rig: &Rig) -> Vec<String> {
+    let output = run(rig.repository.path(), &["for-each-ref", "--format=%(refname)"]).stdout;
+    String::from_utf8(output).unwrap().lines().map(str::to_owned).collect()
+}
+
+#[tokio::test]
+async fn a_shadow_shows_the_remote_and_its_own_branch_and_no_other() {
+    let rig = Rig::new().await;
+    run(rig.repository.path(), &["branch", "sibling", rig.base.as_str()]);
+    run(rig.repository.path(), &["update-ref", "refs/offshoot/other/1", rig.base.as_str()]);
+    let shadow = lent(&rig).await;
+    assert_eq!(
+        does(&rig, &shadow, &["for-each-ref", "--format=%(refname)"]),
+        format!("refs/heads/{BRANCH}\nrefs/remotes/origin/main")
+    );
+    assert_eq!(does(&rig, &shadow, &["status", "--porcelain"]), "");
+    assert_eq!(does(&rig, &shadow, &["log", "--format=%s", "origin/main"]), "seed");
+    let admin = fs::read_dir(shadow.shadow.join("worktrees")).unwrap().count();
+    assert_eq!(admin, 1, "only its own registration");
+}
+
+#[tokio::test]
+async fn what_is_committed_inside_comes_back_with_head_and_branch_alone() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    commits(&rig, &shadow, "one");
+    does(&rig, &shadow, &["branch", "extra"]);
+    does(&rig, &shadow, &["pack-refs", "--all"]);
+    let two = commits(&rig, &shadow, "two");
+    does(&rig, &shadow, &["gc", "-q", "--prune=now"]);
+    let collected = rig.collect().await;
+    assert_eq!((&collected.head, collected.committed, collected.files_changed), (&two, false, 2));
+    assert_eq!(run(&rig.worktree_path(), &["status", "--porcelain"]).stdout, b"", "outside as well");
+    assert_eq!(refs(&rig), [format!("refs/heads/{BRANCH}"), "refs/remotes/origin/main".to_owned()]);
+    rig.fsck();
+    assert_eq!(rig.collect().await.head, two, "again");
+    let left = fs::read_dir(rig.repository.path().join("offshoot")).unwrap();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert_eq!(left, ["job1"], "no quarantine stays");
+}
+
+#[tokio::test]
+async fn head_may_be_elsewhere_and_the_branch_is_kept_beside_it() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    let on_branch = commits(&rig, &shadow, "one");
+    does(&rig, &shadow, &["switch", "-q", "-c", "other", rig.base.as_str()]);
+    let on_other = commits(&rig, &shadow, "two");
+    rig.repository.absorb(&rig.worktree_path()).await.unwrap();
+    let branch = rig.repository.find_ref(&format!("refs/heads/{BRANCH}")).await.unwrap();
+    assert_eq!(branch, Some(on_branch));
+    assert_eq!(rig.repository.worktree_head(&rig.worktree_path()).await.unwrap(), Some(on_other.clone()));
+    assert_eq!(fs::read_to_string(rig.admin().join("HEAD")).unwrap(), format!("{on_other}\n"));
+    does(&rig, &shadow, &["switch", "-q", "--detach", rig.base.as_str()]);
+    assert_eq!(rig.repository.worktree_head(&rig.worktree_path()).await.unwrap(), Some(rig.base.clone()));
+}
+
+/// Steps of one attempt share it, and with it what they stashed; what the server has moved is shown anew.
+#[tokio::test]
+async fn a_shadow_is_kept_until_the_server_moves_the_worktree() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    commits(&rig, &shadow, "one");
+    does(&rig, &shadow, &["branch", "mine"]);
+    assert_eq!(lent(&rig).await, shadow);
+    assert!(does(&rig, &shadow, &["branch", "--list"]).contains("mine"));
+    fs::write(rig.worktree_path().join("left"), "left").unwrap();
+    let head = rig.collect().await.head;
+    lent(&rig).await;
+    assert_eq!(does(&rig, &shadow, &["rev-parse", "HEAD"]), head.to_string());
+    assert_eq!(does(&rig, &shadow, &["status", "--porcelain"]), "");
+    assert!(!does(&rig, &shadow, &["branch", "--list"]).contains("mine"));
+    rig.repository.remove_worktree(&rig.worktree_path()).await.unwrap();
+    assert!(!shadow.shadow.exists());
+}
+
+/// Each is done to a shadow that has a commit of its own; none brings anything into the clone but the files.
+#[tokio::test]
+async fn nothing_in_a_shadow_runs_leads_elsewhere_or_passes_as_an_object() {
+    type Deed = fn(&Rig, &Shadow, &Path);
+    let deeds: [(&str, Deed); 7] = [
+        ("configuration", |_, shadow, marker| {
+            let text = format!(
+                "[core]\n\tbare = true\n\tfsmonitor = \"touch {0}\"\n\thooksPath = {1}\n[uploadpack]\n\tpackObjectsHook = \"touch {0}\"\n",
+                marker.display(),
+                shadow.shadow.join("hooks").display()
+            );
+            fs::write(shadow.shadow.join("config"), text).unwrap();
+        }),
+        ("hooks", |_, shadow, marker| {
+            fs::create_dir_all(shadow.shadow.join("hooks")).unwrap();
+            for name in ["reference-transaction", "pre-commit", "post-update", "pre-auto-gc"] {
+                let hook = shadow.shadow.join("hooks").join(name);
+                crate::stand::install_program(&hook, &format!("#!/bin/sh\ntouch {}\n", marker.display()));
+            }
+        }),
+        ("objects of somebody else", |rig, shadow, _| {
+            let foreign = foreign(rig);
+            let info = shadow.shadow.join("objects/info/alternates");
+            fs::write(info, format!("{}\n", foreign.0.join("objects").display())).unwrap();
+            point(rig, shadow, &foreign.1);
+        }),
+        ("objects behind a link", |rig, shadow, _| {
+            let foreign = foreign(rig);
+            fs::rename(shadow.shadow.join("objects"), shadow.shadow.join("away")).unwrap();
+            symlink(foreign.0.join("objects"), shadow.shadow.join("objects")).unwrap();
+            point(rig, shadow, &foreign.1);
+        }),
+        ("refs behind a link", |rig, shadow, _| {
+            let foreign = foreign(rig);
+            fs::remove_dir_all(shadow.shadow.join("refs/heads")).unwrap();
+            symlink(foreign.0.join("refs/heads"), shadow.shadow.join("refs/heads")).unwrap();
+        }),
+        ("a pipe for HEAD", |_, shadow, _| {
+            let head = shadow.shadow.join("worktrees/job1/HEAD");
+            fs::remove_file(&head).unwrap();
+            nix::unistd::mkfifo(&head, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        }),
+        ("a malformed commit", |rig, shadow, _| {
+            let tree = does(rig, shadow, &["rev-parse", "HEAD^{tree}"]);
+            let text = format!("tree {tree}\nparent {}\nauthor nobody\ncommitter nobody\n\nx\n", rig.base);
+            fs::write(rig.dir.path().join("object"), text).unwrap();
+            let file = rig.dir.path().join("object").display().to_string();
+            let id = does(rig, shadow, &["hash-object", "-t", "commit", "--literally", "-w", &file]);
+            point(rig, shadow, &id.parse().unwrap());
+        }),
+    ];
+    for (what, deed) in deeds {
+        let rig = Rig::new().await;
+        let shadow = lent(&rig).await;
+        let marker = rig.dir.path().join("ran");
+        commits(&rig, &shadow, "one");
+        deed(&rig, &shadow, &marker);
+        let collected = rig.collect().await;
+        assert!(!marker.exists(), "{what}: a program ran");
+        assert_eq!(rig.content(&collected.head, "one"), b"one", "{what}: the files are there");
+        let has_foreign = command(rig.repository.path(), &["cat-file", "-e", "HEAD:secret"]);
+        assert!(!{ has_foreign }.status().unwrap().success());
+        assert!(!rig.listing(&collected.head).iter().any(|line| line.contains("secret")), "{what}");
+        let noted = collected.notes.iter().any(|note| note.text.contains("malformed"));
+        let is_refused =
+            matches!(what, "objects of somebody else" | "objects behind a link" | "a malformed commit");
+        assert_eq!(noted, is_refused, "{what}: {:?}", collected.notes);
+        rig.fsck();
+    }
+}
+
+/// The repository of another client, and a commit of it.
+fn foreign(rig: &Rig) -> (PathBuf, CommitId) {
+    let path = rig.dir.path().join("foreign.git");
+    git2::Repository::init_bare(&path).unwrap();
+    let commit = add_commit(&path, BRANCH, &[("secret", "secret")]);
+    (path, commit)
+}
+
+fn point(_: &Rig, shadow: &Shadow, commit: &CommitId) {
+    fs::write(shadow.shadow.join(format!("refs/heads/{BRANCH}")), format!("{commit}\n")).unwrap();
+}
