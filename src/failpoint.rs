@@ -63,6 +63,8 @@ edges! {
     CreateToken, "store.create-token", "commit: a new token";
     RevokeToken, "store.revoke-token", "commit: a token opens nothing any more";
     NoteTokenUse, "store.note-token-use", "commit: when a token was used last";
+    WriteAudit, "store.write-audit", "commit: a call that was refused, or changed something elsewhere";
+    ForgetAudit, "store.forget-audit", "commit: what was written down about calls is past its time";
     KeepAnswer, "store.keep-answer", "commit: the answer to a repeated request";
     ForgetAnswers, "store.forget-answers", "commit: old answers are forgotten";
     Submit, "store.submit", "commit: a new job";

@@ -105,3 +105,30 @@ impl App {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::token::{Reach, Scope, Token};
+
+    #[test]
+    fn a_use_is_worth_a_note_once_a_minute() {
+        let token = Token {
+            id: TokenId::from_random("a"),
+            name: "ci".to_owned(),
+            scope: Scope::Read,
+            reach: Reach::WHOLE,
+            created_at: Timestamp::from_ms(0),
+            created_by: "admin".to_owned(),
+            expires_at: None,
+            last_used_at: None,
+            revoked_at: None,
+        };
+        let key = Key::new(KnownToken { token, hash: NOBODY }, Clock::manual(0, 1));
+        let uses = [(7, true), (7, false), (60_006, false), (60_007, true), (60_008, false)];
+        for (at, expected) in uses {
+            assert_eq!(key.takes_note(at), expected, "{at}");
+        }
+        assert!(key.takes_note(3), "somebody has set the clock back");
+    }
+}

@@ -12,6 +12,7 @@
 
 mod artifacts;
 mod attach;
+mod audit;
 mod backups;
 mod caller;
 mod cancel;

@@ -11,6 +11,7 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::error::AppError;
+use crate::store::Call;
 
 /// What an operation comes to, shared by all who wait.
 pub(super) type Shared<T> = Result<T, Arc<AppError>>;
@@ -125,7 +126,11 @@ impl Operations {
     fn spawn(&self, work: impl Future<Output = ()> + Send + 'static) {
         let mut set = self.set.lock().unwrap_or_else(PoisonError::into_inner);
         while set.try_join_next().is_some() {}
-        set.spawn(work);
+        // what is written for a call is written down as such, wherever it is carried out
+        match Call::current() {
+            Some(call) => set.spawn(async move { call.around(work).await }),
+            None => set.spawn(work),
+        };
     }
 }
 

@@ -129,6 +129,7 @@ pub struct Retention {
     pub logs: Kept,
     pub artifacts: Kept,
     pub event_days: u64,
+    pub audit_days: u64,
     pub worktrees: Kept,
 }
 
@@ -340,6 +341,7 @@ pub(super) fn retention(values: &Values) -> Retention {
         logs: kept("log_days"),
         artifacts: kept("artifact_days"),
         event_days: values.integer("retention.event_days").unwrap_or_default(),
+        audit_days: values.integer("retention.audit_days").unwrap_or_default(),
         worktrees: kept("worktree_days"),
     }
 }

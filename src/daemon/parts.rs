@@ -232,6 +232,7 @@ pub(super) fn upkeep_settings(config: &Config) -> UpkeepSettings {
         artifacts: config.retention.artifacts,
         worktrees: config.retention.worktrees,
         events: days(config.retention.event_days),
+        audit: days(config.retention.audit_days),
         snapshots: days(config.git.snapshot_days),
         disk_free_bytes_min: config.limits.disk_free_bytes_min,
     }

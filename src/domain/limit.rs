@@ -8,6 +8,7 @@ named_enum! {
     Limit {
         QueueFull = "queue_max",
         Connections = "connections",
+        PeerConnections = "connections_per_peer",
         Streams = "streams",
         TokenRate = "token_requests_per_minute",
         WrongTokens = "wrong_tokens",
@@ -37,7 +38,12 @@ impl Limit {
     pub const fn sentence(self) -> &'static str {
         match self {
             Self::QueueFull => "A job was refused because `server.queue_max` jobs wait.",
-            Self::Connections => "A connection waited because as many as allowed are open.",
+            Self::Connections => {
+                "As many connections as allowed were open: one that rested was closed, or the next one waited."
+            }
+            Self::PeerConnections => {
+                "A peer had as many connections as one may have: one that rested was closed, or the new one."
+            }
             Self::Streams => "A stream was refused because 128 are open.",
             Self::TokenRate => {
                 "A request was refused because its token met `server.token_requests_per_minute`."

@@ -8,7 +8,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
@@ -18,12 +18,15 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
+use super::crowd::{Crowd, Place};
 use crate::domain::limit::Limit;
 use crate::metrics;
 
 /// Connections at once: each costs a descriptor and some kilobytes, and a usual process has 1,024 descriptors, of which
 /// this leaves half to the database, logs and agents.
 const CONNECTIONS_MAX: usize = 512;
+/// Of one peer: a quarter is left to everybody else.
+const CONNECTIONS_PER_PEER_MAX: usize = 384;
 /// The head of a request is some hundred bytes: ten seconds are generous on any line.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 /// Longer than the pauses of a client that asks every minute.
@@ -38,6 +41,8 @@ const ACCEPT_AGAIN: Duration = Duration::from_millis(200);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ConnectionLimits {
     pub(super) connections: usize,
+    /// Of one address.
+    pub(super) per_peer: usize,
     /// From the connection, or from the first byte of a further request, to the end of its head.
     pub(super) head: Duration,
     /// How long an idle connection is kept for a further request.
@@ -48,7 +53,13 @@ pub(super) struct ConnectionLimits {
 
 impl Default for ConnectionLimits {
     fn default() -> Self {
-        Self { connections: CONNECTIONS_MAX, head: HEAD_WITHIN, idle: IDLE_MAX, blocked: TAKES_NOTHING_MAX }
+        Self {
+            connections: CONNECTIONS_MAX,
+            per_peer: CONNECTIONS_PER_PEER_MAX,
+            head: HEAD_WITHIN,
+            idle: IDLE_MAX,
+            blocked: TAKES_NOTHING_MAX,
+        }
     }
 }
 
@@ -68,11 +79,26 @@ struct Activity {
     deadline: Instant,
     /// Bytes of the next head have come.
     head_begun: bool,
+    /// A whole request has come at some time.
+    was_used: bool,
+    /// Somebody else needs its place.
+    is_closed: bool,
+    /// Whoever waits for the peer.
+    reader: Option<Waker>,
 }
 
 impl Connection {
     fn new(limits: ConnectionLimits, peer: IpAddr) -> Self {
-        let activity = Activity { limits, busy: 0, deadline: Instant::now() + limits.head, head_begun: true };
+        let deadline = Instant::now() + limits.head;
+        let activity = Activity {
+            limits,
+            busy: 0,
+            deadline,
+            head_begun: true,
+            was_used: false,
+            is_closed: false,
+            reader: None,
+        };
         Self { activity: Arc::new(Mutex::new(activity)), peer }
     }
 
@@ -83,8 +109,21 @@ impl Connection {
 
     /// While the guard lives, the connection's request is being answered and no limit runs.
     pub(super) fn enter(&self) -> Busy {
-        self.with(|activity| activity.busy += 1);
+        self.with(|activity| {
+            activity.busy += 1;
+            activity.was_used = true;
+        });
         Busy(self.clone())
+    }
+
+    /// Closes it if no request has come through it yet.
+    pub(super) fn close_if_unused(&self) -> bool {
+        self.with(|activity| !activity.was_used && activity.close())
+    }
+
+    /// Closes it if no request is being answered.
+    pub(super) fn close_if_idle(&self) -> bool {
+        self.with(Activity::close)
     }
 
     fn with<T>(&self, act: impl FnOnce(&mut Activity) -> T) -> T {
@@ -93,7 +132,7 @@ impl Connection {
 
     fn has_read(&self) {
         self.with(|activity| {
-            if activity.busy == 0 && !activity.head_begun {
+            if activity.busy == 0 && !activity.head_begun && !activity.is_closed {
                 activity.head_begun = true;
                 activity.deadline = Instant::now() + activity.limits.head;
             }
@@ -107,7 +146,22 @@ impl Connection {
 }
 
 impl Activity {
+    /// Not twice: who makes room needs another place each time.
+    fn close(&mut self) -> bool {
+        if self.busy > 0 || self.is_closed {
+            return false;
+        }
+        (self.is_closed, self.deadline) = (true, Instant::now());
+        if let Some(reader) = self.reader.take() {
+            reader.wake();
+        }
+        true
+    }
+
     fn rest(&mut self) {
+        if self.is_closed {
+            return;
+        }
         self.deadline = Instant::now() + self.limits.idle;
         self.head_begun = false;
     }
@@ -124,16 +178,39 @@ impl Drop for Busy {
     }
 }
 
-/// Accepts as many connections as are allowed; further ones wait in the kernel's queue.
+/// Accepts as many connections as are allowed. For a further one somebody makes room who brings nothing; else it waits, and those
+/// behind it in the kernel's queue.
 pub(super) struct Bounded {
     listener: TcpListener,
     free: Arc<Semaphore>,
+    crowd: Arc<Crowd>,
     limits: ConnectionLimits,
 }
 
 impl Bounded {
     pub(super) fn new(listener: TcpListener, limits: ConnectionLimits) -> Self {
-        Self { listener, free: Arc::new(Semaphore::new(limits.connections)), limits }
+        let free = Arc::new(Semaphore::new(limits.connections));
+        Self { listener, free, crowd: Arc::default(), limits }
+    }
+
+    /// Who has as many as one may have gives one up for a further one, if there is one that nobody is answered on.
+    fn has_room_for(&self, peer: IpAddr) -> bool {
+        if self.crowd.count_of(peer) < self.limits.per_peer {
+            return true;
+        }
+        metrics::LIMITS.increment([Limit::PeerConnections.as_str()]);
+        self.crowd.make_room(Some(peer))
+    }
+
+    /// A place among all; when there is none, somebody makes room, or has to end first.
+    async fn permit(&self) -> Option<OwnedSemaphorePermit> {
+        if let Ok(permit) = Arc::clone(&self.free).try_acquire_owned() {
+            return Some(permit);
+        }
+        metrics::LIMITS.increment([Limit::Connections.as_str()]);
+        self.crowd.make_room(None);
+        // never closed, so this resolves with a permit
+        Arc::clone(&self.free).acquire_owned().await.ok()
     }
 }
 
@@ -142,22 +219,20 @@ impl Listener for Bounded {
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, Self::Addr) {
-        let permit = loop {
-            // never closed, so this resolves with a permit
-            if self.free.available_permits() == 0 {
-                metrics::LIMITS.increment([Limit::Connections.as_str()]);
-            }
-            if let Ok(permit) = Arc::clone(&self.free).acquire_owned().await {
-                break permit;
-            }
-        };
         loop {
-            match self.listener.accept().await {
-                Ok((stream, peer)) => return (Stream::new(stream, peer.ip(), permit, self.limits), peer),
+            let (stream, peer) = match self.listener.accept().await {
+                Ok(came) => came,
                 Err(error) => {
                     tracing::debug!(%error, "could not accept a connection");
                     tokio::time::sleep(ACCEPT_AGAIN).await;
+                    continue;
                 }
+            };
+            // who is turned away hears it when he reads
+            if self.has_room_for(peer.ip())
+                && let Some(permit) = self.permit().await
+            {
+                return (Stream::new(stream, peer.ip(), (permit, &self.crowd), self.limits), peer);
             }
         }
     }
@@ -182,12 +257,19 @@ pub(super) struct Stream {
     blocked: Option<Pin<Box<Sleep>>>,
     blocked_max: Duration,
     _permit: OwnedSemaphorePermit,
+    _place: Place,
     _counted: metrics::Held,
 }
 
 impl Stream {
-    fn new(stream: TcpStream, peer: IpAddr, permit: OwnedSemaphorePermit, limits: ConnectionLimits) -> Self {
+    fn new(
+        stream: TcpStream,
+        peer: IpAddr,
+        (permit, crowd): (OwnedSemaphorePermit, &Arc<Crowd>),
+        limits: ConnectionLimits,
+    ) -> Self {
         let connection = Connection::new(limits, peer);
+        let place = crowd.enter(connection.clone());
         let deadline = connection.with(|activity| activity.deadline);
         Self {
             stream,
@@ -196,6 +278,7 @@ impl Stream {
             blocked: None,
             blocked_max: limits.blocked,
             _permit: permit,
+            _place: place,
             _counted: metrics::HTTP_CONNECTIONS.hold(),
         }
     }
@@ -203,7 +286,10 @@ impl Stream {
     /// Ready when the peer is out of time; else wakes the reader when it will be.
     fn poll_deadline(&mut self, context: &mut Context<'_>) -> Poll<()> {
         loop {
-            let (busy, deadline) = self.connection.with(|activity| (activity.busy > 0, activity.deadline));
+            let (busy, deadline) = self.connection.with(|activity| {
+                activity.reader = Some(context.waker().clone());
+                (activity.busy > 0, activity.deadline)
+            });
             let now = Instant::now();
             if !busy && now >= deadline {
                 return Poll::Ready(());

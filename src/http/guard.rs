@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -12,6 +12,8 @@ use super::problem::ApiError;
 
 /// All header names and values together: many times what our clients send, less than a proxy's own limit.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
+
+const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The names under which this server answers.
 pub(super) struct Hosts {
@@ -98,7 +100,9 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
             matches!(scheme, "http" | "https") && (host == authority || hosts.allows(host))
         })
     };
-    if !origin.is_none_or(own) {
+    // what browsers say themselves: pages of other sites, and of other ports of this host, are foreign too
+    let site = single(headers, SEC_FETCH_SITE)?;
+    if !origin.is_none_or(own) || !site.is_none_or(|site| matches!(site, "same-origin" | "none")) {
         let detail = "requests from other web pages are refused";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", detail));
     }
@@ -106,7 +110,7 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
 }
 
 /// A header that may be there once.
-pub(super) fn single(headers: &HeaderMap, name: header::HeaderName) -> Result<Option<&str>, ApiError> {
+pub(super) fn single(headers: &HeaderMap, name: HeaderName) -> Result<Option<&str>, ApiError> {
     let mut values = headers.get_all(&name).iter();
     let first = values.next();
     if values.next().is_some() {

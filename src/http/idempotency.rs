@@ -13,14 +13,15 @@ use sha2::{Digest as _, Sha256};
 use tracing::Instrument as _;
 
 use super::AppState;
+use super::audit::{self, Answered};
 use super::body::{BodyBytes, Place};
 use super::guard::single;
 use super::problem::{self, ApiError};
 use crate::app::{AppError, Caller};
-use crate::store::{AnswerKey, KeyedAnswer, StoredAnswer};
+use crate::store::{AnswerKey, Call, KeyedAnswer, StoredAnswer};
 
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
-const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
+pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// What Stripe takes; a UUID is 36.
 const KEY_BYTES_MAX: usize = 255;
 /// Answers to POST requests are a page of the queue at most.
@@ -44,7 +45,15 @@ pub(super) async fn repeat_answers(State(state): State<AppState>, request: Reque
         return next.run(request).await;
     }
     let app = state.0.app.clone();
-    match app.carry_out(answer_once(state, request, next).in_current_span()).await {
+    let Some(call) = request.extensions().get::<Arc<Call>>().cloned() else {
+        return problem::internal().into_response();
+    };
+    let work = async move {
+        let response = call.around(answer_once(state.clone(), request, next)).await;
+        audit::finish(&state, call, true, Answered::of(&response)).await;
+        response
+    };
+    match app.carry_out(work.in_current_span()).await {
         Ok(response) => response,
         Err(error) => ApiError::from(error).into_response(),
     }

@@ -1,5 +1,6 @@
 //! The history of a job through a WebSocket, and words for its agent the other way.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::rejection::WebSocketUpgradeRejection;
@@ -10,12 +11,14 @@ use axum::response::Response;
 use serde_json::Value;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
+use super::audit;
 use super::auth::Token;
 use super::connection::{Busy, Connection};
 use super::events::{ALIVE_EVERY, after, busy};
 use super::problem::ApiError;
 use super::query::Query;
 use crate::app::{App, AppError, Caller, Follower};
+use crate::store::Call;
 use crate::wire::event::StreamItem;
 use crate::wire::live::{Refused, Taken, parse};
 
@@ -31,9 +34,11 @@ const SILENT_MAX: Duration = Duration::from_secs(50);
     params(("id" = String, Path),
         ("after" = Option<String>, Query, description = "Only events with a larger number; latest: from now on")),
     responses((status = 101, description = "The frames follow", body = Refused)))]
+#[expect(clippy::too_many_arguments, reason = "each is a part of the request")]
 pub(super) async fn job_socket(
     State(app): State<App>,
     Token(caller): Token,
+    Extension(call): Extension<Arc<Call>>,
     Path(id): Path<String>,
     query: Query,
     headers: HeaderMap,
@@ -47,7 +52,7 @@ pub(super) async fn job_socket(
         ApiError::new(StatusCode::UPGRADE_REQUIRED, "upgrade_required", detail)
     })?;
     let busy = busy(connection.as_ref());
-    let talk = Talk { app, caller, job: id, follower, _busy: busy };
+    let talk = Talk { app, caller, call, job: id, follower, _busy: busy };
     let upgrade = upgrade.max_message_size(FRAME_BYTES_MAX).max_frame_size(FRAME_BYTES_MAX);
     Ok(upgrade.on_upgrade(move |socket| talk.run(socket)))
 }
@@ -55,6 +60,8 @@ pub(super) async fn job_socket(
 struct Talk {
     app: App,
     caller: Caller,
+    /// The one that opened it.
+    call: Arc<Call>,
     job: String,
     follower: Follower,
     _busy: Option<Busy>,
@@ -141,7 +148,12 @@ impl Talk {
             Ok(frame) => match parse(frame) {
                 Ok(word) => {
                     let taken = Taken::of(&word);
-                    self.app.tell_agent(&self.caller, &self.job, word).await.map(|()| taken)
+                    let call = Arc::new(self.call.again());
+                    let told = call.around(self.app.tell_agent(&self.caller, &self.job, word)).await;
+                    if matches!(told, Err(AppError::Forbidden(_))) {
+                        audit::refused(&self.app, call).await;
+                    }
+                    told.map(|()| taken)
                 }
                 Err(faults) => Err(AppError::Invalid(faults)),
             },

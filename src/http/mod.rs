@@ -1,7 +1,7 @@
 //! The API over HTTP: one table of routes, thin handlers, and the guards before them.
 //!
 //! Promises: every answer carries `X-Request-Id`; every error is problem+json with `error`; a request passes, in this
-//! order, host and origin check, authentication, the scope that its route needs, whether changes are accepted, body limits and idempotency before a handler sees it. The OpenAPI
+//! order, host and origin check, authentication, the scope that its route needs (what is refused is written down), whether changes are accepted, body limits and idempotency before a handler sees it. The OpenAPI
 //! document is made from the handlers themselves. Handlers extract, call [`app`](crate::app), convert.
 //!
 //! Must not know: SQL, git, processes; no rule about jobs is decided here.
@@ -11,11 +11,13 @@
 
 mod artifacts;
 mod attach;
+mod audit;
 mod auth;
 mod backups;
 mod body;
 mod clients;
 mod connection;
+mod crowd;
 mod deliveries;
 mod events;
 mod guard;
@@ -111,6 +113,7 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), body::read_body))
         .layer(from_fn_with_state(state.clone(), guard::refuse_changes))
         .layer(from_fn_with_state(state.clone(), auth::check_scope))
+        .layer(from_fn_with_state(state.clone(), audit::write_down))
         .layer(from_fn_with_state(state.clone(), auth::authenticate))
         .layer(from_fn_with_state(state.clone(), guard::check_origin))
         .layer(CatchPanicLayer::custom(problem::of_panic))

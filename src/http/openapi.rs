@@ -60,6 +60,7 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("create_token", &[(409, "The name is taken, or there are 200")]),
     ("get_token", &[(404, "No such token")]),
     ("revoke_token", &[(404, "No such token")]),
+    ("get_audit", &[(422, "Out of range")]),
     ("list_jobs", &[(422, "Out of range")]),
     (
         "submit_job",

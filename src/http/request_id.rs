@@ -1,5 +1,7 @@
 //! The outermost layer: gives each request an id, writes errors out, says in the log how it went.
 
+use std::sync::Arc;
+
 use axum::body::Body;
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
@@ -18,11 +20,20 @@ const HEADER: &str = "x-request-id";
 /// Enough for a UUID or a trace id with a prefix.
 const LENGTH_MAX: usize = 128;
 
-pub(super) async fn finish_answer(State(state): State<AppState>, request: Request, next: Next) -> Response {
+/// The id of a request, for whoever writes it down.
+#[derive(Clone, Debug)]
+pub(super) struct RequestId(pub(super) Arc<str>);
+
+pub(super) async fn finish_answer(
+    State(state): State<AppState>,
+    mut request: Request,
+    next: Next,
+) -> Response {
     let busy = request.extensions().get::<Connection>().map(Connection::enter);
     let id = given(&request).unwrap_or_else(|| format!("req-{}", state.0.clock.random_text(16)));
     let (method, path) = (request.method().clone(), request.uri().path().to_owned());
     let route = request.extensions().get::<MatchedPath>().cloned();
+    request.extensions_mut().insert(RequestId(id.as_str().into()));
     let span = tracing::info_span!("request", request.id = id, %method, path);
     let began_at = Instant::now();
     let mut response = next.run(request).instrument(span).await;

@@ -82,6 +82,7 @@ mod tests {
 
     const LIMITS: ConnectionLimits = ConnectionLimits {
         connections: 2,
+        per_peer: 8,
         head: Duration::from_millis(200),
         idle: Duration::from_millis(300),
         blocked: Duration::from_millis(300),
@@ -90,6 +91,14 @@ mod tests {
 
     /// A server with a quick and a slow path; it stops when the sender is used.
     async fn server(set: &mut JoinSet<()>, begun: Arc<Notify>) -> (SocketAddr, oneshot::Sender<()>) {
+        server_within(LIMITS, set, begun).await
+    }
+
+    async fn server_within(
+        limits: ConnectionLimits,
+        set: &mut JoinSet<()>,
+        begun: Arc<Notify>,
+    ) -> (SocketAddr, oneshot::Sender<()>) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -112,7 +121,7 @@ mod tests {
             .route("/flood", get(flood));
         set.spawn(async move {
             let shutdown = async move { stopped.await.unwrap_or(()) };
-            serve_within(LIMITS, listener, router, shutdown).await.unwrap();
+            serve_within(limits, listener, router, shutdown).await.unwrap();
         });
         (address, stop)
     }
@@ -167,6 +176,35 @@ mod tests {
         let mut other = TcpStream::connect(address).await.unwrap();
         other.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
         assert!(answer(&mut other).await.ends_with("quick"), "they make no room");
+    }
+
+    /// More half heads than there are places: nobody waits behind them, and who is being answered keeps his place.
+    #[tokio::test]
+    async fn whoever_brings_nothing_makes_room_at_once() {
+        let long = ConnectionLimits { head: LONG * 6, idle: LONG * 6, connections: 8, ..LIMITS };
+        for (per_peer, crowd) in [(100, 8), (4, 4)] {
+            let limits = ConnectionLimits { per_peer, ..long };
+            let begun = Arc::new(Notify::new());
+            let mut set = JoinSet::new();
+            let (address, _stop) = server_within(limits, &mut set, Arc::clone(&begun)).await;
+            let mut slow = TcpStream::connect(address).await.unwrap();
+            slow.write_all(b"GET /slow HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            timeout(LONG, begun.notified()).await.expect("the request arrives");
+            let mut half = Vec::new();
+            for _ in 0..4 * crowd {
+                let mut stream = TcpStream::connect(address).await.unwrap();
+                stream.write_all(b"GET / HTTP/1.1\r\nHost: x\r\n").await.unwrap();
+                half.push(stream);
+            }
+            let mut whole = TcpStream::connect(address).await.unwrap();
+            whole.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            assert!(answer(&mut whole).await.ends_with("quick"), "{crowd}");
+            assert!(answer(&mut slow).await.ends_with("slow"), "{crowd}");
+            // the oldest went first, and nothing was said to them
+            for mut stream in half.into_iter().take(2 * crowd) {
+                assert_eq!(answer(&mut stream).await, "", "{crowd}");
+            }
+        }
     }
 
     #[tokio::test]

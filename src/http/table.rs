@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
-    artifacts, attach, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue,
+    artifacts, attach, audit, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue,
     sessions, snapshots, system, tokens, usage,
 };
 use crate::app::App;
@@ -21,13 +21,23 @@ use crate::domain::token::Scope;
 /// The member of an operation in the document that names its scope.
 const SCOPE_MEMBER: &str = "x-scope";
 
-/// Which scope a route needs, by its method and its path as it is written in the table.
+/// Which scope a route needs, and with what it is answered when everything goes well, by its method and its path as it is
+/// written in the table.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scopes(HashMap<(Method, String), Scope>);
+pub(super) struct Scopes(HashMap<(Method, String), (Scope, u16)>);
 
 impl Scopes {
     /// `None` for what is open to everybody, and for what there is not.
     pub(super) fn of(&self, method: &Method, route: &str) -> Option<Scope> {
+        self.find(method, route).map(|(scope, _)| scope)
+    }
+
+    /// 200 for what there is not.
+    pub(super) fn success(&self, method: &Method, route: &str) -> u16 {
+        self.find(method, route).map_or(200, |(_, status)| status)
+    }
+
+    fn find(&self, method: &Method, route: &str) -> Option<(Scope, u16)> {
         // it is answered by the handler of GET
         let method = if method == Method::HEAD { Method::GET } else { method.clone() };
         self.0.get(&(method, route.to_owned())).copied()
@@ -49,7 +59,9 @@ impl Table {
         for (path, method, operation) in operations(&mut routes.1) {
             let named = ExtensionsBuilder::new().add(SCOPE_MEMBER, scope.as_str()).build();
             operation.extensions.get_or_insert_default().merge(named);
-            self.scopes.0.insert((method, path), scope);
+            let mut told = operation.responses.responses.keys().filter_map(|status| status.parse().ok());
+            let success = told.find(|status| (200..300).contains(status)).unwrap_or(200);
+            self.scopes.0.insert((method, path), (scope, success));
         }
         Self { router: self.router.routes(routes), ..self }
     }
@@ -142,6 +154,7 @@ fn system_routes(table: Table) -> Table {
         // tokens
         .admin(routes!(tokens::list_tokens, tokens::create_token))
         .admin(routes!(tokens::get_token, tokens::revoke_token))
+        .admin(routes!(audit::get_audit))
         // queue
         .read(routes!(queue::get_queue))
         .operate(routes!(queue::pause_queue))

@@ -13,6 +13,7 @@
 //! and the transcripts beside the code, the rest through the router in `http` and through the whole server in `tests/it`.
 
 mod artifacts;
+mod audit;
 pub mod backup;
 mod damage;
 mod error;
@@ -33,6 +34,7 @@ use crate::domain::time::Timestamp;
 use sqlite::Place;
 
 pub use artifacts::ArtifactFiles;
+pub use audit::{Asked, AuditEntry, Call};
 pub use backup::Backup;
 pub use damage::Damage;
 pub use error::{BranchConflict, StoreError};

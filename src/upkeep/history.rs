@@ -23,6 +23,7 @@ impl Inner {
         self.forget_artifacts(order, report).await?;
         self.sweep_artifacts(order, report).await?;
         self.forget_events(order, report).await?;
+        self.forget_audit(order, report).await?;
         self.forget_jobs(order, report).await
     }
 
@@ -91,6 +92,31 @@ impl Inner {
             return format!("older than {worktree} and git.snapshot_days together");
         }
         format!("older than {}", self.settings.jobs.rule(status))
+    }
+
+    async fn forget_audit(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {
+        let before = self.now() - self.settings.audit;
+        let mut count = 0;
+        if order.dry_run {
+            count = self.store.count_old_audit(before, EVENTS_COUNTED).await?;
+        } else {
+            for _ in 0..BATCHES_MAX {
+                let gone = self.store.forget_audit(before).await?;
+                count += gone;
+                if gone == 0 {
+                    break;
+                }
+            }
+        }
+        if count > 0 {
+            report.add(
+                Kind::Audit,
+                &format!("{count} calls"),
+                "older than retention.audit_days, or too many",
+                None,
+            );
+        }
+        Ok(())
     }
 
     async fn forget_jobs(&self, order: Order, report: &mut Report) -> Result<(), StoreError> {

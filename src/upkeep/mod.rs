@@ -49,6 +49,7 @@ pub struct UpkeepSettings {
     /// As the worker has it.
     pub worktrees: Kept,
     pub events: Duration,
+    pub audit: Duration,
     /// Snapshots of work that is published nowhere.
     pub snapshots: Duration,
     /// Below this much free room, in bytes, no job is started.

@@ -20,6 +20,8 @@ pub enum Kind {
     Artifacts,
     Job,
     Events,
+    /// What was written down about calls.
+    Audit,
 }
 
 impl Kind {
@@ -36,6 +38,7 @@ impl Kind {
             Self::Artifacts => "artifacts",
             Self::Job => "job",
             Self::Events => "events",
+            Self::Audit => "audit",
         }
     }
 }

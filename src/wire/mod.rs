@@ -11,6 +11,7 @@
 
 pub mod attachment;
 pub mod attempt;
+pub mod audit;
 pub mod backup;
 pub mod callback;
 pub mod client;

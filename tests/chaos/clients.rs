@@ -176,6 +176,15 @@ impl Caller {
                 }
             }
             let Some(token) = token else { continue };
+            if !revoked {
+                let refused = self.ask_with(token, "POST", "/queue/pause", None, None).await;
+                if refused.status != 403 {
+                    self.complain(format!(
+                        "POST /queue/pause with {path}: {} {}",
+                        refused.status, refused.body
+                    ));
+                }
+            }
             let answered = self.ask_with(token, "GET", "/queue", None, None).await;
             if answered.status != expected {
                 self.complain(format!("GET /queue with {path}: {} {}", answered.status, answered.body));

@@ -159,7 +159,7 @@ pub(crate) fn need(edge: Edge) -> Need {
         Edge::Bundle => Need::UnpublishedWork,
         Edge::KeepAnswer => Need::KnownClient,
         Edge::CreateProfile | Edge::UpdateProfile | Edge::DeleteProfile => Need::ProfileOfAnHour,
-        Edge::CreateToken | Edge::RevokeToken | Edge::NoteTokenUse => Need::TokenOfAnHour,
+        Edge::CreateToken | Edge::RevokeToken | Edge::NoteTokenUse | Edge::WriteAudit => Need::TokenOfAnHour,
         Edge::PauseQueue | Edge::ResumeQueue | Edge::TryNow => Need::Switches,
         Edge::PauseClient | Edge::RepairClone => Need::Tampering,
         Edge::RecordBranch => Need::TakenBranch,
@@ -188,7 +188,8 @@ pub(crate) fn need(edge: Edge) -> Need {
         | Edge::DeleteArtifacts
         | Edge::ForgetMessages
         | Edge::ForgetJobs
-        | Edge::ForgetEvents => Need::OldJob,
+        | Edge::ForgetEvents
+        | Edge::ForgetAudit => Need::OldJob,
         Edge::CopyIn => Need::SetUp,
         Edge::RecordVerification => Need::Verification,
         Edge::AskStop => Need::TermWithAgents,

@@ -62,6 +62,7 @@ mod life_canaries;
 mod life_clients;
 mod life_damage;
 mod life_detached;
+mod life_doors;
 mod life_ends;
 mod life_events;
 mod life_follow_up;

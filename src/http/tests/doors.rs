@@ -14,6 +14,8 @@ use tower::ServiceExt as _;
 
 use super::super::{AppState, Settings, body, idempotency};
 use super::{Bench, HOST, SECRET, request};
+use crate::domain::time::Timestamp;
+use crate::store::{Asked, Call};
 
 #[tokio::test]
 async fn tokens() {
@@ -59,6 +61,18 @@ async fn hosts_and_origins() {
         answer.problem(403, "foreign_origin");
         assert_eq!(answer.header("access-control-allow-origin"), None);
     }
+    for (site, status) in
+        [("cross-site", 403), ("same-site", 403), ("x", 403), ("same-origin", 200), ("none", 200)]
+    {
+        let sent = request(Method::GET, "/jobs", &[("sec-fetch-site", site)], Body::empty());
+        assert_eq!(bench.send(sent).await.status, status, "{site}");
+    }
+    // a form of another page, which can send JSON as text and nothing else
+    let form = [("origin", "https://evil.com"), ("content-type", "text/plain")];
+    let body = json!({"githubOrg": "acme", "githubRepo": "widgets", "prompt": "p"}).to_string();
+    let sent = request(Method::POST, "/jobs", &form, Body::from(body));
+    bench.send(sent).await.problem(403, "foreign_origin");
+    assert_eq!(bench.get("/jobs").await.json()["total"], 0);
     let own = format!("http://{HOST}");
     assert_eq!(
         bench.send(request(Method::GET, "/jobs", &[("origin", &own)], Body::empty())).await.status,
@@ -185,10 +199,14 @@ async fn who_goes_away_gives_no_place_back_that_is_still_needed() {
         token_requests_per_minute: 600,
     };
     let state = AppState::new(bench.app.clone(), bench.clock.clone(), &doors);
+    let none = String::new;
+    let asked =
+        Asked { token: none(), name: none(), call: none(), target: none(), request_id: none(), peer: None };
     let router = Router::new()
         .route("/jobs", post(std::future::pending::<StatusCode>))
         .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
-        .layer(from_fn_with_state(state, body::read_body));
+        .layer(from_fn_with_state(state, body::read_body))
+        .layer(axum::Extension(Call::new(asked, Timestamp::from_ms(0), 200)));
     tokio::time::pause();
     let send = |seconds: u64| {
         let bytes = vec![b' '; 1024 * 1024 + 1];

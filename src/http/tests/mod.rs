@@ -1,5 +1,6 @@
 //! The router with a real store, real git and a manual clock; requests go in without a network.
 
+mod audit;
 mod clients;
 mod doors;
 mod events;
@@ -269,6 +270,7 @@ fn upkeep_settings(dir: &Path) -> UpkeepSettings {
         artifacts: Kept::always("artifact_days", 30),
         worktrees: Kept::always("worktree_days", 7),
         events: days(60),
+        audit: days(3_650),
         snapshots: days(30),
         disk_free_bytes_min: 0,
     }

@@ -39,7 +39,7 @@ const CALLS: &[(Scope, &str)] = &[
         Scope::Admin,
         "POST /clients|PATCH /clients/{id}|DELETE /clients/{id}|GET /profiles|POST /profiles|\
          GET /profiles/{name}|PATCH /profiles/{name}|DELETE /profiles/{name}|GET /tokens|POST /tokens|\
-         GET /tokens/{id}|DELETE /tokens/{id}|GET /backups|POST /backups|POST /gc",
+         GET /tokens/{id}|DELETE /tokens/{id}|GET /backups|POST /backups|POST /gc|GET /audit",
     ),
 ];
 
@@ -110,7 +110,7 @@ async fn each_call_is_refused_to_narrower_scopes_and_to_no_other() {
             }
         }
     }
-    assert_eq!(refused, 3 * 15 + 2 * 13 + 3);
+    assert_eq!(refused, 3 * 16 + 2 * 13 + 3);
     let read = bench.token(Scope::Read, None).await;
     let problem = bench.call_with(&read, Method::POST, "/jobs", &job("widgets", "a")).await;
     let problem = problem.problem(403, "forbidden");

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::{ClientCounts, KeyedAnswer};
 use super::super::{Change, Store};
-use super::{answers, client_removal, logins, rows};
+use super::{answers, audit, client_removal, logins, rows};
 use crate::domain::client::{Client, ClientPatch, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobNumber};
 use crate::domain::time::Timestamp;
@@ -27,6 +27,7 @@ impl Store {
             .write(Edge::CreateClient, move |connection| {
                 let client = insert(connection, now.wall, &id, &new)?;
                 answers::keep(connection, now, answer, &client)?;
+                audit::made(format!("/clients/{}", client.id));
                 Ok(client)
             })
             .await

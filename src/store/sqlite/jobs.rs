@@ -10,8 +10,8 @@ use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
 use super::{
-    answers, attachments, chains, clients, events, finish, forget, inward, logins, profiles, rows, turns,
-    visits,
+    answers, attachments, audit, chains, clients, events, finish, forget, inward, logins, profiles, rows,
+    turns, visits,
 };
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
@@ -62,6 +62,7 @@ impl Store {
                     finish::apply(connection, now, &bounds, number, cause, &render)?;
                 }
                 answers::keep(connection, now, answer, &view)?;
+                audit::made(format!("/jobs/{}", view.job.id));
                 Ok(view)
             })
             .await?;

@@ -15,6 +15,7 @@ mod answers;
 mod artifacts;
 mod attachments;
 mod attempts;
+mod audit;
 mod backup;
 mod chains;
 mod checkpoint;
@@ -64,6 +65,7 @@ use tokio::sync::watch;
 
 use super::Store;
 use super::artifacts::ArtifactFiles;
+use super::audit::Call;
 use super::error::StoreError;
 use super::logs::Logs;
 use super::steady::{Note, Steady};
@@ -154,16 +156,32 @@ impl Database {
         Opened { database, instance, epoch: 0, steady: Steady::resume(clock, None) }
     }
 
-    /// Runs `operation` on the writer thread; resolves when its effect is durable.
+    /// Runs `operation` on the writer thread; resolves when its effect is durable. The first write of a call, and each one that
+    /// makes something, writes the call down too.
     pub(super) async fn write<T, F>(&self, edge: Edge, operation: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
         F: FnOnce(&Connection) -> Result<T, StoreError> + Send + 'static,
     {
-        match &self.writer {
-            Ok(writer) => writer.run(edge, operation).await,
-            Err(guide) => Err(StoreError::ReadOnly(guide.clone())),
+        let writer = match &self.writer {
+            Ok(writer) => writer,
+            Err(guide) => return Err(StoreError::ReadOnly(guide.clone())),
+        };
+        let call = Call::current();
+        let noted = call.clone();
+        let result = writer.run(edge, move |connection| {
+            audit::begin();
+            let done = operation(connection)?;
+            if let Some(call) = &noted {
+                audit::append(connection, call)?;
+            }
+            Ok(done)
+        });
+        let done = result.await?;
+        if let Some(call) = call {
+            call.is_written_as(call.succeeds_with);
         }
+        Ok(done)
     }
 
     /// Runs `operation` on a read connection, inside one snapshot. Damage that shows here stops the store: the next

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::super::Store;
 use super::super::error::StoreError;
 use super::super::view::KeyedAnswer;
-use super::{answers, rows};
+use super::{answers, audit, rows};
 use crate::domain::options::RunOptions;
 use crate::domain::profile::{NewProfile, PROFILES_MAX, Profile, ProfilePatch, Source, UsedProfile};
 use crate::domain::template::Template;
@@ -27,6 +27,7 @@ impl Store {
         self.database
             .write(Edge::CreateProfile, move |connection| {
                 let profile = insert(connection, now.wall, &new)?;
+                audit::made(format!("/profiles/{}", profile.name));
                 answers::keep(connection, now, answer, &profile)?;
                 Ok(profile)
             })

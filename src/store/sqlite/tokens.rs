@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use super::super::Store;
 use super::super::error::StoreError;
 use super::super::view::KeyedAnswer;
-use super::{answers, reach, rows};
+use super::{answers, audit, reach, rows};
 use crate::domain::id::{ClientId, TokenId};
 use crate::domain::time::Timestamp;
 use crate::domain::token::{KnownToken, NewToken, REVOKED_KEPT_MAX, Reach, Scope, TOKENS_MAX, Token};
@@ -25,6 +25,7 @@ impl Store {
         self.database
             .write(Edge::CreateToken, move |connection| {
                 let token = insert(connection, now.wall, &new)?;
+                audit::made(format!("/tokens/{}", token.id));
                 answers::keep(connection, now, answer, &token)?;
                 Ok(token)
             })

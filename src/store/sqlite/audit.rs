@@ -1,0 +1,165 @@
+//! What was done and what was refused, as rows that are only added.
+
+use std::cell::RefCell;
+
+use rusqlite::{Connection, Row, params};
+
+use super::super::Store;
+use super::super::audit::{AuditEntry, Call};
+use super::super::error::StoreError;
+use super::retention::ROWS_MAX;
+use super::set_meta;
+use crate::domain::time::Timestamp;
+use crate::failpoint::Edge;
+
+/// Rows that are kept however young they are: with 200 bytes each some 20 MB.
+const AUDIT_ROWS_MAX: i64 = 100_000;
+/// The trigger lets rows go up to this number. The name stands in the migration too.
+const FORGOTTEN: &str = "audit_forgotten_to";
+
+thread_local! {
+    /// The path of what the operation under way has made. Operations run one after the other on one thread.
+    static MADE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+impl Store {
+    /// Writes down a call that no write has written down: one that was refused, or has changed something elsewhere.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn write_down(&self, call: &Call, status: u16) -> Result<(), StoreError> {
+        let entry = entry(call, status);
+        self.database.write(Edge::WriteAudit, move |connection| insert(connection, &entry)).await?;
+        call.is_written_as(status);
+        Ok(())
+    }
+
+    /// What was written down, the newest first, with the number to go on behind.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn audit_page(
+        &self,
+        after: Option<i64>,
+        limit: u32,
+    ) -> Result<(Vec<AuditEntry>, Option<i64>), StoreError> {
+        self.database
+            .read(move |connection| {
+                let mut statement = connection
+                    .prepare_cached("SELECT * FROM audit WHERE seq < ?1 ORDER BY seq DESC LIMIT ?2")?;
+                // one more than a page tells whether there is a next one
+                let wanted = params![after.unwrap_or(i64::MAX), i64::from(limit) + 1];
+                let mut found = statement.query_map(wanted, read)?.collect::<Result<Vec<_>, _>>()?;
+                let more = found.len() > limit as usize;
+                found.truncate(limit as usize);
+                let next = found.last().filter(|_| more).map(|last| last.seq);
+                Ok((found, next))
+            })
+            .await
+    }
+
+    /// How many rows are from before, at most `max`.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn count_old_audit(&self, before: Timestamp, max: u32) -> Result<u64, StoreError> {
+        self.database
+            .read(move |connection| {
+                let sql = "SELECT count(*) FROM (SELECT 1 FROM audit WHERE at < ?1 LIMIT ?2)";
+                Ok(connection
+                    .prepare_cached(sql)?
+                    .query_row(params![before.as_ms(), max], |row| row.get(0))?)
+            })
+            .await
+    }
+
+    /// Forgets rows from before, and the oldest ones of too many, at most 2,000 at once; gives how many went.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn forget_audit(&self, before: Timestamp) -> Result<u64, StoreError> {
+        self.database.write(Edge::ForgetAudit, move |connection| forget(connection, before)).await
+    }
+}
+
+/// Says what the operation under way has made, for whoever writes it down.
+pub(super) fn made(path: String) {
+    MADE.set(Some(path));
+}
+
+/// In the transaction of what the call has changed.
+pub(super) fn append(connection: &Connection, call: &Call) -> Result<(), StoreError> {
+    let made = MADE.take();
+    if made.is_none() && call.written().is_some() {
+        return Ok(());
+    }
+    let mut entry = entry(call, call.succeeds_with);
+    entry.target = made.unwrap_or(entry.target);
+    insert(connection, &entry)
+}
+
+/// Before an operation begins: what an earlier one made is not its own.
+pub(super) fn begin() {
+    MADE.set(None);
+}
+
+fn entry(call: &Call, status: u16) -> AuditEntry {
+    AuditEntry {
+        seq: 0,
+        at: call.at,
+        token: call.token.clone(),
+        name: call.name.clone(),
+        call: call.call.clone(),
+        target: call.target.clone(),
+        request_id: call.request_id.clone(),
+        peer: call.peer.clone(),
+        status,
+    }
+}
+
+fn insert(connection: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "INSERT INTO audit (at, token, name, call, target, request_id, peer, status)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+        )?
+        .execute(params![
+            entry.at.as_ms(),
+            entry.token,
+            entry.name,
+            entry.call,
+            entry.target,
+            entry.request_id,
+            entry.peer,
+            entry.status,
+        ])?;
+    Ok(())
+}
+
+fn forget(connection: &Connection, before: Timestamp) -> Result<u64, StoreError> {
+    let newest: i64 = connection
+        .prepare_cached("SELECT coalesce(max(seq), 0) FROM audit")?
+        .query_row([], |row| row.get(0))?;
+    let mut statement = connection.prepare_cached("SELECT seq, at FROM audit ORDER BY seq LIMIT ?1")?;
+    let oldest: Vec<(i64, i64)> =
+        statement.query_map([ROWS_MAX], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<Result<_, _>>()?;
+    let goes = |(seq, at): &&(i64, i64)| *at < before.as_ms() || *seq <= newest - AUDIT_ROWS_MAX;
+    let Some((last, _)) = oldest.iter().take_while(goes).last() else { return Ok(0) };
+    set_meta(connection, FORGOTTEN, &last.to_string())?;
+    let gone = connection.prepare_cached("DELETE FROM audit WHERE seq <= ?1")?.execute([last])?;
+    Ok(gone as u64)
+}
+
+fn read(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
+    Ok(AuditEntry {
+        seq: row.get("seq")?,
+        at: Timestamp::from_ms(row.get("at")?),
+        token: row.get("token")?,
+        name: row.get("name")?,
+        call: row.get("call")?,
+        target: row.get("target")?,
+        request_id: row.get("request_id")?,
+        peer: row.get("peer")?,
+        status: row.get("status")?,
+    })
+}

@@ -1,0 +1,52 @@
+//! The listener of a whole server under connections that bring nothing.
+
+use std::time::Duration;
+
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+use crate::stand::Stand;
+
+/// Heads that never end, all at the same time.
+const HALF_OPEN: usize = 1_000;
+/// Each of them is closed after this, from its own beginning.
+const CLOSED_WITHIN: Duration = Duration::from_secs(10);
+/// What a watchdog asks meanwhile is answered within this, 99 times of 100.
+const LIVE_WITHIN: Duration = Duration::from_millis(100);
+const LOOKS: usize = 200;
+
+#[tokio::test]
+async fn a_thousand_half_heads_hold_up_nobody_and_are_closed() {
+    // a socket is a descriptor on each side
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, soft.max(4_096).min(hard), hard).unwrap();
+    let stand = Stand::new().await;
+    let address = stand.base_url().trim_start_matches("http://").to_owned();
+    let mut half = Vec::new();
+    for _ in 0..HALF_OPEN {
+        let mut stream = TcpStream::connect(&address).await.unwrap();
+        stream.write_all(b"GET /livez HTTP/1.1\r\nHost: ").await.unwrap();
+        half.push((stream, Instant::now()));
+    }
+    let mut took = Vec::new();
+    for _ in 0..LOOKS {
+        let began = Instant::now();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let answer = http.get(format!("{}/livez", stand.base_url())).send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        took.push(began.elapsed());
+    }
+    took.sort_unstable();
+    let slow = took[LOOKS * 99 / 100 - 1];
+    assert!(slow < LIVE_WITHIN, "{slow:?} of {took:?}");
+    for (mut stream, began) in half {
+        // a little for the way there and back
+        let left = (CLOSED_WITHIN + Duration::from_secs(1)).saturating_sub(began.elapsed());
+        let mut said = Vec::new();
+        let end = timeout(left, stream.read_to_end(&mut said)).await;
+        assert!(end.is_ok(), "open after {:?}", began.elapsed());
+        assert!(!String::from_utf8_lossy(&said).contains("200 OK"));
+    }
+}
