@@ -14,7 +14,7 @@ use crate::domain::visit::{GoesOn, Unvisitable, VISIT_PROLONGED_EVERY, Visitor};
 use crate::store::{StoreError, Visit};
 use crate::wire::fields::Reading;
 use crate::wire::visit::{Attached, Detach, Detached, Prolonged};
-use crate::worker::{PutOut, put_out, unpublishable};
+use crate::worker::{PutOut, is_tampered_with, put_out, unpublishable};
 
 impl App {
     /// Has a job make way for somebody who works on it by hand, and says what he may run in its worktree. Repeatable.
@@ -43,6 +43,11 @@ impl App {
             return Err(StoreError::from(why).into());
         };
         let worker = self.0.worker.get().ok_or(AppError::Draining)?;
+        if is_tampered_with(worker, &view.job).await? {
+            self.0.store.hand_back(&JobRef::Number(number), &key, GoesOn::Agent).await?;
+            let detail = "the clone of its repository was changed, so git is not to be run there, and its client is paused";
+            return Err(AppError::conflict("repo_tampered", detail));
+        }
         match put_out(worker, &view.job).await? {
             Some(put_out) => Ok(attached(&view.job, put_out, &visit, warnings)),
             None => {

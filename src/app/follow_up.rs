@@ -55,6 +55,7 @@ impl App {
             chain: Some(Chain { root: chain.root, original: None, parent: Some(parent) }),
             // which conversation that is shows when those before it have ended
             start: Start::Resume { session_id: None },
+            done_by_hand: false,
             login,
             files,
         };

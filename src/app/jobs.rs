@@ -70,7 +70,8 @@ impl App {
         self.refuse_when_full().await?;
         let client = self.ensure_client(named).await?;
         let login = self.login(&request.own_options(), &client.options);
-        let job = NewJob { client_id: client.id, request, chain: None, start: Start::Agent, login, files };
+        let (start, done_by_hand) = (Start::Agent, false);
+        let job = NewJob { client_id: client.id, request, chain: None, start, done_by_hand, login, files };
         self.store_job(job, reading.warnings, key).await
     }
 

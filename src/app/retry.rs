@@ -55,7 +55,10 @@ impl App {
             self.check_options(caller, &options, profile, Some(&client.options), &mut reading)?;
         }
         AppError::of_reading(&reading)?;
+        // by itself a retry goes on in a conversation for nothing else
+        let done_by_hand = mode == RetryMode::Auto && matches!(start, Start::Resume { .. });
         let mut new = again(job, start, prompt, options, caller);
+        new.done_by_hand = done_by_hand;
         new.login = self.login(&new.request.own_options(), &client.options);
         self.store_job(new, reading.warnings, key).await
     }
@@ -118,6 +121,7 @@ fn again(job: Job, start: Start, prompt: Option<String>, options: RunOptions, ca
         },
         chain: Some(Chain { root: job.chain.root, original: Some(job.id), parent: job.chain.parent }),
         start,
+        done_by_hand: false,
         login: job.login,
         files: Vec::new(),
     }

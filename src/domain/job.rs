@@ -184,6 +184,8 @@ pub struct NewJob {
     /// `None`: a chain of its own.
     pub chain: Option<Chain>,
     pub start: Start,
+    /// It goes on with the work of a person, which the agent has no part in unless the owner's commands refuse it.
+    pub done_by_hand: bool,
     /// The `[agents.<name>]` entry whose login it uses: what a hold holds.
     pub login: String,
     /// What is in its attachments; of a retry nothing: it has those of the job that it retries.

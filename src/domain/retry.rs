@@ -48,6 +48,14 @@ pub fn published_by_a_retry<'c>(job: &Job, chain: &'c [Job]) -> Option<&'c Job> 
     None
 }
 
+/// Work that a person has done, and called done, is repeated by nobody else: it is looked at and published once more.
+fn without_commit(job: &Job) -> Start {
+    if job.is_done_by_hand() {
+        return Start::Resume { session_id: job.effects.session_id.clone() };
+    }
+    Start::Agent
+}
+
 /// Whether what there is to publish is the commit of a dry run: somebody may have looked at it, and that is no leave to push
 /// another.
 fn publishes_dry_run(job: &Job, chain: &[Job]) -> bool {
@@ -94,7 +102,7 @@ pub fn plan(job: &Job, chain: &[Job], mode: RetryMode, new_prompt: bool) -> Resu
         RetryMode::Publish => publish(false).ok_or(CannotRetry::NothingToPublish),
         RetryMode::Auto if new_prompt || refused => Ok(Start::Agent),
         // the agent is done with a job that has a commit: whatever came then is not its fault
-        RetryMode::Auto => Ok(publish(!publishes_dry_run(job, chain)).unwrap_or(Start::Agent)),
+        RetryMode::Auto => Ok(publish(!publishes_dry_run(job, chain)).unwrap_or_else(|| without_commit(job))),
         RetryMode::Fresh => Ok(Start::Agent),
         RetryMode::Resume => {
             let resumable = job.reason.as_ref().is_none_or(|reason| reason.code.resumable());

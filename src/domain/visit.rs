@@ -57,7 +57,7 @@ pub enum Unvisitable {
     NotBegun,
     #[error("{by} has taken it over: wait until it is handed back, or end it (offshoot cancel JOB)")]
     Taken { by: String },
-    #[error("the visit is over, or there was none: the job has gone on")]
+    #[error("the visit is over, or there was none: look how the job stands (offshoot show JOB)")]
     NoVisit,
     #[error("the job is making way, and nobody has seen its work yet: ask again, or leave it to its agent")]
     MakingWay,

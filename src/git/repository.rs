@@ -62,6 +62,17 @@ impl Repository {
         self.blocking(|clone| tamper::verify(&clone)).await
     }
 
+    /// Puts the clone's settings back where they are others by now, for a person has worked in a worktree of it; gives whether they
+    /// were. Whatever else differs stays what it is: [`GitError::Tampered`], for whoever comes next.
+    ///
+    /// # Errors
+    /// [`GitError::Io`].
+    pub async fn put_settings_back(&self) -> Result<bool, GitError> {
+        let _held = self.lock.administer().await;
+        self.blocking(|clone| tamper::put_settings_back(&clone).map_err(GitError::io("put settings back")))
+            .await
+    }
+
     /// Writes the administration anew after [`GitError::Tampered`]; objects, refs and worktrees stay.
     ///
     /// # Errors

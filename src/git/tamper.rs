@@ -123,6 +123,17 @@ pub(super) fn repair(clone: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Writes the clone's settings anew where a file has others.
+pub(super) fn put_settings_back(clone: &Path) -> io::Result<bool> {
+    let path = clone.join("config");
+    let is_changed = path.symlink_metadata().is_ok_and(|meta| meta.is_file())
+        && disk::read_small(&path)?.is_none_or(|bytes| bytes != CONFIG.as_bytes());
+    if is_changed {
+        disk::replace_file(&path, CONFIG.as_bytes())?;
+    }
+    Ok(is_changed)
+}
+
 /// Lays out an empty clone in an existing empty directory (gitrepository-layout(5)).
 pub(super) fn lay_out(clone: &Path) -> io::Result<()> {
     for name in ["objects/info", "objects/pack", "refs/heads", "refs/tags"] {

@@ -84,7 +84,14 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
         ],
     ),
     ("prolong_visit", &[(404, "No such job"), (409, "The visit is over")]),
-    ("detach_job", &[(404, "No such job"), (409, "The visit is over")]),
+    (
+        "detach_job",
+        &[
+            (404, "No such job"),
+            (409, "The visit is over, or what is there cannot be published"),
+            (503, "The job has not made way yet"),
+        ],
+    ),
     (
         "retry_job",
         &[

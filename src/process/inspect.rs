@@ -16,6 +16,9 @@ use crate::failpoint::{self, Edge};
 /// Between two looks at a tree that was killed.
 const KILLED_LOOK: Duration = Duration::from_millis(20);
 
+/// Between two looks at a tree that was asked to end: it takes its time.
+const ASKED_LOOK: Duration = Duration::from_millis(100);
+
 /// How a step stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum StepState {
@@ -78,6 +81,32 @@ pub fn machine_start() -> Option<String> {
 #[must_use]
 pub fn survivors(step: &StepDir) -> Vec<Survivor> {
     system::marked(&step.name().marker()).into_iter().map(Survivor::from).collect()
+}
+
+/// Asks all that carries the step's marker to end, and comes back when nothing is left of it or the time is over. Whoever has a
+/// screen can put it right. A shell with a terminal takes no notice of the first word, and ends at the second.
+pub async fn ask_to_end(step: &StepDir, each: Duration) {
+    for signal in [Signal::SIGTERM, Signal::SIGHUP] {
+        let until = tokio::time::Instant::now() + each;
+        let mut asked = Vec::new();
+        while tokio::time::Instant::now() < until {
+            let (marker, before) = (step.name().marker(), asked);
+            let look = tokio::task::spawn_blocking(move || {
+                let found: Vec<_> =
+                    system::marked(&marker).into_iter().map(|seen| (seen.pid, seen.started)).collect();
+                for (pid, started) in found.iter().filter(|one| !before.contains(*one)) {
+                    system::signal(*pid, *started, signal);
+                }
+                found
+            });
+            // who cannot look asks nobody; the kill that follows says why
+            asked = look.await.unwrap_or_default();
+            if asked.is_empty() {
+                return;
+            }
+            tokio::time::sleep(ASKED_LOOK).await;
+        }
+    }
 }
 
 /// Kills what a shim that died without a record has left: everything that carries the step's marker, works under

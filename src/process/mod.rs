@@ -36,7 +36,7 @@ mod usage;
 use std::io;
 
 pub use control::{Control, MessageFate};
-pub use inspect::{StepState, Survivor, end_lost_tree, inspect, machine_start, survivors};
+pub use inspect::{StepState, Survivor, ask_to_end, end_lost_tree, inspect, machine_start, survivors};
 pub use launch::{Launched, Launcher, ShimProgram};
 pub use log::{BadFrame, LogPosition, LogReader, ReadFrame, Record, Stream};
 pub use memory::OomKills;

@@ -89,7 +89,7 @@ pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
 pub use strangers::{UnknownWorktree, stop_strangers, unknown_worktrees};
 pub use unowned::{UnknownClone, remove_unowned_clones, unknown_clones};
-pub use visit::{PutOut, end_visit, put_out, unpublishable};
+pub use visit::{PutOut, end_visit, is_tampered_with, put_out, unpublishable};
 
 /// One `[agents.<name>]` entry.
 #[derive(Clone, Debug)]

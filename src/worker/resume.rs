@@ -8,6 +8,7 @@ use super::attempt::Line;
 use super::branches::is_branch;
 use super::halt::{Halt, Step};
 use super::steps::{FIRST_TURN, look};
+use super::visit::VISITED;
 use crate::agent::{Capabilities, Fault, Session, Usage};
 use crate::domain::job::{Job, Start};
 use crate::domain::reason::ReasonCode;
@@ -19,6 +20,9 @@ use crate::store::StoreError;
 /// What an agent is told that goes on where it was cut off, before what was asked for.
 const GO_ON: &str = "Your work on this was cut off before it was finished. The files are as you left them. \
     Look at what is there, go on, and finish it. This was asked for:";
+
+/// The same where the files are not as it left them.
+const ASKED: &str = "This was asked for:";
 
 /// What an agent is told that follows up work of which it knows nothing, before what was asked for then.
 const FOLLOWS: &str = "This follows up earlier work, the result of which is in the files and the history of this branch. \
@@ -86,6 +90,15 @@ impl Line<'_> {
         Ok(false)
     }
 
+    /// That of a turn that goes on: the newest one, or the one that the job began with.
+    pub(super) fn conversation(&self) -> Option<&String> {
+        let begun_with = match &self.job.start {
+            Start::Resume { session_id } => session_id.as_ref(),
+            Start::Agent | Start::Publish { .. } => None,
+        };
+        self.job.effects.session_id.as_ref().or(begun_with)
+    }
+
     /// The conversation that the agent holds.
     pub(super) fn session(&self) -> Session {
         match &self.job.start {
@@ -103,8 +116,13 @@ impl Line<'_> {
             return Ok(own.clone());
         }
         let original = self.original().await?.map(|job| job.request.prompt).unwrap_or_default();
+        let is_visited = self.has_unheard_visit().await?;
         Ok(match session_id {
-            Some(id) if *own == original || self.was_asked(id).await? => format!("{GO_ON}\n\n{own}"),
+            Some(id) if *own == original || self.was_asked(id).await? => {
+                let why = if is_visited { format!("{VISITED} {ASKED}") } else { GO_ON.to_owned() };
+                format!("{why}\n\n{own}")
+            }
+            Some(_) if is_visited => format!("{VISITED}\n\n{own}"),
             Some(_) => own.clone(),
             None => self.prompt_afresh().await?,
         })
@@ -202,7 +220,7 @@ impl Line<'_> {
         if !goes_on && !follows_up {
             return Ok(None);
         }
-        let before = if follows_up { self.before().await? } else { self.original().await? };
+        let before = if follows_up { self.before().await? } else { self.repeated().await? };
         // what must not be published is in its history, and would be in that of this one
         let is_secret =
             |job: &Job| job.reason.as_ref().is_some_and(|it| it.code == ReasonCode::SecretDetected);
@@ -297,7 +315,21 @@ impl Line<'_> {
         Ok(earlier.find(|job| job.effects.base_sha.is_some()))
     }
 
-    async fn original(&self) -> Step<Option<Job>> {
+    /// The job that this one repeats, or that one does, which came so far as to have a worktree.
+    async fn repeated(&self) -> Step<Option<Job>> {
+        let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
+        let mut original = self.job.chain.original.as_ref();
+        // an original is older than what repeats it, so this ends
+        while let Some(job) = original.and_then(|id| chain.iter().find(|job| job.id == *id)) {
+            if job.effects.base_sha.is_some() {
+                return Ok(Some(job.clone()));
+            }
+            original = job.chain.original.as_ref();
+        }
+        Ok(None)
+    }
+
+    pub(super) async fn original(&self) -> Step<Option<Job>> {
         let Some(original) = &self.job.chain.original else { return Ok(None) };
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
         Ok(chain.into_iter().find(|job| job.id == *original))

@@ -12,6 +12,7 @@ use super::inward::unheard;
 use super::limits::flooded;
 use super::steps::FIRST_TURN;
 use super::verify::{Refused, refused_for_good};
+use super::visit::VISITED;
 use crate::agent::{AgentOutcome, Capabilities, Session, ToolUses};
 use crate::domain::inward::Said;
 use crate::domain::job::Phase;
@@ -31,10 +32,6 @@ const SAID: &str = "A message about this work, from the one it is done for. What
 const INTERRUPTED: &str = "You were interrupted in what you did, on purpose. The files are as you left them. Leave what you were just \
     doing, look at what is there, and bring the work to its end.";
 
-/// After somebody has had the job.
-const VISITED: &str = "Somebody took this work over from you for a while, and worked in its files by hand, perhaps with you. Look at \
-    what is there now, leave what was changed on purpose as it is, and bring the work to its end.";
-
 /// Before any of them, for an agent that does not know the conversation in which the work was done.
 const AFRESH: &str = "Somebody has worked on this before you, and the files are as they were left. Look at what is there. This was \
     asked for:";
@@ -52,16 +49,8 @@ pub(super) struct GoOn<'a> {
     pub(super) refused: Option<&'a Refused>,
     /// The turns right before that were interrupted: what they were told may not have reached the agent.
     pub(super) interrupted: Vec<String>,
-    /// Somebody has worked on it by hand.
-    pub(super) visited: bool,
     /// The conversation is lost.
     pub(super) afresh: bool,
-}
-
-impl GoOn<'_> {
-    fn after_a_visit() -> Self {
-        Self { visited: true, ..Self::default() }
-    }
 }
 
 impl Line<'_> {
@@ -75,7 +64,7 @@ impl Line<'_> {
             Some(GoesOn::Agent) if self.agent()?.1.capabilities().resume => {
                 // before the agent could be asked, for its login was held
                 let refused = self.job.verify.last().and_then(Refused::of);
-                let ask = Ask::GoOn(GoOn { refused: refused.as_ref(), ..GoOn::after_a_visit() });
+                let ask = Ask::GoOn(GoOn { refused: refused.as_ref(), ..GoOn::default() });
                 self.turns_of(1, worktree, ask, &mut interruptions).await?
             }
             Some(GoesOn::Agent) | None => self.turns_of(1, worktree, Ask::Work, &mut interruptions).await?,
@@ -211,13 +200,14 @@ impl Line<'_> {
         said: &[Said],
         capabilities: Capabilities,
     ) -> Step<(Session, String)> {
-        let lost = match &self.job.effects.session_id {
+        let is_visited = self.has_unheard_visit().await?;
+        let lost = match self.conversation() {
             _ if !capabilities.resume => "this kind of agent cannot continue a conversation",
             // the job was given another one while somebody had it
             Some(id) if !why.afresh && !self.has_held(id).await? => "another agent held it",
             Some(id) if !why.afresh => {
                 let new = unheard(said, self.lease.attempt, turn, &why.interrupted);
-                return Ok((Session::Resume { id: id.clone() }, words(why, new)));
+                return Ok((Session::Resume { id: id.clone() }, words(why, is_visited, new)));
             }
             _ => "there is none that the agent knows and can go on with",
         };
@@ -228,7 +218,7 @@ impl Line<'_> {
         let asked = self.prompt_afresh().await?;
         let all = said.iter().filter_map(|said| said.text.as_deref()).collect();
         let session = Session::New { id: self.tools.clock.random_uuid() };
-        Ok((session, format!("{AFRESH}\n\n{asked}\n\n{}", words(why, all))))
+        Ok((session, format!("{AFRESH}\n\n{asked}\n\n{}", words(why, is_visited, all))))
     }
 }
 
@@ -246,8 +236,8 @@ fn has_lost_it(work: &AgentWork) -> bool {
     matches!(&work.verdict.outcome, AgentOutcome::Failed { fault, .. } if fault.is_of_the_session())
 }
 
-fn words(why: &GoOn<'_>, said: Vec<&str>) -> String {
-    let visited = why.visited.then(|| VISITED.to_owned());
+fn words(why: &GoOn<'_>, is_visited: bool, said: Vec<&str>) -> String {
+    let visited = is_visited.then(|| VISITED.to_owned());
     let interrupted = (!why.interrupted.is_empty()).then(|| INTERRUPTED.to_owned());
     let refused = why.refused.map(|refused| format!("{REPAIR}\n\n{}", refused.told()));
     let said = (!said.is_empty()).then(|| format!("{SAID}\n\n{}", said.join("\n\n")));

@@ -8,26 +8,70 @@ use std::time::Duration;
 
 use super::attempt::{AgentWork, Line, render};
 use super::halt::{Halt, Step};
+use super::steps::look;
 use super::{Tools, Worker};
 use crate::agent::registry::find_agent;
 use crate::agent::{AgentVerdict, BASE_ENVIRONMENT_NAMES};
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::id::{JobNumber, JobRef};
-use crate::domain::job::Job;
+use crate::domain::job::{Job, Start};
 use crate::domain::options::{EffectiveOptions, RunOptions};
-use crate::domain::reason::ReasonCode;
+use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::visit::{GoesOn, Unvisitable};
-use crate::process::{MARKER_VARIABLE, StepDir, end_lost_tree};
+use crate::git::GitError;
+use crate::process::{ExitCause, MARKER_VARIABLE, StepDir, StepState, ask_to_end, end_lost_tree};
 use crate::store::StoreError;
 
 /// The word in the exit record of a step that made way.
 pub(super) const ATTACH: &str = "attach";
 /// What marks whatever a visitor starts, beside the steps of the attempt behind which he came.
 const STEP: &str = "attached";
-/// What a visitor leaves running is gone in milliseconds.
+const SETTINGS_PUT_BACK: &str = "The settings of the clone were changed during the visit, and are put back: what git is to keep, set \
+    with git config --global.";
+/// Time for a program with a screen to put that right; a cancel waits for it.
+const ASKED_MAX: Duration = Duration::from_millis(1_500);
+/// What is killed is gone in milliseconds.
 const LEFT_MAX: Duration = Duration::from_secs(10);
 
+/// What an agent is told after somebody has had the job, until a turn of it has come to its end.
+pub(super) const VISITED: &str = "Somebody took this work over from you for a while, and worked in its files by hand, perhaps with \
+    you. Look at what is there now, leave what was changed on purpose as it is, and bring the work to its end. If a merge was left \
+    unfinished, its marks are in the files: resolve them.";
+
 impl Line<'_> {
+    /// Whether the agent has still to be told that somebody was there, in this job or in the one that it repeats.
+    pub(super) async fn has_unheard_visit(&self) -> Step<bool> {
+        // to a plain command nobody can say what has happened
+        if !self.agent()?.1.capabilities().resume {
+            return Ok(false);
+        }
+        if let Some(handed) = self.job.handed_back {
+            return Ok(!self.has_ended_turn(self.lease.job, handed.after)?);
+        }
+        if !matches!(self.job.start, Start::Resume { session_id: Some(_) }) {
+            return Ok(false);
+        }
+        let Some(original) = self.original().await? else { return Ok(false) };
+        let Some(handed) = original.handed_back else { return Ok(false) };
+        Ok(!self.has_ended_turn(original.number, handed.after)? && !self.has_ended_turn(self.lease.job, 0)?)
+    }
+
+    /// Whether a turn of the agent has come to its end by itself, and without a failure, in an attempt behind `after`.
+    fn has_ended_turn(&self, job: JobNumber, after: u32) -> Step<bool> {
+        for (attempt, name) in self.tools.store.logs().steps_of(job) {
+            if attempt <= after || !name.starts_with("agent-") {
+                continue;
+            }
+            if let StepState::Exited(record) = look(&self.tools.any_step(job, attempt, &name)?)?
+                && record.cause == ExitCause::Exited
+                && record.code == Some(0)
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     /// Ends the attempt if somebody waits to take the job over: before anything more is begun.
     pub(super) async fn give_way(&self) -> Step<()> {
         if self.tools.store.is_awaited(self.lease.job).await? {
@@ -137,6 +181,23 @@ impl Tools {
     }
 }
 
+/// Whether somebody has changed the clone of a job, so that a person who ran git there might run what he does not know. The client
+/// is paused then, as at the end of a job: what is put back behind a visit excuses nothing.
+///
+/// # Errors
+/// What the store said.
+pub async fn is_tampered_with(worker: &Worker, job: &Job) -> Result<bool, StoreError> {
+    let store = &worker.0.store;
+    let client = store.get_client(&job.client_id).await?;
+    let Ok(repository) = worker.0.repository(&client) else { return Ok(false) };
+    let Err(error @ GitError::Tampered { .. }) = repository.verify_untampered().await else {
+        return Ok(false);
+    };
+    let reason = Reason::new(ReasonCode::RepoTampered, &error.to_string());
+    store.pause_client(&client.id, &reason.message).await?;
+    Ok(true)
+}
+
 /// Why what lies in the worktree of a job that somebody has cannot be published as it is.
 ///
 /// # Errors
@@ -177,14 +238,31 @@ impl Tools {
     async fn end_visit(&self, number: JobNumber) -> Result<(), StoreError> {
         let job = self.store.get_job(&JobRef::Number(number)).await?.job;
         let step = step_of(self, &job)?;
+        ask_to_end(&step, ASKED_MAX).await;
         // not by where it works: whoever looks at the worktree from another terminal keeps his shell
         let left = end_lost_tree(&step, step.dir(), &[], LEFT_MAX).await;
         let left = left.map_err(|error| StoreError::Io(io::Error::other(error)))?;
         if !left.is_empty() {
             return Err(StoreError::Io(io::Error::other(format!("{left:?} live on"))));
         }
+        let warning = self.put_settings_back(&job).await?;
         let clock = self.clock.clone();
-        self.store.end_visit(number, move |view| render(&clock, view)).await
+        self.store.end_visit(number, warning, move |view| render(&clock, view)).await
+    }
+
+    /// Worktrees have the settings of their clone, and a person who sets one means no harm. They were whole when he came.
+    async fn put_settings_back(&self, job: &Job) -> Result<Option<String>, StoreError> {
+        let client = self.store.get_client(&job.client_id).await?;
+        let Ok(repository) = self.repository(&client) else { return Ok(None) };
+        match repository.put_settings_back().await {
+            Ok(false) => Ok(None),
+            Ok(true) => Ok(Some(SETTINGS_PUT_BACK.to_owned())),
+            Err(error) => {
+                // it counts as tampered with then, which the next attempt says
+                tracing::warn!(%error, job.number = job.number.0, "the settings of a clone could not be put back");
+                Ok(None)
+            }
+        }
     }
 }
 

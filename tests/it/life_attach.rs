@@ -165,6 +165,7 @@ async fn work_by_hand_that_the_owners_commands_refuse_goes_to_the_agent() {
     let session = job["sessionId"].as_str().unwrap();
     assert_eq!(stand.conversations(), [format!("--session-id={session}"), format!("--resume={session}")]);
     assert_eq!(count(&stand, "Your work is not accepted yet."), 1);
+    assert_eq!(count(&stand, "Somebody took this work over"), 1);
     stand.finish().await;
 }
 

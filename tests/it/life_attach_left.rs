@@ -109,6 +109,65 @@ async fn a_worktree_that_is_gone_or_in_the_middle_of_a_merge_is_not_published() 
 }
 
 #[tokio::test]
+async fn a_program_is_asked_to_end_before_it_is_killed() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let id = at_work(&stand, "e", json!({})).await;
+    let (answer, worktree) = taken(&stand, &id).await;
+    let (there, right) = (stand.path("there"), stand.path("put-right"));
+    let script = format!(
+        "trap 'echo yes > {}; exit' TERM; touch {}; while :; do sleep 0.05; done",
+        right.display(),
+        there.display()
+    );
+    let env = answer["env"].as_object().unwrap();
+    let mut program = Command::new("sh")
+        .args(["-c", &script])
+        .current_dir(worktree)
+        .envs(env.iter().map(|(name, value)| (name.as_str(), value.as_str().unwrap())))
+        .spawn()
+        .unwrap();
+    stand.wait_until("it runs", async || there.exists().then_some(())).await;
+    assert_eq!(stand.cancel(&id).await.0, 200);
+    assert!(program.wait().unwrap().success());
+    assert_eq!(std::fs::read_to_string(right).unwrap(), "yes\n");
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn settings_that_a_visitor_makes_are_put_back_and_those_before_him_keep_him_out() {
+    let stand = Stand::new().await;
+    stand.install_noting_claude("");
+    let id = at_work(&stand, "s", json!({})).await;
+    let (_, worktree) = taken(&stand, &id).await;
+    let config = stand.clone_path().join("config");
+    let whole = std::fs::read(&config).unwrap();
+    let settings = "git config user.email me@x.example && git config core.hooksPath hooks && git remote add up ../up \
+                    && git switch -q -c mine --track origin/main";
+    run_in(&worktree, settings);
+    run_in(&worktree, &format!("echo mine > mine.txt && git add -A && {GIT} commit -qm mine"));
+    assert_ne!(std::fs::read(&config).unwrap(), whole);
+    assert_eq!(detach(&stand, &id, "publish").await.0, 200);
+    let job = stand.completed(&id).await;
+    assert!(warnings(&job).contains("git config --global"), "{job:#}");
+    assert_eq!(
+        (std::fs::read(&config).unwrap(), stand.git(&["show", "s:mine.txt"]).as_str()),
+        (whole, "mine")
+    );
+    // what an agent has set is not excused by a visit
+    let id = at_work(&stand, "t", json!({})).await;
+    run_in(
+        Path::new(stand.job(&id).await["worktreePath"].as_str().unwrap()),
+        "git config core.fsmonitor evil",
+    );
+    let (status, refused) = attach(&stand, &id, KEY).await;
+    assert_eq!((status, &refused["code"]), (409, &json!("repo_tampered")), "{refused:#}");
+    let job = stand.wait_for(&id, "it waits for a person", |job| job["waiting"]["for"] == "paused").await;
+    assert_eq!(stand.cancel(&id).await.0, 200, "{job:#}");
+    stand.finish().await;
+}
+
+#[tokio::test]
 async fn a_merge_that_an_agent_leaves_unfinished_goes_back_to_it() {
     let stand = Stand::new().await;
     stand.install_noting_claude("git merge --abort");

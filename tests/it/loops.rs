@@ -39,7 +39,7 @@ impl Runner for Patient {
     async fn give_up(&self, _: Lease) {}
 
     async fn end_visit(&self, job: JobNumber) {
-        self.0.end_visit(job, |_| None).await.unwrap();
+        self.0.end_visit(job, None, |_| None).await.unwrap();
     }
 
     async fn sweep(&self) -> Result<(), StoreError> {

@@ -50,6 +50,7 @@ mod life_agents;
 mod life_artifacts;
 mod life_attach;
 mod life_attach_agents;
+mod life_attach_goes_on;
 mod life_attach_left;
 mod life_attachments;
 mod life_branches;

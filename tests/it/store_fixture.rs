@@ -138,6 +138,7 @@ pub(crate) fn job(client: &ClientId, branch: &str) -> NewJob {
         },
         chain: None,
         start: Start::Agent,
+        done_by_hand: false,
         login: "claude".to_owned(),
         files: Vec::new(),
     }

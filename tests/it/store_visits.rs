@@ -2,10 +2,11 @@
 
 use offshoot::domain::attempt::{AttemptEnd, Lease};
 use offshoot::domain::id::JobRef;
+use offshoot::domain::inward::Word;
 use offshoot::domain::job::{Effects, Outcome, Phase, Status, WaitingFor};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::domain::visit::{GoesOn, HandedBack, Unvisitable, VISIT_LASTS, Visitor};
-use offshoot::store::{Left, StoreError};
+use offshoot::store::{Ingest, Left, StoreError};
 
 use crate::store_fixture::{Bench, fault, waiting};
 
@@ -90,7 +91,7 @@ async fn a_visit_lasts_while_it_is_prolonged_and_its_end_is_found_in_the_row() {
     assert_eq!(why(store.hand_back(&job, "a", GoesOn::Publish).await), Unvisitable::NoVisit);
     assert!(store.claim().await.unwrap().is_none());
     let number = store.get_job(&job).await.unwrap().job.number;
-    store.end_visit(number, |_| None).await.unwrap();
+    store.end_visit(number, None, |_| None).await.unwrap();
     // nobody has called the work done
     let claimed = store.claim().await.unwrap().expect("it goes on").job;
     assert_eq!(claimed.handed_back, Some(HandedBack { after: 1, to: GoesOn::Agent, turn: None }));
@@ -113,10 +114,32 @@ async fn who_leaves_before_the_job_has_made_way_is_known_by_his_row_until_then()
     assert!(bench.store.visits_to_end().await.unwrap().is_empty());
     bench.end(lease, AttemptEnd::Attached).await;
     assert_eq!(bench.store.visits_to_end().await.unwrap(), [lease.job]);
-    bench.store.end_visit(lease.job, |_| None).await.unwrap();
+    bench.store.end_visit(lease.job, None, |_| None).await.unwrap();
     let claimed = bench.claim().await.job;
     assert_eq!(claimed.handed_back, Some(HandedBack { after: 1, to: GoesOn::Agent, turn: None }));
     assert_eq!(claimed.attempts_counted, 0);
+}
+
+#[tokio::test]
+async fn words_of_a_turn_that_said_nothing_are_told_again_and_others_are_not() {
+    let bench = Bench::new(1);
+    let lease = at_work(&bench).await;
+    let job = JobRef::Number(lease.job);
+    let said = |text: &str| Word::Message { name: None, text: text.to_owned() };
+    for (turn, text, speaks) in [("agent-1-2", "heard", true), ("agent-1-3", "lost", false)] {
+        bench.store.say_to_agent(&job, said(text), "admin").await.unwrap();
+        bench.store.begin_turn(lease, turn, 9).await.unwrap();
+        if speaks {
+            let spoken = Ingest { messages: Vec::new(), log_records: 1 };
+            bench.store.ingest(lease, turn, spoken).await.unwrap();
+        }
+    }
+    bench.store.attach(&job, visitor("a")).await.unwrap();
+    bench.end(lease, AttemptEnd::Attached).await;
+    let given = bench.store.said_to_agent(lease.job).await.unwrap();
+    let untold: Vec<_> =
+        given.iter().filter(|said| said.given_to.is_none()).map(|said| said.text.as_deref()).collect();
+    assert_eq!(untold, [Some("lost")]);
 }
 
 #[tokio::test]
@@ -143,7 +166,7 @@ async fn work_that_is_done_by_hand_needs_no_login_and_gets_none_of_its_holds() {
     bench.store.hand_back(&job, "a", GoesOn::Publish).await.unwrap();
     assert_eq!(bench.store.visits_to_end().await.unwrap().len(), 1);
     let number = bench.store.get_job(&job).await.unwrap().job.number;
-    bench.store.end_visit(number, |_| None).await.unwrap();
+    bench.store.end_visit(number, None, |_| None).await.unwrap();
     assert_eq!(waiting(&bench, 1).await.for_, WaitingFor::Slot);
     let lease = bench.claim().await.lease;
     assert_eq!(lease.job, number);
@@ -158,7 +181,7 @@ async fn a_repair_after_a_visit_is_the_agents_again() {
     let job = visited(&bench).await;
     bench.store.hand_back(&job, "a", GoesOn::Publish).await.unwrap();
     let number = bench.store.get_job(&job).await.unwrap().job.number;
-    bench.store.end_visit(number, |_| None).await.unwrap();
+    bench.store.end_visit(number, None, |_| None).await.unwrap();
     let lease = bench.claim().await.lease;
     bench.store.begin_step(lease, "verify-1").await.unwrap();
     assert!(bench.store.get_job(&job).await.unwrap().job.is_done_by_hand());
@@ -213,7 +236,7 @@ async fn a_cancelled_job_is_over_when_nothing_of_the_visit_lives() {
     assert_eq!(bench.store.visits_to_end().await.unwrap(), [number]);
     // whose program was ended by that is not told that the agent goes on
     assert_eq!(why(bench.store.hand_back(&job, "a", GoesOn::Agent).await), Unvisitable::NoVisit);
-    bench.store.end_visit(number, |_| None).await.unwrap();
+    bench.store.end_visit(number, None, |_| None).await.unwrap();
     assert_eq!(bench.view(number).await.job.status, Status::Cancelled);
     assert!(bench.store.visits_to_end().await.unwrap().is_empty());
 }

@@ -158,7 +158,7 @@ fn introduce(attached: &Attached, flags: &AttachFlags, context: &mut Context<'_>
     };
     let then = if flags.goes_on { "the agent goes on" } else { "what is there is looked at and published" };
     context.out.say(&format!(
-        "#{number} is yours: {what}\n  worktree: {worktree_path}\n  branch:   {branch_name}\nWhen it ends, {then}."
+        "#{number} is yours: {what}\n  worktree: {worktree_path}\n  branch:   {branch_name}\nWhen it ends, {then}. Stopped (Ctrl-Z) it is ended after two minutes, and the agent goes on."
     ));
 }
 

@@ -120,20 +120,36 @@ pub(super) fn keep_told(connection: &Connection, lease: Lease) -> Result<(), Sto
     Ok(())
 }
 
-/// A retry is told what the job was told that it repeats; one with a prompt of its own is not, for that comes later.
+/// Words that were given to a turn which has said nothing by its end: whether its agent has read them nobody knows, so they are
+/// given again. Told twice is better than not at all.
+pub(super) fn take_back(connection: &Connection, number: JobNumber, attempt: u32) -> Result<(), StoreError> {
+    connection
+        .prepare_cached(
+            "UPDATE inward SET attempt = NULL, step = NULL
+             WHERE job = ?1 AND attempt = ?2 AND text IS NOT NULL AND step IN
+                 (SELECT name FROM steps WHERE job = ?1 AND attempt = ?2 AND log_records = 0)",
+        )?
+        .execute(params![number.0, attempt])?;
+    Ok(())
+}
+
+/// A retry is told what the job was told that it repeats; one with a prompt of its own is not, for that comes later. Work that was
+/// `done_by_hand` was done with what had been told by then.
 pub(super) fn take_over(
     connection: &Connection,
     number: JobNumber,
     original: &str,
+    done_by_hand: bool,
 ) -> Result<(), StoreError> {
     connection
         .prepare_cached(
             "INSERT INTO inward (job, name, text, said_by, said_at)
              SELECT ?1, i.name, i.text, i.said_by, i.said_at FROM jobs o JOIN inward i ON i.job = o.number
              WHERE o.id = ?2 AND i.text IS NOT NULL AND o.prompt = (SELECT prompt FROM jobs WHERE number = ?1)
+                 AND (?3 = 0 OR i.attempt IS NULL)
              ORDER BY i.seq",
         )?
-        .execute(params![number.0, original])?;
+        .execute(params![number.0, original, done_by_hand])?;
     Ok(())
 }
 

@@ -176,7 +176,10 @@ fn insert(
     attachments::write(connection, number, &new.files, chain.original.as_ref())?;
     take_up_session(connection, number)?;
     if let Some(original) = &chain.original {
-        inward::take_over(connection, number, original.as_str())?;
+        inward::take_over(connection, number, original.as_str(), new.done_by_hand)?;
+    }
+    if new.done_by_hand {
+        visits::take_over(connection, number)?;
     }
     events::append(connection, now, number, None, EventKind::JobQueued, &JobMoved::queued().to_text())?;
     Ok((number, dependencies.failed))

@@ -132,6 +132,7 @@ fn new_job(client: &ClientId, branch: &str) -> NewJob {
         },
         chain: None,
         start: Start::Agent,
+        done_by_hand: false,
         login: "claude".to_owned(),
         files: Vec::new(),
     }

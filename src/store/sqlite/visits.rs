@@ -7,7 +7,7 @@ use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::Visit;
 use super::super::{Change, Store};
-use super::{events, finish, jobs, messages, rows};
+use super::{events, finish, inward, jobs, messages, rows};
 use crate::domain::attempt::Lease;
 use crate::domain::delivery::RenderedCallback;
 use crate::domain::event::EventKind;
@@ -125,13 +125,15 @@ impl Store {
         over.await
     }
 
-    /// Nothing lives any more that a visit has started which is over: the job goes on, or is cancelled if that was asked for.
+    /// Nothing lives any more that a visit has started which is over: the job goes on, with a `warning` if there is one, or is
+    /// cancelled if that was asked for.
     ///
     /// # Errors
     /// What the database said.
     pub async fn end_visit(
         &self,
         job: JobNumber,
+        warning: Option<String>,
         render: impl Fn(&JobView) -> Option<RenderedCallback> + Send + 'static,
     ) -> Result<(), StoreError> {
         let (now, bounds) = (self.moment(), self.bounds());
@@ -141,6 +143,9 @@ impl Store {
                 let ended = connection
                     .prepare_cached("DELETE FROM visits WHERE job = ?1 AND is_over = 1")?
                     .execute([job.0])?;
+                if let Some(warning) = &warning {
+                    jobs::add_warning(connection, job, warning)?;
+                }
                 let at = jobs::get(connection, job)?;
                 if ended > 0 && at.status == Status::Queued {
                     // it was about what lay there before
@@ -205,6 +210,14 @@ pub(super) fn park(connection: &Connection, number: JobNumber, attempt: u32) -> 
             "UPDATE jobs SET handed_after = ?2, handed_to = 'agent', handed_turn = NULL WHERE number = ?1",
         )?
         .execute(params![number.0, attempt])?;
+    inward::take_back(connection, number, attempt)
+}
+
+/// A retry goes on with what a person has called done.
+pub(super) fn take_over(connection: &Connection, number: JobNumber) -> Result<(), StoreError> {
+    connection
+        .prepare_cached("UPDATE jobs SET handed_after = 0, handed_to = 'publish' WHERE number = ?1")?
+        .execute([number.0])?;
     Ok(())
 }
 
