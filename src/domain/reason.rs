@@ -404,7 +404,7 @@ mod tests {
                 .collect();
             assert_eq!(&found, codes);
         }
-        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 35);
+        assert_eq!(ReasonCode::ALL.iter().filter(|code| code.disposition() == Fail).count(), 36);
     }
 
     #[test]

@@ -48,14 +48,20 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("create_backup", &[(409, "The file is there already, or the same request is under way")]),
     ("create_client", &[(409, "Registered already"), (502, "git's reason")]),
     ("get_client", &[(404, "No such client")]),
-    ("update_client", &[(404, "No such client"), (409, "osClientId is taken")]),
+    (
+        "update_client",
+        &[(404, "No such client"), (409, "osClientId is taken, or others change it all the time")],
+    ),
     (
         "delete_client",
         &[(404, "No such client"), (409, "Live jobs or unpublished work"), (503, "A job does not end")],
     ),
     ("create_profile", &[(409, "The name is taken, also by the configuration, or there are 100")]),
     ("get_profile", &[(404, "No such profile"), (409, "Two have the name")]),
-    ("update_profile", &[(404, "No such profile"), (409, "It is in the configuration")]),
+    (
+        "update_profile",
+        &[(404, "No such profile"), (409, "It is in the configuration, or others change it all the time")],
+    ),
     ("delete_profile", &[(404, "No such profile"), (409, "It is in the configuration")]),
     ("create_token", &[(409, "The name is taken, or there are 200")]),
     ("get_token", &[(404, "No such token")]),

@@ -214,6 +214,7 @@ async fn profiles_are_the_admins_and_who_may_only_submit_uses_those_that_are_mea
 async fn changes_of_one_moment_are_all_made() {
     let bench = bench().await;
     bench.post("/profiles", &json!({"name": "both"})).await;
+    bench.publish("acme", "widgets");
     let client =
         bench.post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"})).await;
     let client = client.json()["id"].as_str().unwrap().to_owned();
