@@ -10,6 +10,7 @@ use crate::tidy_source::{Source, files_below, root, sources};
 const LINES_MAX: usize = 500;
 
 /// What a folder may import of the crate, besides itself. The direction is from the programs down to `domain`.
+#[rustfmt::skip] // one row a folder
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     // pure, and leaves: they could be crates of their own
     ("domain", &[]),
@@ -30,42 +31,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("telemetry", &["config", "domain"]),
     // the server, from below
     ("store", &["clock", "domain", "failpoint", "wire"]),
-    (
-        "worker",
-        &[
-            "agent",
-            "clock",
-            "domain",
-            "failpoint",
-            "forge",
-            "git",
-            "isolation",
-            "process",
-            "secrets",
-            "store",
-            "wire",
-        ],
-    ),
+    ("worker", &["agent", "clock", "domain", "failpoint", "forge", "git", "isolation", "process", "secrets", "store", "wire"]),
     ("upkeep", &["clock", "domain", "failpoint", "git", "store", "worker"]),
     // `process` for reading the raw log of a step alone, `agent` for what a kind can carry out
-    (
-        "app",
-        &[
-            "agent",
-            "clock",
-            "config",
-            "domain",
-            "forge",
-            "git",
-            "isolation",
-            "process",
-            "store",
-            "upkeep",
-            "webhook",
-            "wire",
-            "worker",
-        ],
-    ),
+    ("app", &[
+        "agent", "clock", "config", "domain", "forge", "git", "isolation", "process", "store", "upkeep", "webhook", "wire", "worker",
+    ]),
     // `store` for the key of a repeated request alone, which it carries through to the use case
     ("http", &["app", "clock", "domain", "store", "wire"]),
     // `app` for the shape of a probe's result alone, which health shows
