@@ -29,7 +29,7 @@ const STEP: &str = "attached";
 const SETTINGS_PUT_BACK: &str = "The settings of the clone were changed during the visit, and are put back: what git is to keep, set \
     with git config --global.";
 /// Time for a program with a screen to put that right; a cancel waits for it.
-const ASKED_MAX: Duration = Duration::from_millis(1_500);
+const ASKED_MAX: Duration = Duration::from_secs(3);
 /// What is killed is gone in milliseconds.
 const LEFT_MAX: Duration = Duration::from_secs(10);
 
