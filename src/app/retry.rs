@@ -43,7 +43,7 @@ impl App {
         if client.deleted_at.is_some() {
             return Err(AppError::client_deleted());
         }
-        let options = options_of_retry(&job, &start, asked.allow_secrets);
+        let options = options_of_retry(&job, asked.allow_secrets);
         let profile = job.request.profile.as_ref();
         if let Start::Publish { .. } = start {
             // what no agent can do does not matter where none runs
@@ -79,9 +79,9 @@ impl App {
     }
 }
 
-/// Those of the job; but a commit that was chosen to be published is not kept here once more. How far it goes is said by those
-/// below the job, and nothing is written down that would outrank them in what follows it up.
-fn options_of_retry(job: &Job, start: &Start, allow_secrets: Vec<String>) -> RunOptions {
+/// Those of the job, a `none` too: a commit that was chosen to be published goes as far as others say ([`retry::how_far`]), and whoever
+/// has the agent work again, or follows it up, keeps back what nobody has seen.
+fn options_of_retry(job: &Job, allow_secrets: Vec<String>) -> RunOptions {
     let mut options = job.request.options.clone();
     if !allow_secrets.is_empty() {
         // what somebody has allowed before is still there
@@ -89,9 +89,6 @@ fn options_of_retry(job: &Job, start: &Start, allow_secrets: Vec<String>) -> Run
         allowed.extend(allow_secrets);
         allowed.sort_unstable();
         allowed.dedup();
-    }
-    if options.publish == Some(Publish::None) && matches!(start, Start::Publish { or_agent: false, .. }) {
-        options.publish = None;
     }
     options
 }

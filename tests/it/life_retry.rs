@@ -253,25 +253,23 @@ async fn a_dry_run_goes_as_far_as_its_client_says_and_leaves_no_word_for_what_fo
     let published = stand.retry(&first, json!({})).await;
     assert_eq!(stand.completed(&published).await["outcome"], "branch_pushed");
     assert_eq!(stand.github.pulls(), []);
-    // the client's word again, not that of the retry
+    // its own word still holds for what follows
     says(json!("pull_request")).await;
-    let body = json!({"prompt": "[[scenario:write path=more content=x]]"});
-    let next =
-        stand.post(&format!("/jobs/{published}/follow-up"), &body).await["id"].as_str().unwrap().to_owned();
-    assert_eq!(stand.completed(&next).await["outcome"], "pull_request");
-    // all say none: as far as it can go
+    let goes_on = async |job: &str, name: &str| {
+        let body = json!({"prompt": format!("[[scenario:write path={name} content=x]]")});
+        let next = stand.post(&format!("/jobs/{job}/follow-up"), &body).await;
+        stand.completed(next["id"].as_str().unwrap()).await["outcome"].clone()
+    };
+    assert_eq!(goes_on(&published, "more").await, "dry_run");
+    // all say none: as far as it can go, and nothing is written down that would outrank the client later
     says(json!("none")).await;
-    let last = stand.submit(dry("c")).await;
-    stand.completed(&last).await;
+    let last =
+        stand.submit(json!({"prompt": "[[scenario:write path=c content=x]]", "branchName": "c"})).await;
+    assert_eq!(stand.completed(&last).await["outcome"], "dry_run");
     let published = stand.retry(&last, json!({})).await;
     assert_eq!(stand.completed(&published).await["outcome"], "pull_request");
-    let next = stand
-        .post(
-            &format!("/jobs/{published}/follow-up"),
-            &json!({"prompt": "[[scenario:write path=m content=x]]"}),
-        )
-        .await;
-    assert_eq!(stand.completed(next["id"].as_str().unwrap()).await["outcome"], "dry_run");
+    says(json!("branch")).await;
+    assert_eq!(goes_on(&published, "d").await, "branch_pushed");
     stand.finish().await;
 }
 

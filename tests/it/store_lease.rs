@@ -283,7 +283,7 @@ async fn what_a_retry_repeats() {
     // not fit), p(ublish), a(gent), r(esume) or the refusal
     let mut table = vec![
         (done(), true, "CCCC"),
-        (dry, true, "Parp"),
+        (dry, true, "parp"),
         (AttemptEnd::Cancelled, true, "Parp"),
         (AttemptEnd::Cancelled, false, "aarN"),
     ];
