@@ -164,6 +164,8 @@ async fn an_agent_that_sleeps_until_its_limit_is_over_is_held_and_not_paid_again
         assert_eq!((&job["attempts"][0]["counted"], stand.runs()), (&json!(false), 4), "{job:#}");
         assert_eq!(stand.cancel(&id).await.0, 200);
     }
+    // an answer to a cancel does not wait for that
+    stand.wait_until("the worktrees are swept", async || stand.worktrees().is_empty().then_some(())).await;
     stand.finish().await;
 }
 
