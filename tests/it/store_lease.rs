@@ -263,7 +263,7 @@ async fn a_job_that_is_stopped_again_and_again_comes_to_its_end() {
             break;
         }
     }
-    assert_eq!(counted.len(), 14);
+    assert_eq!(counted.len(), 13);
     assert_eq!(counted[9..], [0, 1, 2, 3]);
     assert_eq!(bench.store.stops_of(number).await.unwrap(), STOPS_MAX);
 }
