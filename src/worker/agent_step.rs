@@ -10,6 +10,7 @@ use secrecy::ExposeSecret as _;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::with_said;
+use super::limits::flooded;
 use super::step_end::{Exited, StepEnd};
 use super::steps::{FIRST_TURN, check_worktree, look, unless_it_lives};
 use super::turns::Ask;
@@ -120,6 +121,10 @@ impl Line<'_> {
                 // its own end may have been read, but whoever is left of it is not gone
                 if !done || !matches!(halt, Halt::Ended(_)) {
                     return Err(halt);
+                }
+                // nobody has measured what it wrote last
+                if let Some(limit) = flooded(self.tools.settings.step_limits, worktree).await {
+                    return Err(self.limited(limit));
                 }
                 self.was_done("its supervisor was killed").await?;
                 Ok(Some(AgentWork { worktree: worktree.to_owned(), verdict: *verdict, interrupted: false }))

@@ -93,7 +93,8 @@ async fn a_worktree_that_is_flooded_unseen_is_not_published() {
     );
     stand.install("claude", &script);
     let id = stand.submit_prompt("killed", "Greet").await;
-    stand.failed(&id, "resource_limit").await;
+    let job = stand.failed(&id, "resource_limit").await;
+    assert!(!job["warnings"].to_string().contains("the result counts"), "{job:#}");
     assert_eq!((stand.tip("quick"), stand.tip("killed")), (None, None));
     stand.finish().await;
 }

@@ -14,7 +14,7 @@ use crate::store::{Ingest, IngestedMessage};
 use crate::wire::callback::render_callback;
 
 /// A claimed job of a cloned client, with a commit that adds a file of two lines.
-async fn working(bench: &Bench, options: Value) -> Lease {
+async fn working(bench: &Bench, options: serde_json::Value) -> Lease {
     bench.publish("acme", "widgets");
     let client = bench
         .post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"}))
