@@ -180,7 +180,7 @@ impl Server {
             .with_worker(worker.clone());
         if let Err(error) = app.learn_tokens().await {
             // of a damaged database: its owner gets in
-            tracing::error!(%error, "named tokens open nothing, only the built-in secret does");
+            tracing::warn!(%error, "named tokens open nothing, only the built-in secret does");
         }
         let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone())
             .with_schedule(parts::callback_schedule(&config));

@@ -116,7 +116,7 @@ async fn a_program_is_asked_to_end_before_it_is_killed() {
     let (answer, worktree) = taken(&stand, &id).await;
     let (there, right) = (stand.path("there"), stand.path("put-right"));
     let script = format!(
-        "trap 'echo yes > {}; exit' TERM HUP; touch {}; while :; do sleep 0.05; done",
+        "trap 'echo yes > {}; exit 0' TERM HUP; touch {}; while :; do sleep 0.05; done",
         right.display(),
         there.display()
     );
