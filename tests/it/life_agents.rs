@@ -81,6 +81,11 @@ async fn codex_works_is_continued_and_pays_each_token_once() {
         "{codex:#}"
     );
     assert_eq!((&codex["can"]["resume"], &codex["can"]["cost"]), (&json!(true), &json!(false)));
+    // it was asked at its time, and not for whoever asks the server
+    assert!(codex["checkedAt"].is_string(), "{codex:#}");
+    for _ in 0..5 {
+        assert_eq!(stand.get("/health").await["agents"], health["agents"]);
+    }
     stand.finish().await;
 }
 

@@ -72,6 +72,22 @@ impl Open {
     }
 }
 
+/// Proxies and browsers give up a connection on which nothing comes.
+#[tokio::test]
+async fn a_stream_on_which_nothing_comes_shows_every_15_seconds_that_it_is_alive() {
+    let bench = Bench::new().await;
+    started(&bench).await;
+    let mut stream = Open::new(&bench, "/jobs/1/events").await;
+    stream.until("attempt.started").await;
+    tokio::time::pause();
+    for _ in 0..2 {
+        let silent = tokio::time::Instant::now();
+        let piece = stream.body.next().await.expect("it goes on").unwrap();
+        assert_eq!(piece, ":\n\n");
+        assert_eq!(silent.elapsed().as_secs(), 15);
+    }
+}
+
 async fn started(bench: &Bench) -> Lease {
     bench.publish("acme", "widgets");
     let body = json!({"githubOrg": "acme", "githubRepo": "widgets", "prompt": "x", "branchName": "b",
