@@ -125,11 +125,24 @@ class Server:
         config.touch(0o600)
         config.write_text(text)
 
+    def _path_without_bubblewrap(self) -> str:
+        """codex keeps its tools in a bubblewrap of its own where it finds one, and as root it then writes nothing."""
+        programs = self.work / "path"
+        if not programs.exists():
+            programs.mkdir()
+            for folder in map(Path, os.environ["PATH"].split(os.pathsep)):
+                for program in folder.iterdir() if folder.is_dir() else ():
+                    if program.name != "bwrap" and not (programs / program.name).is_symlink():
+                        (programs / program.name).symlink_to(program)
+        return str(programs)
+
     def start(self) -> None:
-        environment = {"PATH": os.environ["PATH"], "HOME": str(self.home), "LANG": "C.UTF-8",
+        isolation = os.environ.get("OFFSHOOT_DEFAULTS_ISOLATION", "none")
+        path = self._path_without_bubblewrap() if isolation == "none" else os.environ["PATH"]
+        environment = {"PATH": path, "HOME": str(self.home), "LANG": "C.UTF-8",
                        "OFFSHOOT_CONFIG": str(self.work / "offshoot.toml"), "AGENT_API_SECRET": self.secret,
                        # what an agent says is the same in the sandbox; whoever wants to see it there says so
-                       "OFFSHOOT_DEFAULTS_ISOLATION": os.environ.get("OFFSHOOT_DEFAULTS_ISOLATION", "none")}
+                       "OFFSHOOT_DEFAULTS_ISOLATION": isolation}
         with self.log.open("ab") as log:
             self.process = subprocess.Popen([self.binary, "serve"], cwd=self.work, env=environment, stdout=log,
                                             stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
