@@ -39,15 +39,7 @@ impl App {
 }
 
 fn shown(entry: store::AuditEntry) -> AuditEntry {
-    AuditEntry {
-        seq: entry.seq,
-        at: entry.at.into(),
-        token_id: entry.token,
-        token_name: entry.name,
-        call: entry.call,
-        target: entry.target,
-        request_id: entry.request_id,
-        peer: entry.peer,
-        status: entry.status,
-    }
+    let store::Asked { token, name, call, target, request_id, peer } = entry.asked;
+    let (seq, at, status) = (entry.seq, entry.at.into(), entry.status);
+    AuditEntry { seq, at, token_id: token, token_name: name, call, target, request_id, peer, status }
 }

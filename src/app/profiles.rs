@@ -12,7 +12,7 @@ use super::error::AppError;
 use super::patches::until_unchanged;
 use super::rules;
 use super::{App, Created};
-use crate::domain::options::{Layer, is_entry_name};
+use crate::domain::options::Layer;
 use crate::domain::profile::{NewProfile, Profile, ProfilePatch};
 use crate::domain::template::Template;
 use crate::domain::token::Scope;
@@ -62,7 +62,7 @@ impl App {
         caller.needs(Scope::Admin)?;
         let mut reading = Reading::default();
         let draft = Draft::read(body, &mut reading);
-        let name = profile_name(draft.name, &mut reading);
+        let name = rules::entry_name(draft.name.as_deref(), &mut reading);
         let template = template(draft.prompt.as_deref(), &mut reading);
         rules::options(&draft.options, Layer::Profile, &self.0.settings, &mut reading);
         AppError::of_reading(&reading)?;
@@ -205,20 +205,6 @@ fn in_both(name: &str) -> String {
         "\"{name}\" is a profile of the configuration file and one that was made by the API, and neither goes before the \
          other: delete the latter (offshoot profile rm {name}), or give one another name"
     )
-}
-
-fn profile_name(name: Option<String>, reading: &mut Reading) -> String {
-    match name {
-        Some(name) if is_entry_name(&name) => return name,
-        Some(_) => {
-            reading
-                .fault("/name", "must be 1 to 64 characters of a-z, 0-9, - and _, a letter or digit first");
-        }
-        // a wrong type was reported when it was read
-        None if reading.faults.iter().any(|fault| fault.pointer == "/name") => {}
-        None => reading.fault("/name", "is required"),
-    }
-    String::new()
 }
 
 fn template(prompt: Option<&str>, reading: &mut Reading) -> Option<Template> {

@@ -149,6 +149,21 @@ pub(super) fn client_name(name: &str, reading: &mut Reading) {
     }
 }
 
+/// Of what is named like an entry of the configuration.
+pub(super) fn entry_name(name: Option<&str>, reading: &mut Reading) -> String {
+    match name {
+        Some(name) if is_entry_name(name) => return name.to_owned(),
+        Some(_) => {
+            reading
+                .fault("/name", "must be 1 to 64 characters of a-z, 0-9, - and _, a letter or digit first");
+        }
+        // a wrong type was told when it was read
+        None if reading.faults.iter().any(|fault| fault.pointer == "/name") => {}
+        None => reading.fault("/name", "is required"),
+    }
+    String::new()
+}
+
 /// The object as text, as it is stored.
 pub(super) fn metadata(metadata: Option<&Value>, reading: &mut Reading) -> Option<String> {
     let metadata = metadata?;

@@ -5,9 +5,8 @@ use sha2::{Digest as _, Sha256};
 
 use super::caller::Caller;
 use super::error::AppError;
-use super::{App, Created};
+use super::{App, Created, rules};
 use crate::domain::id::{ClientId, TokenId};
-use crate::domain::options::is_entry_name;
 use crate::domain::time::Timestamp;
 use crate::domain::token::{BUILT_IN, CLIENTS_MAX, KnownToken, NewToken, Reach, Scope, Token, whole};
 use crate::store::{AnswerKey, KeyedAnswer, StoreError};
@@ -36,7 +35,7 @@ impl App {
         caller.needs(Scope::Admin)?;
         let mut reading = Reading::default();
         let draft = TokenDraft::read(body, &mut reading);
-        let (name, scope) = (name(&draft, &mut reading), draft.scope.unwrap_or(Scope::Read));
+        let (name, scope) = (name(draft.name.as_deref(), &mut reading), draft.scope.unwrap_or(Scope::Read));
         let reach = self.reach(&draft, scope, &mut reading).await?;
         let expires_at = expiry(draft.expires_at.as_deref(), self.now(), &mut reading);
         AppError::of_reading(&reading)?;
@@ -131,19 +130,11 @@ fn created(token: &Token, shown: Option<String>, warnings: Vec<String>) -> Creat
     Created { location, body: TokenCreated { details: token.into(), token: shown.map(Into::into), warnings } }
 }
 
-fn name(draft: &TokenDraft, reading: &mut Reading) -> String {
-    match draft.name.as_deref() {
-        Some(BUILT_IN) => reading.fault("/name", "is the name of the built-in token: take another"),
-        Some(name) if is_entry_name(name) => return name.to_owned(),
-        Some(_) => {
-            reading
-                .fault("/name", "must be 1 to 64 characters of a-z, 0-9, - and _, a letter or digit first");
-        }
-        // told already when it was read
-        None if reading.faults.iter().any(|fault| fault.pointer == "/name") => {}
-        None => reading.fault("/name", "is required"),
+fn name(name: Option<&str>, reading: &mut Reading) -> String {
+    if name == Some(BUILT_IN) {
+        reading.fault("/name", "is the name of the built-in token: take another");
     }
-    String::new()
+    rules::entry_name(name, reading)
 }
 
 fn expiry(text: Option<&str>, now: Timestamp, reading: &mut Reading) -> Option<Timestamp> {

@@ -16,6 +16,16 @@ tokio::task_local! {
 pub struct Call {
     /// When it came.
     pub at: Timestamp,
+    pub asked: Asked,
+    /// What is answered when everything goes well: that is not known yet when the write is.
+    pub succeeds_with: u16,
+    /// What was written down last; 0: nothing.
+    written: AtomicU16,
+}
+
+/// Who calls, and what.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Asked {
     /// The id of the token, or `admin`.
     pub token: String,
     pub name: String,
@@ -25,44 +35,18 @@ pub struct Call {
     pub target: String,
     pub request_id: String,
     pub peer: Option<String>,
-    /// What is answered when everything goes well: that is not known yet when the write is.
-    pub succeeds_with: u16,
-    /// What was written down last; 0: nothing.
-    written: AtomicU16,
-}
-
-/// Who calls, and what.
-#[derive(Clone, Debug)]
-pub struct Asked {
-    pub token: String,
-    pub name: String,
-    pub call: String,
-    pub target: String,
-    pub request_id: String,
-    pub peer: Option<String>,
 }
 
 impl Call {
     #[must_use]
     pub fn new(asked: Asked, at: Timestamp, succeeds_with: u16) -> Arc<Self> {
-        let Asked { token, name, call, target, request_id, peer } = asked;
-        let written = AtomicU16::new(0);
-        Arc::new(Self { at, token, name, call, target, request_id, peer, succeeds_with, written })
+        Arc::new(Self { at, asked, succeeds_with, written: AtomicU16::new(0) })
     }
 
     /// The same call, of which nothing is written down yet: for one word of a conversation.
     #[must_use]
     pub fn again(&self) -> Self {
-        Self {
-            token: self.token.clone(),
-            name: self.name.clone(),
-            call: self.call.clone(),
-            target: self.target.clone(),
-            request_id: self.request_id.clone(),
-            peer: self.peer.clone(),
-            written: AtomicU16::new(0),
-            ..*self
-        }
+        Self { asked: self.asked.clone(), written: AtomicU16::new(0), ..*self }
     }
 
     /// Does `work` with the call around it.
@@ -92,11 +76,6 @@ impl Call {
 pub struct AuditEntry {
     pub seq: i64,
     pub at: Timestamp,
-    pub token: String,
-    pub name: String,
-    pub call: String,
-    pub target: String,
-    pub request_id: String,
-    pub peer: Option<String>,
+    pub asked: Asked,
     pub status: u16,
 }

@@ -159,7 +159,7 @@ async fn a_change_and_its_row_are_one_transaction() {
     pause.around(bench.store.pause_queue(None)).await.unwrap();
     assert_eq!(pause.written(), Some(200));
     let (page, _) = bench.store.audit_page(None, 9).await.unwrap();
-    assert_eq!((page.len(), page[0].at.as_ms(), page[0].peer.as_deref()), (1, 7, Some("192.0.2.1")));
+    assert_eq!((page.len(), page[0].at.as_ms(), page[0].asked.peer.as_deref()), (1, 7, Some("192.0.2.1")));
     let refused = call();
     refused.around(bench.store.delete_profile("none")).await.unwrap_err();
     assert_eq!(refused.written(), None);

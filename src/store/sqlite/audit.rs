@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use rusqlite::{Connection, Row, params};
 
 use super::super::Store;
-use super::super::audit::{AuditEntry, Call};
+use super::super::audit::{Asked, AuditEntry, Call};
 use super::super::error::StoreError;
 use super::retention::ROWS_MAX;
 use super::set_meta;
@@ -28,8 +28,10 @@ impl Store {
     /// # Errors
     /// What the database said.
     pub async fn write_down(&self, call: &Call, status: u16) -> Result<(), StoreError> {
-        let entry = entry(call, status);
-        self.database.write(Edge::WriteAudit, move |connection| insert(connection, &entry)).await?;
+        let (at, asked) = (call.at, call.asked.clone());
+        self.database
+            .write(Edge::WriteAudit, move |connection| insert(connection, at, &asked, status))
+            .await?;
         call.is_written_as(status);
         Ok(())
     }
@@ -93,9 +95,9 @@ pub(super) fn append(connection: &Connection, call: &Call) -> Result<(), StoreEr
     if made.is_none() && call.written().is_some() {
         return Ok(());
     }
-    let mut entry = entry(call, call.succeeds_with);
-    entry.target = made.unwrap_or(entry.target);
-    insert(connection, &entry)
+    let mut asked = call.asked.clone();
+    asked.target = made.unwrap_or(asked.target);
+    insert(connection, call.at, &asked, call.succeeds_with)
 }
 
 /// Before an operation begins: what an earlier one made is not its own.
@@ -103,36 +105,14 @@ pub(super) fn begin() {
     MADE.set(None);
 }
 
-fn entry(call: &Call, status: u16) -> AuditEntry {
-    AuditEntry {
-        seq: 0,
-        at: call.at,
-        token: call.token.clone(),
-        name: call.name.clone(),
-        call: call.call.clone(),
-        target: call.target.clone(),
-        request_id: call.request_id.clone(),
-        peer: call.peer.clone(),
-        status,
-    }
-}
-
-fn insert(connection: &Connection, entry: &AuditEntry) -> Result<(), StoreError> {
+fn insert(connection: &Connection, at: Timestamp, asked: &Asked, status: u16) -> Result<(), StoreError> {
+    let Asked { token, name, call, target, request_id, peer } = asked;
     connection
         .prepare_cached(
             "INSERT INTO audit (at, token, name, call, target, request_id, peer, status)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         )?
-        .execute(params![
-            entry.at.as_ms(),
-            entry.token,
-            entry.name,
-            entry.call,
-            entry.target,
-            entry.request_id,
-            entry.peer,
-            entry.status,
-        ])?;
+        .execute(params![at.as_ms(), token, name, call, target, request_id, peer, status])?;
     Ok(())
 }
 
@@ -151,15 +131,14 @@ fn forget(connection: &Connection, before: Timestamp) -> Result<u64, StoreError>
 }
 
 fn read(row: &Row<'_>) -> rusqlite::Result<AuditEntry> {
-    Ok(AuditEntry {
-        seq: row.get("seq")?,
-        at: Timestamp::from_ms(row.get("at")?),
+    let asked = Asked {
         token: row.get("token")?,
         name: row.get("name")?,
         call: row.get("call")?,
         target: row.get("target")?,
         request_id: row.get("request_id")?,
         peer: row.get("peer")?,
-        status: row.get("status")?,
-    })
+    };
+    let at = Timestamp::from_ms(row.get("at")?);
+    Ok(AuditEntry { seq: row.get("seq")?, at, asked, status: row.get("status")? })
 }
