@@ -4,14 +4,11 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
 use serde_json::{Value, json};
-use tokio::time::{Duration, Instant};
+use tokio::time::Instant;
 
-use crate::caller::Caller;
+use crate::caller::{ANSWERED_MAX, Caller};
 use crate::evidence::Accepted;
 use crate::git_fixture::command;
-
-/// As for every other call.
-const ANSWERED_MAX: Duration = Duration::from_secs(180);
 
 impl Caller {
     /// Takes the job over at some moment, writes a file by hand, and hands it back to the agent or to be published.
@@ -46,14 +43,18 @@ impl Caller {
             self.complain(format!("what was started by hand outlived {}", job.id));
             let _ = left.kill().and_then(|()| left.wait());
         }
-        let branch = over["branchName"].as_str().unwrap_or_default();
+        self.check_published(job, &over, &file, "was done by hand");
+    }
+
+    /// Complains when the job has published, and not this file. One whose agent was killed too often has not.
+    pub(crate) fn check_published(&self, job: &Accepted, over: &Value, file: &str, what: &str) {
         if over["outcome"] != "branch_pushed" {
-            return; // its agent was killed too often
+            return;
         }
+        let place = format!("{}:{file}", over["branchName"].as_str().unwrap_or_default());
         let remote = self.stand.remote_of(&job.repo);
-        let has_it = command(&remote, &["cat-file", "-e", &format!("{branch}:{file}")]).output().unwrap();
-        if !has_it.status.success() {
-            self.complain(format!("{} was published without what was done by hand", job.id));
+        if !command(&remote, &["cat-file", "-e", &place]).output().unwrap().status.success() {
+            self.complain(format!("{} was published without what {what}", job.id));
         }
     }
 

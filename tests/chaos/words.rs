@@ -9,16 +9,12 @@ use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 
-use crate::caller::Caller;
+use crate::caller::{ANSWERED_MAX, Caller};
 use crate::evidence::Accepted;
-use crate::git_fixture::command;
 use crate::stand::SECRET;
 
 /// One try: a server that lives answers at once.
 const TRY_MAX: Duration = Duration::from_secs(10);
-/// As for every other call.
-const ANSWERED_MAX: Duration = Duration::from_secs(180);
-
 impl Caller {
     /// Tells the agent of the job to write a file, at some moment of its work.
     pub(crate) async fn tell(&self, job: &Accepted) {
@@ -48,15 +44,7 @@ impl Caller {
             return;
         }
         let over = self.wait_until_over(&job.id).await;
-        let branch = over["branchName"].as_str().unwrap_or_default();
-        if over["outcome"] != "branch_pushed" {
-            return; // its agent was killed too often
-        }
-        let remote = self.stand.remote_of(&job.repo);
-        let has_it = command(&remote, &["cat-file", "-e", &format!("{branch}:{file}")]).output().unwrap();
-        if !has_it.status.success() {
-            self.complain(format!("{} was published without what its agent was told", job.id));
-        }
+        self.check_published(job, &over, &file, "its agent was told");
     }
 }
 

@@ -4,17 +4,9 @@ use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
-use offshoot::git::{CopiedIn, GitError, KeepCaps};
+use offshoot::git::{CopiedIn, GitError};
 
-use crate::git_fixture::{BRANCH, Rig, Rules, run};
-
-const WIDE: KeepCaps = KeepCaps {
-    file_bytes_max: 1 << 20,
-    bytes_max: 1 << 20,
-    files_max: 100,
-    paths_bytes_max: 1 << 16,
-    looking_ms_max: 600_000,
-};
+use crate::git_fixture::{BRANCH, Rig, Rules, WIDE, run};
 
 fn all() -> Rules {
     Rules(vec![Box::new(|_| true)])

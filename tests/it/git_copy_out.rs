@@ -10,15 +10,7 @@ use nix::sys::stat::Mode;
 use offshoot::domain::glob::Globs;
 use offshoot::git::{CopiedOut, GitError, KeepCaps, Wishes};
 
-use crate::git_fixture::{Rig, Rules};
-
-const WIDE: KeepCaps = KeepCaps {
-    file_bytes_max: 1 << 20,
-    bytes_max: 1 << 20,
-    files_max: 100,
-    paths_bytes_max: 1 << 16,
-    looking_ms_max: 600_000,
-};
+use crate::git_fixture::{Rig, Rules, WIDE};
 
 struct Wanted {
     globs: Globs,

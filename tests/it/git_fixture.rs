@@ -12,13 +12,22 @@ use std::time::Duration;
 
 use offshoot::clock::Clock;
 use offshoot::git::{
-    Author, BranchStart, Collected, CommitId, CommitSpec, Git, GitError, GitSettings, PushMode, PushOutcome,
-    Remote, Repository, RepositoryLocks, SizeCaps, Snapshot, SnapshotSpec, Wishes,
+    Author, BranchStart, Collected, CommitId, CommitSpec, Git, GitError, GitSettings, KeepCaps, PushMode,
+    PushOutcome, Remote, Repository, RepositoryLocks, SizeCaps, Snapshot, SnapshotSpec, Wishes,
 };
 use tempfile::TempDir;
 
 pub(crate) const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 pub(crate) const BRANCH: &str = "feat";
+
+/// Bounds on kept files that no test meets by accident.
+pub(crate) const WIDE: KeepCaps = KeepCaps {
+    file_bytes_max: 1 << 20,
+    bytes_max: 1 << 20,
+    files_max: 100,
+    paths_bytes_max: 1 << 16,
+    looking_ms_max: 600_000,
+};
 
 pub(crate) struct Rig {
     pub(crate) dir: TempDir,

@@ -48,6 +48,14 @@ pub(crate) async fn at_work(stand: &Stand, branch: &str, options: Value) -> Stri
     id
 }
 
+/// Such a job that was taken over, with something in its worktree that a person has written.
+pub(crate) async fn by_hand(stand: &Stand, branch: &str, options: Value) -> (String, PathBuf) {
+    let id = at_work(stand, branch, options).await;
+    let (_, worktree) = taken(stand, &id).await;
+    write(&worktree, "by-hand.txt");
+    (id, worktree)
+}
+
 pub(crate) fn attempts(job: &Value) -> usize {
     job["attempts"].as_array().unwrap().len()
 }
@@ -135,9 +143,7 @@ async fn work_that_is_done_by_hand_is_looked_at_and_published_without_the_agent(
 async fn an_agent_that_goes_on_does_so_in_its_conversation_with_what_was_done_by_hand() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
-    let id = at_work(&stand, "g", json!({})).await;
-    let (_, worktree) = taken(&stand, &id).await;
-    write(&worktree, "by-hand.txt");
+    let (id, _) = by_hand(&stand, "g", json!({})).await;
     assert_eq!(detach(&stand, &id, "agent").await.0, 200);
     let job = stand.completed(&id).await;
     let session = job["sessionId"].as_str().unwrap();
@@ -153,9 +159,7 @@ async fn work_by_hand_that_the_owners_commands_refuse_goes_to_the_agent() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
     let mend = "[[scenario:write path=b.txt content=good]]";
-    let id = at_work(&stand, "r", json!({"verify": [format!("echo '{mend}'; test -f b.txt")]})).await;
-    let (_, worktree) = taken(&stand, &id).await;
-    write(&worktree, "by-hand.txt");
+    let (id, _) = by_hand(&stand, "r", json!({"verify": [format!("echo '{mend}'; test -f b.txt")]})).await;
     detach(&stand, &id, "publish").await;
     let job = stand.completed(&id).await;
     assert_eq!(

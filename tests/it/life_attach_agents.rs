@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::life_attach::{BAD, at_work, count, detach, submit, taken, write};
+use crate::life_attach::{BAD, at_work, by_hand, count, detach, submit, taken, write};
 use crate::life_logins::give;
 use crate::stand::Stand;
 
@@ -30,9 +30,7 @@ fn new(told: &[String]) -> bool {
 #[tokio::test]
 async fn an_agent_that_comes_after_a_visit_begins_a_conversation_of_its_own() {
     let stand = two_agents().await;
-    let id = at_work(&stand, "g", json!({})).await;
-    let (_, worktree) = taken(&stand, &id).await;
-    write(&worktree, "by-hand.txt");
+    let (id, _) = by_hand(&stand, "g", json!({})).await;
     give(&stand, &stand.job(&id).await, "two").await;
     // it is asked for the work as well, which waits there
     stand.open_gate("never");

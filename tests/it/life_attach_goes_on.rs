@@ -3,7 +3,7 @@
 
 use serde_json::{Value, json};
 
-use crate::life_attach::{BAD, at_work, attempts, count, detach, submit, taken, write};
+use crate::life_attach::{BAD, attempts, by_hand, count, detach, submit};
 use crate::life_inward::tell;
 use crate::stand::Stand;
 
@@ -23,9 +23,7 @@ fn limited(stand: &Stand) -> String {
 async fn the_agent_is_told_of_a_visit_until_a_turn_of_it_has_ended() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
-    let id = at_work(&stand, "v", json!({})).await;
-    let (_, worktree) = taken(&stand, &id).await;
-    write(&worktree, "by-hand.txt");
+    let (id, _) = by_hand(&stand, "v", json!({})).await;
     stand.open_gate("never");
     assert_eq!(tell(&stand, &id, "m-1", &limited(&stand)).await, "accepted");
     assert_eq!(detach(&stand, &id, "agent").await.0, 200);
@@ -43,9 +41,7 @@ async fn the_agent_is_told_of_a_visit_until_a_turn_of_it_has_ended() {
 async fn a_retry_in_the_conversation_is_told_of_a_visit_that_a_cancel_ended() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
-    let id = at_work(&stand, "c", json!({})).await;
-    let (_, worktree) = taken(&stand, &id).await;
-    write(&worktree, "by-hand.txt");
+    let (id, _) = by_hand(&stand, "c", json!({})).await;
     assert_eq!(stand.cancel(&id).await.0, 200);
     stand.open_gate("never");
     let again = stand.post(&format!("/jobs/{id}/retry"), &json!({"mode": "resume"})).await;
@@ -60,9 +56,7 @@ async fn a_repair_after_a_visit_waits_for_its_login() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
     let mend = "[[scenario:write path=b.txt content=good]]";
-    let id = at_work(&stand, "r", json!({"verify": [format!("echo '{mend}'; test -f b.txt")]})).await;
-    let (_, worktree) = taken(&stand, &id).await;
-    write(&worktree, "by-hand.txt");
+    let (id, _) = by_hand(&stand, "r", json!({"verify": [format!("echo '{mend}'; test -f b.txt")]})).await;
     let other = submit(&stand, "o", &format!("{BAD}{}", limited(&stand)), json!({})).await;
     stand.wait_for(&other, "it waits for its login", is_held).await;
     assert_eq!(detach(&stand, &id, "publish").await.0, 200);
@@ -82,9 +76,7 @@ async fn a_retry_of_what_a_person_has_done_publishes_that_without_the_agent() {
     stand.install_noting_claude("");
     let flaw = stand.path("flaw");
     let options = json!({"setup": [format!("[ ! -e {0} ] || {{ rm {0}; exit 7; }}", flaw.display())]});
-    let id = at_work(&stand, "u", options).await;
-    let (_, worktree) = taken(&stand, &id).await;
-    write(&worktree, "by-hand.txt");
+    let (id, _) = by_hand(&stand, "u", options).await;
     std::fs::write(&flaw, "").unwrap();
     assert_eq!(detach(&stand, &id, "publish").await.0, 200);
     stand.failed(&id, "setup_failed").await;

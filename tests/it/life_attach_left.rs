@@ -5,7 +5,7 @@ use std::process::Command;
 
 use serde_json::{Value, json};
 
-use crate::life_attach::{BAD, KEY, at_work, attach, attempts, count, detach, submit, taken, write};
+use crate::life_attach::{BAD, KEY, at_work, attach, attempts, by_hand, count, detach, submit, taken};
 use crate::stand::Stand;
 
 const GIT: &str = "git -c user.email=a@b.c -c user.name=a";
@@ -46,9 +46,7 @@ async fn work_by_hand_whose_history_was_rewritten_ends_the_job_and_is_kept() {
     let stand = Stand::new().await;
     stand.install_noting_claude("");
     for (branch, goes_on) in [("o", "publish"), ("p", "agent")] {
-        let id = at_work(&stand, branch, json!({})).await;
-        let (_, worktree) = taken(&stand, &id).await;
-        write(&worktree, "by-hand.txt");
+        let (id, worktree) = by_hand(&stand, branch, json!({})).await;
         run_in(&worktree, &rewrite(branch));
         assert_eq!(detach(&stand, &id, goes_on).await.0, 200);
         let job = stand.failed(&id, "history_rewritten").await;
