@@ -14,8 +14,7 @@ const HEAD: &str = "\
 Every failure and every hold carries one of these codes: as `reason.code` in answers and callbacks, in the history and in
 the log. A code never changes its name. `JOB` in a hint stands for the job's number.
 
-This page is made from `src/domain/reason.rs` (`UPDATE_DOCS=1 cargo test --test it docs_`). The table holds every code
-that is promised; those of features that are [not built yet](../README.md#not-built-yet) say so. *Session*: whether the
+This page is made from `src/domain/reason.rs` (`UPDATE_DOCS=1 cargo test --test it docs_`). The table holds every code. *Session*: whether the
 agent's conversation can be gone on with, where the agent can do that at all: an attempt that follows by itself does, and so
 does `offshoot retry JOB --resume`. What to do is said of a job that has failed; one that is tried again by itself is told
 that instead of a retry.
@@ -33,9 +32,6 @@ What an agent may take, made from `src/domain/step_limit.rs`. Each hit counts up
 | limit | number | what is counted | held by | `reason.code` | metric |
 |---|---|---|---|---|---|
 ";
-
-/// Codes of features that are not built: nothing ends with them.
-const NOT_BUILT: [ReasonCode; 0] = [];
 
 fn follows(code: ReasonCode) -> String {
     let after = match (code.retryable(), code.is_publication()) {
@@ -72,8 +68,7 @@ fn docs_reasons_are_current() {
         // writing to a string cannot fail
         let _ = writeln!(
             page,
-            "| `{code}` | {}{} | {} | {} | {} |",
-            if NOT_BUILT.contains(code) { "*Not built.* " } else { "" },
+            "| `{code}` | {} | {} | {} | {} |",
             cell(code.sentence()),
             follows(*code),
             if code.resumable() { "goes on" } else { "begins anew" },
@@ -107,6 +102,6 @@ fn every_code_is_met_by_a_test_of_the_whole_server() {
     for code in ReasonCode::ALL {
         let asserted = [format!("\"{code}\")"), format!("\"{code}\","), format!("== \"{code}\"")];
         let is_met = asserted.iter().any(|text| sources.contains(text));
-        assert_eq!(is_met, !NOT_BUILT.contains(code), "{code}");
+        assert!(is_met, "{code}");
     }
 }

@@ -1,10 +1,21 @@
-//! `docs/reliability.md` names what is there: every test, filter and `just` recipe that it quotes, and a figure, a command
-//! and something that was broken for each promise. A table whose tests were renamed away would promise from memory.
+//! The pages name what is there: every test, filter and `just` recipe that they quote; `docs/reliability.md` besides has a figure, a
+//! command and something that was broken for each promise. A table whose tests were renamed away would promise from memory.
 
 use std::fs;
 
 use crate::tidy_source::{root, sources};
 
+/// Those that promise and say what holds it.
+const PAGES: [&str; 8] = [
+    "reliability.md",
+    "security.md",
+    "attach.md",
+    "around-the-agent.md",
+    "agents.md",
+    "events.md",
+    "profiles.md",
+    "usage.md",
+];
 const COLUMNS: [&str; 6] = ["promise", "how it is tested", "figure reached", "command", "broken once", ""];
 
 /// The full names of the tests of all binaries, as the runner prints them: `webhook::schedule::tests::jitter_…`.
@@ -88,8 +99,8 @@ fn recipes() -> Vec<String> {
     heads.map(|line| line.split([' ', ':']).next().unwrap().to_owned()).collect()
 }
 
-/// What is wrong with one line of the page.
-fn faults(line: &str, tests: &[String], recipes: &[String]) -> Vec<String> {
+/// What a promise of `docs/reliability.md` lacks.
+fn gaps(line: &str) -> Vec<String> {
     let mut found = Vec::new();
     let cells: Vec<_> = line.split('|').map(str::trim).collect();
     // the table of the audit has its command above it, its rules are functions of the harness
@@ -101,6 +112,12 @@ fn faults(line: &str, tests: &[String], recipes: &[String]) -> Vec<String> {
             }
         }
     }
+    found
+}
+
+/// What a line of any page names and is not there.
+fn absent(line: &str, tests: &[String], recipes: &[String]) -> Vec<String> {
+    let mut found = Vec::new();
     for text in quoted(line) {
         if let Some(rest) = text.strip_prefix("just ") {
             let recipe = rest.split(' ').next().unwrap_or_default().trim_end_matches('…');
@@ -108,9 +125,9 @@ fn faults(line: &str, tests: &[String], recipes: &[String]) -> Vec<String> {
                 found.push(format!("no recipe {recipe}"));
             }
         } else if text.starts_with("cargo test") {
-            let absent =
+            let unknown =
                 filters(text).into_iter().filter(|filter| !tests.iter().any(|test| test.contains(filter)));
-            found.extend(absent.map(|filter| format!("no test for {filter}")));
+            found.extend(unknown.map(|filter| format!("no test for {filter}")));
         } else if is_test_name(text) && !is_there(text, tests) {
             found.push(format!("no test {text}"));
         }
@@ -119,14 +136,18 @@ fn faults(line: &str, tests: &[String], recipes: &[String]) -> Vec<String> {
 }
 
 #[test]
-fn every_test_and_recipe_of_the_page_is_there_and_every_promise_has_its_figure() {
+fn every_test_and_recipe_of_the_pages_is_there_and_every_promise_has_its_figure() {
     let (tests, recipes) = (tests(), recipes());
-    let page = fs::read_to_string(root().join("docs/reliability.md")).unwrap();
     let mut wrong = Vec::new();
-    for (at, line) in page.lines().enumerate() {
-        wrong.extend(faults(line, &tests, &recipes).iter().map(|fault| format!("line {}: {fault}", at + 1)));
+    for name in PAGES {
+        let path = root().join("docs").join(name);
+        for (at, line) in fs::read_to_string(path).unwrap().lines().enumerate() {
+            let gaps = if name == "reliability.md" { gaps(line) } else { Vec::new() };
+            let faults = gaps.into_iter().chain(absent(line, &tests, &recipes));
+            wrong.extend(faults.map(|fault| format!("{name}:{}: {fault}", at + 1)));
+        }
     }
-    assert!(wrong.is_empty(), "docs/reliability.md\n{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
 #[test]
@@ -135,13 +156,14 @@ fn each_fault_of_a_line_is_found() {
     let recipes = ["long-sim".to_owned()];
     let row =
         |tested: &str, figure: &str, command: &str| format!("| p | {tested} | {figure} | {command} | b |");
-    let found = |line: &str| faults(line, &tests, &recipes).len();
+    let faults = |line: &str| [gaps(line), absent(line, &tests, &recipes)].concat();
+    let found = |line: &str| faults(line).len();
     let good = row(
         "`store_clock::*`, `a_day_…`, `out_of_memory`",
         "4",
         "`cargo test --test it -- store_`, `just long-sim 5`",
     );
-    assert_eq!(found(&good), 0, "{:?}", faults(&good, &tests, &recipes));
+    assert_eq!(found(&good), 0, "{:?}", faults(&good));
     for (tested, figure, command) in [
         ("`store_clocks::*`", "4", "`just long-sim`"),
         ("`a_night_…`", "4", "`just long-sim`"),
