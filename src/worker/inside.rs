@@ -29,6 +29,10 @@ const VARIABLES: &[&str] = &[
     "XDG_CACHE_HOME",
 ];
 
+/// Why an attempt that an earlier server began does not go on where no job may have a network.
+const BEGAN_WITHOUT: &str = "The attempt began without the sandbox, and policy.network is \"deny\" by now: none of its programs \
+    is started any more, and a new job runs inside";
+
 /// What the owner decided about sandboxes.
 #[derive(Clone, Debug, Default)]
 pub struct IsolationSettings {
@@ -69,7 +73,7 @@ impl Tools {
         Walls { sandboxed, network }
     }
 
-    /// Of an attempt that an earlier server began: as it began.
+    /// Of an attempt that an earlier server began: as it began, but for a network that the owner has taken away since.
     pub(super) fn walls_of(&self, isolation: &str, options: &RunOptions) -> Walls {
         Walls { sandboxed: isolation == "sandbox", network: self.has_network(options) }
     }
@@ -111,10 +115,13 @@ impl Line<'_> {
         env: &BTreeMap<String, String>,
         program: &str,
     ) -> Step<Vec<String>> {
-        if !self.walls.sandboxed {
-            return Ok(Vec::new());
-        }
         let unavailable = |why: &str| Halt::fault(ReasonCode::SandboxUnavailable, &format!("{why}."));
+        match (self.walls.sandboxed, self.walls.network) {
+            (true, _) => {}
+            (false, true) => return Ok(Vec::new()),
+            // it began before the owner took the network away, and nothing else could hold that
+            (false, false) => return Err(unavailable(BEGAN_WITHOUT)),
+        }
         let settings = &self.tools.settings.isolation;
         let bwrap = match settings.sandbox.find().await {
             Found::Works { program, .. } => program,

@@ -301,3 +301,26 @@ async fn where_the_sandbox_does_not_work_nothing_that_needs_it_is_started() {
     assert!(health["isolationDetail"].as_str().unwrap().contains("No permissions"), "{health:#}");
     stand.finish().await;
 }
+
+/// Nothing of an attempt that runs without walls could be kept from the network that the owner has taken away since.
+#[tokio::test]
+async fn a_network_that_is_denied_later_is_denied_to_what_began_without_walls() {
+    let mut stand = Stand::built(Plan::default()).await;
+    stand.start().await;
+    let ran = stand.path("ran");
+    let options = json!({"verify": [format!("touch {}", ran.display())], "publish": "branch"});
+    let prompt = format!("Add a line {}", stand.gate_mark("g"));
+    let body = json!({"prompt": prompt, "branchName": "d", "options": options});
+    let id = stand.submit(body).await;
+    stand.wait_for_tool(&id).await;
+    stand.kill9().await;
+    stand.add_config("[policy]\nnetwork = \"deny\"\n");
+    stand.start_again().await;
+    stand.open_gate("g");
+    let job = stand.failed(&id, "sandbox_unavailable").await;
+    let (attempts, said) = (job["attempts"].as_array().unwrap(), job["reason"]["message"].as_str().unwrap());
+    assert_eq!((attempts.len(), &attempts[0]["isolation"]), (1, &"none".into()));
+    assert!(said.contains("policy.network is \"deny\" by now"), "{said}");
+    assert!(!ran.exists(), "a step of it ran with the network");
+    stand.finish().await;
+}
