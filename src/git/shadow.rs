@@ -105,8 +105,8 @@ impl Repository {
     /// happens without a shadow, or when nothing has changed since.
     ///
     /// # Errors
-    /// [`GitError::Tampered`], [`GitError::Program`] when the disk is full, [`GitError::Deadline`], [`GitError::Library`],
-    /// [`GitError::Io`].
+    /// [`GitError::Tampered`], [`GitError::Program`] when git has failed for another reason than the commits,
+    /// [`GitError::Deadline`], [`GitError::Library`], [`GitError::Io`]. The next call tries again.
     pub async fn absorb(&self, worktree: &Path) -> Result<(), GitError> {
         let place = Place::new(&self.path, worktree)?;
         let looked = {
@@ -135,7 +135,7 @@ impl Repository {
         blocking(delete).await?;
         match fetched {
             None | Some(Ok(())) => Ok(false),
-            Some(Err(GitError::Program { text, .. })) if !text.contains("No space left") => {
+            Some(Err(GitError::Program { text, .. })) if is_refusal(&text) => {
                 tracing::warn!(text, "git refuses what was committed in a worktree");
                 Ok(true)
             }
@@ -175,6 +175,17 @@ fn refused_file(place: &Place) -> PathBuf {
     place.record.join("shadow-refused")
 }
 
+/// Where whoever works in the shadow has what git keeps of the worktree; `None`: there is no shadow, or the server or a person has
+/// moved the worktree since.
+pub(super) fn registration(place: &Place) -> Result<Option<PathBuf>, GitError> {
+    let worktrees = dir(place).join("worktrees");
+    let inside = worktrees.join(place.admin.file_name().unwrap_or_default());
+    let Some(branch) = place.recorded_branch() else { return Ok(None) };
+    let is_there = [&dir(place), &worktrees, &inside].into_iter().all(|path| disk::is_real_dir(path));
+    let is_current = is_there && is_as_in(&real_file(place), &State::of_clone(place, &branch)?)?;
+    Ok(is_current.then_some(inside))
+}
+
 /// Whether commits that were made in the worktree were refused.
 pub(super) fn has_refused(place: &Place) -> bool {
     refused_file(place).symlink_metadata().is_ok()
@@ -194,6 +205,36 @@ fn look(place: &Place) -> Result<Option<(String, State)>, GitError> {
     let state = State::of_shadow(place, &branch);
     let is_known = is_as_in(&seen_file(place), &state)?;
     Ok((!is_known).then_some((branch, state)))
+}
+
+/// Whether git says of objects that they are malformed, damaged or missing. Anything else may be otherwise at the next try:
+/// commits are not given up for a machine that had no memory, descriptors or processes left, which git also takes for damage.
+fn is_refusal(text: &str) -> bool {
+    const OF_OBJECTS: &[&str] = &[
+        "fsck error",
+        "not our ref",
+        "couldn't find remote ref",
+        "is corrupt",
+        "bad object",
+        "bad tree object",
+        "unable to read ",
+        "did not receive expected object",
+        "unresolved delta",
+        "remote did not send all",
+    ];
+    const OF_THE_MACHINE: &[&str] = &[
+        "out of memory",
+        "cannot allocate memory",
+        "too many open files",
+        "resource temporarily unavailable",
+        "no space left on device",
+        "disk quota exceeded",
+        "input/output error",
+        "died of signal",
+    ];
+    let text = text.to_ascii_lowercase();
+    let has = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
+    has(OF_OBJECTS) && !has(OF_THE_MACHINE)
 }
 
 /// A bare repository of ours with the object files of the shadow, and refs to what is wanted, numbered from 0. Gives
@@ -330,4 +371,38 @@ fn packed_refs(place: &Place, branch: &str, real: &State) -> Result<String, GitE
         let _ = writeln!(text, "{tip} {branch}");
     }
     Ok(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As git 2.47 says it.
+    #[test]
+    fn only_what_is_wrong_with_objects_refuses_them() {
+        for text in [
+            "error: object e0b0: missingEmail: invalid author/committer line - missing email\nfatal: fsck error in packed object\nfatal: index-pack failed",
+            "fatal: git upload-pack: not our ref 2a6f\nfatal: remote error: upload-pack: not our ref 2a6f",
+            "fatal: couldn't find remote ref refs/heads/0",
+            "fatal: loose object ff22 (stored in ./objects/ff/22) is corrupt\nfatal: the remote end hung up unexpectedly",
+            "remote: fatal: bad tree object 621c\nerror: git upload-pack: git-pack-objects died with error.",
+            "remote: fatal: unable to read 7481\nremote: aborting due to possible repository corruption on the remote side.",
+            "error: inflate: data stream error\nfatal: pack has bad object at offset 147: inflate returned -3",
+            "fatal: did not receive expected object e2c4\nfatal: index-pack failed",
+        ] {
+            assert!(is_refusal(text), "{text}");
+        }
+        for text in [
+            "fatal: Out of memory, malloc failed (tried to allocate 300001 bytes)\nfatal: index-pack failed",
+            "error: cannot create standard error pipe for pack-objects: Too many open files\nfatal: protocol error: bad pack header",
+            "error: unable to open object: Too many open files\nfatal: git upload-pack: not our ref 2a6f",
+            "error: cannot fork() for git-upload-pack: Resource temporarily unavailable\nfatal: unable to fork",
+            "error: git upload-pack: git-pack-objects died with error.\nremote: aborting due to possible repository corruption on the remote side.",
+            "error: index-pack died of signal 9\nfatal: index-pack failed",
+            "fatal: write error: No space left on device",
+            "",
+        ] {
+            assert!(!is_refusal(text), "{text}");
+        }
+    }
 }

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use git2::Index;
 
-use super::disk;
 use super::error::GitError;
 use super::repository::{Repository, blocking};
 use super::worktree::Place;
+use super::{disk, shadow};
 
 /// What git leaves in a registration while it replays commits or looks for one (git(1), "rebase", "am", "cherry-pick", "bisect"):
 /// HEAD is somewhere on the way.
@@ -26,25 +26,31 @@ const NAMED_MAX: usize = 10;
 
 impl Repository {
     /// What is unfinished in the worktree, in words that follow "there is"; `None`: nothing, as far as its registration can be
-    /// read. A merge that needs only to be committed is finished: its files are the result.
+    /// read. A merge that needs only to be committed is finished: its files are the result. `inside`: whoever has worked in it
+    /// last did so in its shadow, and what he has under way is there.
     ///
     /// # Errors
-    /// [`GitError::InvalidArgument`].
-    pub async fn unfinished(&self, worktree: &Path) -> Result<Option<String>, GitError> {
+    /// [`GitError::InvalidArgument`]; with `inside` also [`GitError::Tampered`], [`GitError::Library`], [`GitError::Io`].
+    pub async fn unfinished(&self, worktree: &Path, inside: bool) -> Result<Option<String>, GitError> {
         let place = Place::new(&self.path, worktree)?;
-        blocking(move || Ok(find(&place))).await
+        if !inside {
+            return blocking(move || Ok(find(&place.admin, None))).await;
+        }
+        self.verified(move |_| Ok(find(&place.admin, shadow::registration(&place)?.as_deref()))).await
     }
 }
 
-fn find(place: &Place) -> Option<String> {
-    if !disk::is_real_dir(&place.admin) {
+/// In the registration of a worktree, and in that of its shadow, whose index is the one that counts.
+fn find(admin: &Path, inside: Option<&Path>) -> Option<String> {
+    if !disk::is_real_dir(admin) {
         return None;
     }
-    let on_the_way = ON_THE_WAY.iter().find(|(name, _)| place.admin.join(name).symlink_metadata().is_ok());
-    if let Some((_, what)) = on_the_way {
+    let is_there =
+        |name| [Some(admin), inside].iter().flatten().any(|dir| dir.join(name).symlink_metadata().is_ok());
+    if let Some((_, what)) = ON_THE_WAY.iter().find(|(name, _)| is_there(name)) {
         return Some(format!("{what} that is not finished"));
     }
-    let paths = unmerged(&place.admin.join("index"));
+    let paths = unmerged(&inside.unwrap_or(admin).join("index"));
     let more = paths.len().saturating_sub(NAMED_MAX);
     let named = paths.iter().take(NAMED_MAX).map(String::as_str).collect::<Vec<_>>().join(", ");
     match (paths.len(), more) {
@@ -82,9 +88,9 @@ mod tests {
         for (name, what) in ON_THE_WAY {
             let dir = tempfile::tempdir().unwrap();
             let place = place(dir.path());
-            assert_eq!(find(&place), None);
+            assert_eq!(find(&place.admin, None), None);
             fs::create_dir(place.admin.join(name)).unwrap();
-            assert_eq!(find(&place), Some(format!("{what} that is not finished")));
+            assert_eq!(find(&place.admin, None), Some(format!("{what} that is not finished")));
         }
     }
 
@@ -96,7 +102,7 @@ mod tests {
         let id = git2::Oid::from_str("e69de29bb2d1d6434b8b29ae775ad8c2e48c5391").unwrap();
         index.add(&bare_entry(b"whole".to_vec(), id, 0o100_644)).unwrap();
         index.write().unwrap();
-        assert_eq!(find(&place), None);
+        assert_eq!(find(&place.admin, None), None);
         for number in 0..12 {
             for stage in 1..=3 {
                 let mut entry = bare_entry(format!("{number:02}\n").into_bytes(), id, 0o100_644);
@@ -105,11 +111,11 @@ mod tests {
             }
         }
         index.write().unwrap();
-        let found = find(&place).unwrap();
+        let found = find(&place.admin, None).unwrap();
         assert!(found.starts_with("a merge that is not finished: 00\\n, 01\\n"), "{found}");
         assert!(found.ends_with("09\\n and 2 more"), "{found}");
         // what is no index says nothing
         fs::write(place.admin.join("index"), "no index").unwrap();
-        assert_eq!(find(&place), None);
+        assert_eq!(find(&place.admin, None), None);
     }
 }

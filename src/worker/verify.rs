@@ -8,6 +8,7 @@ use super::halt::{Halt, Step};
 use crate::domain::job::{Phase, Verification};
 use crate::domain::options::StepCommand;
 use crate::domain::reason::ReasonCode;
+use crate::domain::visit::GoesOn;
 
 /// How often a verification that was cut off is begun: it can be repeated, and the agent's work would be paid again if it
 /// ended the attempt.
@@ -88,7 +89,9 @@ impl Line<'_> {
             let ended_so = !self.options.verify.is_empty();
             return Ok(ended_so.then(|| Refused::unfinished("something that is not finished")));
         }
-        let found = self.tools.repository(&self.client)?.unfinished(worktree).await?;
+        let is_by_hand = round == 1 && self.handed_to() == Some(GoesOn::Publish);
+        let inside = self.walls.sandboxed && !is_by_hand;
+        let found = self.tools.repository(&self.client)?.unfinished(worktree, inside).await?;
         Ok(found.map(|what| Refused::unfinished(&what)))
     }
 

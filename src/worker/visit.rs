@@ -210,8 +210,9 @@ pub async fn unpublishable(worker: &Worker, job: &Job) -> Result<Option<Unvisita
     }
     let client = tools.store.get_client(&job.client_id).await?;
     let Ok(repository) = tools.repository(&client) else { return Ok(None) };
-    // a clone that cannot be read is met by the next attempt
-    let found = repository.unfinished(Path::new(&worktree)).await.unwrap_or_default();
+    // what an agent has under way in a sandbox a visitor can neither see nor end; a clone that cannot be read is met by the next
+    // attempt
+    let found = repository.unfinished(Path::new(&worktree), false).await.unwrap_or_default();
     Ok(found.map(|what| Unvisitable::Unfinished { what }))
 }
 

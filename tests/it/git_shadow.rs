@@ -7,9 +7,10 @@ use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use offshoot::git::{CommitId, Shadow};
+use offshoot::clock::Clock;
+use offshoot::git::{CommitId, Git, Repository, Shadow};
 
-use crate::git_fixture::{BRANCH, Rig, add_commit, command, run};
+use crate::git_fixture::{BRANCH, Rig, add_commit, command, run, settings_at};
 
 /// Git as whoever is in the sandbox has it: only the objects' path is another, as nothing is bound here.
 fn inside(rig: &Rig, shadow: &Shadow, args: &[&str]) -> Command {
@@ -112,6 +113,64 @@ async fn a_shadow_is_kept_until_the_server_moves_the_worktree() {
     assert!(!does(&rig, &shadow, &["branch", "--list"]).contains("mine"));
     rig.repository.remove_worktree(&rig.worktree_path()).await.unwrap();
     assert!(!shadow.shadow.exists());
+}
+
+/// Where git has it for whoever works inside, whether the server has looked since or not.
+#[tokio::test]
+async fn what_is_under_way_inside_is_seen() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    let unfinished = async |inside| rig.repository.unfinished(&rig.worktree_path(), inside).await.unwrap();
+    assert_eq!(unfinished(true).await, None);
+    let begin = does(&rig, &shadow, &["rev-parse", "HEAD"]);
+    fs::write(rig.worktree_path().join("a.txt"), "mine\n").unwrap();
+    does(&rig, &shadow, &["commit", "-qam", "mine"]);
+    does(&rig, &shadow, &["switch", "-q", "-c", "other", &begin]);
+    fs::write(rig.worktree_path().join("a.txt"), "theirs\n").unwrap();
+    does(&rig, &shadow, &["commit", "-qam", "theirs"]);
+    for (begins, ends, what) in [
+        ("merge", "--abort", "a merge that is not finished: a.txt"),
+        ("rebase", "--abort", "a rebase that is not finished"),
+        ("cherry-pick", "--abort", "a merge that is not finished: a.txt"),
+    ] {
+        assert!(!inside(&rig, &shadow, &[begins, BRANCH]).output().unwrap().status.success());
+        assert_eq!(unfinished(true).await.as_deref(), Some(what), "{begins}");
+        rig.repository.absorb(&rig.worktree_path()).await.unwrap();
+        assert_eq!(unfinished(true).await.as_deref(), Some(what), "{begins}, taken over");
+        assert_eq!(unfinished(false).await, None, "{begins}: who works outside meets nothing of it");
+        does(&rig, &shadow, &[begins, ends]);
+        assert_eq!(unfinished(true).await, None, "{begins}");
+    }
+    assert!(!inside(&rig, &shadow, &["merge", BRANCH]).output().unwrap().status.success());
+    rig.collect().await;
+    assert_eq!(unfinished(true).await, None, "the server has moved the worktree since");
+}
+
+/// What git cannot do for want of memory says nothing of the commits: they come at the next try.
+#[tokio::test]
+async fn commits_are_not_given_up_for_a_machine_that_had_no_room() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    let one = commits(&rig, &shadow, "one");
+    let (program, fails) = (rig.dir.path().join("git"), rig.dir.path().join("fails"));
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in *absorb*) [ ! -e {0} ] || {{ cat {0} >&2; exit 128; }};; esac\nexec git \"$@\"\n",
+        fails.display()
+    );
+    crate::stand::install_program(&program, &script);
+    let mut settings = settings_at(rig.dir.path());
+    settings.program = program;
+    let git = Git::probe(settings, Clock::system()).await.unwrap();
+    let repository = Repository::new(git, rig.repository.path().to_owned(), &rig.locks).unwrap();
+    fs::write(&fails, "fatal: Out of memory, malloc failed\nfatal: index-pack failed\n").unwrap();
+    for _ in 0..2 {
+        let error = repository.absorb(&rig.worktree_path()).await.unwrap_err();
+        assert!(error.to_string().contains("Out of memory"), "{error}");
+    }
+    fs::remove_file(fails).unwrap();
+    repository.absorb(&rig.worktree_path()).await.unwrap();
+    let collected = rig.collect().await;
+    assert_eq!((&collected.head, collected.notes.len()), (&one, 0), "{:?}", collected.notes);
 }
 
 /// Each is done to a shadow that has a commit of its own; none brings anything into the clone but the files.
