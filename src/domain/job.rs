@@ -320,7 +320,7 @@ impl Job {
     /// Whether an agent has still to run: a job with a commit has only to be published, and no hold of a login concerns it.
     #[must_use]
     pub fn needs_agent(&self) -> bool {
-        !matches!(self.start, Start::Publish { .. }) && self.effects.head_sha.is_none()
+        !self.only_publishes() && self.effects.head_sha.is_none()
     }
 
     /// Whether somebody has done the work by hand: unless the owner's commands refuse it, no agent runs, and no hold of a login
@@ -335,6 +335,12 @@ impl Job {
     #[must_use]
     pub fn was_given_a_worktree(&self) -> bool {
         self.effects.branch_tip.is_some()
+    }
+
+    /// Whether it publishes a commit that another job made.
+    #[must_use]
+    pub fn only_publishes(&self) -> bool {
+        matches!(self.start, Start::Publish { .. })
     }
 
     /// Whether its work is proven on the remote. A push alone proves nothing of a job that failed after it: what the agent

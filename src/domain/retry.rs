@@ -32,6 +32,16 @@ pub enum CannotRetry {
     PromptWithoutAgent,
 }
 
+/// What `job` repeats, what that repeats in turn, and so on, as far as `chain` has it.
+pub fn originals<'c>(job: &Job, chain: &'c [Job]) -> impl Iterator<Item = &'c Job> + use<'c> {
+    fn of<'c>(job: &Job, chain: &'c [Job]) -> Option<&'c Job> {
+        let original = job.chain.original.as_ref()?;
+        // what is repeated is older, so this comes to an end
+        chain.iter().find(|other| other.number < job.number && other.id == *original)
+    }
+    std::iter::successors(of(job, chain), move |job| of(job, chain))
+}
+
 /// The job that has published what `job` was to do: a retry of it, or of such a one.
 #[must_use]
 pub fn published_by_a_retry<'c>(job: &Job, chain: &'c [Job]) -> Option<&'c Job> {
@@ -59,21 +69,9 @@ fn without_commit(job: &Job) -> Start {
 /// Whether what there is to publish is the commit of a dry run: somebody may have looked at it, and that is no leave to push
 /// another.
 fn publishes_dry_run(job: &Job, chain: &[Job]) -> bool {
-    let mut job = job;
-    loop {
-        if job.outcome == Some(Outcome::DryRun) {
-            return true;
-        }
-        if !matches!(job.start, Start::Publish { .. }) {
-            return false;
-        }
-        // what is retried is older: this comes to an end
-        let of = |other: &&Job| other.number < job.number && job.chain.original.as_ref() == Some(&other.id);
-        match chain.iter().find(of) {
-            Some(original) => job = original,
-            None => return false,
-        }
-    }
+    let mut line = std::iter::once(job).chain(originals(job, chain));
+    let made_it = line.find(|job| job.outcome == Some(Outcome::DryRun) || !job.only_publishes());
+    made_it.is_some_and(|job| job.outcome == Some(Outcome::DryRun))
 }
 
 /// Where the retry of `job`, one of `chain`, starts.

@@ -12,8 +12,9 @@ use super::halt::{Halt, Step};
 use super::steps::check_worktree;
 use crate::domain::artifact::{Artifact, Artifacts};
 use crate::domain::attempt::AttemptEnd;
-use crate::domain::job::{Job, Start};
+use crate::domain::job::Job;
 use crate::domain::reason::ReasonCode;
+use crate::domain::retry::originals;
 use crate::git::{GitError, is_disk_full, remove_any};
 
 /// Globs that a reason names.
@@ -57,7 +58,7 @@ impl Line<'_> {
     /// Refuses work without a file that was to be kept.
     pub(super) fn check_artifacts(&self) -> Step<()> {
         // a commit that is only published is published as it is
-        let is_own = !matches!(self.job.start, Start::Publish { .. });
+        let is_own = !self.job.only_publishes();
         let Some(kept) = self.job.artifacts.as_ref().filter(|_| is_own && self.has_kept()) else {
             return Ok(());
         };
@@ -154,17 +155,8 @@ impl Line<'_> {
     }
 }
 
-/// What the job that made the commit has kept: the one that is retried, or one that it retried in turn.
+/// What the job that made the commit has kept: the one that is retried, or the one whose commit that was to publish in turn.
 fn kept_before<'c>(job: &Job, chain: &'c [Job]) -> Option<(&'c Job, Artifacts)> {
-    let mut wanted = job.chain.original.as_ref();
-    // each is older than what retries it
-    for other in chain.iter().rev() {
-        if wanted == Some(&other.id) {
-            match &other.artifacts {
-                Some(kept) => return Some((other, kept.clone())),
-                None => wanted = other.chain.original.as_ref(),
-            }
-        }
-    }
-    None
+    let found = originals(job, chain).find(|other| other.artifacts.is_some() || !other.only_publishes())?;
+    Some((found, found.artifacts.clone()?))
 }

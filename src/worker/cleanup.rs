@@ -9,7 +9,7 @@ use super::{Tools, Worker};
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobNumber, JobRef};
-use crate::domain::job::{Job, Start, Status};
+use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::{Cause, Situation, Transition, transition};
 use crate::domain::options::RunOptions;
 use crate::domain::reason::ReasonCode;
@@ -92,7 +92,7 @@ impl Line<'_> {
 
     /// A commit that was there was published, and no agent ran.
     fn made_no_worktree(&self) -> bool {
-        matches!(self.job.start, Start::Publish { .. }) && !self.job.was_given_a_worktree()
+        self.job.only_publishes() && !self.job.was_given_a_worktree()
     }
 
     /// Keeps the worktree's files as `refs/offshoot/<job>/<attempt>-<when>` in the clone.

@@ -108,10 +108,7 @@ impl Line<'_> {
     ) -> Step<Pin> {
         let is_reset = self.options.on_branch_exists == OnBranchExists::Reset;
         // what this chain has pushed before, somebody may have gone on with
-        let mode = if is_reset
-            && !matches!(self.job.start, Start::Publish { .. })
-            && !self.chain_pushed_before().await?
-        {
+        let mode = if is_reset && !self.job.only_publishes() && !self.chain_pushed_before().await? {
             PushMode::Reset
         } else {
             PushMode::FastForward

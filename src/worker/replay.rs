@@ -4,6 +4,7 @@ use super::attempt::Line;
 use super::halt::{Halt, Step};
 use crate::domain::job::{Effects, Phase, Start};
 use crate::domain::reason::ReasonCode;
+use crate::domain::retry::originals;
 use crate::git::{CommitId, GitError, Remote, Replayed, Repository};
 use std::time::Duration;
 
@@ -91,12 +92,11 @@ impl Line<'_> {
     async fn record_taken_over(&mut self, ready: Ready) -> Step<()> {
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
         self.take_over_artifacts(&chain).await?;
-        let original = self.job.chain.original.clone();
-        let original = original.and_then(|original| chain.into_iter().find(|job| job.id == original));
-        if let (Some(original), None) = (&original, ready.measure) {
+        let original = originals(&self.job, &chain).next();
+        if let (Some(original), None) = (original, ready.measure) {
             self.record_verification(&original.verify).await?;
         }
-        let numbers = original.map(|job| job.effects).unwrap_or_default();
+        let numbers = original.map(|job| job.effects.clone()).unwrap_or_default();
         let count = |at: usize, known: Option<i64>| match ready.measure {
             Some(measure) => Some(i64::try_from(measure[at]).unwrap_or(i64::MAX)),
             None => known,

@@ -12,6 +12,7 @@ use super::visit::VISITED;
 use crate::agent::{Capabilities, Fault, Session, Usage};
 use crate::domain::job::{Job, Start};
 use crate::domain::reason::ReasonCode;
+use crate::domain::retry::originals;
 use crate::domain::visit::GoesOn;
 use crate::git::{BranchStart, CommitId, Repository};
 use crate::process::{ExitCause, StepState};
@@ -318,21 +319,15 @@ impl Line<'_> {
     /// The job that this one repeats, or that one does, which came so far as to have a worktree.
     async fn repeated(&self) -> Step<Option<Job>> {
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        let mut original = self.job.chain.original.as_ref();
-        // an original is older than what repeats it, so this ends
-        while let Some(job) = original.and_then(|id| chain.iter().find(|job| job.id == *id)) {
-            if job.effects.base_sha.is_some() {
-                return Ok(Some(job.clone()));
-            }
-            original = job.chain.original.as_ref();
-        }
-        Ok(None)
+        Ok(originals(&self.job, &chain).find(|job| job.effects.base_sha.is_some()).cloned())
     }
 
     pub(super) async fn original(&self) -> Step<Option<Job>> {
-        let Some(original) = &self.job.chain.original else { return Ok(None) };
+        if self.job.chain.original.is_none() {
+            return Ok(None);
+        }
         let chain = self.tools.store.chain_of(&self.job.chain.root).await?;
-        Ok(chain.into_iter().find(|job| job.id == *original))
+        Ok(originals(&self.job, &chain).next().cloned())
     }
 }
 

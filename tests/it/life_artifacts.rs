@@ -257,6 +257,29 @@ async fn secrets_that_were_copied_in_are_not_kept_and_too_much_is_told() {
     stand.finish().await;
 }
 
+/// Files belong to the commit that they were made with, whoever publishes it.
+#[tokio::test]
+async fn a_commit_is_published_with_its_own_files_and_never_with_those_of_another() {
+    let stand = Stand::new().await;
+    stand.post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"})).await;
+    let client = stand.get("/clients").await["clients"][0]["id"].as_str().unwrap().to_owned();
+    let keeps = async |globs: Value| {
+        let body = json!({"options": {"artifacts": globs}});
+        let answer = stand.call("PATCH", &format!("/clients/{client}"), Some(&body)).await;
+        assert_eq!(answer.0, 200, "{}", answer.1);
+    };
+    keeps(json!(["out"])).await;
+    let first = submit(&stand, "f", REPORTS, json!({"publish": "none"})).await;
+    assert_eq!(kept(&stand.completed(&first).await), both());
+    keeps(json!([])).await;
+    let again = stand.retry(&first, json!({"mode": "fresh"})).await;
+    assert_eq!(kept(&stand.completed(&again).await), []);
+    let published = stand.retry(&again, json!({"mode": "publish"})).await;
+    let job = stand.completed(&published).await;
+    assert_eq!((kept(&job), &job["outcome"]), (vec![], &json!("pull_request")), "{job:#}");
+    stand.finish().await;
+}
+
 /// A dry run and the job that publishes it: either has the files, whichever is forgotten first.
 #[tokio::test]
 async fn they_go_after_their_days_and_with_their_job_and_half_copies_at_once() {
