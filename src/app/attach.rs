@@ -37,7 +37,9 @@ impl App {
         }
         // it has come to its end by itself meanwhile
         let is_parked = view.waiting.is_some_and(|waiting| waiting.for_ == WaitingFor::Attached);
-        let visit = self.0.store.find_visit(number).await?.filter(|visit| is_parked && !visit.is_over);
+        let visit = self.0.store.find_visit(number).await?;
+        // he may have been sent away meanwhile, and another have come
+        let visit = visit.filter(|visit| is_parked && !visit.is_over && visit.key == key);
         let Some(visit) = visit else {
             let why = if view.job.status.is_live() { Unvisitable::NoVisit } else { Unvisitable::Over };
             return Err(StoreError::from(why).into());

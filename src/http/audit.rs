@@ -58,7 +58,7 @@ fn call_of(state: &AppState, request: &Request) -> Option<Arc<Call>> {
         request_id: extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
         peer: extensions.get::<Connection>().map(|connection| connection.peer().to_string()),
     };
-    let succeeds_with = state.0.scopes.success(request.method(), route);
+    let succeeds_with = state.0.scopes.written_as(request.method(), route);
     Some(Call::new(asked, Timestamp::from_ms(state.0.clock.now_ms()), succeeds_with))
 }
 
@@ -88,7 +88,7 @@ pub(super) async fn finish(state: &AppState, call: Arc<Call>, is_change: bool, a
     let is_due = match call.written() {
         Some(written) => written != status.as_u16(),
         None if status == StatusCode::FORBIDDEN => true,
-        None => is_change && status.is_success() && !is_replay,
+        None => is_change && call.succeeds_with.is_some() && status.is_success() && !is_replay,
     };
     if !is_due {
         return;

@@ -21,10 +21,9 @@ use crate::domain::token::Scope;
 /// The member of an operation in the document that names its scope.
 const SCOPE_MEMBER: &str = "x-scope";
 
-/// Which scope a route needs, and with what it is answered when everything goes well, by its method and its path as it is
-/// written in the table.
+/// Which scope a route needs, and what is written down of it, by its method and its path as it is written in the table.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Scopes(HashMap<(Method, String), (Scope, u16)>);
+pub(super) struct Scopes(HashMap<(Method, String), (Scope, Option<u16>)>);
 
 impl Scopes {
     /// `None` for what is open to everybody, and for what there is not.
@@ -32,12 +31,12 @@ impl Scopes {
         self.find(method, route).map(|(scope, _)| scope)
     }
 
-    /// 200 for what there is not.
-    pub(super) fn success(&self, method: &Method, route: &str) -> u16 {
-        self.find(method, route).map_or(200, |(_, status)| status)
+    /// With what it is answered when everything goes well, 200 for what there is not; `None`: that is not written down.
+    pub(super) fn written_as(&self, method: &Method, route: &str) -> Option<u16> {
+        self.find(method, route).map_or(Some(200), |(_, status)| status)
     }
 
-    fn find(&self, method: &Method, route: &str) -> Option<(Scope, u16)> {
+    fn find(&self, method: &Method, route: &str) -> Option<(Scope, Option<u16>)> {
         // it is answered by the handler of GET
         let method = if method == Method::HEAD { Method::GET } else { method.clone() };
         self.0.get(&(method, route.to_owned())).copied()
@@ -55,13 +54,17 @@ impl Table {
         Self { router: self.router.routes(routes), ..self }
     }
 
-    fn needs(mut self, scope: Scope, mut routes: UtoipaMethodRouter<App>) -> Self {
+    fn needs(self, scope: Scope, routes: UtoipaMethodRouter<App>) -> Self {
+        self.add(scope, routes, true)
+    }
+
+    fn add(mut self, scope: Scope, mut routes: UtoipaMethodRouter<App>, is_written_down: bool) -> Self {
         for (path, method, operation) in operations(&mut routes.1) {
             let named = ExtensionsBuilder::new().add(SCOPE_MEMBER, scope.as_str()).build();
             operation.extensions.get_or_insert_default().merge(named);
             let mut told = operation.responses.responses.keys().filter_map(|status| status.parse().ok());
             let success = told.find(|status| (200..300).contains(status)).unwrap_or(200);
-            self.scopes.0.insert((method, path), (scope, success));
+            self.scopes.0.insert((method, path), (scope, is_written_down.then_some(success)));
         }
         Self { router: self.router.routes(routes), ..self }
     }
@@ -76,6 +79,11 @@ impl Table {
 
     fn operate(self, routes: UtoipaMethodRouter<App>) -> Self {
         self.needs(Scope::Operate, routes)
+    }
+
+    /// What somebody says again and again, and what changes nothing that anybody would look up.
+    fn operate_unwritten(self, routes: UtoipaMethodRouter<App>) -> Self {
+        self.add(Scope::Operate, routes, false)
     }
 
     fn admin(self, routes: UtoipaMethodRouter<App>) -> Self {
@@ -118,7 +126,7 @@ fn job_routes(table: Table) -> Table {
         .read(routes!(snapshots::get_snapshot))
         .operate(routes!(jobs::cancel_job))
         .operate(routes!(attach::attach_job))
-        .operate(routes!(attach::prolong_visit))
+        .operate_unwritten(routes!(attach::prolong_visit))
         .operate(routes!(attach::detach_job))
         .submit(routes!(jobs::retry_job))
         .submit(routes!(jobs::follow_up_job))

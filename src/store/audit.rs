@@ -17,8 +17,9 @@ pub struct Call {
     /// When it came.
     pub at: Timestamp,
     pub asked: Asked,
-    /// What is answered when everything goes well: that is not known yet when the write is.
-    pub succeeds_with: u16,
+    /// What is answered when everything goes well: that is not known yet when the write is. `None`: then it is no change that
+    /// is written down, only a refusal is.
+    pub succeeds_with: Option<u16>,
     /// What was written down last; 0: nothing.
     written: AtomicU16,
 }
@@ -39,7 +40,7 @@ pub struct Asked {
 
 impl Call {
     #[must_use]
-    pub fn new(asked: Asked, at: Timestamp, succeeds_with: u16) -> Arc<Self> {
+    pub fn new(asked: Asked, at: Timestamp, succeeds_with: Option<u16>) -> Arc<Self> {
         Arc::new(Self { at, asked, succeeds_with, written: AtomicU16::new(0) })
     }
 

@@ -153,7 +153,7 @@ async fn a_change_and_its_row_are_one_transaction() {
             request_id: "r".to_owned(),
             peer: Some("192.0.2.1".to_owned()),
         };
-        Call::new(asked, Timestamp::from_ms(7), 200)
+        Call::new(asked, Timestamp::from_ms(7), Some(200))
     };
     let pause = call();
     pause.around(bench.store.pause_queue(None)).await.unwrap();

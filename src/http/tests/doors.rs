@@ -203,7 +203,7 @@ async fn who_goes_away_gives_no_place_back_that_is_still_needed() {
         .route("/jobs", post(std::future::pending::<StatusCode>))
         .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
         .layer(from_fn_with_state(state, body::read_body))
-        .layer(axum::Extension(Call::new(Asked::default(), Timestamp::from_ms(0), 200)));
+        .layer(axum::Extension(Call::new(Asked::default(), Timestamp::from_ms(0), Some(200))));
     tokio::time::pause();
     let send = |seconds: u64| {
         let bytes = vec![b' '; 1024 * 1024 + 1];

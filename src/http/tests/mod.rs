@@ -11,6 +11,7 @@ mod profiles;
 mod queue;
 mod results;
 mod tokens;
+mod visits;
 
 use std::collections::BTreeMap;
 use std::path::Path;

@@ -92,12 +92,13 @@ pub(super) fn made(path: String) {
 /// In the transaction of what the call has changed.
 pub(super) fn append(connection: &Connection, call: &Call) -> Result<(), StoreError> {
     let made = MADE.take();
+    let Some(status) = call.succeeds_with else { return Ok(()) };
     if made.is_none() && call.written().is_some() {
         return Ok(());
     }
     let mut asked = call.asked.clone();
     asked.target = made.unwrap_or(asked.target);
-    insert(connection, call.at, &asked, call.succeeds_with)
+    insert(connection, call.at, &asked, status)
 }
 
 /// Before an operation begins: what an earlier one made is not its own.

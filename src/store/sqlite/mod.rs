@@ -178,8 +178,10 @@ impl Database {
             Ok(done)
         });
         let done = result.await?;
-        if let Some(call) = call {
-            call.is_written_as(call.succeeds_with);
+        if let Some(call) = call
+            && let Some(status) = call.succeeds_with
+        {
+            call.is_written_as(status);
         }
         Ok(done)
     }
