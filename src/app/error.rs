@@ -132,6 +132,9 @@ impl From<StoreError> for AppError {
                 existing: Some(existing.clone()),
                 jobs: Vec::new(),
             },
+            StoreError::UrlSuspended => Self::Forbidden(format!(
+                "{error}; that is lifted for all clients, and the token is limited to some"
+            )),
             StoreError::Changed => Self::conflict(CHANGED, format!("{error}: read it, and try again")),
             StoreError::DuplicateProfile(_) => Self::conflict("duplicate_profile", error.to_string()),
             StoreError::TooManyProfiles => {

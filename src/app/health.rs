@@ -35,8 +35,7 @@ impl App {
         let damage = self.0.store.damage();
         let read_only = damage.is_some() || *self.0.store.failure().borrow();
         // what cannot be read is not known; that it is so has to be told all the same
-        let mut accounts = known(self.0.store.accounts_within(&caller.reach).await, read_only)?;
-        accounts.holds.retain(|hold| !hold.is_over(self.now()));
+        let accounts = known(self.0.store.accounts_within(&caller.reach).await, read_only)?;
         let state = known(self.0.store.queue_state().await, read_only)?;
         let probes = self.0.probes.borrow().clone();
         let free_bytes = known(self.0.store.free_bytes().await, read_only)?;

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
 use subtle::ConstantTimeEq as _;
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 
 use super::App;
@@ -22,7 +23,10 @@ const NOTED_EVERY_MS: i64 = 60_000;
 const NOBODY: [u8; 32] = [0; 32];
 
 #[derive(Default)]
-pub(super) struct Keyring(RwLock<HashMap<TokenId, Arc<Key>>>);
+pub(super) struct Keyring {
+    keys: RwLock<HashMap<TokenId, Arc<Key>>>,
+    changing: Mutex<()>,
+}
 
 struct Key {
     known: KnownToken,
@@ -49,22 +53,28 @@ impl Key {
 }
 
 impl Keyring {
+    /// To be held over a change of the stored tokens and what follows here: a revocation that came between the two would find
+    /// nothing to take away, and the token be added after it.
+    pub(super) async fn change(&self) -> MutexGuard<'_, ()> {
+        self.changing.lock().await
+    }
+
     pub(super) fn add(&self, known: KnownToken, clock: Clock) {
         let key = Arc::new(Key::new(known, clock));
-        let mut keys = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let mut keys = self.keys.write().unwrap_or_else(PoisonError::into_inner);
         keys.insert(key.known.token.id.clone(), key);
     }
 
     /// Ends everything that goes on with the token.
     pub(super) fn take_away(&self, id: &TokenId) {
-        let taken = self.0.write().unwrap_or_else(PoisonError::into_inner).remove(id);
+        let taken = self.keys.write().unwrap_or_else(PoisonError::into_inner).remove(id);
         if let Some(key) = taken {
             key.life.revoked.cancel();
         }
     }
 
     fn find(&self, id: &TokenId) -> Option<Arc<Key>> {
-        self.0.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+        self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
 }
 

@@ -51,6 +51,7 @@ impl App {
                 (201, Some(made.location), serde_json::to_vec(&made.body).unwrap_or_default())
             }),
         });
+        let _alone = self.0.keyring.change().await;
         let token = self.0.store.create_token(new, answer).await?;
         tracing::info!(token.id = %token.id, token = token.name, scope = %token.scope, by = caller.name, "token made");
         let answer = created(&token, Some(shown), reading.warnings);
@@ -82,6 +83,7 @@ impl App {
     pub async fn revoke_token(&self, caller: &Caller, id: &str) -> Result<wire::token::Token, AppError> {
         caller.needs(Scope::Admin)?;
         let id = token_id(id)?;
+        let _alone = self.0.keyring.change().await;
         let token = self.0.store.revoke_token(&id).await?;
         self.0.keyring.take_away(&id);
         tracing::info!(token.id = %id, token = token.name, by = caller.name, "token revoked");

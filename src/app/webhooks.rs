@@ -69,18 +69,23 @@ impl App {
     /// As [`App::redeliver`], by the delivery alone.
     ///
     /// # Errors
-    /// [`AppError::NotFound`].
+    /// As there.
     pub async fn redeliver_by_id(&self, caller: &Caller, delivery: &str) -> Result<Delivery, AppError> {
         caller.needs(Scope::Operate)?;
-        let (job, _) = self.0.store.get_delivery(&delivery_id(delivery)?).await?;
+        let delivery = delivery_id(delivery)?;
+        let (job, detail) = self.0.store.get_delivery(&delivery).await?;
         self.sees_delivery(caller, &job).await?;
-        self.redeliver(caller, job.as_str(), delivery).await
+        self.send_again(caller, detail.delivery.job, &delivery).await
     }
 
     async fn sees_delivery(&self, caller: &Caller, job: &JobId) -> Result<(), AppError> {
-        match caller.reach.is_whole() || self.view(caller, job.as_str()).await.is_ok() {
-            true => Ok(()),
-            false => Err(AppError::NotFound("delivery")),
+        if caller.reach.is_whole() {
+            return Ok(());
+        }
+        match self.view(caller, job.as_str()).await {
+            Ok(_) => Ok(()),
+            Err(AppError::NotFound(_)) => Err(AppError::NotFound("delivery")),
+            Err(error) => Err(error),
         }
     }
 

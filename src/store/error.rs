@@ -50,6 +50,9 @@ pub enum StoreError {
     /// Nobody would hear what is to be said to an agent.
     #[error(transparent)]
     Unheard(#[from] Unheard),
+    /// Its receiver has refused all callbacks to it, and whoever asks does not speak for all of them.
+    #[error("the URL is suspended: its receiver wants no more callbacks (410)")]
+    UrlSuspended,
     /// Somebody else has changed it since it was read.
     #[error("it was changed by somebody else meanwhile")]
     Changed,

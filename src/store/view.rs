@@ -216,6 +216,7 @@ pub struct Accounts {
     pub queued: u64,
     pub deliveries_pending: u64,
     pub deliveries_dead: u64,
+    /// The probe is `None` also where it is nobody's business.
     pub holds: Vec<Hold>,
 }
 

@@ -106,7 +106,7 @@ pub struct Hold {
     /// Of `usage_limit`: which, where the agent has named it.
     #[serde(default)]
     pub window: Option<LimitWindow>,
-    /// The number of the job that is out as a probe.
+    /// The number of the job that is out as a probe; `null` also where the token does not see that job.
     pub probe: Option<i64>,
 }
 

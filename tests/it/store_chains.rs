@@ -8,6 +8,7 @@ use offshoot::domain::delivery::{DeliveryState, TryRecord};
 use offshoot::domain::id::{DeliveryId, JobNumber};
 use offshoot::domain::job::{Chain, Effects, Job, NewJob, Outcome};
 use offshoot::domain::reason::ReasonCode;
+use offshoot::domain::token::Reach;
 use offshoot::store::StoreError;
 
 use crate::store_fixture::{Bench, callback, ended_before, fault, job};
@@ -97,7 +98,11 @@ async fn what_became_of_use_again_just_before_it_is_forgotten_keeps_everything()
         if is_retried {
             bench.try_submit(next(&client, &first, true)).await.unwrap();
         } else {
-            bench.store.redeliver(first.number, &DeliveryId::from_random("aaaa")).await.unwrap();
+            bench
+                .store
+                .redeliver(first.number, &DeliveryId::from_random("aaaa"), &Reach::WHOLE)
+                .await
+                .unwrap();
         }
         assert_eq!(bench.store.begin_to_forget(vec![first.number], before).await.unwrap(), []);
         assert_eq!(bench.store.forget_jobs().await.unwrap(), 0);
@@ -119,7 +124,7 @@ async fn what_is_being_forgotten_is_gone_for_whoever_would_build_on_it_also_afte
         let refused = store.submit_job(next(&client, &first, is_retry), None, |_| None).await;
         assert!(matches!(refused, Err(StoreError::NotFound("job"))), "{refused:?}");
     }
-    let refused = store.redeliver(first.number, &DeliveryId::from_random("aaaa")).await;
+    let refused = store.redeliver(first.number, &DeliveryId::from_random("aaaa"), &Reach::WHOLE).await;
     assert!(matches!(refused, Err(StoreError::NotFound("job"))), "{refused:?}");
     // the branch is free for anybody else, and what comes meanwhile stays
     store.submit_job(job(&client.id, "b"), None, |_| None).await.unwrap();

@@ -9,6 +9,7 @@ use offshoot::domain::event::EventKind;
 use offshoot::domain::id::{DeliveryId, JobNumber};
 use offshoot::domain::job::{JobView, Phase, Status};
 use offshoot::domain::reason::ReasonCode;
+use offshoot::domain::token::Reach;
 use offshoot::store::{AnswerKey, DeliveryDetail, JobFilter, KeyedAnswer, Occupied, QueuePlace, StoreError};
 
 use crate::store_fixture::{Bench, callback, done, ended_before, fault, job};
@@ -159,9 +160,9 @@ async fn a_dead_delivery_is_made_due_by_hand_with_its_bytes_and_its_history() {
     }
     record(&bench, "aaaa", tried(&bench, DeliveryState::Dead, 503, None)).await;
     assert!(due(&bench).await.is_empty());
-    let wrong = bench.store.redeliver(JobNumber(99), &id("aaaa")).await;
+    let wrong = bench.store.redeliver(JobNumber(99), &id("aaaa"), &Reach::WHOLE).await;
     assert!(matches!(wrong, Err(StoreError::NotFound("delivery"))));
-    let again = bench.store.redeliver(job, &id("aaaa")).await.unwrap();
+    let again = bench.store.redeliver(job, &id("aaaa"), &Reach::WHOLE).await.unwrap();
     assert_eq!((again.delivery.tries, again.tries.len()), (0, 3), "the schedule begins anew");
     assert_eq!((&again.delivery.body, &again.delivery.event_id), (&before.body, &before.event_id));
     assert_eq!(due(&bench).await, ["aaaa"]);
@@ -184,7 +185,7 @@ async fn who_orders_another_try_while_one_is_under_way_gets_it() {
         let job = finished(&bench, &client, "aaaa", URL).await.job.number;
         let order = only_delivery(&bench, job).await.delivery.order;
         // in the very millisecond in which it came due
-        bench.store.redeliver(job, &id("aaaa")).await.unwrap();
+        bench.store.redeliver(job, &id("aaaa"), &Reach::WHOLE).await.unwrap();
         let late = TryRecord { order, ..tried(&bench, state, status, next) };
         bench.store.record_try(&id("aaaa"), late).await.unwrap();
         assert_eq!(due(&bench).await, ["aaaa"], "{state:?}");
@@ -221,7 +222,7 @@ async fn a_410_suspends_the_whole_url_until_somebody_redelivers() {
         assert_eq!((found.state, found.next_try_at), (DeliveryState::Suspended, None), "{number}");
     }
     bench.clock.advance_ms(1_000);
-    bench.store.redeliver(JobNumber(2), &id("bbbb")).await.unwrap();
+    bench.store.redeliver(JobNumber(2), &id("bbbb"), &Reach::WHOLE).await.unwrap();
     assert_eq!(due(&bench).await, ["other", "aaaa", "bbbb", "cccc"]);
     finished(&bench, &client, "dddd", URL).await;
     assert_eq!(due(&bench).await.len(), 5, "the suspension is lifted for later ones too");

@@ -9,6 +9,7 @@ mod jobs;
 mod lists;
 mod profiles;
 mod queue;
+mod reach;
 mod results;
 mod tokens;
 mod visits;

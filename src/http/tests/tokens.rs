@@ -1,17 +1,19 @@
-//! Named tokens: what each may do, whose jobs it sees, and when it is over.
+//! Named tokens: what each may do, and when it is over.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::Method;
-use futures_util::StreamExt as _;
+use futures_util::{StreamExt as _, poll};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
 use super::super::auth::OPEN;
-use super::{Answer, Bench, request};
+use super::{Bench, request};
+use crate::app::Caller;
 use crate::domain::token::Scope;
 
 /// A stream of a token that is good no more ends within this.
@@ -44,7 +46,7 @@ const CALLS: &[(Scope, &str)] = &[
 ];
 
 /// Every call of the document with the scope that stands there.
-async fn documented(bench: &Bench) -> Vec<(String, Option<String>)> {
+pub(super) async fn documented(bench: &Bench) -> Vec<(String, Option<String>)> {
     let document = bench.get("/openapi.json").await.json();
     let mut calls = Vec::new();
     for (path, item) in document["paths"].as_object().unwrap() {
@@ -56,12 +58,12 @@ async fn documented(bench: &Bench) -> Vec<(String, Option<String>)> {
     calls
 }
 
-fn job(repo: &str, branch: &str) -> Value {
+pub(super) fn job(repo: &str, branch: &str) -> Value {
     json!({"githubOrg": "acme", "githubRepo": repo, "prompt": "Greet", "branchName": branch})
 }
 
 /// A job in a client of its own; gives both ids.
-async fn submit(bench: &Bench, body: &Value) -> (String, String) {
+pub(super) async fn submit(bench: &Bench, body: &Value) -> (String, String) {
     let answer = bench.post("/jobs", body).await;
     assert_eq!(answer.status, 201, "{}", answer.json());
     let made = answer.json();
@@ -236,109 +238,6 @@ async fn who_may_submit_has_the_safe_options_and_its_own_jobs() {
     }
 }
 
-/// The ids of jobs and clients in an answer.
-fn ids(answer: &Answer, list: &str, member: &str) -> Vec<String> {
-    let body = answer.json();
-    let items = body[list].as_array().unwrap_or_else(|| panic!("{body}"));
-    items.iter().map(|item| item[member].as_str().unwrap().to_owned()).collect()
-}
-
-#[tokio::test]
-async fn a_limited_token_sees_its_clients_and_counts_nothing_else() {
-    let bench = Bench::new().await;
-    let (own, client) = submit(&bench, &job("widgets", "a")).await;
-    let (others, other) = submit(&bench, &job("gadgets", "b")).await;
-    let token = bench.token(Scope::Operate, Some(&[&client])).await;
-    let get = async |path: &str| bench.get_with(&token, path).await;
-    let page = get("/jobs").await;
-    assert_eq!((ids(&page, "jobs", "id"), &page.json()["total"]), (vec![own.clone()], &1.into()));
-    let page = get(&format!("/jobs?clientId={other}")).await;
-    assert_eq!((ids(&page, "jobs", "id"), &page.json()["total"]), (vec![], &0.into()));
-    assert_eq!(ids(&get("/clients").await, "clients", "id"), vec![client.clone()]);
-    assert_eq!(ids(&get("/queue").await, "queued", "id"), vec![own.clone()]);
-    assert_eq!(get("/health").await.json()["queue"]["queued"], 1);
-    assert_eq!(get("/usage?by=client").await.json()["groups"], json!([]));
-    get(&format!("/clients/{other}")).await.problem(404, "not_found");
-    assert_eq!(get("/jobs/1").await.status, 200);
-    for whole in ["/metrics", "/webhooks/suspended"] {
-        get(whole).await.problem(403, "forbidden");
-    }
-    for (path, body) in [
-        ("/queue/pause", json!({})),
-        ("/queue/resume", json!({})),
-        ("/queue/try-now", json!({})),
-        ("/webhooks/resume", json!({"url": "https://example.org/"})),
-        ("/webhooks/test", json!({"url": "https://example.org/"})),
-    ] {
-        bench.call_with(&token, Method::POST, path, &body).await.problem(403, "forbidden");
-    }
-    let post = async |body: Value| bench.call_with(&token, Method::POST, "/jobs", &body).await;
-    assert_eq!(post(job("gadgets", "c")).await.pointers(422, "invalid"), ["/githubRepo"]);
-    assert_eq!(post(job("brand-new", "c")).await.pointers(422, "invalid"), ["/githubRepo"]);
-    let named = json!({"clientId": other, "prompt": "p", "branchName": "c"});
-    assert_eq!(post(named).await.pointers(422, "invalid"), ["/clientId"]);
-    let mut waits = job("widgets", "d");
-    waits["dependsOn"] = json!([others]);
-    assert_eq!(post(waits).await.pointers(422, "invalid"), ["/dependsOn/0"]);
-    assert_eq!(bench.get("/clients").await.json()["clients"].as_array().unwrap().len(), 2, "none was made");
-    // a beginning that others share is not ambiguous for it, and says nothing about them
-    let database = rusqlite::Connection::open(bench.dir.path().join("offshoot.db")).unwrap();
-    let alike = "PRAGMA foreign_keys = OFF; UPDATE jobs SET id = 'job-aaaa' || number, root_id = 'job-aaaa' || number";
-    database.execute_batch(alike).unwrap();
-    bench.get("/jobs/job-aaaa").await.problem(409, "ambiguous_id");
-    assert_eq!(get("/jobs/job-aaaa").await.json()["number"], 1);
-}
-
-/// Every call about one job, one delivery or one client, also those that come later: of others there is none.
-#[tokio::test]
-async fn for_a_limited_token_a_job_of_others_is_not_there_whatever_is_asked_about_it() {
-    let bench = Bench::new().await;
-    let (_, client) = submit(&bench, &job("widgets", "a")).await;
-    let (others, _) = submit(&bench, &job("gadgets", "b")).await;
-    let token = bench.token(Scope::Operate, Some(&[&client])).await;
-    let body = json!({"prompt": "p", "key": "0123456789abcdef", "goesOn": "agent"});
-    let mut asked = 0;
-    for (call, scope) in documented(&bench).await {
-        let (method, path) = call.split_once(' ').unwrap();
-        if !path.contains("/jobs/{id}") || scope.as_deref() == Some("admin") {
-            continue;
-        }
-        for name in [others.as_str(), "2"] {
-            let path = path.replace("{id}", name).replace("{path}", "a").replace("{name}", "1-end");
-            let path = path.replace("{delivery}", "dlv-a");
-            bench.call_with(&token, method.parse().unwrap(), &path, &body).await.problem(404, "not_found");
-            asked += 1;
-        }
-    }
-    assert!(asked >= 30, "{asked}");
-    assert_eq!(
-        bench.get(&format!("/jobs/{others}")).await.json()["status"],
-        "queued",
-        "nothing was done to it"
-    );
-}
-
-#[tokio::test]
-async fn events_of_others_are_passed_over() {
-    let bench = Bench::new().await;
-    let (own, client) = submit(&bench, &job("widgets", "a")).await;
-    submit(&bench, &job("gadgets", "b")).await;
-    let token = bench.token(Scope::Read, Some(&[&client])).await;
-    let authorization = format!("Bearer {token}");
-    let sent = request(Method::GET, "/events", &[("authorization", &authorization)], Body::empty());
-    let mut body = bench.router.clone().oneshot(sent).await.unwrap().into_body().into_data_stream();
-    let mut told = String::new();
-    // the newest is of others: this one of ours comes behind it
-    bench
-        .call_with(&bench.token(Scope::Operate, None).await, Method::POST, "/jobs/1/cancel", &json!({}))
-        .await;
-    while !told.contains("job.cancelled") {
-        let piece = timeout(Duration::from_secs(30), body.next()).await.expect("an event").unwrap().unwrap();
-        told.push_str(std::str::from_utf8(&piece).unwrap());
-    }
-    assert!(told.contains(&own) && !told.contains("\"job\":2"), "{told}");
-}
-
 /// Reads until the end; whether it came in time, and orderly.
 async fn ends(body: Body) -> bool {
     let mut body = body.into_data_stream();
@@ -418,6 +317,42 @@ async fn a_revoked_name_is_free_and_the_next_token_is_another() {
     let revoked: Vec<_> =
         listed["tokens"].as_array().unwrap().iter().map(|one| one["revokedAt"].is_null()).collect();
     assert_eq!(revoked, [true, false], "the newest first");
+}
+
+/// A revocation that comes while the answer of the making is still under way finds nothing to take away.
+#[tokio::test]
+async fn a_token_that_is_revoked_before_it_was_handed_out_opens_nothing() {
+    let bench = Bench::new().await;
+    let (caller, body) = (Caller::built_in(), json!({"name": "ci"}));
+    let mut making = pin!(bench.app.create_token(&caller, &body, None));
+    assert!(poll!(making.as_mut()).is_pending(), "it waits for the disk");
+    let made = loop {
+        if let Some(made) = bench.store.list_tokens().await.unwrap().pop() {
+            break made;
+        }
+    };
+    let id = made.id.to_string();
+    let mut revoking = pin!(bench.app.revoke_token(&caller, &id));
+    let mut revoked = None;
+    // in order it waits for the making, and never comes to its end here
+    for _ in 0..100 {
+        tokio::select! {
+            biased;
+            done = revoking.as_mut(), if revoked.is_none() => revoked = Some(done),
+            _ = bench.store.list_tokens() => {}
+        }
+    }
+    let shown = match revoked {
+        Some(_) => making.await,
+        None => {
+            let (made, done) = tokio::join!(making, revoking);
+            revoked = Some(done);
+            made
+        }
+    };
+    assert!(revoked.is_some_and(|done| done.is_ok()));
+    let token = serde_json::to_value(shown.unwrap().body).unwrap()["token"].as_str().unwrap().to_owned();
+    bench.get_with(&token, "/jobs").await.problem(401, "unauthorized");
 }
 
 /// Looks at a token until it says so.

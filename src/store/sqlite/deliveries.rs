@@ -11,6 +11,7 @@ use crate::domain::delivery::{Delivery, DeliveryState, DeliveryTry, RenderedCall
 use crate::domain::event::EventKind;
 use crate::domain::id::{DeliveryId, JobNumber};
 use crate::domain::time::Timestamp;
+use crate::domain::token::Reach;
 use crate::failpoint::Edge;
 use crate::wire::event::DeliveryMoved;
 
@@ -62,12 +63,18 @@ impl Store {
             .await
     }
 
-    /// Makes a delivery due again, whatever its state; lifts the suspension of its URL. A try that is under way does not
-    /// stand for it: another one follows.
+    /// Makes a delivery due again, whatever its state; lifts the suspension of its URL, which `reach` must be wide enough for.
+    /// A try that is under way does not stand for it: another one follows.
     ///
     /// # Errors
-    /// [`StoreError::NotFound`] when the job has no such delivery.
-    pub async fn redeliver(&self, job: JobNumber, id: &DeliveryId) -> Result<DeliveryDetail, StoreError> {
+    /// [`StoreError::NotFound`] when the job has no such delivery; [`StoreError::UrlSuspended`].
+    pub async fn redeliver(
+        &self,
+        job: JobNumber,
+        id: &DeliveryId,
+        reach: &Reach,
+    ) -> Result<DeliveryDetail, StoreError> {
+        let lifts = reach.is_whole();
         let (id, now) = (id.clone(), self.moment());
         let detail = self
             .database
@@ -77,6 +84,9 @@ impl Store {
                     return Err(StoreError::NotFound("delivery"));
                 }
                 forget::refuse_forgotten(connection, &jobs::get(connection, job)?.chain.root)?;
+                if !lifts && is_suspended(connection, &delivery.url)? {
+                    return Err(StoreError::UrlSuspended);
+                }
                 resume_url(connection, now, &delivery.url)?;
                 connection
                     .prepare_cached(
@@ -135,9 +145,7 @@ pub(super) fn insert(
     job: JobNumber,
     callback: &RenderedCallback,
 ) -> Result<(), StoreError> {
-    let suspended: bool = connection
-        .prepare_cached("SELECT EXISTS (SELECT 1 FROM suspended_urls WHERE url = ?1)")?
-        .query_row([&callback.url], |row| row.get(0))?;
+    let suspended = is_suspended(connection, &callback.url)?;
     let state = if suspended { DeliveryState::Suspended } else { DeliveryState::Pending };
     connection
         .prepare_cached(
@@ -253,6 +261,12 @@ fn suspend_url(connection: &Connection, now: Timestamp, url: &str) -> Result<(),
         )?
         .execute([url])?;
     Ok(())
+}
+
+fn is_suspended(connection: &Connection, url: &str) -> Result<bool, StoreError> {
+    Ok(connection
+        .prepare_cached("SELECT EXISTS (SELECT 1 FROM suspended_urls WHERE url = ?1)")?
+        .query_row([url], |row| row.get(0))?)
 }
 
 /// How many became due; `None`: the URL was not suspended.

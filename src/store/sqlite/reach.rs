@@ -4,9 +4,11 @@ use rusqlite::{Connection, params};
 
 use super::super::Store;
 use super::super::error::StoreError;
+use super::super::steady::Moment;
 use super::super::view::Accounts;
 use super::jobs;
 use super::queue;
+use crate::domain::hold::Hold;
 use crate::domain::id::{ClientId, JobNumber, JobRef};
 use crate::domain::job::JobView;
 use crate::domain::token::Reach;
@@ -29,13 +31,15 @@ impl Store {
             .await
     }
 
-    /// As [`Self::accounts`].
+    /// As [`Self::accounts`], without the holds that are over and the probes that are out of reach.
     ///
     /// # Errors
     /// What the database said.
     pub async fn accounts_within(&self, reach: &Reach) -> Result<Accounts, StoreError> {
         if reach.is_whole() {
-            return self.accounts().await;
+            let mut accounts = self.accounts().await?;
+            accounts.holds.retain(|hold| !hold.is_over(self.now()));
+            return Ok(accounts);
         }
         let (clients, now) = (list(reach), self.moment());
         self.database
@@ -50,11 +54,27 @@ impl Store {
                     queued: count("jobs j WHERE j.status = 'queued'")?,
                     deliveries_pending: count(&format!("{deliveries} = 'pending'"))?,
                     deliveries_dead: count(&format!("{deliveries} = 'dead'"))?,
-                    holds: queue::holds(connection, now)?,
+                    holds: holds(connection, now, clients.as_deref())?,
                 })
             })
             .await
     }
+}
+
+/// A login is of everybody; the job that is out as its probe is somebody's.
+fn holds(connection: &Connection, now: Moment, clients: Option<&str>) -> Result<Vec<Hold>, StoreError> {
+    let sql = format!("SELECT EXISTS (SELECT 1 FROM jobs WHERE number = ?2 AND client IN {CLIENTS})");
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut holds = queue::holds(connection, now)?;
+    // before probes are hidden: what is being tried is not over
+    holds.retain(|hold| !hold.is_over(now.wall));
+    for hold in &mut holds {
+        let Some(probe) = hold.probe else { continue };
+        if !statement.query_row(params![clients, probe.0], |row| row.get(0))? {
+            hold.probe = None;
+        }
+    }
+    Ok(holds)
 }
 
 /// The numbers of the clients in the list that is the first parameter.

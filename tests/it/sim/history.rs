@@ -11,6 +11,7 @@ use offshoot::domain::id::{JobNumber, JobRef};
 use offshoot::domain::job::{JobView, Status};
 use offshoot::domain::options::RunOptions;
 use offshoot::domain::time::Timestamp;
+use offshoot::domain::token::Reach;
 use offshoot::store::{AnswerKey, KeyedAnswer, Store, StoreError};
 use tokio::time::{Instant, sleep};
 
@@ -275,7 +276,7 @@ impl History {
         let Some(detail) = finish(store.list_deliveries(number)).unwrap().pop() else { return };
         state.tell(|| format!("{} is wanted again", detail.delivery.event_id));
         state.tries_may_repeat();
-        finish(store.redeliver(number, &detail.delivery.id)).unwrap();
+        finish(store.redeliver(number, &detail.delivery.id, &Reach::WHOLE)).unwrap();
     }
 
     fn repeat_request(&self) {
