@@ -127,12 +127,6 @@ fn reach(pattern: &[Vec<u8>], at: u32, places: &mut Vec<u32>) {
     }
 }
 
-/// As [`Globs`], for a single question.
-#[must_use]
-pub fn path_matches(pattern: &str, path: &[u8]) -> bool {
-    Globs::new([pattern]).fits(path)
-}
-
 /// Whether there is a path that could fit: `.` and `/` name nothing below a directory.
 #[must_use]
 pub fn names_something(pattern: &str) -> bool {
@@ -182,6 +176,10 @@ fn fits(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn path_matches(pattern: &str, path: &[u8]) -> bool {
+        Globs::new([pattern]).fits(path)
+    }
 
     #[test]
     fn paths_and_their_patterns() {

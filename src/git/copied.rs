@@ -14,7 +14,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{self, Read as _};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::os::fd::{AsFd, AsRawFd as _, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
@@ -148,9 +148,7 @@ impl Copied {
     pub(super) fn add_content(&mut self, file: &File) -> io::Result<()> {
         let bytes = file.metadata()?.len();
         if bytes > TEXT_BYTES_MAX {
-            // opened anew, so that nothing is moved for whoever reads this one
-            let id = Oid::hash_file(ObjectType::Blob, format!("/proc/self/fd/{}", file.as_raw_fd()));
-            self.contents.insert(id.map_err(io::Error::other)?, bytes);
+            self.contents.insert(hash_open(file)?, bytes);
             return Ok(());
         }
         let mut content = vec![0; usize::try_from(bytes).unwrap_or_default()];
@@ -186,7 +184,7 @@ impl Copied {
 
     /// Whether the file at this name is one of them, by whatever name.
     pub(super) fn has(&self, dir: &OwnedFd, name: &[u8], stat: &FileStat) -> bool {
-        let key = (stat.st_dev, stat.st_ino);
+        let key = key_of(stat);
         (self.files.contains_key(&key) || self.now.contains_key(&key))
             && look(dir, name).is_ok_and(|found| is_in(&self.files, found) || is_in(&self.now, found))
     }
@@ -357,9 +355,33 @@ fn is_in(files: &HashMap<FileKey, Born>, (key, born): (FileKey, Born)) -> bool {
     files.get(&key).is_some_and(|known| known.is_none() || born.is_none() || *known == born)
 }
 
+/// The same as [`identity`] has it. Where `st_dev` has another type, the standard library widens it in the same way.
+#[allow(clippy::unnecessary_cast, clippy::cast_sign_loss, clippy::useless_conversion)]
+fn key_of(stat: &FileStat) -> FileKey {
+    (stat.st_dev as u64, stat.st_ino as u64)
+}
+
+/// The id of what an open file holds, which stays where it is for whoever reads it: Linux opens it anew by this name, other
+/// systems give the same open file once more.
+fn hash_open(file: &File) -> io::Result<Oid> {
+    let dir = if cfg!(target_os = "linux") { "/proc/self/fd" } else { "/dev/fd" };
+    let mut position = file;
+    let at = position.stream_position()?;
+    position.rewind()?;
+    let id = Oid::hash_file(ObjectType::Blob, format!("{dir}/{}", file.as_raw_fd()));
+    position.seek(SeekFrom::Start(at))?;
+    id.map_err(io::Error::other)
+}
+
+/// A name that is opened and not read. Elsewhere a file that may not be read cannot be looked at: it cannot be taken either.
+#[cfg(target_os = "linux")]
+const LOOK_FLAGS: OFlag = OFlag::O_PATH;
+#[cfg(not(target_os = "linux"))]
+const LOOK_FLAGS: OFlag = OFlag::O_RDONLY.union(OFlag::O_NONBLOCK);
+
 /// What has this name, opened without reading or following it.
 fn look(dir: &impl AsFd, name: &[u8]) -> io::Result<(FileKey, Born)> {
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    let flags = LOOK_FLAGS | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     identity(&File::from(openat(dir, OsStr::from_bytes(name), flags, Mode::empty())?))
 }
 

@@ -1,5 +1,5 @@
 //! What agents have made in a clone beside the work of their jobs: other branches, tags, stashed files. Nothing takes it away
-//! while the clone is there; whoever takes the clone away asks for it here.
+//! while the clone is there (what is made in a sandbox is made in a shadow, and goes with that); whoever takes the clone away asks for it here.
 
 use std::collections::HashSet;
 use std::path::Path;

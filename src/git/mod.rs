@@ -98,7 +98,7 @@ pub use repository::Repository;
 pub use seed::seed_bare;
 pub use settings::GitSettings;
 pub use shadow::Shadow;
-pub use snapshot::{Snapshot, SnapshotSpec};
+pub use snapshot::{KEPT_REFS, Snapshot, SnapshotSpec};
 pub use stage::Note;
 pub use unowned::unowned_clones;
 pub use wishes::Wishes;

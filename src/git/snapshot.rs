@@ -17,8 +17,8 @@ use super::stage::{Note, StageRules, stage};
 use super::worktree::{Place, read_head};
 use crate::failpoint::{self, Edge};
 
-/// Where snapshots are kept: no remote branch, no tag, never pushed.
-pub(super) const KEPT_REFS: &str = "refs/offshoot/";
+/// Below which everything is that the server keeps, snapshots above all: no remote branch, no tag, never pushed.
+pub const KEPT_REFS: &str = "refs/offshoot/";
 
 /// How to take a snapshot.
 #[derive(Clone, Debug)]

@@ -1,6 +1,8 @@
 //! What the commits of a result bring along: each file of each of them that no parent has as it is. A push takes the whole
 //! history, so what one commit adds and the next takes out again is in it.
 
+use std::ops::ControlFlow;
+
 use git2::{Commit, Delta, DiffOptions, ObjectType, Oid, Repository as Library, Sort};
 
 use super::commit_id::CommitId;
@@ -48,17 +50,18 @@ const PASSED_OVER_MAX: usize = 20;
 
 impl Repository {
     /// Shows `look` every file that a commit of `head` writes which neither `base` nor one of `published` has, the oldest commit
-    /// first. Commits of `published` that are not in the clone are passed over.
+    /// first, until `look` says that nobody waits for the answer any more. Commits of `published` that are not in the clone are
+    /// passed over.
     ///
     /// # Errors
-    /// [`GitError::CommitMissing`], [`GitError::Tampered`], [`GitError::Library`].
+    /// [`GitError::CommitMissing`], [`GitError::Tampered`], [`GitError::Library`], [`GitError::GivenUp`].
     pub async fn look_at_written<T: Send + 'static>(
         &self,
         base: &CommitId,
         head: &CommitId,
         published: &[CommitId],
         bounds: WrittenBounds,
-        look: impl FnMut(&Written<'_>) -> Vec<T> + Send + 'static,
+        look: impl FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>> + Send + 'static,
     ) -> Result<Looked<T>, GitError> {
         let published = published.iter().map(CommitId::oid).collect::<Result<Vec<_>, _>>()?;
         let (base, head) = (base.oid()?, head.oid()?);
@@ -116,13 +119,13 @@ struct Walk<'l, T, L> {
     looked: Looked<T>,
 }
 
-impl<T, L: FnMut(&Written<'_>) -> Vec<T>> Walk<'_, T, L> {
+impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
     fn commit(&mut self, oid: Oid) -> Result<(), GitError> {
         let failed = GitError::library("read a commit of the result");
         let commit = self.library.find_commit(oid).map_err(&failed)?;
         let id = CommitId::from(oid);
         let message = words(&commit);
-        self.show(&Written { commit: &id, path: b"", now: &message, before: &[] });
+        self.show(&Written { commit: &id, path: b"", now: &message, before: &[] })?;
         let trees =
             commit.parents().map(|parent| parent.tree()).collect::<Result<Vec<_>, _>>().map_err(&failed)?;
         let tree = commit.tree().map_err(&failed)?;
@@ -179,13 +182,15 @@ impl<T, L: FnMut(&Written<'_>) -> Vec<T>> Walk<'_, T, L> {
         let before = before.filter_map(|oid| self.library.find_blob(*oid).ok()).collect::<Vec<_>>();
         let before: Vec<&[u8]> = before.iter().map(git2::Blob::content).collect();
         let blob = self.library.find_blob(now).map_err(&failed)?;
-        self.show(&Written { commit, path, now: blob.content(), before: &before });
-        Ok(())
+        self.show(&Written { commit, path, now: blob.content(), before: &before })
     }
 
-    fn show(&mut self, written: &Written<'_>) {
-        let found = (self.look)(written);
-        self.looked.found.extend(found);
+    fn show(&mut self, written: &Written<'_>) -> Result<(), GitError> {
+        match (self.look)(written) {
+            ControlFlow::Continue(found) => self.looked.found.extend(found),
+            ControlFlow::Break(()) => return Err(GitError::GivenUp),
+        }
+        Ok(())
     }
 }
 

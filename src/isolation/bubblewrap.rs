@@ -12,6 +12,21 @@ const TEMPORARY_BYTES_MAX: u64 = 4 << 30;
 /// Fresh in every sandbox. `/run` holds the sockets of whoever serves this machine: containers, services, keys.
 const FRESH: &[&str] = &["/tmp", "/var/tmp", "/run"];
 
+/// What every sandbox begins with: processes, messages and control groups of its own, and no privileges.
+pub(super) const WALLS: &[&str] = &[
+    "--die-with-parent",
+    "--new-session",
+    "--unshare-user",
+    "--unshare-pid",
+    "--unshare-ipc",
+    "--unshare-cgroup-try",
+    "--cap-drop",
+    "ALL",
+];
+
+/// The system as it is, to be read.
+pub(super) const SYSTEM: &[&str] = &["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"];
+
 /// Written by many tools whatever they do, and of no worth to anybody else; below the home directory.
 const CACHES: &[&str] = &[".cache", ".npm"];
 
@@ -47,7 +62,7 @@ pub struct Inside<'a> {
     pub working_dir: &'a Path,
     /// Read-only, wherever it lies.
     pub home: Option<&'a Path>,
-    /// What must not be there, whether it exists or not.
+    /// What must not be there: of these, what exists when the walls are put up is covered.
     pub hidden: &'a [PathBuf],
     /// What the owner lends. What is hidden stays hidden in it, unless it is named itself, or something in it.
     pub lent: &'a [Bind],
@@ -76,12 +91,11 @@ struct Cover {
 /// [`Unnameable`].
 pub fn wrapper(inside: &Inside<'_>) -> Result<Vec<String>, Unnameable> {
     let mut to = Arguments::new(inside.program)?;
-    to.words(&["--die-with-parent", "--new-session", "--unshare-user", "--unshare-pid", "--unshare-ipc"]);
-    to.words(&["--unshare-cgroup-try", "--cap-drop", "ALL"]);
+    to.words(WALLS);
     if !inside.network {
         to.words(&["--unshare-net"]);
     }
-    to.words(&["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"]);
+    to.words(SYSTEM);
     for place in FRESH.iter().filter(|place| is_real_dir(Path::new(place))) {
         to.fresh(Path::new(place))?;
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 /// Below the home directory: keys, logins, tokens, and what people keep for themselves. A program that needs one of them is
 /// given it by the owner (`[sandbox] read`), who knows then that the agent has it.
-pub const IN_HOME: &[&str] = &[
+const IN_HOME: &[&str] = &[
     // ssh, signing and password stores
     ".ssh",
     ".gnupg",
@@ -109,7 +109,7 @@ pub const IN_HOME: &[&str] = &[
 ];
 
 /// Outside of it: only a server that runs as root could read them, and so could its agents.
-pub const IN_SYSTEM: &[&str] = &[
+const IN_SYSTEM: &[&str] = &[
     "/etc/shadow",
     "/etc/shadow-",
     "/etc/gshadow",

@@ -1,6 +1,7 @@
 //! Whether the sandbox works on this machine: it is tried.
 
 use std::ffi::OsString;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::{Mutex, PoisonError};
@@ -8,6 +9,8 @@ use std::time::Duration;
 
 use tokio::process::Command;
 use tokio::time::{Instant, timeout};
+
+use super::bubblewrap::{SYSTEM, WALLS};
 
 /// A sandbox stands within some hundredths of a second; a machine that swaps may need longer.
 const TRY_MAX: Duration = Duration::from_secs(10);
@@ -87,7 +90,8 @@ async fn look(path: &OsString) -> Found {
     if !cfg!(target_os = "linux") {
         return fails("there is no sandbox for this system yet".to_owned());
     }
-    let Some(program) = std::env::split_paths(path).map(|dir| dir.join("bwrap")).find(|file| file.is_file())
+    let Some(program) =
+        std::env::split_paths(path).map(|dir| dir.join("bwrap")).find(|file| is_program(file))
     else {
         return fails(
             "bwrap was not found: install bubblewrap (Debian, Ubuntu: apt install bubblewrap)".to_owned(),
@@ -99,12 +103,16 @@ async fn look(path: &OsString) -> Found {
     }
 }
 
+fn is_program(file: &Path) -> bool {
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+}
+
 /// Puts up the walls that every sandbox has and runs bubblewrap itself inside of them.
 async fn try_out(program: &Path) -> Result<String, String> {
     let mut command = Command::new(program);
     command
-        .args(["--die-with-parent", "--new-session", "--unshare-user", "--unshare-pid", "--unshare-ipc"])
-        .args(["--cap-drop", "ALL", "--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"])
+        .args(WALLS)
+        .args(SYSTEM)
         .args(["--tmpfs", "/tmp", "--ro-bind"])
         .args([program, program])
         .arg("--")
@@ -135,7 +143,6 @@ async fn try_out(program: &Path) -> Result<String, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::unix::fs::PermissionsExt as _;
 
     #[tokio::test]
     async fn what_is_not_there_or_does_not_work_says_so_and_is_looked_for_again_later() {
@@ -145,6 +152,9 @@ mod tests {
         if !cfg!(target_os = "linux") {
             return;
         }
+        assert!(why.contains("apt install bubblewrap"), "{why}");
+        std::fs::write(dir.path().join("bwrap"), "not to be run").unwrap();
+        let Found::Fails { why } = Sandbox::new(dir.path().into()).find().await else { panic!("no program") };
         assert!(why.contains("apt install bubblewrap"), "{why}");
         let install = |script: &str| {
             let file = dir.path().join("bwrap");

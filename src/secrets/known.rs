@@ -1,6 +1,6 @@
 //! The secrets that this server itself holds, found as they stand, in base64 and as JSON writes them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use aho_corasick::{AhoCorasick, MatchKind};
 use base64::Engine as _;
@@ -8,7 +8,7 @@ use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use secrecy::{ExposeSecret as _, SecretString};
 
 /// Shorter values are not looked for: they would be found in innocent text all the time.
-pub const VALUE_BYTES_MIN: usize = 8;
+const VALUE_BYTES_MIN: usize = 8;
 
 /// A line of a value with several lines counts by itself from here on: shorter ones may be in any file.
 const LINE_BYTES_MIN: usize = 32;
@@ -58,17 +58,20 @@ impl Known {
         self.patterns.iter().map(|form| String::from_utf8_lossy(form).into_owned()).collect()
     }
 
-    /// Each place of a value in `content`, with its name; those whose very pattern is in one of `before` are left out.
+    /// Each place of a value in `content`, with its name; those whose very pattern is in one of `before` are left out. Whether
+    /// one is there is looked up once, however often the value stands in `content`.
     pub(super) fn find<'s>(
         &'s self,
         content: &'s [u8],
         before: &'s [&'s [u8]],
     ) -> impl Iterator<Item = (usize, &'s str)> {
         let found = self.search.iter().flat_map(move |search| search.find_iter(content));
+        let mut was_there = BTreeMap::new();
         found.filter_map(move |one| {
             let at = one.pattern().as_usize();
-            let was_there = |old: &&[u8]| memchr::memmem::find(old, &self.patterns[at]).is_some();
-            (!before.iter().any(was_there)).then(|| (one.start(), self.names[self.of[at]].as_str()))
+            let has = |old: &&[u8]| memchr::memmem::find(old, &self.patterns[at]).is_some();
+            let was_there = *was_there.entry(at).or_insert_with(|| before.iter().any(has));
+            (!was_there).then(|| (one.start(), self.names[self.of[at]].as_str()))
         })
     }
 }

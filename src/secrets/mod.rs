@@ -18,7 +18,7 @@ mod made_up;
 mod rules;
 mod scanner;
 
-pub use known::{Known, VALUE_BYTES_MIN};
+pub use known::Known;
 pub use scanner::{Content, Finding, Scanner, What};
 
 #[cfg(test)]

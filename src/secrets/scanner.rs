@@ -23,8 +23,10 @@ const BEFORE_BYTES: usize = 96;
 /// Findings in one file: more of them tell nobody more.
 const FINDINGS_MAX: usize = 100;
 
-/// Values in one file that are looked at, new ones or not.
+/// Values in one file that are looked at, new ones or not: so many, or so many bytes of them, since all of them are looked up in
+/// the older file at once and the table for it has some thirty times their size.
 const VALUES_MAX: usize = 10_000;
+const VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Hexadecimal digits of a fingerprint: 64 bits, so that two values of a repository do not share one.
 const FINGERPRINT_DIGITS: usize = 16;
@@ -48,7 +50,7 @@ pub struct Finding {
 }
 
 /// What a finding is.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum What {
     /// Has the shape of a key.
     Shape {
@@ -112,8 +114,31 @@ impl Scanner {
     #[must_use]
     pub fn scan(&self, content: &Content<'_>) -> Vec<Finding> {
         let mut lines = Lines { now: content.now, counted_to: 0, line: 1 };
+        let values = self.values(content);
+        let old = those_in(values.iter().map(|found| found.value), content.before);
+        let new = values.into_iter().filter(|found| !old.contains(found.value));
+        let mut findings: Vec<_> = new
+            .take(FINDINGS_MAX)
+            .map(|Value { rule, start, value }| {
+                let fingerprint = self.fingerprint(rule, value);
+                Finding { line: lines.of(start), what: What::Shape { rule: rule.name, fingerprint } }
+            })
+            .collect();
+        let mut lines = Lines { now: content.now, counted_to: 0, line: 1 };
+        let known = self.known.find(content.now, content.before).take(FINDINGS_MAX);
+        findings.extend(known.map(|(start, name)| Finding {
+            line: lines.of(start),
+            what: What::Known { name: name.to_owned() },
+        }));
+        findings.sort_by_key(|finding| finding.line);
+        findings
+    }
+
+    /// What looks like a key, each once for each rule, new or not.
+    fn values<'c>(&self, content: &Content<'c>) -> Vec<Value<'c>> {
         let mut judged = HashSet::new();
-        let mut findings = Vec::new();
+        let mut values = Vec::new();
+        let mut bytes = 0;
         let is_lock_file = is_lock_file(content.path);
         for word in self.keywords.find_overlapping_iter(content.now) {
             let at = self.rule_of[word.pattern().as_usize()];
@@ -126,22 +151,13 @@ impl Scanner {
             if !judged.insert((at, value)) {
                 continue;
             }
-            if !content.before.iter().any(|old| memchr::memmem::find(old, value).is_some()) {
-                let what = What::Shape { rule: rule.name, fingerprint: self.fingerprint(rule, value) };
-                findings.push(Finding { line: lines.of(start), what });
-            }
-            if findings.len() >= FINDINGS_MAX || judged.len() >= VALUES_MAX {
+            values.push(Value { rule, start, value });
+            bytes += value.len();
+            if values.len() >= VALUES_MAX || bytes >= VALUE_BYTES_MAX {
                 break;
             }
         }
-        let mut lines = Lines { now: content.now, counted_to: 0, line: 1 };
-        let known = self.known.find(content.now, content.before).take(FINDINGS_MAX);
-        findings.extend(known.map(|(start, name)| Finding {
-            line: lines.of(start),
-            what: What::Known { name: name.to_owned() },
-        }));
-        findings.sort_by_key(|finding| finding.line);
-        findings
+        values
     }
 
     /// What the rule takes for a key from `start` on.
@@ -177,6 +193,32 @@ impl Scanner {
         text.truncate(FINGERPRINT_DIGITS);
         text
     }
+}
+
+/// What a rule takes for a key.
+struct Value<'c> {
+    rule: &'static Rule,
+    start: usize,
+    value: &'c [u8],
+}
+
+/// Those of the values that stand in one of the older files, each of which is read once for all of them.
+fn those_in<'c>(values: impl Iterator<Item = &'c [u8]>, before: &[&[u8]]) -> HashSet<&'c [u8]> {
+    let values: Vec<_> = if before.is_empty() { Vec::new() } else { values.collect() };
+    let mut there = HashSet::new();
+    if values.is_empty() {
+        return there;
+    }
+    // it cannot fail below four billion states; were it to, every value would count as new
+    let Ok(search) = AhoCorasick::new(&values) else { return there };
+    for old in before {
+        for found in search.find_overlapping_iter(old) {
+            if there.insert(values[found.pattern().as_usize()]) && there.len() == values.len() {
+                return there;
+            }
+        }
+    }
+    there
 }
 
 /// Counts lines forward, each byte once: places come in a rising order, or nearly.

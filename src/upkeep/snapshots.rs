@@ -9,11 +9,8 @@ use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
 use crate::domain::job::{Job, pushed_by};
 use crate::domain::time::Timestamp;
-use crate::git::{CommitId, Repository, Snapshot};
+use crate::git::{CommitId, KEPT_REFS, Repository, Snapshot};
 use crate::store::StoreError;
-
-/// Below which all of them are.
-const PREFIX: &str = "refs/offshoot/";
 
 /// What is known about the job of a snapshot.
 #[derive(Clone, Debug)]
@@ -34,7 +31,7 @@ impl Inner {
         order: Order,
         report: &mut Report,
     ) -> Result<bool, StoreError> {
-        let found = match repository.find_snapshots(PREFIX).await {
+        let found = match repository.find_snapshots(KEPT_REFS).await {
             Ok(found) => found,
             Err(error) => {
                 tracing::warn!(%error, repository = %client.repository, "the snapshots could not be looked at");
@@ -44,7 +41,8 @@ impl Inner {
         let mut pruned = false;
         let mut known: HashMap<String, Option<Facts>> = HashMap::new();
         for snapshot in found {
-            let Some((job, name)) = snapshot.name.strip_prefix(PREFIX).and_then(|rest| rest.split_once('/'))
+            let Some((job, name)) =
+                snapshot.name.strip_prefix(KEPT_REFS).and_then(|rest| rest.split_once('/'))
             else {
                 continue;
             };

@@ -8,11 +8,8 @@ use super::strangers::release_unknown;
 use crate::domain::client::Client;
 use crate::domain::id::{JobId, JobRef};
 use crate::domain::job::pushed_by;
-use crate::git::{CommitId, GitError, Repository, Snapshot};
+use crate::git::{CommitId, GitError, KEPT_REFS, Repository, Snapshot};
 use crate::store::{Store, StoreError};
-
-/// Below which everything is that the server keeps.
-const KEPT_REFS: &str = "refs/offshoot/";
 
 /// Why a clone stays.
 #[derive(Debug, thiserror::Error)]

@@ -31,41 +31,25 @@ pub(super) type Step<T> = Result<T, Halt>;
 
 impl Halt {
     pub(super) fn fault(code: ReasonCode, detail: &str) -> Self {
-        Self::Ended(AttemptEnd::Faulted {
-            reason: Reason::new(code, detail),
-            until: None,
-            window: None,
-            spent: true,
-        })
+        Self::ended(Reason::new(code, detail), None, true)
     }
 
     /// A fault that the code's own sentence would tell wrongly: `message` stands for it.
     pub(super) fn told(code: ReasonCode, message: &str) -> Self {
-        Self::Ended(AttemptEnd::Faulted {
-            reason: Reason::told(code, message),
-            until: None,
-            window: None,
-            spent: true,
-        })
+        Self::ended(Reason::told(code, message), None, true)
     }
 
     pub(super) fn fault_until(code: ReasonCode, detail: &str, until: Option<Timestamp>) -> Self {
-        Self::Ended(AttemptEnd::Faulted {
-            reason: Reason::new(code, detail),
-            until,
-            window: None,
-            spent: true,
-        })
+        Self::ended(Reason::new(code, detail), until, true)
     }
 
     /// A fault before anything was spent: it is not counted.
     pub(super) fn unspent(code: ReasonCode, detail: &str) -> Self {
-        Self::Ended(AttemptEnd::Faulted {
-            reason: Reason::new(code, detail),
-            until: None,
-            window: None,
-            spent: false,
-        })
+        Self::ended(Reason::new(code, detail), None, false)
+    }
+
+    fn ended(reason: Reason, until: Option<Timestamp>, spent: bool) -> Self {
+        Self::Ended(AttemptEnd::Faulted { reason, until, window: None, spent })
     }
 
     /// A bug of ours: the log has the details, the job says that there are some.

@@ -2,13 +2,16 @@
 //! the last, since a push takes the whole history.
 
 use std::collections::HashSet;
+use std::ops::ControlFlow;
 use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
 use crate::domain::policy::{Guard, Guarded, Touched};
 use crate::domain::reason::ReasonCode;
-use crate::git::{CommitId, Looked, Remote, Repository, Written, WrittenBounds};
+use crate::git::{CommitId, GitError, Looked, Remote, Repository, Written, WrittenBounds};
 use crate::secrets::{Content, Scanner, What};
 
 /// A result is some commits; so many are a history that somebody has joined in.
@@ -29,19 +32,12 @@ const PATH_BYTES_MAX: usize = 200;
 struct Found {
     /// For people: path and line, and the commit when it is not the last.
     place: String,
-    what: FoundWhat,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-enum FoundWhat {
-    Shape { text: String, fingerprint: String },
-    Known { text: String },
+    what: What,
 }
 
 impl std::fmt::Display for Found {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let (FoundWhat::Shape { text, .. } | FoundWhat::Known { text }) = &self.what;
-        write!(f, "{} ({text})", self.place)
+        write!(f, "{} ({})", self.place, self.what)
     }
 }
 
@@ -67,7 +63,7 @@ impl Line<'_> {
         let mut known = Vec::new();
         let mut shapes = Vec::new();
         for found in looked.found {
-            let FoundWhat::Shape { fingerprint, .. } = &found.what else {
+            let What::Shape { fingerprint, .. } = &found.what else {
                 known.push(found);
                 continue;
             };
@@ -113,12 +109,20 @@ impl Line<'_> {
         };
         let (scanner, last) = (Arc::clone(&self.tools.settings.scanner), head.clone());
         let mut told = HashSet::new();
+        // gigabytes are not worth waiting for when the job is cancelled or the server leaves
+        let ends = [self.signals.cancel.clone(), self.signals.shutdown.clone()];
         let look = move |written: &Written<'_>| {
+            if ends.iter().any(CancellationToken::is_cancelled) {
+                return ControlFlow::Break(());
+            }
             let mut found = findings(&scanner, written, &last);
             found.retain(|found| told.insert(found.clone()));
-            found
+            ControlFlow::Continue(found)
         };
-        Ok(repository.look_at_written(&base, head, &published, bounds, look).await?)
+        match repository.look_at_written(&base, head, &published, bounds, look).await {
+            Err(GitError::GivenUp) => Err(self.given_up()),
+            looked => Ok(looked?),
+        }
     }
 
     async fn tell_of_gaps(&self, looked: &Looked<Found>) -> Step<()> {
@@ -183,15 +187,5 @@ fn findings(scanner: &Scanner, written: &Written<'_>, last: &CommitId) -> Vec<Fo
         (place, finding.what)
     });
     let named = in_name.into_iter().map(|finding| (format!("{shown}{behind}"), finding.what));
-    named.chain(in_file).map(|(place, what)| Found { place, what: what.into() }).collect()
-}
-
-impl From<What> for FoundWhat {
-    fn from(what: What) -> Self {
-        let text = what.to_string();
-        match what {
-            What::Shape { fingerprint, .. } => Self::Shape { text, fingerprint },
-            What::Known { .. } => Self::Known { text },
-        }
-    }
+    named.chain(in_file).map(|(place, what)| Found { place, what }).collect()
 }

@@ -79,3 +79,34 @@ async fn a_worktree_stays_at_its_commit_when_another_takes_its_branch() {
     assert!(rig.repository.drop_branch(BRANCH, &other, only(&[&theirs])).await.unwrap(), "nobody is on it");
     rig.fsck();
 }
+
+#[tokio::test]
+async fn a_look_at_all_that_was_written_ends_when_nobody_waits_for_it() {
+    use std::ops::ControlFlow;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    let rig = Rig::new().await;
+    let path = rig.worktree().await;
+    commit(&path, "first");
+    let head = commit(&path, "second");
+    let bounds =
+        offshoot::git::WrittenBounds { commits_max: 10, bytes_max: 1 << 20, file_bytes_max: 1 << 20 };
+    let looks = async |wanted: usize| {
+        let count = Arc::new(AtomicUsize::new(0));
+        let looked = Arc::clone(&count);
+        let look = move |written: &offshoot::git::Written<'_>| {
+            if looked.fetch_add(1, Ordering::Relaxed) == wanted {
+                return ControlFlow::Break(());
+            }
+            ControlFlow::Continue(vec![written.path.to_vec()])
+        };
+        let looked = rig.repository.look_at_written(&rig.base, &head, &[], bounds, look).await;
+        (looked.map(|looked| looked.found), count.load(Ordering::Relaxed))
+    };
+    let (all, count) = looks(100).await;
+    assert_eq!((all.unwrap(), count), (vec![vec![], b"first".to_vec(), vec![], b"second".to_vec()], 4));
+    let (given_up, count) = looks(1).await;
+    assert!(matches!(given_up, Err(offshoot::git::GitError::GivenUp)), "{given_up:?}");
+    assert_eq!(count, 2, "nothing was looked at behind it");
+}

@@ -231,6 +231,9 @@ async fn an_agent_in_the_sandbox_may_do_everything_and_is_followed_over_the_deat
     let prompt = format!("Add a line {}", stand.gate_mark("g"));
     let id = stand.submit_prompt("b", &prompt).await;
     stand.wait_for_tool(&id).await;
+    let agents = stand.step_processes();
+    let may_all = agents.iter().any(|seen| seen.command.contains(" --permission-mode=bypassPermissions "));
+    assert!(may_all, "{agents:#?}");
     stand.kill9().await;
     stand.start_again().await;
     stand.open_gate("g");

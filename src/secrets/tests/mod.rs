@@ -86,3 +86,22 @@ fn the_shape_of_a_file_does_not_matter() {
         assert!(found.len() == 1 && found[0].starts_with("github-token, "), "{filler:?}: {found:?}");
     }
 }
+
+/// What a file had before is read once for all that is looked for in it: searched for each value by itself, this would be
+/// hundreds of gigabytes.
+#[test]
+fn a_file_full_of_keys_that_were_there_before_is_looked_through_once() {
+    let secret: secrecy::SecretString = "canary-value-of-the-server".into();
+    let known = Known::new([("secrets.canary".to_owned(), &secret)]);
+    let scanner = Scanner::new(known, "of the server".into());
+    let row = found::FOUND.iter().find(|(rule, _)| *rule == "gitlab-token").unwrap().1.replace('¦', "");
+    let key = row.split_whitespace().find(|word| word.contains("glpat-")).unwrap();
+    let key = &key[key.find("glpat-").unwrap()..][..26];
+    let keys: Vec<String> = (0..9_000).map(|number| format!("{}{number:04}", &key[..22])).collect();
+    let canaries = "canary-value-of-the-server\n".repeat(20_000);
+    let now = format!("{canaries}{}\n{}zzzz\n", keys.join("\n"), &key[..22]);
+    let before = format!("{}\n{}\n{canaries}", "x".repeat(8 << 20), keys.join("\n"));
+    let content = Content { path: b"a.txt", now: now.as_bytes(), before: &[before.as_bytes()] };
+    let found = scanner.scan(&content);
+    assert_eq!(found.iter().map(|one| one.line).collect::<Vec<_>>(), [29_001], "{found:?}");
+}
