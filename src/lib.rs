@@ -2,6 +2,7 @@
 //!
 //! Start with `docs/ARCHITECTURE.md`: it follows one job through these folders.
 
+pub mod acp;
 pub mod agent;
 pub mod api_client;
 pub mod app;

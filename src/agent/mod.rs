@@ -14,6 +14,7 @@
 //! Tested: beside the code by tables and properties; in `tests/it/agent_transcripts.rs` against recorded output
 //! of the real programs; in `tests/it/agent.rs` against the scripted agent as a real process.
 
+mod acp;
 mod capabilities;
 mod claude;
 mod codex;
@@ -36,6 +37,7 @@ mod tests;
 mod text;
 mod verdict;
 
+pub use acp::Acp;
 pub use capabilities::{AGENT_OPTIONS, Capabilities};
 pub use claude::{ALWAYS_DISALLOWED_TOOLS, Claude, DEFAULT_ALLOWED_TOOLS};
 pub use codex::Codex;
@@ -75,10 +77,21 @@ pub trait Agent: Send + Sync {
         BASE_ENVIRONMENT_NAMES
     }
 
+    /// Where the agent needs somebody to speak with: what this program is called with to be that, behind its own name; the agent's
+    /// command follows. Empty: it is started itself.
+    fn speaker(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Where the program keeps its settings, its login and its conversations, for a sandbox in which only that can be
     /// written. `env` is the environment that it will have.
     fn own_places(&self, _env: &BTreeMap<String, String>) -> OwnPlaces {
         OwnPlaces::default()
+    }
+
+    /// The same of `program`, a command with its arguments, for a kind that stands for several programs.
+    fn own_places_of(&self, _program: &[String], env: &BTreeMap<String, String>) -> OwnPlaces {
+        self.own_places(env)
     }
 
     /// The arguments behind the program with which a person opens this conversation in a terminal; `None`: nobody can.

@@ -1,6 +1,6 @@
 //! The adapter of each kind: one of a further kind is entered here.
 
-use super::{Agent, Claude, Codex, Command, Gemini, Opencode};
+use super::{Acp, Agent, Claude, Codex, Command, Gemini, Opencode};
 use crate::domain::agent_kind::AgentKind;
 
 /// The adapter of a kind.
@@ -11,6 +11,7 @@ pub fn find_agent(kind: AgentKind) -> &'static dyn Agent {
         AgentKind::Codex => &Codex,
         AgentKind::Opencode => &Opencode,
         AgentKind::Gemini => &Gemini,
+        AgentKind::Acp => &Acp,
         AgentKind::Command => &Command,
     }
 }

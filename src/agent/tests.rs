@@ -44,7 +44,7 @@ fn every_kind_is_told_where_the_attachments_are() {
 }
 
 /// A good end and the result of a tool, with TEXT where the agent puts text of others; the end as the real programs order it.
-const LINES: [(AgentKind, &str, &str); 4] = [
+const LINES: [(AgentKind, &str, &str); 5] = [
     (
         AgentKind::Claude,
         r#"{"usage":{},"permission_denials":[],"is_error":false,"subtype":"success","result":"TEXT","type":"result","num_turns":1}"#,
@@ -64,6 +64,11 @@ const LINES: [(AgentKind, &str, &str); 4] = [
         AgentKind::Gemini,
         "{\"content\":\"TEXT\",\"role\":\"assistant\",\"type\":\"message\"}\n{\"type\":\"result\",\"status\":\"success\"}",
         r#"{"tool_id":"t","output":"TEXT","type":"tool_result","status":"success"}"#,
+    ),
+    (
+        AgentKind::Acp,
+        "{\"jsonrpc\":\"2.0\",\"method\":\"session/update\",\"params\":{\"update\":{\"sessionUpdate\":\"agent_message_chunk\",\"content\":{\"text\":\"TEXT\"}}}}\n{\"acp\":\"ended\",\"answer\":{\"stopReason\":\"end_turn\"}}",
+        r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":{"sessionUpdate":"tool_call_update","toolCallId":"t","content":[{"content":{"text":"TEXT"}}],"status":"completed"}}}"#,
     ),
 ];
 

@@ -107,6 +107,10 @@ pub enum Fault {
     Crashed,
     /// The agent was ended from outside before it was done.
     Interrupted,
+    /// The agent itself could not be started, or speaks another version of the protocol.
+    ProgramMissing,
+    /// It was asked for a setting that this agent does not offer, which only it could say.
+    Unsupported,
 }
 
 impl Fault {
@@ -131,6 +135,8 @@ impl Fault {
             Self::MaxBudget => "max_budget",
             Self::SessionUnknown | Self::SessionInUse | Self::Crashed => "crashed",
             Self::Interrupted => "interrupted",
+            Self::ProgramMissing => "agent_missing",
+            Self::Unsupported => "unsupported_option",
         }
     }
 }

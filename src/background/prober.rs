@@ -17,7 +17,7 @@ use crate::domain::hold::Hold;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
-use crate::worker::{ask_program, find_program, native_command};
+use crate::worker::{ask_program, find_program, native_command, spoken_command};
 
 /// A login seldom changes while nothing waits for it; each look starts two processes of 100 MB.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -147,7 +147,8 @@ impl Prober {
         };
         let agent = registry::find_agent(program.kind);
         let path = program.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let Some(spec) = agent.probe(&native_command(agent, &program.command, &path)) else {
+        let command = spoken_command(agent, native_command(agent, &program.command, &path));
+        let Some(spec) = agent.probe(&command) else {
             // what has no version to ask for is there or not
             probe.installed = program.command.first().is_some_and(|name| find_program(name, &path).is_some());
             return probe;

@@ -14,8 +14,8 @@ use crate::domain::options::{is_settable, may_reach_agent};
 #[derive(Clone, Debug)]
 pub struct AgentEntry {
     pub kind: AgentKind,
-    /// A path, or a name to be found in PATH. `None` only for the ready-made entry `command`, which cannot run until
-    /// it is given a program.
+    /// A path, or a name to be found in PATH. `None` only for the ready-made entries `acp` and `command`, which cannot run
+    /// until they are given a program.
     pub command: Option<String>,
     /// Before the arguments that the protocol needs.
     pub args: Vec<String>,
@@ -29,12 +29,17 @@ impl AgentEntry {
     pub(super) fn ready_made(kind: AgentKind) -> Self {
         Self {
             kind,
-            command: (kind != AgentKind::Command).then(|| kind.as_str().to_owned()),
+            command: names_a_program(kind).then(|| kind.as_str().to_owned()),
             args: Vec::new(),
             env: login_variables(kind).iter().map(|&name| name.to_owned()).collect(),
             set_env: BTreeMap::new(),
         }
     }
+}
+
+/// Whether the kind is one program, and not what several do.
+const fn names_a_program(kind: AgentKind) -> bool {
+    !matches!(kind, AgentKind::Acp | AgentKind::Command)
 }
 
 /// The variables by which each program finds its own login and settings. Keys that are billed by use are not among them:
@@ -44,7 +49,7 @@ const fn login_variables(kind: AgentKind) -> &'static [&'static str] {
         AgentKind::Claude => &["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"],
         AgentKind::Codex => &["CODEX_HOME"],
         AgentKind::Opencode => &["OPENCODE_CONFIG"],
-        AgentKind::Gemini | AgentKind::Command => &[],
+        AgentKind::Gemini | AgentKind::Acp | AgentKind::Command => &[],
     }
 }
 
@@ -76,7 +81,10 @@ fn one(values: &mut Values, name: &str, secrets: &BTreeMap<String, SecretString>
     let ready_made = AgentEntry::ready_made(kind);
     let command = values.text(&key("command")).or(ready_made.command);
     match &command {
-        None => values.problems.push(Problem::new(key("command"), "must be set for kind command")),
+        None => {
+            let rule = format!("must be set for kind {kind}");
+            values.problems.push(Problem::new(key("command"), rule));
+        }
         Some(command) if command.trim().is_empty() || command.starts_with('-') || command.contains('\n') => {
             values.problem(&key("command"), "must be a program: a path, or a name to be found in PATH");
         }

@@ -50,7 +50,7 @@ const HEAD: &str = "\
 fn about(section: &str) -> &'static str {
     match section {
         "agents.*" => {
-            "# One section for each agent program or login. Entries named claude, codex, opencode, gemini and command exist.\n"
+            "# One section for each agent program or login. Entries named claude, codex, opencode, gemini, acp and command exist.\n"
         }
         "sandbox" => "# What the programs of a job may see in the sandbox besides the usual, and what not.\n",
         "defaults" => "# Run options of every job that does not say otherwise.\n",

@@ -69,7 +69,7 @@ const DAYS: Kind = Kind::Integer(1, 36_500);
 /// TOML integers are signed 64-bit numbers.
 const BYTES_MAX: u64 = i64::MAX.unsigned_abs();
 const WEEK_SECONDS: u64 = 604_800;
-const AGENT_KINDS: &[&str] = &["claude", "codex", "opencode", "gemini", "command"];
+const AGENT_KINDS: &[&str] = &["claude", "codex", "opencode", "gemini", "acp", "command"];
 
 #[rustfmt::skip] // one row a key
 pub(super) static KEYS: &[Key] = &[
@@ -116,7 +116,7 @@ pub(super) static KEYS: &[Key] = &[
     set("sandbox", "read", Kind::Texts, "[]", "Paths that programs in the sandbox may read besides: what is hidden (docs/security.md), or lies in /tmp or /run."),
     set("sandbox", "write", Kind::Texts, "[]", "Paths that they may write besides: caches of your tools, such as ~/.cargo/registry or ~/go."),
     set("sandbox", "hide", Kind::Texts, "[]", "Paths that are hidden from them besides."),
-    unset("agents.*", "kind", Kind::Words(AGENT_KINDS), r#""claude""#, "Which protocol the program speaks: claude, codex, opencode, gemini or command. An entry of each kind exists from the start."),
+    unset("agents.*", "kind", Kind::Words(AGENT_KINDS), r#""claude""#, "Which protocol the program speaks: claude, codex, opencode, gemini, acp or command. An entry of each kind exists from the start."),
     unset("agents.*", "command", Kind::Text, r#""claude""#, "The program, by path or as found in PATH."),
     unset("agents.*", "args", Kind::Texts, "[]", "Arguments before ours."),
     unset("agents.*", "env", Kind::Texts, r#"["CLAUDE_CODE_OAUTH_TOKEN", "CLAUDE_CONFIG_DIR"]"#, "Variables of the server that the agent may see, besides the harmless ones."),

@@ -10,6 +10,8 @@ named_enum! {
         Codex = "codex",
         Opencode = "opencode",
         Gemini = "gemini",
+        /// Any program that speaks the Agent Client Protocol on its standard streams.
+        Acp = "acp",
         /// Any program: the prompt on standard input, the exit code decides.
         Command = "command",
     }

@@ -219,8 +219,8 @@ reason_codes! {
         "A changed file needs a git filter that offshoot does not run.",
         "let the agent leave that file alone: offshoot retry JOB --prompt TEXT";
     UnsupportedOption, "unsupported_option", Fail,
-        "An option that was set after the job was accepted asks for what its agent cannot do.",
-        "take it out of the client (PATCH /clients/:id) or of [defaults], or name another agent there, then: offshoot retry JOB";
+        "An option asks for what the agent cannot do; that was set, or known, only after the job was accepted.",
+        "take it out of the job, the client (PATCH /clients/:id) or [defaults], or name another agent there, then: offshoot retry JOB";
     DependencyFailed, "dependency_failed", Fail,
         "A job that this one depends on failed or was cancelled.",
         "retry that job first, then: offshoot retry JOB";

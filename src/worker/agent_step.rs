@@ -14,7 +14,7 @@ use super::limits::flooded;
 use super::step_end::{Exited, StepEnd};
 use super::steps::{FIRST_TURN, check_worktree, look, unless_it_lives};
 use super::turns::Ask;
-use super::{AgentEntry, native_command};
+use super::{AgentEntry, native_command, spoken_command};
 use crate::agent::registry::find_agent;
 use crate::agent::{Agent, AgentCommand, AgentError, AgentOutcome, AgentReader, Fault, Invocation, Session};
 use crate::domain::attempt::AttemptEnd;
@@ -201,6 +201,7 @@ impl Line<'_> {
         let (resets_at, window) = match fault {
             Fault::UsageLimit { resets_at, window } => (resets_at, window),
             Fault::Overloaded { again_at } => (again_at, None),
+            Fault::ProgramMissing => return Halt::unspent(code, message),
             _ => return Halt::fault(code, message),
         };
         let until = resets_at.map(|at| Timestamp::from_ms(at.saturating_mul(1_000)));
@@ -229,7 +230,7 @@ impl Line<'_> {
         let max_budget_usd_micros = self.allowance().await?;
         let path = self.tools.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         Ok(Invocation {
-            program: native_command(agent, &entry.command, &path),
+            program: spoken_command(agent, native_command(agent, &entry.command, &path)),
             prompt,
             working_dir: worktree.to_owned(),
             attachments: self.lay_out_attachments().await?,

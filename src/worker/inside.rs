@@ -130,13 +130,20 @@ impl Line<'_> {
         let shadow = self.tools.repository(&self.client)?.lend(worktree).await?;
         let variables = self.tools.variables(env);
         let path = variables.get("PATH").map_or("", String::as_str);
-        let (_, agent) = self.agent()?;
+        let (entry, agent) = self.agent()?;
+        // one that is spoken for is started in there by the program of the step
+        let programs = [Some(program), entry.command.first().map(String::as_str)];
         let room = Room {
             bwrap,
             worktree: worktree.to_owned(),
             shadow,
             attachments: self.tools.store.logs().attachments_dir(self.lease.job),
-            program: find_program(program, OsStr::new(path)),
+            programs: programs
+                .into_iter()
+                .flatten()
+                .filter_map(|name| find_program(name, OsStr::new(path)))
+                .collect(),
+            command: entry.command.clone(),
             agent,
             variables,
             settings: settings.clone(),
@@ -156,7 +163,9 @@ struct Room {
     worktree: PathBuf,
     shadow: Shadow,
     attachments: PathBuf,
-    program: Option<PathBuf>,
+    programs: Vec<PathBuf>,
+    /// Of the agent.
+    command: Vec<String>,
     agent: &'static dyn Agent,
     variables: BTreeMap<String, String>,
     settings: IsolationSettings,
@@ -166,7 +175,7 @@ struct Room {
 impl Room {
     fn wrapper(&self) -> Result<Vec<String>, String> {
         let home = self.variables.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
-        let places = self.agent.own_places(&self.variables);
+        let places = self.agent.own_places_of(&self.command, &self.variables);
         let mut hidden = hidden::usual(home.as_deref(), |name| self.variables.get(name).map(PathBuf::from));
         hidden.extend(self.settings.hidden.iter().cloned());
         hidden.extend(logins_of_others(&places, &self.variables));
@@ -200,7 +209,7 @@ impl Room {
             own.push(Bind::writable(dir));
         }
         own.extend(places.files.iter().filter(|file| file.is_file()).map(Bind::writable));
-        own.extend(self.program.iter().filter(|program| is_fresh(program)).map(Bind::readable));
+        own.extend(self.programs.iter().filter(|program| is_fresh(program)).map(Bind::readable));
         Ok(own)
     }
 }

@@ -60,6 +60,28 @@ where
     timeout(ASKED_MAX, command.output()).await.ok()?.ok()
 }
 
+/// What is started for `command`, a program of this kind with its arguments: itself, or this program, which speaks with it.
+#[must_use]
+pub fn spoken_command(agent: &dyn Agent, command: Vec<String>) -> Vec<String> {
+    match agent.speaker() {
+        [] => command,
+        speaker => {
+            let own = std::iter::once(own_program());
+            own.chain(speaker.iter().map(|&word| word.to_owned())).chain(command).collect()
+        }
+    }
+}
+
+/// The file of the running program. One that was replaced since is the newer one, under the same name: what it is asked to do here it
+/// does as well. A name that cannot be told is found to be missing when it is started.
+fn own_program() -> String {
+    /// What Linux adds to the name of a file that is not there any more: proc_pid_exe(5).
+    const GONE: &str = " (deleted)";
+    let file = std::env::current_exe().ok().and_then(|file| file.to_str().map(str::to_owned));
+    let file = file.unwrap_or_else(|| "offshoot".to_owned());
+    file.strip_suffix(GONE).map(str::to_owned).unwrap_or(file)
+}
+
 fn is_program(path: &Path) -> bool {
     path.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
 }

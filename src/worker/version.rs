@@ -10,7 +10,7 @@ use std::sync::{Mutex, PoisonError};
 use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::program::{ask_program, find_program};
-use super::{AgentEntry, native_command};
+use super::{AgentEntry, native_command, spoken_command};
 use crate::agent::Agent;
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::reason::ReasonCode;
@@ -61,7 +61,9 @@ impl Line<'_> {
     pub(super) async fn refuse_too_old(&self, entry: &AgentEntry, agent: &dyn Agent) -> Step<()> {
         let path = self.tools.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let command = native_command(agent, &entry.command, &path);
-        let (Some(spec), Some(stamp)) = (agent.probe(&command), FileStamp::of(&command, &path)) else {
+        let (Some(spec), Some(stamp)) =
+            (agent.probe(&spoken_command(agent, command.clone())), FileStamp::of(&command, &path))
+        else {
             return Ok(());
         };
         if self.tools.versions.may_start(&command, &stamp) {

@@ -94,11 +94,33 @@ fn of_opencode_and_gemini() -> Vec<Row> {
     ]
 }
 
+fn of_acp() -> Vec<Row> {
+    use Out::{Line, Recorded};
+    let limit = r#"{"acp":"failed","step":"session/prompt","code":429,"message":"{\"error\":{\"type\":\"usage_limit_reached\"}}"}"#;
+    let turns = r#"{"acp":"ended","answer":{"stopReason":"max_turn_requests"}}"#;
+    let busy = r#"{"acp":"failed","step":"session/prompt","code":429,"message":"slow down"}"#;
+    let rows = [
+        ("usage_limit", Line(limit), 1),
+        ("not_logged_in", Recorded("gemini-auth-error"), 1),
+        ("overloaded", Line(busy), 1),
+        ("api_error", Recorded("gemini-bad-request"), 1),
+        // of a dead login it has no more to say
+        ("api_error", Recorded("opencode-auth-error"), 1),
+        ("refused", Recorded("opencode-refusal"), 0),
+        ("needs_input", Recorded("gemini-asked"), 0),
+        ("needs_input", Recorded("opencode-asked"), 0),
+        ("max_turns", Line(turns), 0),
+        ("unsupported_option", Recorded("gemini-unknown-model"), 1),
+    ];
+    rows.into_iter().map(|(reason, out, exit)| (AgentKind::Acp, reason, out, "", code(exit))).collect()
+}
+
 /// One run for each kind and reason.
 fn rows() -> Vec<Row> {
     use Out::Line;
     let mut rows = of_claude_and_codex();
     rows.extend(of_opencode_and_gemini());
+    rows.extend(of_acp());
     for kind in AgentKind::ALL {
         rows.push((*kind, "crashed", Line("half a w"), "boom", code(3)));
         rows.push((*kind, "interrupted", Line("half a w"), "", signal(15)));

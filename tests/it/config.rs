@@ -50,7 +50,7 @@ fn nothing_said_gives_the_defaults() {
     assert_eq!(config.paths.run_dir(), config.paths.data_dir.join("run"));
     assert_eq!(config.github.clone_url, "git@github.com:{org}/{repo}.git");
     let names: Vec<&str> = config.agents.keys().map(String::as_str).collect();
-    assert_eq!(names, ["claude", "codex", "command", "gemini", "opencode"]);
+    assert_eq!(names, ["acp", "claude", "codex", "command", "gemini", "opencode"]);
     assert!(config.rows().iter().all(|row| row.origin == Origin::Default));
     assert!(config.warnings().is_empty());
 }

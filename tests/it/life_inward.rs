@@ -42,6 +42,11 @@ async fn say(stand: &Stand, id: &str, frame: Value) -> String {
     send(&mut connect(stand, &format!("/ws/jobs/{id}")).await, frame).await
 }
 
+/// Interrupts; the answer.
+pub(crate) async fn interrupt_now(stand: &Stand, id: &str) -> String {
+    say(stand, id, interrupt()).await
+}
+
 /// Sends a message; the answer.
 pub(crate) async fn tell(stand: &Stand, id: &str, name: &str, text: &str) -> String {
     say(stand, id, message(name, text)).await

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails, and says where")]
 
 mod agent;
+mod agent_acp;
 mod agent_codex;
 mod agent_gemini;
 mod agent_opencode;
@@ -46,6 +47,7 @@ mod git_shadow;
 mod git_synced;
 mod git_vectors;
 mod left_out;
+mod life_acp;
 mod life_agents;
 mod life_artifacts;
 mod life_attach;

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""Runs offshoot against the real claude, codex, opencode and gemini, and a scripted model; README.md says how.
+"""Runs offshoot against the real claude, codex, opencode and gemini, the last two also through the Agent Client Protocol, and a
+scripted model; README.md says how.
 
 It prints a table of kinds and scenarios; the exit status is 0 only when nothing failed.
 """
@@ -32,13 +33,17 @@ from parts import CLAUDE_PACKAGE, Broken, Model, call, run
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = {"claude": CLAUDE_PACKAGE, "codex": "@openai/codex@0.169.0", "opencode": "opencode-ai@1.18.33",
             "gemini": "@google/gemini-cli@0.61.0"}
-RUN_SECONDS = 1_500  # two to five minutes for each kind
+SPEAKING = {"opencode-acp": ["acp"], "gemini-acp": ["--acp", "--skip-trust"]}  # the same programs, and what has them speak it
+KINDS = [*PACKAGES, *SPEAKING]
+RUN_SECONDS = 2_400  # one to seven minutes for each kind
 MODEL = "anthropic/claude-sonnet-4-5"
 
 
 def install(deps: Path, kinds: list[str]) -> dict[str, Path]:
     """The program of each kind as npm puts it there; offshoot finds what is behind it."""
     deps.mkdir(parents=True, exist_ok=True)
+    speaking = {kind: kind.removesuffix("-acp") for kind in kinds if kind in SPEAKING}
+    kinds = [kind for kind in PACKAGES if kind in {*kinds, *speaking.values()}]
 
     def found() -> dict[str, Path]:
         bins = deps / "node_modules" / ".bin"
@@ -56,7 +61,8 @@ def install(deps: Path, kinds: list[str]) -> dict[str, Path]:
         run("npm", "install", "--no-audit", "--no-fund", "--prefix", deps, *missing)
         if missing := [kind for kind in kinds if kind not in found()]:
             raise Broken(f"npm installed no {' and no '.join(missing)}")
-    return found()
+    programs = found()
+    return programs | {kind: programs[plain] for kind, plain in speaking.items()}
 
 
 class TimeUp(BaseException):
@@ -69,6 +75,7 @@ class Server:
 
     def __init__(self, binary: Path, work: Path, kind: str, program: Path, models: dict[str, str]) -> None:
         self.binary, self.work, self.kind, self.program, self.models = binary, work, kind, program, models
+        self.plain, self.speaks = kind.removesuffix("-acp"), kind in SPEAKING
         self.home, self.remote = work / "home", work / "remotes" / "acme" / "widgets.git"
         self.family = procs.Family(self.home)
         self.secret, self.log = secrets.token_hex(24), work / "server.log"
@@ -92,21 +99,22 @@ class Server:
     def _environment(self, login: str, url: str) -> dict[str, str]:
         place = self.home / login
         place.mkdir()
-        if self.kind == "claude":
+        if self.plain == "claude":
             key = {"CLAUDE_CODE_OAUTH_TOKEN": "fake"} if login == "subscription" else {"ANTHROPIC_API_KEY": "fake"}
             return key | {"ANTHROPIC_BASE_URL": url, "CLAUDE_CONFIG_DIR": str(place), "DISABLE_TELEMETRY": "1",
                           "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC": "1", "DISABLE_ERROR_REPORTING": "1",
                           "CLAUDE_CODE_MAX_RETRIES": "1"}  # the default of ten takes three minutes
-        if self.kind == "codex":
+        if self.plain == "codex":
             (place / "config.toml").write_text(
                 'model = "gpt-5.5"\nmodel_provider = "fake"\n[model_providers.fake]\nname = "fake"\n'
                 f'base_url = "{url}/v1"\nenv_key = "FAKE_KEY"\nwire_api = "responses"\n')
             return {"CODEX_HOME": str(place), "FAKE_KEY": "k"}
-        if self.kind == "opencode":
+        if self.plain == "opencode":
             (place / "opencode.json").write_text(json.dumps(
                 {"model": MODEL, "small_model": MODEL, "autoupdate": False, "share": "disabled",
                  "provider": {"anthropic": {"options": {"baseURL": f"{url}/v1", "apiKey": "fake"}}}}))
-            return {"OPENCODE_CONFIG": str(place / "opencode.json"), "OPENCODE_DISABLE_MODELS_FETCH": "1"}
+            asks = {"OPENCODE_PERMISSION": json.dumps({"edit": "ask", "bash": "ask"})} if self.speaks else {}
+            return {"OPENCODE_CONFIG": str(place / "opencode.json"), "OPENCODE_DISABLE_MODELS_FETCH": "1"} | asks
         settings = self.home / ".gemini"
         settings.mkdir(exist_ok=True)
         (settings / "settings.json").write_text(json.dumps(
@@ -119,7 +127,8 @@ class Server:
                 f'[github]\nclone_url = "{self.work}/remotes/{{org}}/{{repo}}.git"\n'
                 '[defaults]\npublish = "branch"\nmax_attempts = 1\n')
         for login, url in self.models.items():
-            text += (f'[agents.{login}]\nkind = "{self.kind}"\ncommand = "{self.program}"\n[agents.{login}.set_env]\n'
+            kind = f'kind = "acp"\nargs = {json.dumps(SPEAKING[self.kind])}' if self.speaks else f'kind = "{self.kind}"'
+            text += (f'[agents.{login}]\n{kind}\ncommand = "{self.program}"\n[agents.{login}.set_env]\n'
                      + "".join(f"{name} = {json.dumps(value)}\n" for name, value in self._environment(login, url).items()))
         config = self.work / "offshoot.toml"
         config.touch(0o600)
@@ -222,7 +231,7 @@ class Table:
         except Exception as error:  # noqa: BLE001 - each cell's fault is a word of the table
             word = f"FAILED {type(error).__name__}: {error}"
         self.words[server.kind, name] = word
-        print(f"{server.kind:9} {name:18} {time.monotonic() - started:5.1f} s  {word[:800]}", flush=True)
+        print(f"{server.kind:12} {name:18} {time.monotonic() - started:5.1f} s  {word[:800]}", flush=True)
 
     def count(self, beginning: str) -> int:
         return sum(word.startswith(beginning) for word in self.words.values())
@@ -268,7 +277,7 @@ def play(binary: Path, work: Path, kind: str, program: Path, models: dict[str, s
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--deps", type=Path, default=ROOT / "target" / "rig-deps" / "agents")
-    parser.add_argument("--kinds", default=",".join(PACKAGES), help="a comma between each")
+    parser.add_argument("--kinds", default=",".join(KINDS), help="a comma between each")
     parser.add_argument("--cells", default="", help="some scenarios alone, a comma between each")
     parser.add_argument("--keep", action="store_true", help="keep the work directory and print its path")
     options = parser.parse_args()
@@ -279,7 +288,7 @@ def main() -> int:
     os.environ.pop("OFFSHOOT_STEP", None)
     target = Path(os.environ.get("CARGO_TARGET_DIR") or ROOT / "target")
     binary = Path(os.environ.get("OFFSHOOT_BIN") or target / "debug" / "offshoot").resolve()
-    kinds = [kind for kind in options.kinds.split(",") if kind in PACKAGES]
+    kinds = [kind for kind in options.kinds.split(",") if kind in KINDS]
     only = [name for name in options.cells.split(",") if name in CELLS]
     work = Path(tempfile.mkdtemp(prefix="osa-")).resolve()
     table, broken = Table(kinds), 0

@@ -1,5 +1,6 @@
 //! `offshoot profile`
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -208,11 +209,11 @@ fn example(profile: &Profile) -> String {
     command
 }
 
-/// What is set, each with its value as JSON.
+/// What is set, each with its value as JSON, by name.
 fn options(profile: &Profile) -> Vec<(String, String)> {
     let Ok(Value::Object(members)) = serde_json::to_value(&profile.options) else { return Vec::new() };
     let set = members.into_iter().filter(|(_, value)| !value.is_null());
-    set.map(|(name, value)| (name, value.to_string())).collect()
+    set.map(|(name, value)| (name, value.to_string())).collect::<BTreeMap<_, _>>().into_iter().collect()
 }
 
 fn or_dash(text: &str) -> String {

@@ -1,0 +1,182 @@
+//! How a turn ended: the agent gives the reason why it stopped, or an error instead; else its exit is all there is.
+
+use super::shapes::{Line, PromptAnswer, Update};
+use crate::agent::last_words::LastWords;
+use crate::agent::lenient::Scalar;
+use crate::agent::status::{fault_of, limit_passed_on, status_behind};
+use crate::agent::text::visible;
+use crate::agent::verdict::{
+    AgentOutcome, AgentVerdict, Fault, MESSAGE_BYTES_MAX, SUMMARY_BYTES_MAX, StepExit, ToolUses, Usage,
+};
+
+/// Errors that the protocol gives a number.
+const AUTH_REQUIRED: f64 = -32_000.0;
+const CANCELLED: f64 = -32_800.0;
+/// One of the two has not understood the other: what comes of that is no word on the model's API.
+const NOT_UNDERSTOOD: [f64; 2] = [-32_700.0, -32_600.0];
+
+/// The steps at which an earlier conversation is asked for.
+const OF_THE_SESSION: [&str; 2] = ["session/load", "session/resume"];
+
+/// Everything read so far that the verdict needs.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    pub(super) session_id: Option<String>,
+    version: Option<String>,
+    /// The newest text of the agent: its closing words, once the turn is over.
+    pub(super) said: String,
+    /// The tool that was asked for when nobody was there to be asked.
+    pub(super) asked_for: Option<String>,
+    pub(super) last_words: LastWords,
+    pub(super) tools: ToolUses,
+    ending: Option<Ending>,
+    usage: Usage,
+}
+
+#[derive(Debug)]
+enum Ending {
+    Stopped(String),
+    Failed(Fault, String),
+}
+
+impl Run {
+    pub(super) fn begin(&mut self, session_id: Option<String>, version: Option<String>) {
+        self.session_id = session_id;
+        self.version = version;
+    }
+
+    /// Tokens of the context, and what the session has cost so far where that is told in dollars.
+    pub(super) fn use_up(&mut self, update: &Update) {
+        self.usage.turns = self.usage.turns.saturating_add(1);
+        let cost = &update.cost.0;
+        if cost.currency.as_str() == Some("USD")
+            && let Some(micros) = micros(&cost.amount)
+        {
+            self.usage.session_cost_usd_micros = Some(micros);
+        }
+    }
+
+    pub(super) fn turns(&self) -> u32 {
+        self.usage.turns
+    }
+
+    pub(super) fn end(&mut self, answer: &PromptAnswer) {
+        let count = |field: &Scalar| field.as_count().unwrap_or(0);
+        let (told, quota) = (&answer.usage.0, &answer.meta.0.quota.0.token_count.0);
+        let input = told.input_tokens.as_count().or(quota.input_tokens.as_count());
+        let output = told.output_tokens.as_count().or(quota.output_tokens.as_count());
+        self.usage.input_tokens = input.unwrap_or(0);
+        self.usage.output_tokens = output.unwrap_or(0).saturating_add(count(&told.thought_tokens));
+        self.usage.cache_read_tokens = count(&told.cached_read_tokens);
+        self.usage.cache_write_tokens = count(&told.cached_write_tokens);
+        self.ending = Some(Ending::Stopped(answer.stop_reason.text()));
+    }
+
+    /// Whether the turn came to its own end.
+    pub(super) fn is_done(&self) -> bool {
+        matches!(&self.ending, Some(Ending::Stopped(reason)) if reason == "end_turn")
+            && self.asked_for.is_none()
+    }
+
+    pub(super) fn fail(&mut self, line: &Line) {
+        let told = line.message.text();
+        let data = &line.data.0;
+        let details = data.details.as_str().or(data.error.as_str()).unwrap_or_default();
+        let text = if details.is_empty() { told } else { format!("{told}: {details}") };
+        self.ending = Some(Ending::Failed(fault_told(line, &text), text));
+    }
+}
+
+pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
+    AgentVerdict {
+        session_id: run.session_id.clone(),
+        usage: run.usage,
+        tools: run.tools.clone(),
+        agent_version: run.version.clone(),
+        ..AgentVerdict::plain(outcome(run, exit))
+    }
+}
+
+fn outcome(run: &Run, exit: StepExit) -> AgentOutcome {
+    let failed = |fault, message: &str| AgentOutcome::Failed { fault, message: message.to_owned() };
+    if let (Some(tool), Some(_)) = (&run.asked_for, &run.ending) {
+        let message = format!("the agent asked for permission to use {tool}, and nobody was there to answer");
+        return AgentOutcome::Failed { fault: Fault::NeedsInput, message };
+    }
+    match &run.ending {
+        Some(Ending::Failed(fault, message)) => failed(*fault, &visible(message.trim(), MESSAGE_BYTES_MAX)),
+        Some(Ending::Stopped(reason)) if exit.succeeded() => match reason.as_str() {
+            "end_turn" => AgentOutcome::Succeeded { summary: visible(&run.said, SUMMARY_BYTES_MAX) },
+            "max_tokens" => {
+                failed(Fault::ApiError { status: None }, "the model's answer was cut off for its length")
+            }
+            "max_turn_requests" => {
+                failed(Fault::MaxTurns, "the agent had asked its model as often as it may")
+            }
+            "refusal" => {
+                let said = visible(run.said.trim(), MESSAGE_BYTES_MAX);
+                failed(Fault::Refused, if said.is_empty() { "the agent refused to go on" } else { &said })
+            }
+            "cancelled" => failed(Fault::Interrupted, "the turn was cancelled before it was done"),
+            other => {
+                let other = visible(other, MESSAGE_BYTES_MAX);
+                failed(
+                    Fault::Crashed,
+                    &format!("the agent stopped for a reason that is not known: {other:?}"),
+                )
+            }
+        },
+        Some(Ending::Stopped(_)) | None => {
+            let (fault, message) = exit.fault(run.last_words.as_str());
+            AgentOutcome::Failed { fault, message }
+        }
+    }
+}
+
+/// What an error means. One that says nothing of itself is an error of the API and never a hold.
+fn fault_told(line: &Line, text: &str) -> Fault {
+    let step = line.step.as_str().unwrap_or_default();
+    match line.why.as_str() {
+        Some("missing" | "version") => return Fault::ProgramMissing,
+        Some("not_offered") if step == "settings" => return Fault::Unsupported,
+        Some("not_offered") => return Fault::SessionUnknown,
+        Some(_) => return Fault::Crashed,
+        None => {}
+    }
+    let code = match line.code {
+        Scalar::Number(code) => code,
+        _ => 0.0,
+    };
+    if code == AUTH_REQUIRED {
+        return Fault::NotLoggedIn;
+    }
+    if OF_THE_SESSION.contains(&step) {
+        return Fault::SessionUnknown;
+    }
+    if NOT_UNDERSTOOD.contains(&code) {
+        return Fault::Crashed;
+    }
+    if code == CANCELLED {
+        return Fault::Interrupted;
+    }
+    if let Some(resets_at) = limit_passed_on(text) {
+        return Fault::UsageLimit { resets_at, window: None };
+    }
+    // gemini puts the API's status in the place of the number
+    let status = line
+        .code
+        .as_count()
+        .and_then(|code| u16::try_from(code).ok())
+        .filter(|code| (400..600).contains(code));
+    fault_of(
+        status.or_else(|| status_behind(text, &["\"code\":", "status code ", "status: ", "API Error: "])),
+    )
+}
+
+/// Dollars to millionths; absent, negative and absurd amounts are absent.
+fn micros(dollars: &Scalar) -> Option<u64> {
+    /// More than any budget, less than where a double loses millionths.
+    const DOLLARS_MAX: f64 = 1e9;
+    let amount = dollars.as_amount().filter(|amount| *amount <= DOLLARS_MAX)?;
+    Scalar::Number(amount * 1e6).as_count()
+}
