@@ -1,6 +1,7 @@
 //! Reasons that the agent or its result brings about, on a whole server: the code, whether the attempt counts, whether
 //! an agent runs again, and what a retry does.
 
+use offshoot::domain::reason::{BACKOFF_TRIES_MAX, backoff_seconds};
 use serde_json::{Value, json};
 
 use crate::stand::{Plan, Stand};
@@ -205,6 +206,46 @@ async fn an_overloaded_model_is_asked_again_later_in_the_same_conversation() {
     assert_eq!((&job["attempts"][0]["counted"], stand.runs()), (&json!(false), 2));
     let session = job["sessionId"].as_str().unwrap();
     assert_eq!(stand.conversations(), [format!("--session-id={session}"), format!("--resume={session}")]);
+    stand.finish().await;
+}
+
+/// As if the pause of the job were over.
+fn end_pause(stand: &Stand, number: &Value) {
+    let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    let sql = "UPDATE jobs SET not_before = 0 WHERE number = ?1 AND not_before IS NOT NULL";
+    assert_eq!(database.execute(sql, [number.as_i64().unwrap()]).unwrap(), 1);
+}
+
+/// A peer that stays away: each pause is twice as long as the one before, and after the last one the job has failed.
+#[tokio::test]
+async fn a_model_that_stays_overloaded_is_given_up_after_the_last_pause_and_no_attempt_has_counted() {
+    let stand = Stand::new().await;
+    let id = stand.submit_prompt("busy", "[[scenario:api-error status=529]]").await;
+    for tries in 1..=BACKOFF_TRIES_MAX {
+        let waits = |job: &Value| job["waiting"]["for"] == "backoff" && job["attempt"] == tries;
+        let job = stand.wait_for(&id, "a pause", waits).await;
+        let ended = ms(&job["attempts"][tries as usize - 1]["endedAt"]);
+        let pause = ms(&job["waiting"]["until"]) - ended;
+        let expected = i64::try_from(backoff_seconds(tries) * 1_000).unwrap();
+        // it is written down a moment after its end, and counted on the clock that nobody sets
+        assert!((expected - 50..expected + 5_000).contains(&pause), "pause {tries} is {pause} ms: {job:#}");
+        stand.post("/queue/pause", &json!({})).await;
+        end_pause(&stand, &job["number"]);
+        stand.post("/queue/resume", &json!({})).await;
+    }
+    let job = stand.failed(&id, "overloaded").await;
+    let counted: Vec<_> = job["attempts"].as_array().unwrap().iter().map(|one| &one["counted"]).collect();
+    assert_eq!(counted, vec![&json!(false); BACKOFF_TRIES_MAX as usize + 1], "{job:#}");
+    assert_eq!(stand.runs(), BACKOFF_TRIES_MAX as usize + 1);
+    assert!(job["reason"]["hint"].as_str().unwrap().contains("offshoot retry"), "{job:#}");
+    // what comes then begins to count its pauses anew
+    let again = stand.retry(&id, json!({})).await;
+    let job = stand.wait_for(&again, "a pause", |job| job["waiting"]["for"] == "backoff").await;
+    let pause = ms(&job["waiting"]["until"]) - ms(&job["attempts"][0]["endedAt"]);
+    assert!(pause < i64::try_from(backoff_seconds(2) * 1_000).unwrap(), "{job:#}");
+    stand.cancel(&again).await;
+    stand.wait_for_status(&again, "cancelled").await;
+    stand.wait_until("the worktrees are swept", async || stand.worktrees().is_empty().then_some(())).await;
     stand.finish().await;
 }
 
