@@ -4,7 +4,8 @@ use jiff::tz::TimeZone;
 
 use super::human;
 use super::output::Tone;
-use crate::domain::job::{Outcome, Status, WaitingFor};
+use crate::domain::job::{Outcome, Status};
+use crate::domain::phrases;
 use crate::wire::job::{Job, JobSummary, Waiting};
 use crate::wire::message::Message;
 use crate::wire::time::UtcTime;
@@ -52,23 +53,8 @@ impl Viewpoint {
 
     /// Why a queued job waits, in words.
     pub(super) fn waiting(&self, waiting: Waiting) -> String {
-        let why = match waiting.for_.0 {
-            WaitingFor::Slot => "a free slot",
-            WaitingFor::Branch => "its branch",
-            WaitingFor::ClientLimit if waiting.until.is_some() => "its client's budget",
-            WaitingFor::ClientLimit => "its client's limit",
-            WaitingFor::Dependency => "another job",
-            WaitingFor::RunAt => "its time",
-            WaitingFor::UsageLimit => match waiting.window {
-                None => "the usage limit",
-                Some(window) => &format!("the {} limit", window.0.adjective()),
-            },
-            WaitingFor::Login => "the agent's login",
-            WaitingFor::Paused => "resume",
-            WaitingFor::Disk => "disk space",
-            WaitingFor::Attached => "whoever is attached",
-            WaitingFor::Backoff => "the next try",
-        };
+        let window = waiting.window.map(|window| window.0);
+        let why = phrases::waits_for(waiting.for_.0, window, waiting.until.is_some());
         match waiting.until {
             Some(until) => format!("waits for {why}, until {}", self.clock(until)),
             None => format!("waits for {why}"),
@@ -83,7 +69,7 @@ impl Viewpoint {
             }
             Status::Running if job.cancel_requested_at.is_some() => "stopping".to_owned(),
             Status::Running => job.phase.to_string().replace('_', " "),
-            Status::Completed => job.outcome.map_or("-", |outcome| outcome_words(outcome.0)).to_owned(),
+            Status::Completed => job.outcome.map_or("-", |outcome| phrases::outcome(outcome.0)).to_owned(),
             Status::Failed => {
                 job.reason.as_ref().map_or_else(|| "-".to_owned(), |reason| reason.code.to_string())
             }
@@ -262,17 +248,6 @@ fn next_for_work(job: &JobSummary) -> Vec<String> {
 /// Whether an agent has worked and its work is on no remote: then a snapshot of it is kept.
 fn may_be_rescued(job: &JobSummary) -> bool {
     job.base_sha.is_some() && job.exit_code.is_some() && job.pr_url.is_none()
-}
-
-fn outcome_words(outcome: Outcome) -> &'static str {
-    match outcome {
-        Outcome::PullRequest => "pull request",
-        Outcome::BranchPushed => "branch pushed",
-        Outcome::NoChanges => "no changes",
-        Outcome::DryRun => "dry run",
-        Outcome::Failed => "failed",
-        Outcome::Cancelled => "cancelled",
-    }
 }
 
 fn headline(job: &JobSummary, state: &str) -> String {
