@@ -24,6 +24,7 @@ pub mod secrets;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;
+pub mod web;
 pub mod webhook;
 pub mod wire;
 pub mod worker;

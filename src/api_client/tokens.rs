@@ -1,8 +1,9 @@
-//! The calls about named tokens.
+//! The calls about named tokens, and what else lets somebody in.
 
 use reqwest::Method;
 
 use super::{ApiClient, ApiError};
+use crate::wire::pass::Pass;
 use crate::wire::token::{Token, TokenCreated, TokenList, TokenRequest};
 
 impl ApiClient {
@@ -22,6 +23,15 @@ impl ApiClient {
     pub async fn create_token(&self, request: &TokenRequest) -> Result<TokenCreated, ApiError> {
         // without a key: the answer to a repeat shows no token
         self.call(Method::POST, &["tokens"], &[]).json(request).answer().await
+    }
+
+    /// Makes a link that opens the dashboard, once.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn create_pass(&self) -> Result<Pass, ApiError> {
+        // without a key: a repeat gets another one
+        self.call(Method::POST, &["passes"], &[]).json(&serde_json::json!({})).answer().await
     }
 
     /// Revokes a token.

@@ -44,6 +44,11 @@ impl Key {
         Self { life: Arc::new(life), known, noted_at }
     }
 
+    fn caller(&self) -> Caller {
+        let token = &self.known.token;
+        Caller::named(&token.name, token.scope, token.reach.clone(), Arc::clone(&self.life))
+    }
+
     /// True when this use is to be written down; a clock that was set back starts anew.
     fn takes_note(&self, now: i64) -> bool {
         let noted = self.noted_at.load(Ordering::Relaxed);
@@ -71,6 +76,11 @@ impl Keyring {
         if let Some(key) = taken {
             key.life.revoked.cancel();
         }
+    }
+
+    /// The bearer of this token, if it is good now.
+    pub(super) fn caller(&self, id: &TokenId) -> Option<Caller> {
+        self.find(id).filter(|key| !key.life.is_over()).map(|key| key.caller())
     }
 
     fn find(&self, id: &TokenId) -> Option<Arc<Key>> {
@@ -101,8 +111,7 @@ impl App {
         if key.takes_note(now.as_ms()) {
             self.note_use(key.known.token.id.clone(), now);
         }
-        let token = &key.known.token;
-        Some(Caller::named(&token.name, token.scope, token.reach.clone(), Arc::clone(&key.life)))
+        Some(key.caller())
     }
 
     /// Beside the request: nobody waits for the disk because of it.

@@ -31,6 +31,7 @@ mod keyring;
 mod live;
 mod metrics;
 mod operations;
+mod passes;
 mod patches;
 mod profiles;
 mod prompts;
@@ -41,6 +42,7 @@ mod rules;
 mod scheduling;
 mod sessions;
 mod settings;
+mod story;
 mod streams;
 mod sync;
 mod tokens;
@@ -62,6 +64,7 @@ pub use job_log::LogFollower;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
 pub use sessions::SessionQuery;
 pub use settings::Settings;
+pub use story::{Piece, Story};
 pub use usage::UsageParameters;
 pub use webhooks::DeliveryQuery;
 
@@ -74,6 +77,7 @@ use crate::upkeep::Upkeep;
 use crate::worker::{Remotes, Worker};
 use keyring::Keyring;
 use operations::Operations;
+use passes::Passes;
 use streams::Streams;
 
 /// A body for the caller, and where the thing it speaks of is found.
@@ -100,6 +104,7 @@ struct Inner {
     operations: Operations,
     streams: Streams,
     keyring: Keyring,
+    passes: Passes,
     draining: AtomicBool,
     started_at: Timestamp,
 }
@@ -130,6 +135,7 @@ impl App {
             operations: Operations::default(),
             streams: Streams::default(),
             keyring: Keyring::default(),
+            passes: Passes::default(),
             draining: AtomicBool::new(false),
             started_at,
         }))

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::{
-    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, ProfileVerb, RetryFlags, TokenVerb, UsageFlags,
-    WebhookVerb,
+    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, OpenFlags, ProfileVerb, RetryFlags, TokenVerb,
+    UsageFlags, WebhookVerb,
 };
 use super::human;
 use crate::domain::id::JobRef;
@@ -55,6 +55,8 @@ pub(super) enum Verb {
     Demo(DemoFlags),
     /// Run the server in the foreground.
     Serve(ServeFlags),
+    /// Open the dashboard in a browser, signed in.
+    Open(OpenFlags),
     /// Queue a job.
     Submit(Box<SubmitFlags>),
     /// List jobs, newest first.

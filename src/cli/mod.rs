@@ -141,6 +141,7 @@ impl Verb {
             Self::Artifacts(_) => "artifacts",
             Self::Attach(_) => "attach",
             Self::Rescue(_) => "rescue",
+            Self::Open(_) => "open",
             Self::Queue(_) => "queue",
             Self::Webhook(_) => "webhook",
             Self::Usage(_) => "usage",

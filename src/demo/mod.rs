@@ -37,7 +37,7 @@ pub fn run(flags: &DemoFlags, env: &Environment, out: &mut Output) -> anyhow::Re
         let told = told.context("the demonstration took too long").and_then(|told| told);
         let told = match told {
             Ok(()) if flags.keep => {
-                stage.invite(out);
+                stage.invite(out).await;
                 stage.serve_until_signalled().await;
                 return Ok(());
             }

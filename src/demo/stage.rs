@@ -83,12 +83,16 @@ impl Stage {
     }
 
     /// How to go on with the server that stays.
-    pub(super) fn invite(&self, out: &mut Output) {
+    pub(super) async fn invite(&self, out: &mut Output) {
         let url = self.client.base_url();
         out.say(&format!(
             "\nThe server goes on at {url} until Ctrl-C; then everything is removed. From another terminal:\n"
         ));
+        if let Ok(pass) = self.client.create_pass().await {
+            out.say(&format!("  {url}{}   the dashboard; the link works once, within a minute", pass.path));
+        }
         out.say(&format!("  export OFFSHOOT_URL={url} OFFSHOOT_TOKEN={}", self.secret));
+        out.say(&format!("  {} open", self.program));
         out.say(&format!("  {} ls", self.program));
         out.say(&format!(
             "  {} submit -r {ORG}/{REPO} -b try/again --follow \"Greet in two languages\"",

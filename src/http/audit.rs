@@ -76,6 +76,11 @@ pub(super) struct Answered {
 }
 
 impl Answered {
+    /// Of a part of a call.
+    pub(super) fn with(status: StatusCode) -> Self {
+        Self { status, is_replay: false }
+    }
+
     pub(super) fn of(response: &Response) -> Self {
         Self { status: response.status(), is_replay: response.headers().contains_key(REPLAYED) }
     }
@@ -88,12 +93,17 @@ pub(super) async fn finish(state: &AppState, call: Arc<Call>, is_change: bool, a
     let is_due = match call.written() {
         Some(written) => written != status.as_u16(),
         None if status == StatusCode::FORBIDDEN => true,
-        None => is_change && call.succeeds_with.is_some() && status.is_success() && !is_replay,
+        None => is_change && call.succeeds_with.is_some() && is_done(status) && !is_replay,
     };
     if !is_due {
         return;
     }
     note(&state.0.app, call, status.as_u16()).await;
+}
+
+/// Of the API, and of a form, which leads back to a page.
+fn is_done(status: StatusCode) -> bool {
+    status.is_success() || status == StatusCode::SEE_OTHER
 }
 
 /// Writes down that a word of a conversation was refused.

@@ -2,6 +2,8 @@
 //! is wide enough for the route, before anything of the body is read; and the end of all answers that are still being
 //! given when the token is revoked or expires.
 
+use std::net::IpAddr;
+
 use axum::body::Body;
 use axum::body::HttpBody as _;
 use axum::extract::{FromRequestParts, MatchedPath, Request, State};
@@ -95,23 +97,25 @@ fn caller(state: &AppState, request: &Request) -> Result<Caller, ApiError> {
         None => single(headers, API_KEY)?
             .ok_or_else(|| unauthorized("a token is needed: Authorization: Bearer TOKEN"))?,
     };
+    let peer = request.extensions().get::<Connection>().map_or(NO_PEER, Connection::peer);
+    bearer(state, token, peer)
+}
+
+/// Who comes with this token; how often a peer is wrong is counted.
+pub(super) fn bearer(state: &AppState, token: &str, peer: IpAddr) -> Result<Caller, ApiError> {
     let caller = state.0.built_in.caller(token, &state.0.app);
-    caller.ok_or_else(|| {
-        let peer = request.extensions().get::<Connection>().map_or(NO_PEER, Connection::peer);
-        match state.0.wrong_tokens.count(peer, Instant::now()) {
-            Ok(()) => unauthorized("the token is not valid"),
-            Err(TooOften { seconds }) => {
-                metrics::LIMITS.increment([Limit::WrongTokens.as_str()]);
-                let detail = "too many wrong tokens came from this address within a minute";
-                ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", detail)
-                    .retry_after(seconds)
-            }
+    caller.ok_or_else(|| match state.0.wrong_tokens.count(peer, Instant::now()) {
+        Ok(()) => unauthorized("the token is not valid"),
+        Err(TooOften { seconds }) => {
+            metrics::LIMITS.increment([Limit::WrongTokens.as_str()]);
+            let detail = "too many wrong tokens came from this address within a minute";
+            ApiError::new(StatusCode::TOO_MANY_REQUESTS, "too_many_wrong_tokens", detail).retry_after(seconds)
         }
     })
 }
 
 /// The built-in token always may: its owner has to get through when others come too often.
-fn may_come_now(state: &AppState, caller: Caller) -> Result<Caller, ApiError> {
+pub(super) fn may_come_now(state: &AppState, caller: Caller) -> Result<Caller, ApiError> {
     if caller.is_built_in() {
         return Ok(caller);
     }
@@ -128,7 +132,7 @@ fn may_come_now(state: &AppState, caller: Caller) -> Result<Caller, ApiError> {
 }
 
 /// Answers for as long as the token is good. What changes something is carried to its end all the same.
-async fn while_good(caller: Caller, request: Request, next: Next) -> Response {
+pub(super) async fn while_good(caller: Caller, request: Request, next: Next) -> Response {
     if caller.is_built_in() {
         return next.run(request).await;
     }

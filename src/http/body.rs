@@ -49,14 +49,36 @@ impl Default for LargeBodies {
     }
 }
 
+/// What a body may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Json,
+    /// As browsers send it.
+    Form,
+}
+
 pub(super) async fn read_body(State(state): State<AppState>, request: Request, next: Next) -> Response {
-    match buffered(request, &state.0.large_bodies, READ_WITHIN).await {
+    read(state, request, next, Kind::Json).await
+}
+
+/// As [`read_body`], for the forms of the dashboard.
+pub(super) async fn read_form(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    read(state, request, next, Kind::Form).await
+}
+
+async fn read(state: AppState, request: Request, next: Next, kind: Kind) -> Response {
+    match buffered(request, kind, &state.0.large_bodies, READ_WITHIN).await {
         Ok(request) => next.run(request).await,
         Err(refused) => refused.into_response(),
     }
 }
 
-async fn buffered(request: Request, large: &LargeBodies, within: Duration) -> Result<Request, ApiError> {
+async fn buffered(
+    request: Request,
+    kind: Kind,
+    large: &LargeBodies,
+    within: Duration,
+) -> Result<Request, ApiError> {
     if matches!(*request.method(), Method::GET | Method::HEAD | Method::OPTIONS) {
         return Ok(request);
     }
@@ -96,9 +118,12 @@ async fn buffered(request: Request, large: &LargeBodies, within: Duration) -> Re
             return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", &detail));
         }
     };
-    if !bytes.is_empty() && !is_json(&parts)? {
-        let detail = "the body must be JSON: Content-Type: application/json";
-        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "not_json", detail));
+    if !bytes.is_empty() && !kind.is_of(&media_type(&parts)?) {
+        let (code, detail) = match kind {
+            Kind::Json => ("not_json", "the body must be JSON: Content-Type: application/json"),
+            Kind::Form => ("not_a_form", "the body must be a form: application/x-www-form-urlencoded"),
+        };
+        return Err(ApiError::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, detail));
     }
     parts.extensions.insert(BodyBytes(bytes.clone()));
     Ok(Request::from_parts(parts, Body::from(bytes)))
@@ -134,10 +159,22 @@ fn is_limit(error: &axum::Error) -> bool {
     false
 }
 
-fn is_json(parts: &Parts) -> Result<bool, ApiError> {
-    let Some(kind) = single(&parts.headers, header::CONTENT_TYPE)? else { return Ok(false) };
-    let kind = kind.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
-    Ok(kind == "application/json" || (kind.starts_with("application/") && kind.ends_with("+json")))
+/// Lower case, without its parameters; empty when none is given.
+fn media_type(parts: &Parts) -> Result<String, ApiError> {
+    let given = single(&parts.headers, header::CONTENT_TYPE)?.unwrap_or_default();
+    Ok(given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase())
+}
+
+impl Kind {
+    fn is_of(self, media_type: &str) -> bool {
+        match self {
+            Self::Json => {
+                media_type == "application/json"
+                    || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+            }
+            Self::Form => media_type == "application/x-www-form-urlencoded",
+        }
+    }
 }
 
 impl<S: Send + Sync> FromRequestParts<S> for JsonBody {
@@ -177,20 +214,21 @@ mod tests {
         let within = Duration::from_millis(20);
         let mut places = Vec::new();
         for _ in 0..LARGE_BODIES_MAX {
-            places.push(buffered(ask(), &large, within).await.unwrap());
+            places.push(buffered(ask(), Kind::Json, &large, within).await.unwrap());
         }
-        let refused = buffered(ask(), &large, within).await.unwrap_err();
+        let refused = buffered(ask(), Kind::Json, &large, within).await.unwrap_err();
         assert_eq!((refused.problem.status, refused.problem.code.as_str()), (503, "busy"));
         places.pop();
-        assert!(buffered(ask(), &large, within).await.is_ok());
+        assert!(buffered(ask(), Kind::Json, &large, within).await.is_ok());
     }
 
     #[tokio::test]
     async fn a_body_without_an_end_is_given_up() {
         let never = Body::from_stream(stream::pending::<Result<Bytes, std::io::Error>>());
         let request = Request::builder().method(Method::POST).body(never).unwrap();
-        let refused =
-            buffered(request, &LargeBodies::default(), Duration::from_millis(20)).await.unwrap_err();
+        let refused = buffered(request, Kind::Json, &LargeBodies::default(), Duration::from_millis(20))
+            .await
+            .unwrap_err();
         assert_eq!((refused.problem.status, refused.problem.code.as_str()), (408, "body_too_slow"));
     }
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -102,11 +102,24 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
     };
     // what browsers say themselves: pages of other sites, and of other ports of this host, are foreign too
     let site = single(headers, SEC_FETCH_SITE)?;
-    if !origin.is_none_or(own) || !site.is_none_or(|site| matches!(site, "same-origin" | "none")) {
+    let from_here = site.is_none_or(|site| matches!(site, "same-origin" | "none"));
+    if !origin.is_none_or(own) || !(from_here || is_followed_link(request)) {
         let detail = "requests from other web pages are refused";
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", detail));
     }
     Ok(())
+}
+
+/// A link to the dashboard that somebody followed on another site: a page to look at, which that site cannot read, and which changes
+/// nothing. The cookie does not come along.
+fn is_followed_link(request: &Request) -> bool {
+    let says = |name: &str, value: &str| request.headers().get(name).is_some_and(|found| found == value);
+    let path = request.uri().path();
+    let is_page = path == "/" || path == "/ui" || path.starts_with("/ui/");
+    request.method() == Method::GET
+        && is_page
+        && says("sec-fetch-mode", "navigate")
+        && says("sec-fetch-dest", "document")
 }
 
 /// A header that may be there once.

@@ -7,16 +7,8 @@ use axum::routing::{MethodFilter, on};
 use super::problem::ApiError;
 use crate::app::App;
 
-const ANY: MethodFilter = MethodFilter::GET.or(MethodFilter::POST);
-
 /// Path, methods, what is missing.
-const LATER: &[(&str, MethodFilter, &str)] = &[
-    ("/docs", MethodFilter::GET, "the documentation page is"),
-    ("/", MethodFilter::GET, "the dashboard is"),
-    ("/ui", MethodFilter::GET, "the dashboard is"),
-    ("/ui/", MethodFilter::GET, "the dashboard is"),
-    ("/ui/{*path}", ANY, "the dashboard is"),
-];
+const LATER: &[(&str, MethodFilter, &str)] = &[("/docs", MethodFilter::GET, "the documentation page is")];
 
 pub(super) fn routes() -> Router<App> {
     LATER.iter().fold(Router::new(), |router, &(path, methods, what)| {

@@ -1,8 +1,9 @@
-//! The API over HTTP: one table of routes, thin handlers, and the guards before them.
+//! The API over HTTP, and the dashboard: one table of routes, thin handlers, and the guards before them.
 //!
 //! Promises: every answer carries `X-Request-Id`; every error is problem+json with `error`; a request passes, in this
 //! order, host and origin check, authentication, the scope that its route needs (what is refused is written down), whether changes are accepted, body limits and idempotency before a handler sees it. The OpenAPI
-//! document is made from the handlers themselves. Handlers extract, call [`app`](crate::app), convert.
+//! document is made from the handlers themselves. Handlers extract, call [`app`](crate::app), convert. Below `/ui` it is a cookie
+//! that opens, errors are pages, and there only: see `ui`.
 //!
 //! Must not know: SQL, git, processes; no rule about jobs is decided here.
 //!
@@ -14,6 +15,7 @@ mod attach;
 mod audit;
 mod auth;
 mod backups;
+mod badges;
 mod body;
 mod clients;
 mod connection;
@@ -27,6 +29,7 @@ mod jobs;
 mod later;
 mod live;
 mod openapi;
+mod passes;
 mod problem;
 mod profiles;
 mod query;
@@ -39,6 +42,7 @@ mod system;
 mod table;
 mod throttle;
 mod tokens;
+mod ui;
 mod usage;
 
 use std::net::SocketAddr;
@@ -75,6 +79,7 @@ struct Shared {
     app: App,
     clock: Clock,
     built_in: auth::BuiltIn,
+    badges: badges::Badges,
     scopes: table::Scopes,
     rates: throttle::Rates,
     wrong_tokens: throttle::WrongTokens,
@@ -88,9 +93,10 @@ impl AppState {
     pub fn new(app: App, clock: Clock, settings: &Settings) -> Self {
         Self(Arc::new(Shared {
             app,
-            clock,
             built_in: auth::BuiltIn::new(&settings.secret),
-            scopes: table::table().scopes,
+            badges: badges::Badges::new(&settings.secret, settings.address.port(), clock.clone()),
+            clock,
+            scopes: ui::pages(table::table().scopes).scopes,
             rates: throttle::Rates::new(settings.token_requests_per_minute),
             wrong_tokens: throttle::WrongTokens::default(),
             hosts: guard::Hosts::new(settings.address, &settings.allowed_hosts),
@@ -102,8 +108,10 @@ impl AppState {
 
 /// The whole service.
 pub fn router(state: AppState) -> Router {
-    let (routes, _) = table::table().router.split_for_parts();
-    routes
+    let table = table::table();
+    let pages = ui::pages(table.scopes);
+    let (routes, _) = table.router.split_for_parts();
+    let api = routes
         .merge(later::routes())
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
@@ -114,7 +122,9 @@ pub fn router(state: AppState) -> Router {
         .layer(from_fn_with_state(state.clone(), guard::refuse_changes))
         .layer(from_fn_with_state(state.clone(), auth::check_scope))
         .layer(from_fn_with_state(state.clone(), audit::write_down))
-        .layer(from_fn_with_state(state.clone(), auth::authenticate))
+        .layer(from_fn_with_state(state.clone(), auth::authenticate));
+    api.merge(ui::router(&state, pages))
+        // the last one is the outermost
         .layer(from_fn_with_state(state.clone(), guard::check_origin))
         .layer(CatchPanicLayer::custom(problem::of_panic))
         .layer(from_fn_with_state(state, request_id::finish_answer))

@@ -13,6 +13,7 @@ use tracing::Instrument as _;
 use super::AppState;
 use super::connection::Connection;
 use super::problem;
+use super::ui::ShownAsPage;
 use crate::metrics;
 use crate::wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
@@ -45,7 +46,8 @@ pub(super) async fn finish_answer(
     metrics::HTTP_SECONDS.observe(began_at.elapsed(), [route]);
     let said = response.extensions_mut().remove::<Problem>();
     let is_bare_error = status.is_client_error() || status.is_server_error();
-    if let Some(problem) = said.or_else(|| is_bare_error.then(|| problem::of_status(status))) {
+    let is_page = response.extensions().get::<ShownAsPage>().is_some();
+    if let Some(problem) = said.or_else(|| (is_bare_error && !is_page).then(|| problem::of_status(status))) {
         write_out(&mut response, problem, &id);
     }
     let headers = response.headers_mut();

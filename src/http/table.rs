@@ -12,8 +12,8 @@ use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
-    artifacts, attach, audit, backups, clients, deliveries, events, job_reads, jobs, live, profiles, queue,
-    sessions, snapshots, system, tokens, usage,
+    artifacts, attach, audit, backups, clients, deliveries, events, job_reads, jobs, live, passes, profiles,
+    queue, sessions, snapshots, system, tokens, usage,
 };
 use crate::app::App;
 use crate::domain::token::Scope;
@@ -34,6 +34,11 @@ impl Scopes {
     /// With what it is answered when everything goes well, 200 for what there is not; `None`: that is not written down.
     pub(super) fn written_as(&self, method: &Method, route: &str) -> Option<u16> {
         self.find(method, route).map_or(Some(200), |(_, status)| status)
+    }
+
+    /// What the dashboard has beside the API; `written_as` as above.
+    pub(super) fn add(&mut self, method: Method, route: &str, scope: Scope, written_as: Option<u16>) {
+        self.0.insert((method, route.to_owned()), (scope, written_as));
     }
 
     fn find(&self, method: &Method, route: &str) -> Option<(Scope, Option<u16>)> {
@@ -173,6 +178,7 @@ fn system_routes(table: Table) -> Table {
         .read(routes!(system::get_health))
         .read(routes!(system::get_metrics))
         .read(routes!(usage::get_usage))
+        .read(routes!(passes::create_pass))
         .operate(routes!(system::sync_clients))
         .admin(routes!(system::collect_garbage))
         .open(routes!(system::livez))

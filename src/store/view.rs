@@ -85,6 +85,7 @@ pub struct RunningJob {
     pub number: JobNumber,
     pub client_name: String,
     pub branch: String,
+    pub title: Option<String>,
     pub started_at: Option<Timestamp>,
     /// Since its first start, whatever became of the wall clock.
     pub running_for: Duration,
@@ -98,6 +99,7 @@ pub struct QueuedJob {
     pub number: JobNumber,
     pub client_name: String,
     pub branch: String,
+    pub title: Option<String>,
     pub position: i64,
     pub created_at: Timestamp,
     pub waiting: Waiting,

@@ -26,6 +26,7 @@ pub mod job;
 pub mod live;
 pub mod message;
 pub mod options;
+pub mod pass;
 pub mod problem;
 pub mod profile;
 pub mod queue;

@@ -31,6 +31,8 @@ pub struct RunningJob {
     pub number: i64,
     pub client_name: String,
     pub branch_name: String,
+    #[serde(default)]
+    pub title: Option<String>,
     pub started_at: Option<UtcTime>,
     /// `5m 23s`.
     pub running_for: String,
@@ -46,6 +48,8 @@ pub struct QueuedJob {
     pub number: i64,
     pub client_name: String,
     pub branch_name: String,
+    #[serde(default)]
+    pub title: Option<String>,
     pub position: Option<i64>,
     pub created_at: UtcTime,
     pub waiting: Option<Waiting>,

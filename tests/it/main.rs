@@ -18,6 +18,7 @@ mod cli_api;
 mod cli_attach;
 mod cli_fake;
 mod cli_follow;
+mod cli_open;
 mod cli_queue;
 mod cli_usage;
 mod config;

@@ -6,7 +6,7 @@ use std::fs;
 use crate::tidy_source::{root, sources};
 
 /// Those that promise and say what holds it.
-const PAGES: [&str; 8] = [
+const PAGES: [&str; 9] = [
     "reliability.md",
     "security.md",
     "attach.md",
@@ -15,6 +15,7 @@ const PAGES: [&str; 8] = [
     "events.md",
     "profiles.md",
     "usage.md",
+    "dashboard.md",
 ];
 const COLUMNS: [&str; 6] = ["promise", "how it is tested", "figure reached", "command", "broken once", ""];
 

@@ -30,6 +30,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // shapes
     ("wire", &["domain"]),
     ("config", &["domain"]),
+    // pages, from shapes alone
+    ("web", &["domain", "wire"]),
     ("telemetry", &["config", "domain"]),
     // the server, from below
     ("store", &["clock", "domain", "failpoint", "wire"]),
@@ -40,7 +42,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "agent", "clock", "config", "domain", "forge", "git", "isolation", "process", "store", "upkeep", "webhook", "wire", "worker",
     ]),
     // `store` for the key of a repeated request alone, which it carries through to the use case
-    ("http", &["app", "clock", "domain", "store", "wire"]),
+    ("http", &["app", "clock", "domain", "store", "web", "wire"]),
     // `app` for the shape of a probe's result alone, which health shows
     ("background", &["agent", "app", "clock", "domain", "failpoint", "store", "upkeep", "webhook", "worker"]),
     (
@@ -87,6 +89,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["src/http/", "src/demo/receiver.rs"]),
     ("utoipa", &["src/http/", "src/wire/"]),
     ("clap", &["src/cli/"]),
+    ("maud", &["src/web/"]),
     ("git2", &["src/git/"]),
     ("tar", &["src/git/", "src/cli/"]),
     ("reqwest", &["src/webhook/", "src/api_client/", "src/forge/"]),

@@ -19,6 +19,7 @@ mod form;
 mod gc;
 mod logs;
 mod ls;
+mod open;
 mod profile;
 mod queue;
 mod rescue;
@@ -37,6 +38,7 @@ mod webhook;
 pub(super) use artifacts::ArtifactsFlags;
 pub(super) use attach::AttachFlags;
 pub(super) use form::FormFlags;
+pub(super) use open::OpenFlags;
 pub(super) use profile::ProfileVerb;
 pub(super) use retry::RetryFlags;
 pub(super) use token::TokenVerb;
@@ -111,6 +113,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Artifacts(flags) => Box::pin(artifacts::run(&flags, context)).await,
         Verb::Attach(flags) => Box::pin(attach::run(&flags, context)).await,
         Verb::Rescue(flags) => Box::pin(rescue::run(&flags, context)).await,
+        Verb::Open(flags) => Box::pin(open::run(&flags, context)).await,
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Gc { dry_run } => gc::run(dry_run, context).await,
         Verb::Webhook(verb) => Box::pin(webhook::run(verb, context)).await,

@@ -12,6 +12,8 @@ mod queue;
 mod reach;
 mod results;
 mod tokens;
+mod ui_door;
+mod ui_pages;
 mod visits;
 
 use std::collections::BTreeMap;

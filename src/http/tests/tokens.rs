@@ -27,7 +27,8 @@ const CALLS: &[(Scope, &str)] = &[
          GET /jobs/{id}/diff|GET /jobs/{id}/artifacts/{path}|GET /jobs/{id}/snapshots|\
          GET /jobs/{id}/snapshots/{name}|GET /jobs/{id}/events|GET /jobs/{id}/deliveries|GET /ws/jobs/{id}|\
          GET /sessions|GET /sessions/{id}|GET /events|GET /deliveries|GET /deliveries/{delivery}|\
-         GET /webhooks/suspended|GET /queue|GET /health|GET /metrics|GET /usage|GET /openapi.json",
+         GET /webhooks/suspended|GET /queue|GET /health|GET /metrics|GET /usage|GET /openapi.json|\
+         POST /passes",
     ),
     (Scope::Submit, "POST /jobs|POST /jobs/{id}/retry|POST /jobs/{id}/follow-up"),
     (

@@ -18,6 +18,8 @@ use crate::domain::token::Reach;
 /// A page is at least one event, and the longest text is a message of 32 KiB.
 const PAGE_EVENTS: u32 = 128;
 const PAGE_BYTES: u64 = 64 * 1_024;
+/// Steps of a job's life: an attempt has about eight, and few jobs have more than three that are counted.
+const LIFE_EVENTS: u32 = 500;
 
 impl Store {
     /// Events of one job, or of all, behind `after`; at most `limit`.
@@ -46,6 +48,33 @@ impl Store {
     ) -> Result<EventPage, StoreError> {
         let (logs, reach) = (self.logs.clone(), reach.clone());
         self.database.read(move |connection| page(connection, &logs, job, &reach, after)).await
+    }
+
+    /// The events that moved a job, the oldest first; of very many the newest.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn life_of(&self, job: JobNumber) -> Result<Vec<Event>, StoreError> {
+        self.database.read(move |connection| life(connection, job)).await
+    }
+
+    /// The number behind which the last `count` events of a job stand, of those before the number `before`; 0 when there
+    /// are no more than that.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn event_before(&self, job: JobNumber, before: i64, count: u32) -> Result<i64, StoreError> {
+        self.database
+            .read(move |connection| {
+                let found = connection
+                    .prepare_cached(
+                        "SELECT seq FROM events WHERE job = ?1 AND seq < ?2 ORDER BY seq DESC LIMIT 1 OFFSET ?3",
+                    )?
+                    .query_row(params![job.0, before, count], |row| row.get(0))
+                    .optional()?;
+                Ok(found.unwrap_or(0))
+            })
+            .await
     }
 
     /// The number of the newest event there ever was.
@@ -107,6 +136,19 @@ pub(super) fn list(
 ) -> Result<Vec<Event>, StoreError> {
     let texts = of_job_or_all!("e.seq, e.job, e.attempt, e.kind, e.payload, e.at, e.message", "events e");
     select(connection, texts, job, after, limit, event)
+}
+
+fn life(connection: &Connection, job: JobNumber) -> Result<Vec<Event>, StoreError> {
+    let mut statement = connection.prepare_cached(
+        "SELECT seq, job, attempt, kind, payload, at, message FROM events
+         WHERE job = ?1 AND kind IN ('job.queued', 'attempt.started', 'job.phase', 'job.held', 'job.completed',
+             'job.failed', 'job.cancelled')
+         ORDER BY seq DESC LIMIT ?2",
+    )?;
+    let mut found =
+        statement.query_map(params![job.0, LIFE_EVENTS], event)?.collect::<Result<Vec<_>, _>>()?;
+    found.reverse();
+    Ok(found)
 }
 
 pub(super) fn page(

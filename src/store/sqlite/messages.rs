@@ -79,6 +79,22 @@ impl Store {
             .await
     }
 
+    /// What was said last of a job, if anything was.
+    ///
+    /// # Errors
+    /// What the database or the file system said.
+    pub async fn last_message(&self, job: JobNumber) -> Result<Option<Message>, StoreError> {
+        let logs = self.logs.clone();
+        self.database
+            .read(move |connection| {
+                let mut statement = connection
+                    .prepare_cached("SELECT * FROM messages WHERE job = ?1 ORDER BY seq DESC LIMIT 1")?;
+                let places = statement.query_map([job.0], place)?.collect::<Result<Vec<_>, _>>()?;
+                Ok(read(&logs, job, places)?.pop())
+            })
+            .await
+    }
+
     /// The newest messages: at most 5,000 and 4 MiB.
     ///
     /// # Errors

@@ -1,0 +1,85 @@
+//! What a form of the dashboard brought.
+
+use axum::extract::FromRequestParts;
+use axum::http::request::Parts;
+use serde_json::{Map, Value};
+
+use super::super::body::BodyBytes;
+
+/// Fields in the order of the page; one may come several times.
+pub(super) struct Form(Vec<(String, String)>);
+
+impl Form {
+    /// `None` when absent or empty.
+    pub(super) fn text(&self, name: &str) -> Option<String> {
+        self.all(name).find(|text| !text.is_empty())
+    }
+
+    pub(super) fn all(&self, name: &str) -> impl Iterator<Item = String> {
+        self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.clone())
+    }
+
+    /// Those of these fields that have something in them, as a caller of the API would send them.
+    pub(super) fn body(&self, fields: &[&str]) -> Value {
+        let given = fields.iter().filter_map(|field| Some(((*field).to_owned(), self.text(field)?.into())));
+        Value::Object(given.collect::<Map<_, _>>())
+    }
+
+    /// Where to go on, with the word for what was done.
+    pub(super) fn back(&self, said: crate::web::Said) -> String {
+        let path = own_path(self.text("back").as_deref());
+        let (path, fragment) = path.split_once('#').map_or((path.as_str(), ""), |(path, rest)| (path, rest));
+        let joint = if path.contains('?') { '&' } else { '?' };
+        let hash = if fragment.is_empty() { "" } else { "#" };
+        format!("{path}{joint}said={said}{hash}{fragment}")
+    }
+}
+
+impl<S: Send + Sync> FromRequestParts<S> for Form {
+    type Rejection = std::convert::Infallible;
+
+    async fn from_request_parts(parts: &mut Parts, _state: &S) -> Result<Self, Self::Rejection> {
+        let bytes = parts.extensions.get::<BodyBytes>().map(|body| body.0.clone()).unwrap_or_default();
+        Ok(Self(url::form_urlencoded::parse(&bytes).into_owned().collect()))
+    }
+}
+
+/// A path of the dashboard; everything else becomes the queue, so that nobody is led elsewhere.
+pub(super) fn own_path(path: Option<&str>) -> String {
+    let is_own = |path: &&str| {
+        path.starts_with("/ui/")
+            && !path.starts_with("/ui/sign")
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+    };
+    path.filter(is_own).unwrap_or("/ui/").to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::web::Said;
+
+    #[test]
+    fn nobody_is_led_elsewhere() {
+        for own in ["/ui/", "/ui/jobs?q=a", "/ui/jobs/7#L3"] {
+            assert_eq!(own_path(Some(own)), own);
+        }
+        let foreign = [
+            "",
+            "/",
+            "//evil.com",
+            "https://evil.com/ui/",
+            "/ui",
+            "/ui/\\evil.com",
+            "/ui/\r\nX: y",
+            "/ui/sign-in",
+        ];
+        for foreign in foreign {
+            assert_eq!(own_path(Some(foreign)), "/ui/", "{foreign:?}");
+        }
+        let form = |back: &str| Form(vec![("back".to_owned(), back.to_owned())]);
+        assert_eq!(form("/ui/jobs?q=a").back(Said::Paused), "/ui/jobs?q=a&said=paused");
+        assert_eq!(form("/ui/jobs/7#L3").back(Said::Paused), "/ui/jobs/7?said=paused#L3");
+        assert_eq!(form("//x").back(Said::Paused), "/ui/?said=paused");
+    }
+}
