@@ -23,6 +23,10 @@ pub(crate) fn files_below(dir: &str, end: &str) -> Vec<PathBuf> {
     let mut left = vec![root().join(dir)];
     let mut found = Vec::new();
     while let Some(path) = left.pop() {
+        if path.ends_with("node_modules") {
+            // what npm put there is not of the project
+            continue;
+        }
         if path.is_dir() {
             left.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         } else if path.to_string_lossy().ends_with(end) {

@@ -1,0 +1,263 @@
+// The dashboard in a real browser. State is made through the API, and looked at through roles and names.
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { after, before, test } from "node:test";
+import { gzipSync } from "node:zlib";
+import { World, browse, missing, until, visit } from "./world.mjs";
+
+if (missing) {
+  console.log(`LEFT OUT for want of ${missing}: the dashboard in a browser`);
+  process.exit(process.env.OFFSHOOT_BROWSER_NEEDED ? 1 : 0);
+}
+const playwright = await import("playwright-core").catch(() => {
+  console.log("LEFT OUT for want of playwright-core (npm ci --prefix tests/browser): the dashboard in a browser");
+  process.exit(process.env.OFFSHOOT_BROWSER_NEEDED ? 1 : 0);
+});
+const axe = readFileSync(new URL(import.meta.resolve("axe-core")), "utf8");
+const SHOTS = process.env.OFFSHOOT_SHOTS;
+
+let world, browser;
+before(async () => {
+  world = await World.start();
+  browser = await browse(playwright);
+});
+after(async () => {
+  await browser?.close();
+  await world?.end();
+});
+
+async function shoot(page, name) {
+  if (SHOTS) await page.screenshot({ path: `${SHOTS}/${name}.png` });
+}
+
+async function withoutFaults(page) {
+  assert.deepEqual([page.foreign, page.faults], [[], []]);
+  await page.context().close();
+}
+
+test("the link lets in once, and an empty queue teaches", async () => {
+  const page = await visit(browser, world);
+  await page.getByRole("heading", { name: "The queue is empty: send the first job" }).waitFor();
+  await shoot(page, "empty");
+  const link = world.link();
+  await page.goto(link);
+  await page.waitForURL("**/ui/");
+  await page.goto(link);
+  await page.getByText("This link was used already").waitFor();
+  await withoutFaults(page);
+});
+
+test("the queue changes by itself, within half a second", async () => {
+  const page = await visit(browser, world);
+  const gate = world.gate("live");
+  // an agent that waits is under way before anything is measured
+  const first = await world.submit(`wait ${gate.path}`, { title: "Runs for a while" });
+  const row = page.locator(`#job-${first.number}`);
+  await row.getByText("begun").waitFor();
+  const times = [];
+  for (let round = 0; round < 5; round += 1) {
+    const title = `Shows up ${round}`;
+    await world.api("POST", "/queue/pause", {});
+    const began = Date.now();
+    await world.submit("later", { title });
+    await page.getByRole("link", { name: title }).waitFor();
+    times.push(Date.now() - began);
+  }
+  await world.api("POST", "/queue/resume", {});
+  times.sort((a, b) => a - b);
+  console.log(`a change was seen after ${times.join(", ")} ms`);
+  assert.ok(times[3] <= 500, `${times}`);
+  await shoot(page, "queue");
+  gate.open();
+  await world.over(first.number);
+  await page.getByText("Nothing runs.").waitFor();
+  await withoutFaults(page);
+});
+
+test("a morph leaves focus, text and what was opened as they are", async () => {
+  const page = await visit(browser, world);
+  const before = (await world.api("GET", "/jobs?limit=1")).jobs[0];
+  await page.goto(`${world.url}/ui/jobs/${before.number}`);
+  await page.goto(`${world.url}/ui/jobs`);
+  await page.getByRole("searchbox", { name: "Search jobs" }).nth(1).fill("half a wo");
+  await page.getByLabel(`Tick #${before.number}`).check();
+  await page.getByRole("searchbox", { name: "Search jobs" }).nth(1).focus();
+  await world.submit("morph", { title: "Comes meanwhile" });
+  await page.getByRole("link", { name: "Comes meanwhile" }).waitFor();
+  assert.equal(await page.evaluate(() => [document.activeElement.id, document.activeElement.value].join(" ")), "q half a wo");
+  assert.ok(await page.getByLabel(`Tick #${before.number}`).isChecked());
+  await withoutFaults(page);
+});
+
+test("the log follows until the reader reads, over a server that is killed, without a lost or doubled line", async () => {
+  const page = await visit(browser, world, { viewport: { width: 1000, height: 500 } });
+  const gate = world.gate("log");
+  const job = await world.submit(`wait ${gate.path}`, { title: "Talks" });
+  await page.goto(`${world.url}/ui/jobs/${job.number}`);
+  const log = page.getByRole("log", { name: "Log" });
+  await log.getByText("begun").waitFor();
+  const say = async (number) => { gate.say(); await log.getByText(`said ${number}`, { exact: true }).waitFor(); };
+  await say(1);
+  const pill = page.getByRole("button", { name: "Following" });
+  await pill.waitFor();
+  const isAtEnd = () => page.evaluate(() => innerHeight + scrollY >= document.documentElement.scrollHeight - 2);
+  assert.ok(await isAtEnd(), "it is at the end");
+  await page.mouse.move(500, 300);
+  await page.mouse.wheel(0, -300);
+  await page.getByRole("button", { name: "Follow", exact: true }).waitFor();
+  const at = await page.evaluate(() => scrollY);
+  await say(2);
+  assert.equal(await page.evaluate(() => scrollY), at, "who reads is not moved");
+  await page.getByRole("button", { name: "1 new line" }).click();
+  assert.ok(await isAtEnd());
+  await world.kill();
+  gate.say();
+  await world.serve();
+  await log.getByText("said 3", { exact: true }).waitFor();
+  await say(4);
+  gate.open();
+  await page.getByRole("heading", { name: "Pushed:" }).waitFor();
+  await log.getByText("ended").waitFor();
+  const numbers = await log.locator("a.n").allInnerTexts();
+  assert.deepEqual(numbers, numbers.map((_, index) => String(index + 1)), "each line once, in order");
+  const said = (await log.innerText()).match(/said \d/g);
+  assert.deepEqual(said, ["said 1", "said 2", "said 3", "said 4"]);
+  await shoot(page, "log");
+  // one line has an address, and so has a range
+  await page.goto(`${world.url}/ui/jobs/${job.number}#L2-L3`);
+  assert.equal(await log.locator("li.marked").count(), 2);
+  await page.getByRole("searchbox", { name: "Find in the log" }).fill("said");
+  await page.keyboard.press("Enter");
+  await page.getByText("1/4").waitFor();
+  await withoutFaults(page);
+});
+
+test("a job is stopped, retried and followed up by the keyboard alone", async () => {
+  const page = await visit(browser, world);
+  const gate = world.gate("keys");
+  const job = await world.submit(`wait ${gate.path}`, { title: "By keys", branchName: "by/keys" });
+  await page.getByRole("link", { name: "By keys" }).waitFor();
+  await page.keyboard.press("j");
+  await page.keyboard.press("Enter");
+  await page.waitForURL(`**/ui/jobs/${job.number}`);
+  await page.getByRole("log").getByText("begun").waitFor();
+  await page.keyboard.press("s");
+  await page.getByRole("dialog").waitFor();
+  await page.keyboard.press("Enter");
+  await page.getByRole("heading", { name: "Cancelled" }).waitFor();
+  gate.open();
+  await page.keyboard.press("r");
+  await page.keyboard.press("Enter");
+  await page.getByText("Queued again, as this new job.").waitFor();
+  await page.getByRole("heading", { name: "Pushed:" }).waitFor();
+  await page.getByText("Follow up", { exact: true }).focus();
+  await page.keyboard.press("Enter");
+  await page.keyboard.press("Tab");
+  await page.keyboard.type("and one thing more");
+  await page.keyboard.press("Tab");
+  await page.keyboard.press("Enter");
+  await page.getByText("it goes on where the job before ended").waitFor();
+  await page.keyboard.press("g");
+  await page.keyboard.press("j");
+  await page.waitForURL("**/ui/jobs");
+  await withoutFaults(page);
+});
+
+test("without JavaScript everything is there and every button works", async () => {
+  const page = await visit(browser, world, { javaScriptEnabled: false });
+  await page.getByRole("button", { name: "Pause" }).click();
+  await page.getByText("The queue is paused").waitFor();
+  const job = await world.submit("later", { title: "No script" });
+  await page.reload();
+  await page.locator(`#job-${job.number}`).getByRole("button", { name: "Cancel" }).click();
+  await page.getByText("nothing of it runs any more").waitFor();
+  await page.getByRole("button", { name: "Resume" }).click();
+  await page.getByRole("link", { name: "No script" }).click();
+  await page.getByRole("button", { name: "Retry" }).click();
+  await page.getByText("Queued again").waitFor();
+  await page.getByRole("button", { name: /^Colours/ }).click();
+  assert.equal(await page.locator("html").getAttribute("data-theme"), "light");
+  await page.getByLabel(/^Signed in as/).click();
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.waitForURL("**/ui/sign-in");
+  await page.goto(`${world.url}/ui/`);
+  await page.waitForURL("**/ui/sign-in?**");
+  await withoutFaults(page);
+});
+
+test("eight pages at once are all alive", async () => {
+  const page = await visit(browser, world);
+  const pages = [page];
+  while (pages.length < 8) {
+    const next = await page.context().newPage();
+    await next.goto(`${world.url}/ui/`);
+    pages.push(next);
+  }
+  await world.submit("eight", { title: "For all eight" });
+  // a page in the background looks when it is looked at
+  for (const one of pages) {
+    await one.bringToFront();
+    await one.getByRole("link", { name: "For all eight" }).waitFor();
+  }
+  await withoutFaults(page);
+});
+
+test("a long log is there in five seconds", async () => {
+  const page = await visit(browser, world);
+  const job = await world.submit("lines 3000");
+  await world.over(job.number);
+  const began = Date.now();
+  await page.goto(`${world.url}/ui/jobs/${job.number}`);
+  await page.getByRole("log").getByText("line 3000 of output").waitFor({ state: "attached" });
+  console.log(`3,000 lines of output were there after ${Date.now() - began} ms`);
+  assert.ok(Date.now() - began < 5000);
+  await withoutFaults(page);
+});
+
+test("no page has a fault that axe knows, in light, in dark and on a phone", async () => {
+  const failed = await world.submit("fail", { title: "Goes wrong" });
+  await world.over(failed.number);
+  const gate = world.gate("axe");
+  const running = await world.submit(`wait ${gate.path}`, { title: "Is running" });
+  const page = await visit(browser, world);
+  await page.locator(`#job-${running.number}`).getByText("begun").waitFor();
+  await page.context().close();
+  const done = (await world.api("GET", "/jobs?status=completed&limit=1")).jobs[0];
+  const paths = ["/ui/", "/ui/jobs", "/ui/jobs?q=nothing-fits", ...[failed, running, done].map((job) => `/ui/jobs/${job.number}`), "/ui/nowhere"];
+  const looks = { light: { colorScheme: "light" }, dark: { colorScheme: "dark" }, phone: { viewport: { width: 390, height: 844 } } };
+  let looked = 0;
+  for (const [look, options] of Object.entries(looks)) {
+    const page = await visit(browser, world, { ...options, bypassCSP: true });
+    for (const path of paths) {
+      await page.goto(world.url + path);
+      await page.evaluate(axe);
+      const { violations } = await page.evaluate(() => globalThis.axe.run());
+      const told = violations.map((fault) => `${look} ${path} ${fault.id}: ${fault.nodes.map((node) => node.html).slice(0, 2)}`);
+      assert.deepEqual(told, []);
+      const overflow = await page.evaluate(() => document.documentElement.scrollWidth - innerWidth);
+      assert.ok(overflow <= 0, `${look} ${path} is ${overflow} px too wide`);
+      await shoot(page, `${look}-${path.replace(/\W+/g, "-")}`);
+      looked += 1;
+    }
+    assert.deepEqual(page.foreign, []);
+    await page.context().close();
+  }
+  console.log(`axe found nothing on ${looked} pages`);
+  gate.open();
+});
+
+test("the first load is small", async () => {
+  const page = await visit(browser, world);
+  const context = await browser.newContext({ storageState: await page.context().storageState() });
+  const fresh = await context.newPage();
+  const bodies = [];
+  fresh.on("response", (response) => { if (response.url().startsWith(world.url) && !response.url().includes("/events")) bodies.push(response); });
+  await fresh.goto(`${world.url}/ui/`);
+  await until("everything is loaded", async () => bodies.length >= 3);
+  const sizes = await Promise.all(bodies.slice(0, 3).map(async (response) => gzipSync(await response.body()).length));
+  const sum = sizes.reduce((a, b) => a + b, 0);
+  console.log(`a first load has ${bodies.length} requests and ${sum} bytes with gzip`);
+  assert.ok(sum <= 60_000 && bodies.length <= 4, `${sum} ${bodies.map((one) => one.url())}`);
+  await context.close();
+  await withoutFaults(page);
+});
