@@ -14,6 +14,9 @@ rig:
 # every kind of agent, as the real program, through every scenario; ten minutes, and 1.4 GB once
 rig-matrix *args:
     cargo build --locked && python3 tests/rig/agents.py {{args}}
+# the API by its own document, 20,000 cases: five to twenty minutes; CI has 1,000
+long-schema cases="20000":
+    cargo build --locked && python3 tests/schema/run.py --cases {{cases}}
 long-load:
     cargo test --locked --test it -- --ignored long_load
 # 10,000 submits at once with a kill among them, against a usual queue and against a large one: three to five minutes

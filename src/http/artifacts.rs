@@ -8,6 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio_util::io::ReaderStream;
 
 use super::auth::Token;
+use super::openapi::FileBytes;
 use super::problem::ApiError;
 use crate::app::App;
 
@@ -17,7 +18,7 @@ const PIECE_BYTES: usize = 256 * 1024;
 /// A file that the job has kept, as it was in the worktree.
 #[utoipa::path(get, path = "/jobs/{id}/artifacts/{*path}", tag = "jobs",
     params(("id" = String, Path), ("path" = String, Path, description = "As the job's `artifacts` have it, with its slashes")),
-    responses((status = 200, body = Vec<u8>, content_type = "application/octet-stream")))]
+    responses((status = 200, body = FileBytes, content_type = "application/octet-stream")))]
 pub(super) async fn get_artifact(
     State(app): State<App>,
     Token(caller): Token,

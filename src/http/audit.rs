@@ -26,7 +26,7 @@ const TARGET_CHARS_MAX: usize = 200;
 
 /// What was changed and what was refused, the newest first.
 #[utoipa::path(get, path = "/audit", tag = "system",
-    params(("limit" = Option<i64>, Query, description = "1 to 200, else 50"), ("after" = Option<String>, Query)),
+    params(("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "50 when absent"), ("after" = Option<String>, Query)),
     responses((status = 200, body = AuditPage)))]
 pub(super) async fn get_audit(
     State(app): State<App>,

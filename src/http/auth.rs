@@ -55,7 +55,8 @@ pub(super) async fn authenticate(
     mut request: Request,
     next: Next,
 ) -> Response {
-    if OPEN.contains(&request.uri().path()) {
+    // anything else than asking is for nobody there, and needs a caller to be told so
+    if request.method().is_safe() && OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
     let caller = match caller(&state, &request).and_then(|caller| may_come_now(&state, caller)) {
@@ -66,7 +67,7 @@ pub(super) async fn authenticate(
     while_good(caller, request, next).await
 }
 
-/// Whether the token is good for what is asked; the innermost of what needs no body.
+/// Whether the token is good for what is asked, before anything of the body is read.
 pub(super) async fn check_scope(State(state): State<AppState>, request: Request, next: Next) -> Response {
     let route = request.extensions().get::<MatchedPath>().map_or("", MatchedPath::as_str);
     let Some(needed) = state.0.scopes.of(request.method(), route) else { return next.run(request).await };

@@ -38,7 +38,7 @@ pub(super) async fn redeliver(
 /// The webhook deliveries of all jobs, newest first.
 #[utoipa::path(get, path = "/deliveries", tag = "webhooks",
     params(("state" = Option<String>, Query), ("url" = Option<String>, Query),
-        ("limit" = Option<i64>, Query), ("after" = Option<String>, Query)),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200), ("after" = Option<String>, Query)),
     responses((status = 200, body = DeliveryPage)))]
 pub(super) async fn list_all_deliveries(
     State(app): State<App>,

@@ -16,7 +16,7 @@ use super::guard::single;
 use super::problem::ApiError;
 use super::query::Query;
 use crate::app::{After, App, Follower};
-use crate::wire::event::{Event as Told, StreamItem};
+use crate::wire::event::{ServerSentEvent, StreamItem};
 
 /// Shorter than the patience of proxies, and of this server with a connection that rests.
 pub(super) const ALIVE_EVERY: Duration = Duration::from_secs(15);
@@ -28,7 +28,7 @@ const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
     params(("id" = String, Path),
         ("after" = Option<String>, Query, description = "Only events with a larger number; latest: from now on"),
         ("Last-Event-ID" = Option<String>, Header, description = "As after, and before it: sent by browsers")),
-    responses((status = 200, body = Told, content_type = "text/event-stream")))]
+    responses((status = 200, body = ServerSentEvent, content_type = "text/event-stream")))]
 pub(super) async fn job_events(
     State(app): State<App>,
     Token(caller): Token,
@@ -46,7 +46,7 @@ pub(super) async fn job_events(
 #[utoipa::path(get, path = "/events", tag = "events",
     params(("after" = Option<String>, Query, description = "Only events with a larger number; latest: from now on"),
         ("Last-Event-ID" = Option<String>, Header, description = "As after, and before it: sent by browsers")),
-    responses((status = 200, body = Told, content_type = "text/event-stream")))]
+    responses((status = 200, body = ServerSentEvent, content_type = "text/event-stream")))]
 pub(super) async fn all_events(
     State(app): State<App>,
     Token(caller): Token,

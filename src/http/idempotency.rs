@@ -23,7 +23,7 @@ use crate::store::{AnswerKey, Call, KeyedAnswer, StoredAnswer};
 const KEY: HeaderName = HeaderName::from_static("idempotency-key");
 pub(super) const REPLAYED: HeaderName = HeaderName::from_static("idempotency-replayed");
 /// What Stripe takes; a UUID is 36.
-const KEY_BYTES_MAX: usize = 255;
+pub(super) const KEY_BYTES_MAX: usize = 255;
 /// Answers to POST requests are a page of the queue at most.
 const ANSWER_BYTES_MAX: usize = 4 * 1024 * 1024;
 

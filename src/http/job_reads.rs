@@ -24,7 +24,8 @@ use crate::wire::message::MessagePage;
 /// Jobs, newest first.
 #[utoipa::path(get, path = "/jobs", tag = "jobs",
     params(("status" = Option<String>, Query, description = "Comma-separated"), ("clientId" = Option<String>, Query),
-        ("limit" = Option<i64>, Query, description = "1 to 200, else 50"), ("offset" = Option<i64>, Query),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 200, description = "50 when absent"),
+        ("offset" = Option<i64>, Query, minimum = 0),
         ("q" = Option<String>, Query), ("label" = Option<String>, Query), ("branch" = Option<String>, Query),
         ("submittedBy" = Option<String>, Query), ("since" = Option<String>, Query),
         ("until" = Option<String>, Query), ("after" = Option<String>, Query)),
@@ -53,7 +54,7 @@ pub(super) async fn list_jobs(
 /// One job. With `wait` and `If-None-Match` it answers when the job differs from that, or after the wait.
 #[utoipa::path(get, path = "/jobs/{id}", tag = "jobs",
     params(("id" = String, Path, description = "Id, a unique beginning of it, or number"),
-        ("includeMessages" = Option<bool>, Query), ("wait" = Option<i64>, Query, description = "Seconds, 0 to 60"),
+        ("includeMessages" = Option<bool>, Query), ("wait" = Option<i64>, Query, minimum = 0, maximum = 60, description = "Seconds"),
         ("If-None-Match" = Option<String>, Header)),
     responses((status = 200, body = Job, headers(("ETag" = String))), (status = 304, description = "Not changed")))]
 pub(super) async fn get_job(
@@ -81,8 +82,8 @@ pub(super) async fn get_job(
 
 /// Messages of a job, oldest first.
 #[utoipa::path(get, path = "/jobs/{id}/messages", tag = "jobs",
-    params(("id" = String, Path), ("after" = Option<i64>, Query, description = "Only messages with a larger seq"),
-        ("limit" = Option<i64>, Query, description = "1 to 1000")),
+    params(("id" = String, Path), ("after" = Option<i64>, Query, minimum = 0, description = "Only messages with a larger seq"),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000)),
     responses((status = 200, body = MessagePage)))]
 pub(super) async fn list_messages(
     State(app): State<App>,
@@ -152,7 +153,7 @@ fn followed(
 /// What the job changed.
 #[utoipa::path(get, path = "/jobs/{id}/diff", tag = "jobs",
     params(("id" = String, Path), ("format" = Option<String>, Query, description = "patch (default), stat or json"),
-        ("path" = Option<String>, Query), ("context" = Option<i64>, Query, description = "3")),
+        ("path" = Option<String>, Query), ("context" = Option<i64>, Query, minimum = 0, maximum = 1000, description = "3 when absent")),
     responses((status = 200, content((Diff = "application/json"), (String = "text/plain")))))]
 pub(super) async fn get_diff(
     State(app): State<App>,

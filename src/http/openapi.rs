@@ -3,25 +3,34 @@
 use std::sync::OnceLock;
 
 use utoipa::openapi::path::{Operation, ParameterBuilder, ParameterIn};
-use utoipa::openapi::schema::Type;
+use utoipa::openapi::schema::{AnyOfBuilder, Type};
 use utoipa::openapi::security::{HttpAuthScheme, HttpBuilder, SecurityScheme};
-use utoipa::openapi::{ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder};
-use utoipa::{Modify, OpenApi as OpenApiDerive};
+use utoipa::openapi::{
+    ContentBuilder, ObjectBuilder, OpenApi, Ref, RefOr, Required, ResponseBuilder, Schema,
+};
+use utoipa::{Modify, OpenApi as OpenApiDerive, ToSchema};
 
+use super::idempotency::KEY_BYTES_MAX;
 use super::table;
 use crate::wire::callback::CallbackBody;
-use crate::wire::event::{Event, StreamDone, StreamFrame, StreamReset};
+use crate::wire::event::{StreamFrame, StreamItem};
 use crate::wire::live::Taken;
 use crate::wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
 #[derive(OpenApiDerive)]
 #[openapi(
-    info(title = "offshoot", description = "A job queue for coding agents on your own machine."),
-    components(schemas(Problem, CallbackBody, Event, StreamDone, StreamReset, StreamFrame, Taken)),
+    info(title = "offshoot", description = "A job queue for coding agents on your own machine. An empty query parameter is an absent one."),
+    components(schemas(Problem, CallbackBody, StreamItem, StreamFrame, Taken)),
     modifiers(&Bearer),
     security(("token" = [])),
 )]
 pub(super) struct Api;
+
+/// A body of bytes as they are.
+#[derive(ToSchema)]
+#[schema(value_type = String, format = Binary)]
+#[expect(dead_code, reason = "describes what is sent as a stream")]
+pub(super) struct FileBytes(Vec<u8>);
 
 struct Bearer;
 
@@ -74,10 +83,15 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ),
     ("get_job", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
     ("list_messages", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
-    ("get_log", &[(404, "No such job, attempt or output"), AMBIGUOUS, STREAMS]),
+    (
+        "get_log",
+        &[(404, "No such job, attempt or output"), AMBIGUOUS, (422, "follow together with raw"), STREAMS],
+    ),
     ("job_events", &[(404, "No such job"), AMBIGUOUS, STREAMS]),
     ("all_events", &[STREAMS]),
     ("job_socket", &[(404, "No such job"), AMBIGUOUS, (426, "No WebSocket was asked for"), STREAMS]),
+    ("list_snapshots", &[(404, "No such job"), AMBIGUOUS]),
+    ("get_snapshot", &[(404, "No such job or snapshot"), AMBIGUOUS]),
     ("get_artifact", &[(404, "No such job, or no such file of it"), AMBIGUOUS]),
     ("get_diff", &[(404, "No such job, or no result yet"), AMBIGUOUS, (422, "Out of range")]),
     ("cancel_job", &[(404, "No such job"), (503, "The job still has processes; the request stands")]),
@@ -155,12 +169,23 @@ pub fn document() -> &'static str {
             item.patch.iter_mut().for_each(|operation| complete(operation, &[CHANGES, BODY]));
             item.post.iter_mut().for_each(|operation| complete(operation, &[CHANGES, KEYED, BODY]));
         }
+        overlap(&mut document, "EventData");
         // the router's own way of writing a parameter that may have slashes in it
         let plain = |path: String| path.replace("{*", "{");
         let paths = std::mem::take(&mut document.paths.paths);
         document.paths.paths = paths.into_iter().map(|(path, item)| (plain(path), item)).collect();
         document.to_pretty_json().expect("a document of plain members with text keys serialises")
     })
+}
+
+/// One of several shapes of which more than one may fit: those of events are told apart by the event's type.
+fn overlap(document: &mut OpenApi, schema: &str) {
+    let schemas = document.components.as_mut().map(|components| &mut components.schemas);
+    let Some(RefOr::T(schema)) = schemas.and_then(|schemas| schemas.get_mut(schema)) else { return };
+    if let Schema::OneOf(one) = schema {
+        let any = AnyOfBuilder::new().description(one.description.take());
+        *schema = std::mem::take(&mut one.items).into_iter().fold(any, AnyOfBuilder::item).build().into();
+    }
 }
 
 /// Adds what the handlers do not say: the errors that calls share, and a description of each answer, which the
@@ -172,6 +197,10 @@ fn complete(operation: &mut Operation, shared: &[&[(u16, &str)]]) {
         {
             response.description = "Done".to_owned();
         }
+    }
+    if let Some(RefOr::T(body)) = &mut operation.request_body {
+        // an absent one is read as an empty object
+        body.required = Some(Required::False);
     }
     let name = operation.operation_id.clone().unwrap_or_default();
     if matches!(name.as_str(), "livez" | "readyz") {
@@ -196,7 +225,13 @@ fn add_key(operation: &mut Operation) {
         .parameter_in(ParameterIn::Header)
         .required(Required::False)
         .description(Some("1 to 255 printable characters: a repeat within 24 h gets the first answer again"))
-        .schema(Some(ObjectBuilder::new().schema_type(Type::String)))
+        .schema(Some(
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .max_length(Some(KEY_BYTES_MAX))
+                // printable ASCII, and not spaces alone
+                .pattern(Some("^[ -~]*[!-~][ -~]*$")),
+        ))
         .build();
     operation.parameters.get_or_insert_default().push(key.into());
 }

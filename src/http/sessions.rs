@@ -11,7 +11,7 @@ use crate::wire::session::{Session, SessionDeleted, SessionPage};
 
 /// Conversations of agents with their jobs, the one with the newest job first.
 #[utoipa::path(get, path = "/sessions", tag = "sessions",
-    params(("clientId" = Option<String>, Query), ("limit" = Option<i64>, Query), ("after" = Option<String>, Query)),
+    params(("clientId" = Option<String>, Query), ("limit" = Option<i64>, Query, minimum = 1, maximum = 200), ("after" = Option<String>, Query)),
     responses((status = 200, body = SessionPage)))]
 pub(super) async fn list_sessions(
     State(app): State<App>,

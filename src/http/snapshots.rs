@@ -7,6 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse as _, Response};
 
 use super::auth::Token;
+use super::openapi::FileBytes;
 use super::problem::ApiError;
 use crate::app::App;
 use crate::wire::snapshot::SnapshotList;
@@ -25,7 +26,7 @@ pub(super) async fn list_snapshots(
 /// The files of a snapshot as a tar archive.
 #[utoipa::path(get, path = "/jobs/{id}/snapshots/{name}", tag = "jobs",
     params(("id" = String, Path), ("name" = String, Path, description = "As listed: `1-end`, `head`")),
-    responses((status = 200, body = Vec<u8>, content_type = "application/x-tar")))]
+    responses((status = 200, body = FileBytes, content_type = "application/x-tar")))]
 pub(super) async fn get_snapshot(
     State(app): State<App>,
     Token(caller): Token,

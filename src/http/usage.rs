@@ -13,7 +13,7 @@ use crate::wire::usage::UsageReport;
 /// groups come in that order. `since` and `until` are days of UTC, both included; of a time its day counts.
 #[utoipa::path(get, path = "/usage", tag = "system",
     params(("by" = Option<String>, Query), ("since" = Option<String>, Query), ("until" = Option<String>, Query),
-        ("limit" = Option<i64>, Query), ("after" = Option<String>, Query)),
+        ("limit" = Option<i64>, Query, minimum = 1, maximum = 1000), ("after" = Option<String>, Query)),
     responses((status = 200, body = UsageReport)))]
 pub(super) async fn get_usage(
     State(app): State<App>,

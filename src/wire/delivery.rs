@@ -159,6 +159,7 @@ pub struct SuspendedUrls {
 
 /// `POST /webhooks/resume`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[schema(example = json!({"url": "https://hooks.example.com/offshoot"}))]
 pub struct ResumeRequest {
     pub url: String,
 }
@@ -174,6 +175,7 @@ pub struct Resumed {
 /// `POST /webhooks/test`: one of the two.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"url": "https://hooks.example.com/offshoot"}))]
 pub struct TestRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub url: Option<String>,

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
+use utoipa::openapi::schema::Type;
+use utoipa::openapi::{Object, ObjectBuilder, Ref};
 
 use super::inward::{MessageStored, MessagesGiven};
 use super::time::UtcTime;
@@ -104,7 +106,9 @@ pub struct StreamDone {
     /// The job's number.
     pub job: i64,
     /// `null`: the job is past its time and forgotten.
+    #[schema(required)]
     pub status: Option<Status>,
+    #[schema(required)]
     pub outcome: Option<Outcome>,
 }
 
@@ -118,7 +122,8 @@ pub struct StreamReset {
 }
 
 /// One item of a stream.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize, ToSchema)]
+#[serde(untagged)]
 pub enum StreamItem {
     Event(Box<Event>),
     Reset(StreamReset),
@@ -133,6 +138,23 @@ pub struct StreamFrame {
     #[serde(rename = "type")]
     pub type_: String,
     pub data: Value,
+}
+
+/// One server-sent event of a stream; `data` is the JSON of a `StreamItem`, in one line.
+#[derive(ToSchema)]
+#[expect(dead_code, reason = "describes what is written by another's hand")]
+pub struct ServerSentEvent {
+    /// The number of an event, to go on behind it by `Last-Event-ID`; `done` has none.
+    id: Option<String>,
+    /// The kind of an event, `reset` or `done`.
+    event: String,
+    #[schema(schema_with = one_item)]
+    data: String,
+}
+
+fn one_item() -> Object {
+    let text = ObjectBuilder::new().schema_type(Type::String).content_media_type("application/json");
+    text.content_schema(Some(Ref::from_schema_name("StreamItem"))).build()
 }
 
 impl StreamItem {
@@ -159,12 +181,7 @@ impl StreamItem {
     /// The data of a server-sent event: one line of JSON.
     #[must_use]
     pub fn data(&self) -> String {
-        let text = match self {
-            Self::Event(event) => serde_json::to_string(event),
-            Self::Reset(reset) => serde_json::to_string(reset),
-            Self::Done(done) => serde_json::to_string(done),
-        };
-        text.expect("plain members with text keys always serialise")
+        serde_json::to_string(self).expect("plain members with text keys always serialise")
     }
 
     /// A frame of a WebSocket.

@@ -79,6 +79,9 @@ pub struct ProfileDeleted {
 
 /// `POST /profiles`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!(
+    {"name": "review", "prompt": "Review {{path}}. {{prompt}}", "options": {"draft": true}}
+))]
 pub struct ProfileRequest {
     /// 1 to 64 characters of a-z, 0-9, - and _, a letter or digit first.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -120,6 +123,7 @@ impl Draft {
 
 /// `PATCH /profiles/:name`, a JSON merge patch (RFC 7396): what is absent stays, `null` clears.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
+#[schema(example = json!({"submit": true}))]
 pub struct ProfilePatchRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schema(value_type = Option<String>)]

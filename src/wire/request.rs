@@ -18,6 +18,9 @@ use crate::domain::retry::RetryMode;
 /// `POST /jobs`. Either `clientId`, or `githubOrg` and `githubRepo`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!(
+    {"githubOrg": "acme", "githubRepo": "widgets", "prompt": "Fix the flaky test of the parser"}
+))]
 pub struct SubmitRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_id: Option<String>,
@@ -136,6 +139,7 @@ fn job_name(item: &Value) -> String {
 /// `POST /clients`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"githubOrg": "acme", "githubRepo": "widgets", "options": {"maxTurns": 50}}))]
 pub struct ClientRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub os_client_id: Option<String>,
@@ -186,6 +190,7 @@ impl Registration {
 /// `PATCH /clients/:id`, a JSON merge patch (RFC 7396): what is absent stays, `null` clears.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"paused": false, "options": {"maxTurns": null}}))]
 pub struct ClientPatchRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
@@ -241,6 +246,7 @@ impl ClientChange {
 /// `POST /jobs/:id/retry`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"prompt": "Fix it, and do not touch the tests"}))]
 pub struct RetryRequest {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<words::RetryMode>,
@@ -279,6 +285,7 @@ impl Retry {
 /// `POST /jobs/:id/follow-up`. What is left out is as it was in the job that is followed up.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"prompt": "Now the other one"}))]
 pub struct FollowUpRequest {
     /// 1 byte to 256 KiB after trimming.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -369,6 +376,7 @@ impl FollowUp {
 #[serde(rename_all = "camelCase")]
 pub struct GcRequest {
     /// Only tell what would go.
+    #[schema(value_type = Option<bool>)]
     pub dry_run: bool,
 }
 

@@ -96,6 +96,7 @@ pub struct TokenCreated {
 /// `POST /tokens`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"name": "ci", "scope": "submit", "expiresAt": "2031-01-01T00:00:00Z"}))]
 pub struct TokenRequest {
     /// 1 to 64 characters of a-z, 0-9, - and _, a letter or digit first; not `admin`.
     #[serde(skip_serializing_if = "Option::is_none")]

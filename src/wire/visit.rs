@@ -16,6 +16,7 @@ const KEY_BYTES: std::ops::RangeInclusive<usize> = 16..=64;
 
 /// `POST /jobs/:id/attach` and `POST /jobs/:id/attach/prolong`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
+#[schema(example = json!({"key": "7f1c5a9b-e2d3-4876-9b4c-0f3a1d2e5c6b"}))]
 pub struct AttachRequest {
     /// Made up by whoever takes the job over, 16 to 64 letters, digits and hyphens: who has it may stay longer and hand back. Sent
     /// again it gets the same answer.
@@ -25,6 +26,7 @@ pub struct AttachRequest {
 /// `POST /jobs/:id/detach`.
 #[derive(Clone, Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+#[schema(example = json!({"key": "7f1c5a9b-e2d3-4876-9b4c-0f3a1d2e5c6b", "goesOn": "agent"}))]
 pub struct DetachRequest {
     pub key: String,
     /// What the job goes on with.

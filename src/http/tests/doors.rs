@@ -37,11 +37,14 @@ async fn tokens() {
     let key = [("authorization", "-"), ("x-api-key", SECRET)];
     assert_eq!(bench.send(request(Method::GET, "/jobs", &key, Body::empty())).await.status, 200);
     assert_eq!(bench.get("/jobs").await.status, 200);
+    let nobody = [("authorization", "-")];
     for open in ["/livez", "/readyz"] {
-        assert_eq!(
-            bench.send(request(Method::GET, open, &[("authorization", "-")], Body::empty())).await.status,
-            200
-        );
+        assert_eq!(bench.send(request(Method::GET, open, &nobody, Body::empty())).await.status, 200);
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            let asked = request(method.clone(), open, &nobody, Body::empty());
+            bench.send(asked).await.problem(401, "unauthorized");
+            bench.send(request(method, open, &[], Body::empty())).await.problem(405, "method_not_allowed");
+        }
     }
 }
 
