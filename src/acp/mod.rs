@@ -3,7 +3,7 @@
 //!
 //! Promises: it starts COMMAND with pipes, asks it what the prompt on its own standard input says, and prints what that says
 //! as it comes, a line each, with lines of its own for what is no notification: how the conversation began, how a question
-//! was answered, how the turn ended ([`said`]). Every step of the conversation has a deadline, every question is answered at once
+//! was answered, how the turn ended (`said.rs`). Every step of the conversation has a deadline, every question is answered at once
 //! by `--mode`, and whatever else it is asked for it does not do: the agent works with its own tools in its own directory. A
 //! signal becomes `session/cancel`. It holds one line of the agent and one answer at a time. Its exit code is the agent's where
 //! that went without an answer.
