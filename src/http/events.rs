@@ -71,9 +71,24 @@ pub(super) fn busy(connection: Option<&Extension<Connection>>) -> Option<Busy> {
 
 fn answer(follower: Follower, busy: Option<Busy>, after: After) -> Response {
     // whoever begins now has no number of its own yet, and may be cut off before the first event
-    let opening =
-        (after == After::Latest).then(|| Event::default().id(follower.after().to_string()).comment(""));
-    let events = Sse::new(events(follower, busy, opening)).keep_alive(KeepAlive::new().interval(ALIVE_EVERY));
+    let opening = (after == After::Latest).then(|| opening(&follower));
+    stream_of(follower, busy, opening, |items| items.iter().map(event).collect())
+}
+
+/// Says from which number on a reader follows.
+pub(super) fn opening(follower: &Follower) -> Event {
+    Event::default().id(follower.after().to_string()).comment("")
+}
+
+/// What a follower finds, as `shown` has it, until its end or that of the connection.
+pub(super) fn stream_of(
+    follower: Follower,
+    busy: Option<Busy>,
+    opening: Option<Event>,
+    shown: fn(&[StreamItem]) -> Vec<Event>,
+) -> Response {
+    let events =
+        Sse::new(events(follower, busy, opening, shown)).keep_alive(KeepAlive::new().interval(ALIVE_EVERY));
     let mut response = events.into_response();
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
@@ -85,12 +100,13 @@ fn events(
     follower: Follower,
     busy: Option<Busy>,
     opening: Option<Event>,
+    shown: fn(&[StreamItem]) -> Vec<Event>,
 ) -> impl Stream<Item = Result<Event, Infallible>> {
     let waiting: VecDeque<_> = opening.into_iter().collect();
-    stream::unfold((follower, waiting, busy), |(mut follower, mut waiting, busy)| async move {
+    stream::unfold((follower, waiting, busy), move |(mut follower, mut waiting, busy)| async move {
         if waiting.is_empty() {
             match follower.next().await {
-                Ok(Some(items)) => waiting.extend(items.iter().map(event)),
+                Ok(Some(items)) => waiting.extend(shown(&items)),
                 Ok(None) => {}
                 // the reader comes again with its last number and hears from the status what is wrong
                 Err(error) => tracing::warn!(%error, "a stream of events broke off"),

@@ -24,7 +24,7 @@ const BEFORE_BYTES: usize = 96;
 const FINDINGS_MAX: usize = 100;
 
 /// Values in one file that are looked at, new ones or not: so many, or so many bytes of them, since all of them are looked up in
-/// the older file at once and the table for it has some thirty times their size.
+/// the older file at once, by a table that grows with them. No file that people write has a hundredth of that.
 const VALUES_MAX: usize = 10_000;
 const VALUE_BYTES_MAX: usize = 4 * 1024 * 1024;
 
@@ -209,7 +209,7 @@ fn those_in<'c>(values: impl Iterator<Item = &'c [u8]>, before: &[&[u8]]) -> Has
     if values.is_empty() {
         return there;
     }
-    // it cannot fail below four billion states; were it to, every value would count as new
+    // it has a state for each byte at most, and room for hundreds of times as many; were it to fail, every value would count as new
     let Ok(search) = AhoCorasick::new(&values) else { return there };
     for old in before {
         for found in search.find_overlapping_iter(old) {

@@ -136,6 +136,11 @@ pub(super) fn harmless(page: Markup) -> String {
 /// Comes back to the same address by itself: what another site led here has no cookie the first time.
 #[must_use]
 pub fn bounce(path: &str) -> String {
+    going_to(path, "")
+}
+
+/// Goes on to an address by itself, as a page of ours, so that the cookie comes along.
+pub(super) fn going_to(path: &str, said: &str) -> String {
     html! {
         (DOCTYPE)
         html lang="en" {
@@ -144,7 +149,7 @@ pub fn bounce(path: &str) -> String {
                 meta http-equiv="refresh" content={ "0; url=" (path) };
                 title { "offshoot" }
             }
-            body { a href=(path) { "Go on" } }
+            body { (said) a href=(path) { "Go on" } }
         }
     }
     .into_string()

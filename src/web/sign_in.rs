@@ -1,9 +1,9 @@
 //! The way in: by a link of `offshoot open`, or by a token.
 
-use maud::{DOCTYPE, html};
+use maud::html;
 
 use super::parts::{command, icon};
-use super::shell::{Theme, document};
+use super::shell::{Theme, document, going_to};
 
 /// For whoever is not let in yet. `next`: where he wanted to go; `wrong`: why he was not let in just now.
 #[must_use]
@@ -35,16 +35,5 @@ pub fn sign_in(theme: Theme, next: &str, wrong: Option<&str>) -> String {
 /// Whoever came by a link is sent on by a page of ours: the cookie comes along then, wherever the link was clicked.
 #[must_use]
 pub fn entered(next: &str) -> String {
-    html! {
-        (DOCTYPE)
-        html lang="en" {
-            head {
-                meta charset="utf-8";
-                meta http-equiv="refresh" content={ "0; url=" (next) };
-                title { "offshoot" }
-            }
-            body { p { "Signed in. " a href=(next) { "Go on" } } }
-        }
-    }
-    .into_string()
+    going_to(next, "Signed in. ")
 }

@@ -14,5 +14,5 @@ def bytes_as_text(_context, response):
 
 @schemathesis.hook
 def filter_query(_context, query):
-    """An empty parameter is an absent one, and an empty list is written as one."""
-    return not query or all(value not in ("", [], [""], [None]) for value in query.values())
+    """An empty parameter is an absent one, and an empty list or object is written as one."""
+    return not query or all(value not in ("", [], {}, [""], [None]) for value in query.values())

@@ -1,19 +1,15 @@
 //! That something has changed, for our script: it looks anew at the page that it shows. What has changed stands in the page, and
 //! nowhere else.
 
-use std::collections::VecDeque;
-use std::convert::Infallible;
-
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::response::sse::{Event, KeepAlive, Sse};
-use axum::response::{IntoResponse as _, Response};
-use futures_util::{Stream, stream};
+use axum::http::HeaderMap;
+use axum::response::Response;
+use axum::response::sse::Event;
 use serde_json::json;
 
 use super::super::auth::Token;
 use super::super::connection::{Busy, Connection};
-use super::super::events::{ALIVE_EVERY, after, busy};
+use super::super::events::{after, busy, opening, stream_of};
 use super::super::problem::ApiError;
 use super::super::query::Query;
 use crate::app::{App, Follower};
@@ -45,36 +41,12 @@ pub(super) async fn of_job(
 }
 
 fn answer(follower: Follower, busy: Option<Busy>) -> Response {
-    let opening = Event::default().id(follower.after().to_string()).comment("");
-    let hints = Sse::new(hints(follower, busy, opening)).keep_alive(KeepAlive::new().interval(ALIVE_EVERY));
-    let mut response = hints.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
-    headers.insert(HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no"));
-    response
+    let opening = opening(&follower);
+    stream_of(follower, busy, Some(opening), hint)
 }
 
-fn hints(
-    follower: Follower,
-    busy: Option<Busy>,
-    opening: Event,
-) -> impl Stream<Item = Result<Event, Infallible>> {
-    let waiting = VecDeque::from([opening]);
-    stream::unfold((follower, waiting, busy), |(mut follower, mut waiting, busy)| async move {
-        if waiting.is_empty() {
-            match follower.next().await {
-                // one for all that came together: the page is looked at once
-                Ok(Some(items)) => waiting.extend(hint(&items)),
-                Ok(None) => {}
-                Err(error) => tracing::warn!(%error, "a stream of hints broke off"),
-            }
-        }
-        let next = waiting.pop_front()?;
-        Some((Ok(next), (follower, waiting, busy)))
-    })
-}
-
-/// Whether a job has moved or only told something, and whether it is over.
+/// Whether a job has moved or only told something, and whether it is over: one for all that came together, for the page is
+/// looked at once.
 fn hint(items: &[StreamItem]) -> Vec<Event> {
     let is_told = |item: &StreamItem| matches!(item, StreamItem::Event(event) if event.type_.0.is_told());
     let has_moved = !items.iter().all(is_told);
