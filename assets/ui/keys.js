@@ -26,7 +26,7 @@ const press = (selector) => document.querySelector(selector)?.click();
 
 const CHORDS = { q: "/ui/", j: "/ui/jobs" };
 const KEYS = {
-  "?": () => document.getElementById("help").showModal(),
+  "?": () => document.getElementById("help")?.showModal(),
   "/": () => (document.getElementById("q") ?? document.getElementById("find"))?.focus(),
   j: () => move(1),
   k: () => move(-1),

@@ -6,10 +6,12 @@ const LOOK_MS = 15_000;
 const CROWDED_LOOK_MS = 5_000;
 const STREAMS_MAX = 3;
 const MOVED_MS = 60; // what happens together is shown together
+const ANSWER_MS = 30_000; // of a page: a server that hangs is asked again
 const TOLD_MS = 900; // an agent that talks changes one line of the page
 let clockAhead = 0; // of the server, against this machine
 let source = null;
-let newerPages = 0; // that have opened a stream since this one did
+const newerPages = new Set(); // that have opened a stream since this one did, and have it still
+const me = `${performance.timeOrigin}-${Math.random()}`;
 let lookedAt = Date.now();
 const pages = new BroadcastChannel("offshoot-streams");
 let timer = 0;
@@ -31,7 +33,7 @@ async function refresh() {
   if (isLooking) return refreshSoon(MOVED_MS);
   isLooking = true;
   try {
-    const answer = await fetch(location.pathname + location.search, { headers: { "offshoot-part": "1" }, cache: "no-store" });
+    const answer = await fetch(location.pathname + location.search, { headers: { "offshoot-part": "1" }, cache: "no-store", signal: AbortSignal.timeout(ANSWER_MS) });
     if (answer.status === 401 || answer.status === 404) return location.reload();
     if (answer.ok) {
       const shown = new DOMParser().parseFromString(await answer.text(), "text/html").getElementById("main");
@@ -49,8 +51,9 @@ async function refresh() {
 
 function listen() {
   const topic = main?.dataset.live;
-  if (source || !topic || document.hidden || newerPages >= STREAMS_MAX) return;
-  pages.postMessage("opened");
+  if (source || !topic || document.hidden || newerPages.size >= STREAMS_MAX) return;
+  newerPages.clear();
+  pages.postMessage({ page: me, isOpen: true });
   const path = topic === "all" ? "/ui/events" : `/ui/jobs/${topic}/events`;
   source = new EventSource(`${path}?after=latest`);
   // whatever happened before that
@@ -71,6 +74,7 @@ function look() {
 }
 
 function unlisten() {
+  if (source) pages.postMessage({ page: me, isOpen: false });
   source?.close();
   source = null;
 }
@@ -82,12 +86,13 @@ if (main?.dataset.live) {
     listen();
     if (Date.now() - lookedAt >= (source ? LOOK_MS : CROWDED_LOOK_MS)) look();
   }, CROWDED_LOOK_MS);
-  pages.addEventListener("message", () => {
-    newerPages += 1;
-    if (newerPages >= STREAMS_MAX) unlisten();
+  pages.addEventListener("message", ({ data: { page, isOpen } }) => {
+    if (isOpen) newerPages.add(page);
+    else newerPages.delete(page);
+    if (newerPages.size >= STREAMS_MAX) unlisten();
   });
   const isLookedAt = () => {
-    newerPages = 0;
+    newerPages.clear();
     if (!source) look();
     listen();
   };

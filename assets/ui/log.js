@@ -2,11 +2,13 @@
 const log = document.getElementById("log");
 const FOLLOW_KEY = "offshoot-follow";
 const ANNOUNCE_MS = 10_000;
+const MARKED_MAX = 5_000;
 let isFollowing = false;
 let isFetching = false;
 let isHinted = false;
 let unseenLines = 0;
 let announcedAt = 0;
+let endAt = 0; // how far down the page was scrolled to follow
 const pill = document.querySelector("[data-follow]");
 
 function follow(on, byReader = false) {
@@ -27,12 +29,14 @@ function showPill() {
 // no smooth scrolling: it lags behind what comes in
 function toEnd() {
   scrollTo({ top: document.documentElement.scrollHeight, behavior: "instant" });
+  endAt = scrollY;
 }
 
 function takeIn(lines) {
   let count = 0;
   for (const line of [...lines.children]) {
-    const use = line.dataset.resultOf && log.querySelector(`details[data-tool="${CSS.escape(line.dataset.resultOf)}"]`);
+    // an agent that is started again may number its uses anew
+    const use = line.dataset.resultOf && [...log.querySelectorAll(`details[data-tool="${CSS.escape(line.dataset.resultOf)}"]`)].at(-1);
     if (use) {
       const outcome = line.querySelector(".outcome");
       const came = line.querySelector(".came");
@@ -60,10 +64,11 @@ async function fetchLines() {
       const answer = await fetch(`/ui/jobs/${log.dataset.job}/lines?behind=${log.dataset.upto}`, { headers: { "offshoot-part": "1" }, cache: "no-store" });
       if (!answer.ok) return;
       const lines = new DOMParser().parseFromString(await answer.text(), "text/html").querySelector("ol");
+      const hasCome = lines.children.length > 0;
       const count = takeIn(lines);
       log.dataset.upto = lines.dataset.upto;
       if (!("whole" in lines.dataset)) isHinted = true;
-      if (count) arrived(count);
+      if (hasCome) arrived(count);
     } while (isHinted);
   } catch {
     // the stream comes again, and hints anew
@@ -77,7 +82,7 @@ function arrived(count) {
   if (isFollowing) toEnd();
   else unseenLines += count;
   showPill();
-  if (Date.now() - announcedAt > ANNOUNCE_MS) {
+  if (count && Date.now() - announcedAt > ANNOUNCE_MS) {
     announcedAt = Date.now();
     document.getElementById("announce").textContent = `${count} new log ${count === 1 ? "line" : "lines"}`;
   }
@@ -87,9 +92,10 @@ function arrived(count) {
 function linesOfHash() {
   const found = /^#L(\d+)(?:-L(\d+))?$/.exec(location.hash);
   if (!found) return [];
-  const [first, last] = [Number(found[1]), Number(found[2] ?? found[1])];
+  const first = Number(found[1]);
+  const last = Math.min(Number(found[2] ?? first), first + MARKED_MAX - 1);
   const lines = [];
-  for (let at = first; at <= last && lines.length < 5000; at += 1) {
+  for (let at = first; at <= last; at += 1) {
     const line = document.getElementById(`L${at}`);
     if (line) lines.push(line);
   }
@@ -188,11 +194,11 @@ if (log) {
   pill?.addEventListener("click", () => follow(!isFollowing, true));
   // whoever goes up, or picks something out, reads: only that turns it off
   const reads = () => { if (isFollowing) follow(false); };
-  addEventListener("wheel", (event) => { if (event.deltaY < 0) reads(); }, { passive: true });
-  let touchedAt = 0;
-  addEventListener("touchstart", (event) => { touchedAt = event.touches[0].clientY; }, { passive: true });
-  addEventListener("touchmove", (event) => { if (event.touches[0].clientY > touchedAt + 8) reads(); }, { passive: true });
-  addEventListener("keydown", (event) => { if (["PageUp", "ArrowUp", "Home"].includes(event.key)) reads(); });
+  // a page that got shorter has gone up by itself, and is at its end
+  addEventListener("scroll", () => {
+    const isAtEnd = scrollY + innerHeight >= document.documentElement.scrollHeight - 2;
+    if (scrollY < endAt && !isAtEnd) reads();
+  }, { passive: true });
   document.addEventListener("selectionchange", () => {
     const selection = getSelection();
     if (!selection.isCollapsed && log.contains(selection.anchorNode)) reads();

@@ -1,8 +1,8 @@
 // Makes what is shown equal to what the server shows now, and touches nothing that is equal already: focus, scrolling,
-// selection and what somebody has opened stay. Elements are known by their id, others by their place.
+// selection and what somebody has opened stay. Elements are known by their id, forms by what they do, others by their place.
 //   data-still: is left alone, whatever the server says.   data-stays: is not removed.
 // `open` of details and what was typed or ticked belong to the reader.
-const KEPT = new Set(["open", "hidden"]);
+const KEPT = new Set(["open", "hidden", "data-sent", "aria-busy"]);
 
 function morph(old, now) {
   if (old.nodeType === Node.TEXT_NODE || old.nodeType === Node.COMMENT_NODE) {
@@ -27,7 +27,9 @@ function morphAttributes(old, now) {
 function morphChildren(old, now) {
   const byId = new Map([...old.children].filter((one) => one.id).map((one) => [one.id, one]));
   const wanted = new Set([...now.children].map((one) => one.id).filter(Boolean));
-  const isSame = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && !a.id && !b.id;
+  // a button that becomes another one under the hand that presses it does what nobody wanted
+  const does = (node) => (node.nodeName === "FORM" ? node.getAttribute("action") : null);
+  const isSame = (a, b) => a.nodeType === b.nodeType && a.nodeName === b.nodeName && !a.id && !b.id && does(a) === does(b);
   const stays = (node) => node.nodeType === Node.ELEMENT_NODE && node.hasAttribute("data-stays");
   let at = old.firstChild;
   for (const next of [...now.childNodes]) {

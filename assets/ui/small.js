@@ -13,7 +13,8 @@ async function copy(text) {
     document.execCommand("copy");
     field.remove();
   }
-  document.getElementById("announce").textContent = "Copied";
+  const place = document.getElementById("announce");
+  if (place) place.textContent = "Copied";
 }
 
 function ask(question, then) {
@@ -41,8 +42,14 @@ addEventListener("submit", (event) => {
   const question = button?.dataset.ask;
   if (question && !asked.has(button)) {
     event.preventDefault();
-    return ask(question, () => { asked.add(button); event.target.requestSubmit(button); });
+    return ask(question, () => {
+      // meanwhile the page may have changed: the answer is to this question
+      if (!button.isConnected || button.dataset.ask !== question) return;
+      asked.add(button);
+      event.target.requestSubmit(button);
+    });
   }
+  asked.delete(button);
   if (event.target.method === "post" && !event.defaultPrevented) {
     // a second click is no second wish
     if (event.target.dataset.sent && Date.now() - Number(event.target.dataset.sent) < 3000) return event.preventDefault();

@@ -85,6 +85,19 @@ impl App {
         })
     }
 
+    /// The jobs that ended last, the newest end first.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn ended_lately(
+        &self,
+        caller: &Caller,
+        count: u32,
+    ) -> Result<Vec<wire::job::JobSummary>, AppError> {
+        let jobs = self.0.store.ended_lately(&caller.reach, count).await?;
+        Ok(jobs.iter().map(Into::into).collect())
+    }
+
     /// # Errors
     /// [`AppError::NotFound`].
     pub async fn get_job(

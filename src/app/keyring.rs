@@ -44,11 +44,6 @@ impl Key {
         Self { life: Arc::new(life), known, noted_at }
     }
 
-    fn caller(&self) -> Caller {
-        let token = &self.known.token;
-        Caller::named(&token.name, token.scope, token.reach.clone(), Arc::clone(&self.life))
-    }
-
     /// True when this use is to be written down; a clock that was set back starts anew.
     fn takes_note(&self, now: i64) -> bool {
         let noted = self.noted_at.load(Ordering::Relaxed);
@@ -78,11 +73,6 @@ impl Keyring {
         }
     }
 
-    /// The bearer of this token, if it is good now.
-    pub(super) fn caller(&self, id: &TokenId) -> Option<Caller> {
-        self.find(id).filter(|key| !key.life.is_over()).map(|key| key.caller())
-    }
-
     fn find(&self, id: &TokenId) -> Option<Arc<Key>> {
         self.keys.read().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
     }
@@ -106,12 +96,21 @@ impl App {
         let key = id_within(token).and_then(|id| self.0.keyring.find(&id));
         let expected = key.as_ref().map_or(&NOBODY, |key| &key.known.hash);
         let is_same = bool::from(digest.ct_eq(expected));
-        let key = key.filter(|key| is_same && !key.life.is_over())?;
+        key.filter(|key| is_same && !key.life.is_over()).map(|key| self.used(&key))
+    }
+
+    /// Whoever holds the token with this id, as long as it is good.
+    pub(super) fn holder_of(&self, id: &TokenId) -> Option<Caller> {
+        self.0.keyring.find(id).filter(|key| !key.life.is_over()).map(|key| self.used(&key))
+    }
+
+    fn used(&self, key: &Key) -> Caller {
         let now = self.now();
         if key.takes_note(now.as_ms()) {
             self.note_use(key.known.token.id.clone(), now);
         }
-        Some(key.caller())
+        let token = &key.known.token;
+        Caller::named(&token.name, token.scope, token.reach.clone(), Arc::clone(&key.life))
     }
 
     /// Beside the request: nobody waits for the disk because of it.

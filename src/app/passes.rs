@@ -42,6 +42,13 @@ impl Passes {
         passes.insert(Sha256::digest(secret.as_bytes()).into(), issued);
     }
 
+    /// Whose it is; it stays as it is.
+    fn whose(&self, secret: &str) -> Option<String> {
+        let digest: [u8; 32] = Sha256::digest(secret.as_bytes()).into();
+        let passes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        passes.get(&digest).map(|pass| pass.token.clone())
+    }
+
     /// Whose it was; it is used up now.
     fn take(&self, secret: &str, now: Timestamp) -> Option<String> {
         // found by its digest, so the time that takes tells nothing of the text
@@ -63,6 +70,12 @@ impl App {
         Pass { path: format!("/ui/enter/{secret}"), expires_at: expires_at.into() }
     }
 
+    /// The key of the token that the pass was made with ([`Caller::key`]), if there is such a pass; it stays as it is.
+    #[must_use]
+    pub fn key_of_pass(&self, secret: &str) -> Option<String> {
+        self.0.passes.whose(secret)
+    }
+
     /// Who comes with this pass; it opens nothing a second time.
     ///
     /// # Errors
@@ -77,7 +90,7 @@ impl App {
     pub fn holder(&self, key: &str) -> Option<Caller> {
         match key {
             BUILT_IN => Some(Caller::built_in()),
-            id => self.0.keyring.caller(&TokenId::parse(id).ok()?),
+            id => self.holder_of(&TokenId::parse(id).ok()?),
         }
     }
 }

@@ -54,12 +54,16 @@ fn call_of(state: &AppState, request: &Request) -> Option<Arc<Call>> {
         token: caller.key().to_owned(),
         name: caller.name.clone(),
         call: format!("{} {route}", shown(request.method())),
-        target: request.uri().path().chars().take(TARGET_CHARS_MAX).collect(),
+        target: target(request.uri().path()),
         request_id: extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
         peer: extensions.get::<Connection>().map(|connection| connection.peer().to_string()),
     };
     let succeeds_with = state.0.scopes.written_as(request.method(), route);
     Some(Call::new(asked, Timestamp::from_ms(state.0.clock.now_ms()), succeeds_with))
+}
+
+pub(super) fn target(text: &str) -> String {
+    text.chars().take(TARGET_CHARS_MAX).collect()
 }
 
 /// A method's name can be anything.

@@ -101,14 +101,9 @@ impl Badges {
 }
 
 fn mac(key: &[u8], text: &str) -> Vec<u8> {
-    // a key of any length is one
-    Hmac::<Sha256>::new_from_slice(key).map_or_else(
-        |_| Vec::new(),
-        |mut mac| {
-            mac.update(text.as_bytes());
-            mac.finalize().into_bytes().to_vec()
-        },
-    )
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("a key of any length is one");
+    mac.update(text.as_bytes());
+    mac.finalize().into_bytes().to_vec()
 }
 
 /// The value of a cookie; of several of the name none, since which one is ours cannot be told.

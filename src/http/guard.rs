@@ -13,7 +13,7 @@ use super::problem::ApiError;
 /// All header names and values together: many times what our clients send, less than a proxy's own limit.
 const HEADER_BYTES_MAX: usize = 32 * 1024;
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+pub(super) const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 
 /// The names under which this server answers.
 pub(super) struct Hosts {
@@ -110,8 +110,8 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
     Ok(())
 }
 
-/// A link to the dashboard that somebody followed on another site: a page to look at, which that site cannot read, and which changes
-/// nothing. The cookie does not come along.
+/// A link to the dashboard that somebody followed on another site: a page to look at, which that site cannot read. The cookie
+/// does not come along, and what changes something is asked for by a button of ours.
 fn is_followed_link(request: &Request) -> bool {
     let says = |name: &str, value: &str| request.headers().get(name).is_some_and(|found| found == value);
     let path = request.uri().path();

@@ -13,7 +13,7 @@ use tracing::Instrument as _;
 use super::AppState;
 use super::connection::Connection;
 use super::problem;
-use super::ui::ShownAsPage;
+use super::ui::{self, ShownAsPage};
 use crate::metrics;
 use crate::wire::problem::{PROBLEM_MEDIA_TYPE, Problem};
 
@@ -32,7 +32,7 @@ pub(super) async fn finish_answer(
 ) -> Response {
     let busy = request.extensions().get::<Connection>().map(Connection::enter);
     let id = given(&request).unwrap_or_else(|| format!("req-{}", state.0.clock.random_text(16)));
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
+    let (method, path) = (request.method().clone(), ui::told_path(request.uri().path()).to_owned());
     let route = request.extensions().get::<MatchedPath>().cloned();
     request.extensions_mut().insert(RequestId(id.as_str().into()));
     let span = tracing::info_span!("request", request.id = id, %method, path);

@@ -214,7 +214,7 @@ fn log(viewer: &Viewer, sheet: &JobSheet) -> Markup {
                 a .quiet .button href={ (here) "/log?raw=true" } download={ "job-" (job.number) ".jsonl" } { "Raw" }
             }
             @if let Some(older) = sheet.older {
-                p .more { a href={ (here) "?before=" (older) "#log-section" } data-older { "Older lines" } }
+                p .more { a href={ (here) "?before=" (older) "#log-section" } { "Older lines" } }
             }
             div .log-frame role="log" aria-label="Log" aria-live="off" tabindex="0" {
                 ol #log .log data-job=(job.number) data-upto=(sheet.upto) data-live=[is_live.then_some("yes")] {

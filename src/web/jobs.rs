@@ -18,8 +18,8 @@ pub struct JobsSheet {
     pub page: JobPage,
     /// What is wrong with the search, in a sentence.
     pub wrong: Option<String>,
-    /// This is not the first page.
-    pub is_later: bool,
+    /// Where this page begins; `None`: the first.
+    pub after: Option<String>,
 }
 
 /// The page.
@@ -68,11 +68,14 @@ fn address(typed: &str) -> String {
 
 fn list(viewer: &Viewer, sheet: &JobsSheet) -> Markup {
     let (may_cancel, may_retry) = (viewer.may(Scope::Operate), viewer.may(Scope::Submit));
-    let here = address(&sheet.search.typed);
-    let next = sheet.page.next_cursor.as_ref().map(|after| {
-        let joint = if here.contains('?') { '&' } else { '?' };
-        format!("{here}{joint}after={after}")
-    });
+    let first = address(&sheet.search.typed);
+    let from = |after: &String| {
+        let query: String =
+            url::form_urlencoded::Serializer::new(String::new()).append_pair("after", after).finish();
+        format!("{first}{}{query}", if first.contains('?') { '&' } else { '?' })
+    };
+    let next = sheet.page.next_cursor.as_ref().map(from);
+    let here = sheet.after.as_ref().map_or_else(|| first.clone(), from);
     let rows = html! { ul .rows { @for job in &sheet.page.jobs { (row(viewer, job, may_retry)) } } };
     html! {
         @if may_retry {
@@ -89,9 +92,9 @@ fn list(viewer: &Viewer, sheet: &JobsSheet) -> Markup {
                 (rows)
             }
         } @else { (rows) }
-        @if sheet.is_later || next.is_some() {
+        @if sheet.after.is_some() || next.is_some() {
             nav .pages aria-label="Pages" {
-                @if sheet.is_later { a .button href=(here) { "Newest" } }
+                @if sheet.after.is_some() { a .button href=(first) { "Newest" } }
                 @if let Some(next) = next { a .button href=(next) { "Older" } }
             }
         }

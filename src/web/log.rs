@@ -49,10 +49,8 @@ enum Entry {
 
 /// Pieces of the log, to be put behind what is there.
 #[must_use]
-pub fn log_lines(events: &[Event], older: Option<i64>, upto: i64, is_whole: bool) -> String {
-    harmless(
-        html! { ol data-older=[older] data-upto=(upto) data-whole=[is_whole.then_some("yes")] { (lines(events)) } },
-    )
+pub fn log_lines(events: &[Event], upto: i64, is_whole: bool) -> String {
+    harmless(html! { ol data-upto=(upto) data-whole=[is_whole.then_some("yes")] { (lines(events)) } })
 }
 
 /// The lines alone.

@@ -33,7 +33,7 @@ pub use problem::problem;
 pub use queue::{QueueSheet, queue};
 pub use search::Search;
 pub use shell::{Said, Theme, bounce};
-pub use sign_in::{entered, sign_in};
+pub use sign_in::{enter, entered, sign_in};
 
 use crate::domain::time::Timestamp;
 use crate::domain::token::Scope;

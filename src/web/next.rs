@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::Viewer;
 use super::ansi::ansi;
 use super::job::JobSheet;
-use super::parts::{changes, command, count, icon, outward, waiting};
+use super::parts::{changes, command, count, icon, is_web, outward, waiting};
 use super::queue::phase;
 use super::steps::Steps;
 use crate::domain::event::MessageKind;
@@ -29,7 +29,7 @@ pub(super) fn card(viewer: &Viewer, sheet: &JobSheet, steps: &Steps) -> Markup {
             h2 { (icon(status.as_str())) (headline(job, steps)) }
             @if let Some(reason) = job.reason.as_ref().filter(|_| status == Status::Failed) {
                 p .lead { (phrases::printable(&reason.message)) }
-                (last_lines(sheet))
+                @if !sheet.is_earlier { (last_lines(sheet)) }
                 p .hint { b { "What helps: " } (reason.hint) " " code .faint { (reason.code) } }
             }
             (facts(job))
@@ -138,7 +138,7 @@ fn actions(viewer: &Viewer, job: &JobSummary) -> Markup {
                 }
                 (command(&format!("offshoot logs {number} -f")))
             } @else {
-                @if let Some(url) = job.pr_url.as_deref().filter(|url| url.starts_with("http")) {
+                @if let Some(url) = job.pr_url.as_deref().filter(|url| is_web(url)) {
                     a .button .primary href=(url) rel="noreferrer noopener" { (icon("pr")) "Open the pull request" }
                 }
                 @if viewer.may(Scope::Submit) {
@@ -146,7 +146,7 @@ fn actions(viewer: &Viewer, job: &JobSummary) -> Markup {
                         form method="post" action={ "/ui/jobs/" (number) "/retry" } .inline {
                             @if job.outcome.is_some_and(|outcome| outcome.0 == Outcome::DryRun) {
                                 input type="hidden" name="mode" value="publish";
-                                button .primary data-key="r" { (icon("retry")) "Publish it" }
+                                button .primary data-key="r" data-ask={ "Publish #" (number) "?" } { (icon("retry")) "Publish it" }
                             } @else {
                                 button .primary data-key="r" data-ask={ "Retry #" (number) "? Only what failed is repeated." } { (icon("retry")) "Retry" }
                             }

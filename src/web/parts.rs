@@ -25,10 +25,10 @@ pub(super) fn ago(at: UtcTime, now: Timestamp) -> Markup {
     html! { time datetime=(at) title=(at) data-ago { (age) " ago" } }
 }
 
-/// An instant to come, as the time of day in UTC; the script makes it local.
+/// An instant to come, in UTC; the script makes it local.
 pub(super) fn until(at: UtcTime) -> Markup {
     let text = at.to_string();
-    let shown = format!("{} UTC", text.get(11..16).unwrap_or(&text));
+    let shown = format!("{} UTC", text.get(..16).unwrap_or(&text).replace('T', " "));
     html! { time datetime=(text) title=(text) data-clock { (shown) } }
 }
 
@@ -78,11 +78,15 @@ pub(super) fn act(action: &str, back: &str, button: Markup) -> Markup {
     html! { form method="post" action=(action) .inline { input type="hidden" name="back" value=(back); (button) } }
 }
 
+/// Whether a browser may be led there.
+pub(super) fn is_web(url: &str) -> bool {
+    url.starts_with("https://") || url.starts_with("http://")
+}
+
 /// A link of somebody else: only what is a web address becomes one.
 pub(super) fn outward(url: &str, text: &str) -> Markup {
-    let is_web = url.starts_with("https://") || url.starts_with("http://");
     html! {
-        @if is_web { a href=(url) rel="noreferrer noopener" { (text) } } @else { span { (text) } }
+        @if is_web(url) { a href=(url) rel="noreferrer noopener" { (text) } } @else { span { (text) } }
     }
 }
 

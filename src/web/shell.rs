@@ -22,7 +22,6 @@ named_enum! {
 named_enum! {
     /// What was just done, by the word that stands for it in an address.
     Said {
-        Submitted = "submitted",
         Cancelled = "cancelled",
         Retried = "retried",
         FollowedUp = "followed-up",
@@ -38,7 +37,6 @@ named_enum! {
 impl Said {
     const fn sentence(self) -> &'static str {
         match self {
-            Self::Submitted => "Queued. This is your job.",
             Self::Cancelled => "Cancelled: nothing of it runs any more.",
             Self::Retried => "Queued again, as this new job.",
             Self::FollowedUp => "Queued: it goes on where the job before ended.",
@@ -173,7 +171,7 @@ fn navigation(viewer: &Viewer, place: Place) -> Markup {
             div .me {
                 form method="post" action="/ui/theme" {
                     input type="hidden" name="theme" value=(viewer.theme.next());
-                    button .quiet .square data-theme-toggle
+                    button .quiet .square
                         title={ "Colours: " (viewer.theme) } aria-label={ "Colours: " (viewer.theme) ". Change" } {
                         (icon(viewer.theme.icon()))
                     }
@@ -208,13 +206,16 @@ const fn may(scope: Scope) -> &'static str {
 fn help() -> Markup {
     let keys: &[(&str, &str)] = &[
         ("j k", "next, previous job"),
-        ("Enter", "open it"),
+        ("o Enter", "open it"),
         ("x", "tick it"),
         ("/", "search"),
         ("g q", "go to the queue"),
         ("g j", "go to the jobs"),
         ("f", "follow the log, or stop"),
         ("e", "open or close all of the log"),
+        ("n", "next match in the log"),
+        ("r", "retry or publish this job, after a question"),
+        ("s", "stop this job, after a question"),
         ("y", "copy the address of this job or line"),
         ("?", "this"),
     ];

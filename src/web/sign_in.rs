@@ -32,6 +32,28 @@ pub fn sign_in(theme: Theme, next: &str, wrong: Option<&str>) -> String {
     document(theme, "Sign in", &body)
 }
 
+/// A link that is not followed yet. `present`: who is signed in now.
+#[must_use]
+pub fn enter(theme: Theme, next: &str, present: Option<&str>) -> String {
+    let body = html! {
+        main #main .door {
+            h1 { (icon("logo")) "offshoot" }
+            section {
+                h2 { "Sign in by this link?" }
+                p {
+                    @match present {
+                        Some(name) => { "You are signed in as " b { (name) } ". The link may be somebody else's: you are who made it then." }
+                        None => { "You are whoever made the link then." }
+                    }
+                }
+                form method="post" .stack { button .primary { "Sign in" } }
+                p { a href=(next) { "Back, as you are" } }
+            }
+        }
+    };
+    document(theme, "Sign in", &body)
+}
+
 /// Whoever came by a link is sent on by a page of ours: the cookie comes along then, wherever the link was clicked.
 #[must_use]
 pub fn entered(next: &str) -> String {

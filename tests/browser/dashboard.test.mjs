@@ -132,6 +132,59 @@ test("the log follows until the reader reads, over a server that is killed, with
   await withoutFaults(page);
 });
 
+test("an answer is to the question that was asked, whatever the page has become meanwhile", async () => {
+  const page = await visit(browser, world);
+  const gate = world.gate("asked");
+  const job = await world.submit(`fail ${gate.path}`, { title: "Ends under the question" });
+  await page.goto(`${world.url}/ui/jobs/${job.number}`);
+  await page.getByRole("log").getByText("begun").waitFor();
+  await page.getByRole("button", { name: "Stop" }).click();
+  await page.getByRole("dialog").waitFor();
+  gate.open();
+  await page.getByRole("button", { name: "Retry", includeHidden: true }).waitFor({ state: "attached" });
+  const before = (await world.api("GET", "/jobs?limit=1")).total;
+  await page.getByRole("button", { name: "Yes" }).click();
+  await page.getByRole("dialog").waitFor({ state: "detached" });
+  await page.reload();
+  assert.equal((await world.api("GET", "/jobs?limit=1")).total, before, "nothing was retried");
+  assert.equal(new URL(page.url()).pathname, `/ui/jobs/${job.number}`);
+  await withoutFaults(page);
+});
+
+test("whatever moves a reader up ends the following, and a range may be absurd", async () => {
+  const page = await visit(browser, world, { viewport: { width: 1000, height: 500 } });
+  const gate = world.gate("moved");
+  const job = await world.submit(`wait ${gate.path}`, { title: "Is read" });
+  await page.goto(`${world.url}/ui/jobs/${job.number}`);
+  const log = page.getByRole("log", { name: "Log" });
+  await log.getByText("begun").waitFor();
+  const say = async (number) => { gate.say(); await log.getByText(`said ${number}`, { exact: true }).waitFor(); };
+  await page.getByRole("button", { name: "Following" }).waitFor();
+  // as a dragged scroll bar does, or the browser's own search
+  await page.evaluate(() => scrollTo(0, 0));
+  await page.getByRole("button", { name: "Follow", exact: true }).waitFor();
+  await say(1);
+  assert.equal(await page.evaluate(() => scrollY), 0);
+  await page.goto(`${world.url}/ui/jobs/${job.number}#L1-L99999999999`);
+  assert.ok((await log.locator("li.marked").count()) > 0);
+  gate.open();
+  await world.over(job.number);
+  await withoutFaults(page);
+});
+
+test("the way in has no fault of a script", async () => {
+  const context = await browser.newContext();
+  const page = await context.newPage();
+  const faults = [];
+  page.on("pageerror", (error) => faults.push(String(error)));
+  await page.goto(`${world.url}/ui/sign-in`);
+  await page.getByRole("button", { name: "Copy the command" }).click();
+  await page.getByRole("heading", { name: "offshoot" }).click();
+  await page.keyboard.press("?");
+  assert.deepEqual(faults, []);
+  await context.close();
+});
+
 test("a job is stopped, retried and followed up by the keyboard alone", async () => {
   const page = await visit(browser, world);
   const gate = world.gate("keys");

@@ -13,10 +13,11 @@ const LONG_MS = 20_000;
 // What is missing for these tests, if anything is.
 export const missing = !CHROMIUM ? "chromium" : !existsSync(PROGRAM) ? `${PROGRAM} (cargo build)` : null;
 
-// Does what its prompt says: `lines N`, `wait FILE` (or until the world is gone), `fail`.
+// Does what its prompt says: `lines N`, `wait FILE` (or until the world is gone), `fail`, `fail FILE`.
 const AGENT = `#!/bin/sh
 prompt=$(cat)
 case "$prompt" in
+*"fail /"*) file=\${prompt##*fail }; echo "begun"; while [ ! -e "$file" ] && [ -d "\${file%/*}" ]; do sleep 0.1; done; exit 3 ;;
 *fail*) echo 'boom <b>&'; exit 3 ;;
 *lines*) i=0; while [ $i -lt \${prompt##*lines } ]; do i=$((i+1)); echo "line $i of output"; done ;;
 *wait*) file=\${prompt##*wait }; echo "begun"; n=0; while [ ! -e "$file" ] && [ -d "\${file%/*}" ]; do sleep 0.1; if [ -e "$file.say" ]; then n=$((n+1)); rm -f "$file.say"; echo "said $n"; fi; done; echo "ended" ;;

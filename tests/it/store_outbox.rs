@@ -6,7 +6,7 @@ use offshoot::domain::attempt::AttemptEnd;
 use offshoot::domain::client::Client;
 use offshoot::domain::delivery::{Delivery, DeliveryState, TryRecord};
 use offshoot::domain::event::EventKind;
-use offshoot::domain::id::{DeliveryId, JobNumber};
+use offshoot::domain::id::{DeliveryId, JobNumber, JobRef};
 use offshoot::domain::job::{JobView, Phase, Status};
 use offshoot::domain::reason::ReasonCode;
 use offshoot::domain::token::Reach;
@@ -328,6 +328,27 @@ async fn a_refused_request_keeps_no_answer() {
     let refused = bench.store.submit_job(job(&client.id, "1"), Some(keyed("h1")), |_| None).await;
     assert!(matches!(refused, Err(StoreError::BranchBusy(_))));
     assert_eq!(bench.store.find_answer(&key("h1")).await.unwrap(), None);
+}
+
+/// Whoever was submitted first may end last.
+#[tokio::test]
+async fn those_that_ended_last_are_told_by_their_end() {
+    let bench = Bench::new(2);
+    let (a, b) = (bench.client("a").await, bench.client("b").await);
+    for (client, branch) in [(&a, "1"), (&b, "2"), (&a, "3"), (&a, "4")] {
+        bench.try_submit(job(&client.id, branch)).await.unwrap();
+    }
+    for number in [3, 2, 1] {
+        bench.clock.advance_ms(1_000);
+        bench.store.request_cancel(&JobRef::Number(JobNumber(number)), |_| None).await.unwrap();
+    }
+    let ended = async |reach: &Reach, count| {
+        let jobs = bench.store.ended_lately(reach, count).await.unwrap();
+        jobs.iter().map(|view| view.job.number.0).collect::<Vec<_>>()
+    };
+    assert_eq!(ended(&Reach::WHOLE, 9).await, [1, 2, 3]);
+    assert_eq!(ended(&Reach::WHOLE, 2).await, [1, 2]);
+    assert_eq!(ended(&Reach::only([a.id.clone()]), 9).await, [1, 3]);
 }
 
 #[tokio::test]

@@ -13,7 +13,7 @@ use super::tokens::{documented, job, submit};
 use super::{Answer, Bench, request};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::delivery::{DeliveryState, RenderedCallback, TryRecord};
-use crate::domain::id::{DeliveryId, EventId};
+use crate::domain::id::{DeliveryId, EventId, JobNumber};
 use crate::domain::job::Outcome;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
@@ -120,6 +120,30 @@ async fn events_of_others_are_passed_over() {
         told.push_str(std::str::from_utf8(&piece).unwrap());
     }
     assert!(told.contains(&own) && !told.contains("\"job\":2"), "{told}");
+}
+
+/// A hint has nothing of a job in it, and still tells that there is one.
+#[tokio::test]
+async fn a_page_hears_no_hint_of_others() {
+    let bench = Bench::new().await;
+    let (_, client) = submit(&bench, &job("widgets", "a")).await;
+    submit(&bench, &job("gadgets", "b")).await;
+    let cookie = bench.signed_in(&bench.token(Scope::Read, Some(&[&client])).await).await;
+    let sent = request(Method::GET, "/ui/events?after=latest", &[("cookie", &cookie)], Body::empty());
+    let mut body = bench.router.clone().oneshot(sent).await.unwrap().into_body().into_data_stream();
+    let operator = bench.token(Scope::Operate, None).await;
+    for number in [2, 1] {
+        bench.call_with(&operator, Method::POST, &format!("/jobs/{number}/cancel"), &json!({})).await;
+    }
+    let mut told = String::new();
+    while !told.contains("event: hint") {
+        let piece = timeout(Duration::from_secs(30), body.next()).await.expect("a hint").unwrap().unwrap();
+        told.push_str(std::str::from_utf8(&piece).unwrap());
+    }
+    let own = bench.store.life_of(JobNumber(1)).await.unwrap().last().unwrap().seq;
+    let hints: Vec<_> = told.lines().filter_map(|line| line.strip_prefix("id: ")).collect();
+    assert_eq!(hints.last().unwrap().parse::<i64>().unwrap(), own, "{told}");
+    assert_eq!(told.matches("event: hint").count(), 1, "{told}");
 }
 
 /// Ends the next job; its callback waits. Gives the delivery's id.

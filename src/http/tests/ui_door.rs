@@ -158,6 +158,59 @@ async fn who_signs_out_is_out_also_with_a_copy_of_the_cookie() {
     assert_eq!(bench.page(&other, "/ui/").await.status, 200);
 }
 
+/// Another page may lead to a link that somebody else made: who is in stays who he is until he presses a button.
+#[tokio::test]
+async fn a_link_makes_nobody_somebody_else_by_itself() {
+    let bench = Bench::new().await;
+    let token = bench.token(Scope::Read, None).await;
+    let own = bench.signed_in(SECRET).await;
+    let led =
+        [("sec-fetch-site", "cross-site"), ("sec-fetch-mode", "navigate"), ("sec-fetch-dest", "document")];
+    let link = pass(&bench, &token).await;
+    let looked = [
+        bench.browse(Method::GET, &link, "", &[], &led).await,
+        bench.page(&own, &link).await,
+        bench.browse(Method::HEAD, &link, "", &[], &[]).await,
+    ];
+    for answer in looked {
+        assert_eq!((answer.status.as_u16(), answer.header("set-cookie")), (200, None), "{}", answer.text());
+    }
+    assert!(bench.page(&own, &link).await.text().contains("You are signed in as <b>admin</b>"));
+    let foreign = bench.browse(Method::POST, &link, &own, &[], &[("origin", "https://evil.com")]).await;
+    assert_eq!((foreign.status.as_u16(), foreign.header("set-cookie")), (403, None));
+    let entered = bench.form(&own, &link, &[]).await;
+    assert!(entered.text().contains("Signed in"), "{}", entered.text());
+    let cookie = entered.cookie();
+    assert_eq!(bench.form(&cookie, "/ui/queue/pause", &[]).await.status, 403, "it may only look");
+    assert_eq!(bench.form(&own, &link, &[]).await.status, 401, "it was used");
+    // one's own needs no question
+    let again = pass(&bench, SECRET).await;
+    assert!(bench.page(&own, &again).await.header("set-cookie").is_some());
+}
+
+/// Whoever looks for tokens that nobody needs any more sees those that are used in a browser.
+#[tokio::test]
+async fn a_badge_uses_its_token() {
+    let bench = Bench::new().await;
+    let token = bench.token(Scope::Read, None).await;
+    let id = bench.get("/tokens").await.json()["tokens"][0]["id"].as_str().unwrap().to_owned();
+    let cookie = bench.signed_in(&token).await;
+    for _ in 0..2 {
+        bench.clock.advance_ms(61_000);
+        let now = bench.clock.now_ms();
+        bench.page(&cookie, "/ui/").await;
+        let used = async || {
+            let read = bench.get(&format!("/tokens/{id}")).await.json();
+            let at = read["lastUsedAt"].as_str().map(|text| text.parse::<jiff::Timestamp>().unwrap());
+            at.map(jiff::Timestamp::as_millisecond)
+        };
+        // it is written beside the request
+        while used().await != Some(now) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
 /// The API takes tokens only, the dashboard its cookie only.
 #[tokio::test]
 async fn neither_key_opens_the_other_door() {

@@ -9,7 +9,7 @@ use futures_util::{StreamExt as _, stream};
 use serde_json::json;
 
 use super::super::AppState;
-use super::super::audit::{Answered, finish};
+use super::super::audit::{Answered, finish, target};
 use super::super::auth::Token;
 use super::super::problem::ApiError;
 use super::form::Form;
@@ -27,7 +27,7 @@ pub(super) async fn pause(
     Token(caller): Token,
     form: Form,
 ) -> Result<Redirect, ApiError> {
-    app.pause_queue(&caller, &form.body(&["reason"])).await?;
+    app.pause_queue(&caller, &json!({})).await?;
     Ok(Redirect::to(&form.back(Said::Paused)))
 }
 
@@ -136,7 +136,7 @@ async fn each<F: Future<Output = Result<(), AppError>>>(
         return Err(AppError::invalid("/job", format!("may be ticked {TICKED_MAX} times at most")).into());
     }
     let changes = jobs.into_iter().map(|job| {
-        let asked = Asked { target: format!("{} {job}", call.asked.target), ..call.asked.clone() };
+        let asked = Asked { target: target(&format!("{} {job}", call.asked.target)), ..call.asked.clone() };
         let own = Call::new(asked, call.at, Some(StatusCode::SEE_OTHER.as_u16()));
         let change = change(job);
         async move {

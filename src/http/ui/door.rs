@@ -1,7 +1,7 @@
 //! Who comes in: by a pass, by a token, with a badge. And what needs none of them.
 
 use axum::extract::{Extension, Path, Request, State};
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 
@@ -9,7 +9,7 @@ use super::super::AppState;
 use super::super::auth::{bearer, may_come_now, while_good};
 use super::super::badges::is_secure;
 use super::super::connection::Connection;
-use super::super::guard::single;
+use super::super::guard::{SEC_FETCH_SITE, single};
 use super::super::problem::ApiError;
 use super::super::query::Query;
 use super::super::throttle::NO_PEER;
@@ -18,7 +18,6 @@ use super::looks::{PART, THEME_COOKIE, theme};
 use crate::app::{App, AppError};
 use crate::web::{self, ASSETS, Theme};
 
-const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// Of the theme; it is no secret.
 const YEAR_SECONDS: u32 = 31_536_000;
 
@@ -52,18 +51,25 @@ fn turned_away(request: &Request) -> Response {
     Redirect::to(&format!("/ui/sign-in?{next}")).into_response()
 }
 
-/// A change is made by a page of ours only: browsers say so with every form, in one of two headers. That none of them names a
-/// foreign page was looked at before.
+/// A change is made by a page of ours only: browsers say so with every form, in one of two headers. That `Sec-Fetch-Site` names no
+/// foreign page was looked at before. A cookie knows no ports, so here a page of another port is foreign too.
 pub(super) async fn from_our_page(request: Request, next: Next) -> Response {
-    let headers = request.headers();
-    if !request.method().is_safe()
-        && !headers.contains_key(header::ORIGIN)
-        && !headers.contains_key(SEC_FETCH_SITE)
-    {
+    if !request.method().is_safe() && !is_from_here(&request) {
         let detail = "a form has to come from a page of this server, in a browser; programs use the API";
         return ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", detail).into_response();
     }
     next.run(request).await
+}
+
+fn is_from_here(request: &Request) -> bool {
+    let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
+    let authority = request.uri().authority().map(|authority| authority.as_str()).or(text(header::HOST));
+    match text(header::ORIGIN) {
+        Some(origin) => authority.is_some_and(|here| {
+            origin.split_once("://").is_some_and(|(_, host)| host.eq_ignore_ascii_case(here))
+        }),
+        None => request.headers().contains_key(SEC_FETCH_SITE),
+    }
 }
 
 pub(super) async fn show_sign_in(headers: HeaderMap, query: Query) -> Html<String> {
@@ -96,14 +102,25 @@ pub(super) async fn sign_in(
     }
 }
 
-/// By a link of `offshoot open`.
+/// By a link of `offshoot open`. One that another page led to, that would make somebody else of whoever is in, or that a program
+/// only looks at, is shown with a button: nothing of it is used up before that is pressed.
 pub(super) async fn enter(
     State(state): State<AppState>,
+    method: Method,
     Path(pass): Path<String>,
     query: Query,
     headers: HeaderMap,
 ) -> Response {
     let next = own_path(query.text("next").as_deref());
+    let by_hand = headers.get(SEC_FETCH_SITE).is_none_or(|site| site == "none" || site == "same-origin");
+    let present = state.0.badges.bearer(&headers, &state.0.app);
+    if let Some(key) = state.0.app.key_of_pass(&pass)
+        && method != Method::POST
+        && (method == Method::HEAD || !by_hand || present.as_ref().is_some_and(|caller| caller.key() != key))
+    {
+        let present = present.map(|caller| caller.name);
+        return Html(web::enter(theme(&headers), &next, present.as_deref())).into_response();
+    }
     match state.0.app.use_pass(&pass) {
         Ok(caller) => {
             let badge = state.0.badges.give(&caller, is_secure(&headers));
@@ -149,4 +166,31 @@ pub(super) async fn asset(Path(name): Path<String>) -> Result<Response, ApiError
 
 pub(super) async fn nothing_here(State(_app): State<App>) -> ApiError {
     AppError::NotFound("page").into()
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+
+    use super::*;
+
+    /// A name in `allowed_hosts` has no port, and a cookie looks at none.
+    #[test]
+    fn a_page_of_another_port_is_somebody_elses() {
+        let sent = |headers: &[(&str, &str)]| {
+            let request = Request::builder().method(Method::POST).uri("/ui/queue/pause");
+            let request =
+                headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+            is_from_here(&request.body(Body::empty()).unwrap())
+        };
+        let host = ("host", "box.example:3456");
+        assert!(sent(&[host, ("origin", "http://box.example:3456")]));
+        assert!(sent(&[host, ("origin", "https://BOX.example:3456")]));
+        assert!(sent(&[host, ("sec-fetch-site", "same-origin")]));
+        for foreign in ["http://box.example:9999", "http://box.example", "http://evil.com:3456", "null", ""] {
+            assert!(!sent(&[host, ("origin", foreign)]), "{foreign}");
+            assert!(!sent(&[host, ("origin", foreign), ("sec-fetch-site", "same-origin")]), "{foreign}");
+        }
+        assert!(!sent(&[host]) && !sent(&[("origin", "http://box.example:3456")]));
+    }
 }

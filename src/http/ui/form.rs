@@ -10,9 +10,9 @@ use super::super::body::BodyBytes;
 pub(super) struct Form(Vec<(String, String)>);
 
 impl Form {
-    /// `None` when absent or empty.
+    /// `None` when absent or empty. Lines end as everywhere else: forms send them with CR and LF.
     pub(super) fn text(&self, name: &str) -> Option<String> {
-        self.all(name).find(|text| !text.is_empty())
+        self.all(name).find(|text| !text.is_empty()).map(|text| text.replace("\r\n", "\n"))
     }
 
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = String> {
@@ -58,6 +58,12 @@ pub(super) fn own_path(path: Option<&str>) -> String {
 mod tests {
     use super::*;
     use crate::web::Said;
+
+    #[test]
+    fn a_text_has_the_ends_of_lines_that_everybody_has() {
+        let form = Form(vec![("prompt".to_owned(), "one\r\ntwo".to_owned())]);
+        assert_eq!(form.body(&["prompt", "mode"]), serde_json::json!({"prompt": "one\ntwo"}));
+    }
 
     #[test]
     fn nobody_is_led_elsewhere() {

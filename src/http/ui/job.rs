@@ -50,5 +50,5 @@ pub(super) async fn lines(
         (None, None) => Piece::Last,
     };
     let story = app.job_story(&caller, &id, piece).await?;
-    Ok(Html(web::log_lines(&story.events, story.older, story.upto, story.is_whole)))
+    Ok(Html(web::log_lines(&story.events, story.upto, story.is_whole)))
 }

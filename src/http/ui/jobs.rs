@@ -17,8 +17,7 @@ pub(super) async fn show(
 ) -> Result<Html<String>, ApiError> {
     let search = Search::read(&query.text("q").unwrap_or_default(), viewer.now);
     let after = query.text("after");
-    let is_later = after.is_some();
-    let (page, wrong) = match found(&app, &caller, &search, after).await {
+    let (page, wrong) = match found(&app, &caller, &search, after.clone()).await {
         Ok(page) => (page, None),
         // what is wrong with the search belongs beside it
         Err(AppError::Invalid(faults)) => (
@@ -30,7 +29,7 @@ pub(super) async fn show(
         Err(AppError::NotFound(what)) => (nothing(), Some(format!("There is no such {what}."))),
         Err(other) => return Err(other.into()),
     };
-    Ok(Html(web::jobs(&viewer, &JobsSheet { search, page, wrong, is_later })))
+    Ok(Html(web::jobs(&viewer, &JobsSheet { search, page, wrong, after })))
 }
 
 fn nothing() -> JobPage {

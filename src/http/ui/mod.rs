@@ -4,7 +4,8 @@
 //! request of another site; a change needs a word of the browser, too, that a page of ours made it. A page needs the scope `read`.
 //! An action names the call of the API that it makes, and needs what that one needs: there is one table of who may do
 //! what. Each is carried out by the same function of [`app`](crate::app), written down like the call, and answered by going back
-//! to a page (303). Every answer has a policy under which nothing but our own files is loaded or run.
+//! to a page (303). Every answer has a policy under which nothing but our own files is loaded or run; only
+//! what the outermost guards refuse (host, origin, sizes) is answered as everywhere.
 //!
 //! Must not know: how pages look ([`web`](crate::web)), SQL, git. It has no rule of its own about jobs.
 //!
@@ -71,7 +72,7 @@ impl Pages {
 
 /// Behind the table of the API, of which `scopes` are.
 pub(super) fn pages(scopes: Scopes) -> Pages {
-    let mut pages = Pages { router: Router::new(), scopes }
+    Pages { router: Router::new(), scopes }
         .page("/ui/", get(queue::show))
         .page("/ui/jobs", get(jobs::show))
         .page("/ui/jobs/{id}", get(job::show))
@@ -93,10 +94,13 @@ pub(super) fn pages(scopes: Scopes) -> Pages {
             "/jobs/{id}/deliveries/{delivery}/redeliver",
             "/ui/jobs/{id}/deliveries/{delivery}/redeliver",
             post(act::redeliver),
-        );
-    // no call of the API, and nothing changes but who has a cookie: whoever came in may go
-    pages.scopes.add(Method::POST, "/ui/sign-out", Scope::Read, None);
-    Pages { router: pages.router.route("/ui/sign-out", post(door::sign_out)), ..pages }
+        )
+}
+
+/// A path as it may be written down: a pass is a key as long as it has not been used.
+pub(super) fn told_path(path: &str) -> &str {
+    const ENTER: &str = "/ui/enter/";
+    if path.starts_with(ENTER) { ENTER } else { path }
 }
 
 impl FromRef<AppState> for App {
@@ -118,8 +122,10 @@ pub(super) fn router(state: &AppState, pages: Pages) -> Router {
     let open = Router::new()
         .route("/", get(async || Redirect::to("/ui/")))
         .route("/ui", get(async || Redirect::to("/ui/")))
-        .route("/ui/enter/{pass}", get(door::enter))
+        .route("/ui/enter/{pass}", get(door::enter).post(door::enter))
         .route("/ui/sign-in", get(door::show_sign_in).post(door::sign_in))
+        // nothing changes but who has a cookie: whoever came in may go, also when nothing can be written
+        .route("/ui/sign-out", post(door::sign_out))
         .route("/ui/theme", post(door::set_theme))
         .route("/ui/assets/{name}", get(door::asset))
         .layer(from_fn_with_state(state.clone(), body::read_form));
@@ -128,4 +134,15 @@ pub(super) fn router(state: &AppState, pages: Pages) -> Router {
         .with_state(state.clone())
         .layer(axum::middleware::from_fn(door::from_our_page))
         .layer(axum::middleware::from_fn(looks::finish_page))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::told_path;
+
+    #[test]
+    fn a_pass_is_written_down_nowhere() {
+        assert_eq!(told_path("/ui/enter/abc"), "/ui/enter/");
+        assert_eq!(told_path("/ui/jobs/7"), "/ui/jobs/7");
+    }
 }

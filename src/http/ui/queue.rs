@@ -13,9 +13,7 @@ use crate::web::{self, QueueSheet};
 use crate::wire::job::JobSummary;
 
 /// Jobs that ended and are shown: a screen.
-const ENDED_SHOWN: usize = 12;
-/// Looked at for those: newer ones may have ended before older ones.
-const ENDED_LOOKED_AT: i64 = 50;
+const ENDED_SHOWN: u32 = 12;
 /// The most that the API gives at once, and many more than run.
 const RUNNING_MAX: i64 = 200;
 
@@ -26,7 +24,7 @@ pub(super) async fn show(
 ) -> Result<Html<String>, ApiError> {
     let queue = app.queue(&caller, None).await?;
     let mut running = Vec::new();
-    for job in jobs(&app, &caller, "running", RUNNING_MAX).await?.into_iter().rev() {
+    for job in running_jobs(&app, &caller).await?.into_iter().rev() {
         let words = match app.last_words(&caller, &job.id).await {
             // forgotten meanwhile
             Err(AppError::NotFound(_)) => None,
@@ -34,9 +32,7 @@ pub(super) async fn show(
         };
         running.push((job, words));
     }
-    let mut ended = jobs(&app, &caller, "completed,failed,cancelled", ENDED_LOOKED_AT).await?;
-    ended.sort_by_key(|job| std::cmp::Reverse(job.completed_at.map(|at| at.0)));
-    ended.truncate(ENDED_SHOWN);
+    let ended = app.ended_lately(&caller, ENDED_SHOWN).await?;
     let health = app.health(&caller).await?;
     let scheme = if is_secure(&headers) { "https" } else { "http" };
     let url = format!("{scheme}://{}", single(&headers, header::HOST)?.unwrap_or("127.0.0.1:3456"));
@@ -52,7 +48,8 @@ pub(super) async fn show(
     Ok(Html(web::queue(&viewer, &sheet)))
 }
 
-async fn jobs(app: &App, caller: &Caller, status: &str, limit: i64) -> Result<Vec<JobSummary>, AppError> {
-    let query = JobQuery { status: Some(status.to_owned()), limit: Some(limit), ..JobQuery::default() };
+async fn running_jobs(app: &App, caller: &Caller) -> Result<Vec<JobSummary>, AppError> {
+    let query =
+        JobQuery { status: Some("running".to_owned()), limit: Some(RUNNING_MAX), ..JobQuery::default() };
     Ok(app.list_jobs(caller, &query).await?.jobs)
 }

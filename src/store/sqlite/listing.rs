@@ -1,7 +1,7 @@
 //! Lists of jobs, newest first.
 
 use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
+use rusqlite::{Connection, params, params_from_iter};
 
 use super::super::Store;
 use super::super::error::StoreError;
@@ -12,6 +12,8 @@ use super::jobs::{JOB_VIEW, view_of_row};
 use super::queue::QueueContext;
 use super::reach;
 use crate::domain::id::JobNumber;
+use crate::domain::job::JobView;
+use crate::domain::token::Reach;
 
 impl Store {
     /// # Errors
@@ -20,6 +22,36 @@ impl Store {
         let (now, bounds) = (self.moment(), self.bounds());
         self.database.read(move |connection| list(connection, now, &bounds, &filter)).await
     }
+
+    /// The jobs within reach that ended last, the newest end first.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn ended_lately(&self, reach: &Reach, count: u32) -> Result<Vec<JobView>, StoreError> {
+        let (now, bounds, clients) = (self.moment(), self.bounds(), reach::list(reach));
+        self.database.read(move |connection| ended(connection, now, &bounds, clients, count)).await
+    }
+}
+
+fn ended(
+    connection: &Connection,
+    now: Moment,
+    bounds: &Bounds,
+    clients: Option<String>,
+    count: u32,
+) -> Result<Vec<JobView>, StoreError> {
+    let context = QueueContext::load(connection, now, bounds)?;
+    // the index by end gives these in this order
+    let sql = format!(
+        "{JOB_VIEW} WHERE j.completed_at IS NOT NULL AND (?1 IS NULL OR j.client IN
+             (SELECT number FROM clients WHERE id IN (SELECT value FROM json_each(?1))))
+         ORDER BY j.completed_at DESC, j.number DESC LIMIT ?2"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let jobs = statement
+        .query_map(params![clients, count], |row| view_of_row(connection, &context, row))?
+        .collect::<Result<_, _>>()?;
+    Ok(jobs)
 }
 
 pub(super) fn list(
