@@ -132,7 +132,7 @@ async fn a_page_hears_no_hint_of_others() {
     let sent = request(Method::GET, "/ui/events?after=latest", &[("cookie", &cookie)], Body::empty());
     let mut body = bench.router.clone().oneshot(sent).await.unwrap().into_body().into_data_stream();
     let operator = bench.token(Scope::Operate, None).await;
-    for number in [2, 1] {
+    for number in [1, 2] {
         bench.call_with(&operator, Method::POST, &format!("/jobs/{number}/cancel"), &json!({})).await;
     }
     let mut told = String::new();

@@ -1,8 +1,11 @@
 //! Who comes into the dashboard, how, and for how long.
 
+use std::time::Duration;
+
 use axum::body::Body;
 use axum::http::{Method, Request};
 use serde_json::json;
+use tokio::time::timeout;
 
 use super::{Answer, Bench, HOST, SECRET};
 use crate::domain::token::Scope;
@@ -205,9 +208,12 @@ async fn a_badge_uses_its_token() {
             at.map(jiff::Timestamp::as_millisecond)
         };
         // it is written beside the request
-        while used().await != Some(now) {
-            tokio::task::yield_now().await;
-        }
+        let noted = async {
+            while used().await != Some(now) {
+                tokio::task::yield_now().await;
+            }
+        };
+        timeout(Duration::from_secs(30), noted).await.expect("the use is noted");
     }
 }
 
