@@ -90,11 +90,11 @@ async fn cancelled_and_failed_jobs_call_back_too() {
     }
     let lease = bench.claim().await.lease;
     bench.store.finish(lease, fault(ReasonCode::Refused), |_| Some(callback("failed", URL))).await.unwrap();
-    let queued = offshoot::domain::id::JobRef::Number(JobNumber(2));
+    let queued = JobRef::Number(JobNumber(2));
     bench.store.request_cancel(&queued, |_| Some(callback("queued", URL))).await.unwrap();
     bench.store.request_cancel(&queued, |_| Some(callback("twice", URL))).await.unwrap();
     let lease = bench.claim().await.lease;
-    let running = offshoot::domain::id::JobRef::Number(lease.job);
+    let running = JobRef::Number(lease.job);
     bench.store.request_cancel(&running, |_| Some(callback("early", URL))).await.unwrap();
     bench.store.finish(lease, AttemptEnd::Cancelled, |_| Some(callback("running", URL))).await.unwrap();
     assert_eq!(due(&bench).await, ["failed", "queued", "running"]);

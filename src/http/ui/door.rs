@@ -63,7 +63,7 @@ pub(super) async fn from_our_page(request: Request, next: Next) -> Response {
 
 fn is_from_here(request: &Request) -> bool {
     let text = |name| request.headers().get(name).and_then(|value: &HeaderValue| value.to_str().ok());
-    let authority = request.uri().authority().map(|authority| authority.as_str()).or(text(header::HOST));
+    let authority = request.uri().authority().map(axum::http::uri::Authority::as_str).or(text(header::HOST));
     match text(header::ORIGIN) {
         Some(origin) => authority.is_some_and(|here| {
             origin.split_once("://").is_some_and(|(_, host)| host.eq_ignore_ascii_case(here))
