@@ -91,10 +91,11 @@ const RUNNING: &str = "running";
 
 pub(crate) struct Database {
     place: Place,
+    /// None: not even a connection can be made. Dropped before the writer, whose connection is then the last one and folds the
+    /// log in: of two that close at the same moment neither gets the lock for that, and the log stays.
+    readers: Option<r2d2::Pool<SqliteConnectionManager>>,
     /// Or what to say: the file is damaged and nothing is written to it.
     writer: Result<writer::Writer, Arc<str>>,
-    /// None: not even a connection can be made.
-    readers: Option<r2d2::Pool<SqliteConnectionManager>>,
     failed: watch::Sender<bool>,
 }
 
