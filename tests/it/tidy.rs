@@ -392,6 +392,7 @@ fn the_project_speaks_of_itself_alone() {
         "README.md",
         "CHANGELOG.md",
         "CONTRIBUTING.md",
+        "SECURITY.md",
         "NOTICE",
         "Cargo.toml",
         "config.example.toml",
