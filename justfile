@@ -17,6 +17,9 @@ rig-matrix *args:
 # the API by its own document, 20,000 cases: five to twenty minutes; CI has 1,000
 long-schema cases="20000":
     cargo build --locked && python3 tests/schema/run.py --cases {{cases}}
+# every fuzz target so long, each; a nightly compiler and cargo-fuzz (fuzz/README.md). CI replays what they have kept
+long-fuzz seconds="300" *targets:
+    python3 fuzz/run.py --seconds {{seconds}} {{targets}}
 long-load:
     cargo test --locked --test it -- --ignored long_load
 # 10,000 submits at once with a kill among them, against a usual queue and against a large one: three to five minutes

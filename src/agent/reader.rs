@@ -1,6 +1,12 @@
 //! Both streams of one step, from raw bytes to events.
 
+use super::text::one_line;
 use super::{AgentEvent, AgentVerdict, Line, LineSplitter, StepExit, Stream, StreamParser};
+
+/// A version, a model, where a credential is from: those of real agents have 40 bytes.
+const NAME_BYTES_MAX: usize = 200;
+/// The id of a conversation is stored with the job and is an argument of the program that goes on with it. Real ones have 36.
+const SESSION_BYTES_MAX: usize = 200;
 
 /// A parser with a line splitter per stream in front of it: feed it what was read, in the order it was read.
 ///
@@ -38,17 +44,42 @@ impl AgentReader {
                 events.extend(read_line(self.parser.as_mut(), stream, &line));
             }
         }
-        let verdict = self.parser.finish(exit);
+        let mut verdict = self.parser.finish(exit);
+        keep_ids(&mut verdict.session_id);
+        let AgentVerdict { auth_source, agent_version, model, .. } = &mut verdict;
+        keep_names([auth_source, agent_version, model]);
         (events, verdict)
     }
 }
 
 fn read_line(parser: &mut dyn StreamParser, stream: Stream, line: &Line) -> Vec<AgentEvent> {
     let mut events = parser.line(stream, &line.bytes);
+    for event in &mut events {
+        if let AgentEvent::Started { session_id, model, version, auth } = event {
+            keep_ids(session_id);
+            keep_names([model, version, auth]);
+        }
+    }
     if line.dropped_bytes > 0 {
         events.push(AgentEvent::Notice {
             text: format!("the line above was too long, {} bytes of it were dropped", line.dropped_bytes),
         });
     }
     events
+}
+
+/// Only what can be one: a word of letters, digits and signs that is no option of anything.
+fn keep_ids(id: &mut Option<String>) {
+    id.take_if(|id| {
+        let fits =
+            (1..=SESSION_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
+        !fits || id.starts_with('-')
+    });
+}
+
+/// They are stored and shown as they are.
+fn keep_names(names: [&mut Option<String>; 3]) {
+    for name in names.into_iter().flatten() {
+        *name = one_line(name, NAME_BYTES_MAX);
+    }
 }

@@ -42,21 +42,30 @@ impl AddressClass {
 /// The class of `address`, looked at inside its wrapping (mapped, translated or tunnelled IPv4).
 #[must_use]
 pub fn classify(address: IpAddr) -> AddressClass {
-    match unwrap_embedded(address) {
-        IpAddr::V4(v4) => classify_v4(v4),
-        IpAddr::V6(v6) => classify_v6(v6),
+    match (unwrap_embedded(address), ends_at(address)) {
+        (IpAddr::V4(v4), _) => classify_v4(v4),
+        (_, IpAddr::V4(v4)) if classify_v4(v4) == AddressClass::Metadata => AddressClass::Metadata,
+        (IpAddr::V6(v6), _) => classify_v6(v6),
     }
 }
 
-/// The IPv4 address that packets for `address` end up at: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056),
-/// ISATAP (RFC 5214) and the retired IPv4-compatible form. Anything else is returned as it is.
+/// The IPv4 address that `address` stands for: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056), ISATAP (RFC 5214) and the
+/// retired IPv4-compatible form. Anything else is returned as it is. So is ISATAP's form in a network that is not public: a
+/// router that knows nothing of it delivers it there, whatever its end spells.
 pub(super) fn unwrap_embedded(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V6(v6) if behind_a_network(v6).is_none() || classify_v6(v6) == AddressClass::Public => {
+            ends_at(address)
+        }
+        _ => address,
+    }
+}
+
+/// As [`unwrap_embedded`], and of ISATAP's form always the address at its end: where a tunnel would lead.
+pub(super) fn ends_at(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let words = v6.segments();
-    let v4 = |high: u16, low: u16| {
-        let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
-        IpAddr::V4(Ipv4Addr::new(a, b, c, d))
-    };
+    let v4 = |high: u16, low: u16| IpAddr::V4(joined(high, low));
     match words {
         [0, 0, 0, 0, 0, 0xffff, high, low] | [0x64, 0xff9b, 0, 0, 0, 0, high, low] => v4(high, low),
         // ::ffff:0:a.b.c.d, the stateless translation of RFC 2765
@@ -64,9 +73,21 @@ pub(super) fn unwrap_embedded(address: IpAddr) -> IpAddr {
         // `::` and `::1` are addresses of their own
         [0, 0, 0, 0, 0, 0, high, low] if high != 0 || low > 1 => v4(high, low),
         [0x2002, high, low, ..] => v4(high, low),
-        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => v4(high, low),
-        _ => address,
+        _ => behind_a_network(v6).map_or(address, IpAddr::V4),
     }
+}
+
+/// ISATAP: the IPv4 address is the end of an address of any network.
+fn behind_a_network(address: Ipv6Addr) -> Option<Ipv4Addr> {
+    match address.segments() {
+        [_, _, _, _, 0 | 0x200, 0x5efe, high, low] => Some(joined(high, low)),
+        _ => None,
+    }
+}
+
+fn joined(high: u16, low: u16) -> Ipv4Addr {
+    let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
+    Ipv4Addr::new(a, b, c, d)
 }
 
 fn classify_v4(address: Ipv4Addr) -> AddressClass {

@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use thiserror::Error;
 
-use super::classes::{AddressClass, classify, unwrap_embedded};
+use super::classes::{AddressClass, classify, ends_at, unwrap_embedded};
 
 /// Which addresses a callback may reach.
 #[derive(Clone, Debug, Default)]
@@ -58,11 +58,13 @@ impl Policy {
     /// `Err` carries the class that is in the way, or `None` for a listener of this server.
     pub(super) fn judge(&self, address: IpAddr, port: u16, named: bool) -> Result<(), Option<AddressClass>> {
         let class = classify(address);
-        let address = unwrap_embedded(address);
         if class == AddressClass::Metadata {
             return Err(Some(class));
         }
-        if self.own_listeners.iter().any(|own| own.port() == port && is_own(own.ip(), address)) {
+        let end = ends_at(address);
+        let address = unwrap_embedded(address);
+        let is_own = |own: IpAddr| is_own(own, address) || is_own(own, end);
+        if self.own_listeners.iter().any(|own| own.port() == port && is_own(own.ip())) {
             return Err(None);
         }
         let allowed = named

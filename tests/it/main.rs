@@ -31,6 +31,7 @@ mod fake_github;
 mod fire_receiver;
 mod forge_github;
 mod forge_local;
+mod fuzz;
 mod gc;
 mod gc_clones;
 mod git;
