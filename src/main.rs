@@ -1,7 +1,7 @@
 //! The program: puts the parts together, and is the only place that ends the process.
 //!
-//! Three verbs are not for people and come before everything else, before a thread or a runtime exists: the shim, which
-//! supervises one step and must stay small; the speaker for agents of the Agent Client Protocol, which is the program of a step
+//! Four verbs are not for people and come before everything else, before a thread or a runtime exists: the shim, which
+//! supervises one step and must stay small; what draws a line around the sandbox of a step and becomes it; the speaker for agents of the Agent Client Protocol, which is the program of a step
 //! itself; and the scripted agent of the demonstration and the tests.
 
 use std::process::ExitCode;
@@ -17,6 +17,7 @@ fn main() -> ExitCode {
     let verb = arguments.next();
     match verb.as_deref().and_then(|verb| verb.to_str()) {
         Some("shim") => offshoot::process::shim_main(arguments),
+        Some("walls") => offshoot::isolation::walls_main(arguments),
         Some("acp") => offshoot::acp::acp_main(arguments),
         Some("scripted-agent") => demo::agent::scripted_agent_main(),
         _ => cli::run(program.into_iter().chain(verb).chain(arguments), &LOCAL),

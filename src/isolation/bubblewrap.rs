@@ -6,6 +6,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use super::landlock::DRAW;
+
 /// Temporary files are in memory, and are the step's own: so much in each of the two places, in bytes.
 const TEMPORARY_BYTES_MAX: u64 = 4 << 30;
 
@@ -70,6 +72,8 @@ pub struct Inside<'a> {
     pub own: &'a [Bind],
     /// The network of the machine, or none at all.
     pub network: bool,
+    /// Landlock draws a line around the walls: [`Found::Works`](super::Found::Works) says whether it can.
+    pub line: bool,
 }
 
 /// A path that is no UTF-8 cannot be an argument of a step.
@@ -90,7 +94,11 @@ struct Cover {
 /// # Errors
 /// [`Unnameable`].
 pub fn wrapper(inside: &Inside<'_>) -> Result<Vec<String>, Unnameable> {
-    let mut to = Arguments::new(inside.program)?;
+    let mut to = Arguments(Vec::new());
+    if inside.line {
+        to.words(&DRAW);
+    }
+    to.path(inside.program)?;
     to.words(WALLS);
     if !inside.network {
         to.words(&["--unshare-net"]);
@@ -175,12 +183,6 @@ pub fn is_fresh(path: &Path) -> bool {
 struct Arguments(Vec<String>);
 
 impl Arguments {
-    fn new(program: &Path) -> Result<Self, Unnameable> {
-        let mut to = Self(Vec::new());
-        to.path(program)?;
-        Ok(to)
-    }
-
     fn words(&mut self, words: &[&str]) {
         self.0.extend(words.iter().map(|word| (*word).to_owned()));
     }
@@ -244,6 +246,7 @@ mod tests {
             lent: &lent,
             own: &own,
             network: false,
+            line: true,
         };
         let all = wrapper(&inside).unwrap();
         let order = [
@@ -262,13 +265,15 @@ mod tests {
         position(&all, &["--ro-bind", "/dev/null", &at("home/.netrc")]);
         position(&all, &["--unshare-net"]);
         position(&all, &["--tmpfs", &at("home/.cache")]);
-        assert_eq!((all[0].as_str(), all.last().map(String::as_str)), ("/usr/bin/bwrap", Some("--")));
+        assert_eq!(all[..3], ["/proc/self/exe", "walls", "/usr/bin/bwrap"]);
+        assert_eq!(all.last().map(String::as_str), Some("--"));
         assert!(!all.contains(&at("home/.none")), "what is not there needs no cover");
         assert!(
             !all.windows(2).any(|two| two == ["--tmpfs", &at("data/worktrees")]),
             "it is covered already"
         );
-        let online = wrapper(&Inside { network: true, ..inside }).unwrap();
+        let online = wrapper(&Inside { network: true, line: false, ..inside }).unwrap();
+        assert_eq!(online[0], "/usr/bin/bwrap");
         assert!(!online.contains(&"--unshare-net".to_owned()));
     }
 

@@ -11,6 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use super::bubblewrap::{SYSTEM, WALLS};
+use super::landlock;
 
 /// A sandbox stands within some hundredths of a second; a machine that swaps may need longer.
 const TRY_MAX: Duration = Duration::from_secs(10);
@@ -22,8 +23,8 @@ const WORDS_CHARS_MAX: usize = 300;
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It works: the program, and its name with the version.
-    Works { program: PathBuf, version: String },
+    /// It works: the program, its name with the version, and whether Landlock draws a line around it.
+    Works { program: PathBuf, version: String, line: bool },
     /// It does not, and why.
     Fails { why: String },
 }
@@ -98,13 +99,23 @@ async fn look(path: &OsString) -> Found {
         );
     };
     match try_out(&program).await {
-        Ok(version) => Found::Works { program, version },
+        Ok(version) => {
+            // one that gains its rights by its file gets none behind the line
+            let line = landlock::works() && !has_mode(&program, 0o6000);
+            let with = if line { " and Landlock" } else { ", without Landlock (which needs Linux 6.12)" };
+            Found::Works { program, version: format!("{version}{with}"), line }
+        }
         Err(why) => fails(why),
     }
 }
 
 fn is_program(file: &Path) -> bool {
-    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+    has_mode(file, 0o111)
+}
+
+/// A file with one of these bits.
+fn has_mode(file: &Path, bits: u32) -> bool {
+    file.metadata().is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & bits != 0)
 }
 
 /// Puts up the walls that every sandbox has and runs bubblewrap itself inside of them.
@@ -168,7 +179,7 @@ mod tests {
         install("#!/bin/sh\necho bubblewrap 9\n");
         let sandbox = Sandbox::new(dir.path().into());
         let works = sandbox.find().await;
-        assert_eq!(works.detail(), "bubblewrap 9");
+        assert!(works.detail().starts_with("bubblewrap 9"), "{works:?}");
         install("#!/bin/sh\nexit 1\n");
         assert_eq!(sandbox.find().await, works, "what works is not tried again");
     }

@@ -123,8 +123,8 @@ impl Line<'_> {
             (false, false) => return Err(unavailable(BEGAN_WITHOUT)),
         }
         let settings = &self.tools.settings.isolation;
-        let bwrap = match settings.sandbox.find().await {
-            Found::Works { program, .. } => program,
+        let (bwrap, line) = match settings.sandbox.find().await {
+            Found::Works { program, line, .. } => (program, line),
             Found::Fails { why } => return Err(unavailable(&why)),
         };
         let shadow = self.tools.repository(&self.client)?.lend(worktree).await?;
@@ -135,6 +135,7 @@ impl Line<'_> {
         let programs = [Some(program), entry.command.first().map(String::as_str)];
         let room = Room {
             bwrap,
+            line,
             worktree: worktree.to_owned(),
             shadow,
             attachments: self.tools.store.logs().attachments_dir(self.lease.job),
@@ -160,6 +161,8 @@ impl Line<'_> {
 /// All that the walls of one step are made from.
 struct Room {
     bwrap: PathBuf,
+    /// Landlock is there.
+    line: bool,
     worktree: PathBuf,
     shadow: Shadow,
     attachments: PathBuf,
@@ -190,6 +193,7 @@ impl Room {
             lent: &lent,
             own: &own,
             network: self.network,
+            line: self.line,
         })
         .map_err(|error| error.to_string())
     }

@@ -15,6 +15,8 @@ pub(crate) enum Need {
     Network,
     /// The sandbox, and the namespaces that it needs.
     Bubblewrap,
+    /// One that knows sockets with abstract names (Linux 6.12).
+    Landlock,
     Curl,
     Node,
     Python,
@@ -32,6 +34,7 @@ impl Need {
             Self::Chown => "chown",
             Self::Network => "network",
             Self::Bubblewrap => "bubblewrap",
+            Self::Landlock => "landlock",
             Self::Curl => "curl",
             Self::Node => "node",
             Self::Python => "python3",
@@ -67,6 +70,21 @@ fn judge(needed: &str, need: Need, what: &str) -> Result<String, String> {
     Ok(format!("{line}\n"))
 }
 
+/// Whether this kernel has the Landlock that knows sockets with abstract names (landlock_create_ruleset(2)): the sixth version.
+#[cfg_attr(
+    target_os = "linux",
+    expect(unsafe_code, reason = "the kernel is asked past the crate of the program")
+)]
+pub(crate) fn has_landlock() -> bool {
+    #[cfg(target_os = "linux")]
+    // SAFETY: with no attributes and this flag it only answers.
+    let version =
+        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, 1_u32) };
+    #[cfg(not(target_os = "linux"))]
+    let version = 0;
+    version >= 6
+}
+
 /// Whether a program lies where systems keep theirs.
 pub(crate) fn has_program(name: &str) -> bool {
     ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|dir| std::path::Path::new(dir).join(name).exists())
@@ -88,6 +106,7 @@ fn every_need_is_one_that_ci_knows() {
         Need::Chown,
         Need::Network,
         Need::Bubblewrap,
+        Need::Landlock,
         Need::Curl,
         Need::Node,
         Need::Python,

@@ -1,13 +1,14 @@
 //! The walls around an agent, tried from inside on a whole server. docs/security.md has a row for each.
 
 use std::fmt::Write as _;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use offshoot::isolation::{Found, Sandbox};
 use serde_json::{Value, json};
 
 use crate::git_fixture::PATH;
-use crate::left_out::{Need, leave_out};
+use crate::left_out::{Need, has_landlock, has_program, leave_out};
 use crate::stand::{Plan, Stand};
 
 /// In all that nobody may read.
@@ -65,6 +66,10 @@ const TRIES: &[Try] = &[
     tried("leave a process behind", "setsid sleep {left} & echo left", "left"),
     tried("reach the API without a token", "bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port}; printf \"GET /jobs HTTP/1.0\\r\\nHost: 127.0.0.1:{port}\\r\\n\\r\\n\" >&3; head -n 1 <&3'", " 401 "),
 ];
+
+/// Where the kernel has Landlock for it.
+#[rustfmt::skip]
+const APART: Try = looked("reach a socket with an abstract name", "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('\\x00{abstract}')\" 2>&1 | tail -n 1", "PermissionError");
 
 /// The same without a network.
 const OFFLINE: &[Try] = &[
@@ -149,12 +154,44 @@ fn places(stand: &Stand, sibling: &str) -> Vec<(&'static str, String)> {
         ("{server}", stand.server.as_ref().unwrap().pid().to_string()),
         ("{left}", LEFT.to_owned()),
         ("{port}", port),
+        ("{abstract}", abstract_name()),
     ]
+}
+
+/// Whoever has the network of this machine can reach it, and nothing else stands before it.
+#[cfg(target_os = "linux")]
+pub(crate) fn abstract_listener(name: &str) -> UnixListener {
+    use std::os::linux::net::SocketAddrExt as _;
+    let address = std::os::unix::net::SocketAddr::from_abstract_name(name).unwrap();
+    UnixListener::bind_addr(&address).unwrap()
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn abstract_listener(name: &str) -> UnixListener {
+    panic!("{name}: only Linux has such names")
+}
+
+fn abstract_name() -> String {
+    format!("offshoot-life-{}", std::process::id())
+}
+
+/// A listener of the machine with an abstract name, and what an agent tries to reach it; nothing where it would.
+fn apart() -> Option<(UnixListener, &'static Try)> {
+    match (has_landlock(), has_program("python3")) {
+        (true, true) => {
+            return Some((abstract_listener(&abstract_name()), &APART));
+        }
+        (false, _) => leave_out(Need::Landlock, "an abstract socket, by an agent"),
+        (true, false) => leave_out(Need::Python, "an abstract socket, by an agent"),
+    }
+    None
 }
 
 #[tokio::test]
 async fn an_agent_reaches_its_worktree_and_nothing_else() {
     let Some(mut stand) = sandboxed("what an agent can reach").await else { return };
+    let apart = apart();
+    let row = || apart.iter().map(|(_, one)| *one);
     hide_canaries(&stand);
     stand.start().await;
     let sibling = stand
@@ -166,7 +203,7 @@ async fn an_agent_reaches_its_worktree_and_nothing_else() {
     let branch = stand.git_clone(&["rev-parse", "refs/heads/sib"]);
     let places = places(&stand, &at);
 
-    let all: Vec<&Try> = TRIES.iter().collect();
+    let all: Vec<&Try> = TRIES.iter().chain(row()).collect();
     let inside = answers(&stand, &all, &places, json!({})).await;
     assert_eq!(misses(&all, &inside), []);
     let offline: Vec<&Try> = OFFLINE.iter().collect();
@@ -174,7 +211,7 @@ async fn an_agent_reaches_its_worktree_and_nothing_else() {
     assert_eq!(misses(&offline, &cut_off), []);
 
     // each of these has another answer where the walls are not
-    let harmless: Vec<&Try> = TRIES.iter().chain(OFFLINE).filter(|one| one.harmless).collect();
+    let harmless: Vec<&Try> = TRIES.iter().chain(OFFLINE).chain(row()).filter(|one| one.harmless).collect();
     let outside = answers(&stand, &harmless, &places, json!({"isolation": "none"})).await;
     assert_eq!(misses(&harmless, &outside).len(), harmless.len(), "{outside:#?}");
 
@@ -219,7 +256,9 @@ async fn an_agent_commits_in_a_repository_of_its_own_and_its_commits_are_publish
     assert!(said.iter().any(|text| text.contains("run in a sandbox (bubblewrap")), "{said:?}");
     let health = stand.get("/health").await;
     assert_eq!(health["isolation"], "sandbox", "{health:#}");
-    assert!(health["isolationDetail"].as_str().unwrap().starts_with("bubblewrap"), "{health:#}");
+    let detail = health["isolationDetail"].as_str().unwrap();
+    let with = if has_landlock() { " and Landlock" } else { ", without Landlock" };
+    assert!(detail.starts_with("bubblewrap") && detail.contains(with), "{detail}");
     stand.finish().await;
 }
 

@@ -10,14 +10,19 @@ use nix::unistd::Pid;
 use offshoot::isolation::{Bind, Found, Inside, Sandbox, wrapper};
 use offshoot::process::{CommandSpec, Control, ExitCause, StepState, Stream, inspect, survivors};
 
-use crate::left_out::{Need, has_program, leave_out};
+use crate::left_out::{Need, has_landlock, has_program, leave_out};
+use crate::life_sandbox::abstract_listener;
 use crate::process_rig::{Rig, eventually, finish, text_of, until_says};
 
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 async fn bwrap(what: &str) -> Option<PathBuf> {
+    bwrap_and_line(what).await.map(|(program, _)| program)
+}
+
+async fn bwrap_and_line(what: &str) -> Option<(PathBuf, bool)> {
     match Sandbox::new(PATH.into()).find().await {
-        Found::Works { program, .. } => Some(program),
+        Found::Works { program, line, .. } => Some((program, line)),
         Found::Fails { why } => {
             leave_out(Need::Bubblewrap, &format!("{what} ({why})"));
             None
@@ -25,7 +30,8 @@ async fn bwrap(what: &str) -> Option<PathBuf> {
     }
 }
 
-fn walls(program: &PathBuf, worktree: PathBuf) -> Vec<String> {
+/// Where Landlock is, every test here is within its line.
+fn walls(program: &PathBuf, worktree: PathBuf, line: bool) -> Vec<String> {
     let inside = Inside {
         program,
         working_dir: &worktree,
@@ -34,12 +40,14 @@ fn walls(program: &PathBuf, worktree: PathBuf) -> Vec<String> {
         lent: &[],
         own: &[Bind::writable(&worktree)],
         network: true,
+        line,
     };
     wrapper(&inside).unwrap()
 }
 
 fn inside(rig: &Rig, program: &PathBuf, script: &str) -> CommandSpec {
-    CommandSpec { wrapper: walls(program, rig.worktree()), ..rig.script(script) }
+    let line = has_landlock();
+    CommandSpec { wrapper: walls(program, rig.worktree(), line), ..rig.script(script) }
 }
 
 fn note(rig: &Rig, name: &str) -> bool {
@@ -130,6 +138,44 @@ async fn a_missing_program_is_told_from_walls_that_cannot_be_put_up() {
     assert_eq!(text_of(&records, Stream::Stdout), "", "nothing runs without its walls");
 }
 
+/// With the machine's network come its sockets with abstract names: those of X servers, of D-Bus, of session managers.
+#[tokio::test]
+async fn a_socket_with_an_abstract_name_is_reached_by_those_who_share_the_walls() {
+    let Some((program, line)) = bwrap_and_line("abstract sockets in the sandbox").await else { return };
+    assert_eq!(line, has_landlock(), "what is found is what the kernel says");
+    if !line {
+        return leave_out(Need::Landlock, "abstract sockets in the sandbox");
+    }
+    if !has_program("python3") {
+        return leave_out(Need::Python, "abstract sockets in the sandbox");
+    }
+    let rig = Rig::new();
+    let name = format!("offshoot-test-{}", std::process::id());
+    let outside = abstract_listener(&name);
+    outside.set_nonblocking(true).unwrap();
+    let script = format!(
+        "python3 - <<'END'\n\
+         import socket\n\
+         def reach(name):\n\
+         \x20   try:\n\
+         \x20       socket.socket(socket.AF_UNIX).connect('\\0' + name)\n\
+         \x20       return 'reached'\n\
+         \x20   except OSError as error:\n\
+         \x20       return type(error).__name__\n\
+         own = socket.socket(socket.AF_UNIX)\n\
+         own.bind('\\0own-{name}')\n\
+         own.listen(1)\n\
+         print(reach('{name}'), reach('own-{name}'))\n\
+         END"
+    );
+    for (line, expected) in [(true, "PermissionError reached"), (false, "reached reached")] {
+        let wrapper = walls(&program, rig.worktree(), line);
+        let (_, records, record) = rig.run(&CommandSpec { wrapper, ..rig.script(&script) }).await;
+        assert_eq!(text_of(&records, Stream::Stdout).trim(), expected, "{record:?}");
+        assert_eq!(outside.accept().is_ok(), !line, "what the listener saw");
+    }
+}
+
 /// CI runs as root; most people do not.
 #[test]
 fn the_walls_stand_for_an_ordinary_user_too() {
@@ -158,6 +204,7 @@ fn the_walls_stand_for_an_ordinary_user_too() {
         lent: &[],
         own: &[Bind::writable(&worktree)],
         network: false,
+        line: false,
     };
     let root = dir.path().display();
     let script = format!(

@@ -71,7 +71,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("api_client", &["wire"]),
     ("cli", &["api_client", "clock", "config", "domain", "wire"]),
     ("demo", &["api_client", "cli", "clock", "config", "daemon", "forge", "git", "webhook", "wire"]),
-    ("main", &["acp", "cli", "config", "daemon", "demo", "failpoint", "process"]),
+    ("main", &["acp", "cli", "config", "daemon", "demo", "failpoint", "isolation", "process"]),
     ("lib", &[]),
 ];
 
@@ -97,6 +97,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["src/metrics/"]),
     ("directories", &["src/config/"]),
     ("comfy_table", &["src/cli/"]),
+    ("landlock", &["src/isolation/landlock.rs"]),
     // errors are enums; only what is told to a person at the very end is loose
     ("anyhow", &["src/demo/"]),
 ];
