@@ -181,9 +181,9 @@ mod tests {
     /// More half heads than there are places: nobody waits behind them, and who is being answered keeps his place.
     #[tokio::test]
     async fn whoever_brings_nothing_makes_room_at_once() {
-        let long = ConnectionLimits { head: LONG * 6, idle: LONG * 6, connections: 8, ..LIMITS };
-        for (per_peer, crowd) in [(100, 8), (4, 4)] {
-            let limits = ConnectionLimits { per_peer, ..long };
+        let long = ConnectionLimits { head: LONG * 6, idle: LONG * 6, ..LIMITS };
+        for (per_peer, connections, crowd) in [(100, 8, 8), (4, 100, 4)] {
+            let limits = ConnectionLimits { per_peer, connections, ..long };
             let begun = Arc::new(Notify::new());
             let mut set = JoinSet::new();
             let (address, _stop) = server_within(limits, &mut set, Arc::clone(&begun)).await;

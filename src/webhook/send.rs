@@ -36,6 +36,9 @@ pub struct SendLimits {
 pub struct Sender {
     policy: Policy,
     limits: SendLimits,
+    /// Asked before the system: no name of the real world leads inward on every machine.
+    #[cfg(test)]
+    names: Vec<(&'static str, IpAddr)>,
 }
 
 /// What one try sends.
@@ -103,7 +106,12 @@ impl Carrier for Sender {
 impl Sender {
     #[must_use]
     pub fn new(policy: Policy, limits: SendLimits) -> Self {
-        Self { policy, limits }
+        Self {
+            policy,
+            limits,
+            #[cfg(test)]
+            names: Vec::new(),
+        }
     }
 
     /// The rules this sender follows, for judging a URL when it is handed in.
@@ -163,6 +171,10 @@ impl Sender {
     async fn resolve(&self, url: &CallbackUrl) -> Result<Vec<IpAddr>, Failure> {
         if let Some(address) = url.literal_address() {
             return Ok(vec![address]);
+        }
+        #[cfg(test)]
+        if let Some((_, address)) = self.names.iter().find(|(name, _)| *name == url.host()) {
+            return Ok(vec![*address]);
         }
         match timeout(self.limits.connect, tokio::net::lookup_host((url.host(), url.port()))).await {
             Ok(Ok(answers)) => Ok(answers.map(|answer| answer.ip()).collect()),

@@ -62,3 +62,29 @@ async fn the_vetted_addresses_are_dialled_and_the_name_is_not_looked_up_again() 
     assert_eq!(answer.unwrap().status(), 204);
     assert!(head.contains("host: receiver.invalid:"), "{head}");
 }
+
+/// The URL says nothing of where its name leads: that is judged when it is known.
+#[tokio::test]
+async fn a_name_that_leads_inward_is_not_dialled() {
+    const NAME: &str = "rebound.example";
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = format!("http://{NAME}:{}/hook", address.port());
+    let request = SendRequest { url: &url, event_id: "evt-1", body: b"{}", secrets: None, timestamp_s: 0 };
+    let limits = SendLimits { connect: Duration::from_secs(20), whole: Duration::from_secs(20) };
+    let mut sender = Sender::new(Policy::default(), limits);
+    sender.names = vec![(NAME, address.ip())];
+    let refused = sender.send(&request).await;
+    assert!(matches!(refused, SendResult::Failed { kind: FailureKind::Address, .. }), "{refused:?}");
+    // the same, where the owner says so
+    sender.policy.allow = vec![NAME.parse().unwrap()];
+    let receive = async {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let read = stream.read(&mut [0; 1_024]).await.unwrap();
+        stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
+        read
+    };
+    let (read, sent) = tokio::join!(receive, sender.send(&request));
+    assert!(read > 0);
+    assert_eq!(sent, SendResult::Accepted { status: 204 }, "and the first to come is this one");
+}

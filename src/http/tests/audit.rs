@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use axum::body::Body;
-use axum::http::Method;
+use axum::http::{Method, StatusCode};
 use futures_util::FutureExt as _;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
+use super::super::audit::{Answered, finish};
 use super::{Bench, request};
 use crate::domain::time::Timestamp;
 use crate::domain::token::Scope;
@@ -200,4 +201,49 @@ async fn rows_stay_as_they_are_until_their_time_is_over() {
     let report = bench.post("/gc", &json!({})).await.json();
     assert!(report["removed"].to_string().contains("\"audit\""), "{report}");
     assert_eq!(rows(&bench).await, ["200 POST /gc /gc"]);
+}
+
+/// The status in the transaction of the change is the one that is expected.
+#[tokio::test]
+async fn an_answer_that_came_otherwise_is_a_second_row() {
+    let bench = Bench::new().await;
+    let state = bench.state();
+    for (status, expected) in [
+        (StatusCode::OK, &["200 POST /queue/pause /queue/pause"][..]),
+        (
+            StatusCode::SERVICE_UNAVAILABLE,
+            &["200 POST /queue/pause /queue/pause", "503 POST /queue/pause /queue/pause"],
+        ),
+    ] {
+        let before = rows(&bench).await.len();
+        let asked = Asked {
+            call: "POST /queue/pause".to_owned(),
+            target: "/queue/pause".to_owned(),
+            ..Asked::default()
+        };
+        let call = Call::new(asked, Timestamp::from_ms(7), Some(200));
+        call.around(bench.store.pause_queue(None)).await.unwrap();
+        finish(&state, call, true, Answered::with(status)).await;
+        assert_eq!(rows(&bench).await[before..], *expected);
+    }
+}
+
+/// Nobody fills the disk with what he does, and what was done last is there.
+#[tokio::test]
+async fn of_too_many_rows_the_newest_stay() {
+    const MOST: i64 = 100_000;
+    let bench = Bench::new().await;
+    let database = rusqlite::Connection::open(bench.dir.path().join("offshoot.db")).unwrap();
+    let fill = "INSERT INTO audit (at, token, name, call, target, request_id, peer, status)
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?1)
+        SELECT 9000000000000, 't', 'n', 'POST /x', '/x', i, NULL, 200 FROM n";
+    database.execute(fill, [MOST + 2_500]).unwrap();
+    let oldest = || {
+        database.query_row("SELECT min(seq), count(*) FROM audit", [], |row| Ok((row.get(0)?, row.get(1)?)))
+    };
+    let begin = Timestamp::from_ms(0);
+    for (gone, expected) in [(2_000, (2_001, MOST + 500)), (500, (2_501, MOST)), (0, (2_501, MOST))] {
+        assert_eq!(bench.store.forget_audit(begin).await.unwrap(), gone);
+        assert_eq!(oldest().unwrap(), expected);
+    }
 }

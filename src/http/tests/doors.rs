@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio::time::timeout;
 use tower::ServiceExt as _;
 
-use super::super::{AppState, Settings, body, idempotency};
+use super::super::{body, idempotency};
 use super::{Bench, HOST, SECRET, request};
 use crate::domain::time::Timestamp;
 use crate::store::{Asked, Call};
@@ -189,13 +189,7 @@ async fn the_document() {
 #[tokio::test]
 async fn who_goes_away_gives_no_place_back_that_is_still_needed() {
     let bench = Bench::new().await;
-    let doors = Settings {
-        secret: SECRET.into(),
-        address: HOST.parse().unwrap(),
-        allowed_hosts: Vec::new(),
-        token_requests_per_minute: 600,
-    };
-    let state = AppState::new(bench.app.clone(), bench.clock.clone(), &doors);
+    let state = bench.state();
     let router = Router::new()
         .route("/jobs", post(std::future::pending::<StatusCode>))
         .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))

@@ -132,13 +132,7 @@ impl Bench {
         let app = App::new(store.clone(), settings, git, locks, remotes, clock.clone(), probes)
             .with_upkeep(upkeep)
             .with_worker(worker);
-        let doors = Settings {
-            secret: SecretString::from(SECRET),
-            address: HOST.parse().unwrap(),
-            allowed_hosts: Vec::new(),
-            token_requests_per_minute: 600,
-        };
-        Self { router: router(AppState::new(app.clone(), clock.clone(), &doors)), app, store, clock, dir }
+        Self { router: router(AppState::new(app.clone(), clock.clone(), &doors())), app, store, clock, dir }
     }
 
     async fn send(&self, request: Request<Body>) -> Answer {
@@ -162,6 +156,11 @@ impl Bench {
         let mut all = vec![("content-type", "application/json"), ("content-length", &length)];
         all.extend_from_slice(headers);
         self.send(request(method, path, &all, Body::from(body))).await
+    }
+
+    /// What stands before handlers, on the same parts.
+    fn state(&self) -> AppState {
+        AppState::new(self.app.clone(), self.clock.clone(), &doors())
     }
 
     /// A new token of that scope, for these clients or all.
@@ -204,6 +203,15 @@ fn git(dir: &Path, args: &[&str]) -> String {
     let output = Command::new("git").current_dir(dir).args(args).output().unwrap();
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+fn doors() -> Settings {
+    Settings {
+        secret: SecretString::from(SECRET),
+        address: HOST.parse().unwrap(),
+        allowed_hosts: Vec::new(),
+        token_requests_per_minute: 600,
+    }
 }
 
 fn settings(dir: &Path) -> app::Settings {

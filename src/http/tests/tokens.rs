@@ -426,3 +426,31 @@ async fn wrong_tokens_of_a_peer_are_counted_and_its_right_ones_let_in() {
     assert_eq!(bench.get_with(&token, "/jobs").await.status, 200);
     assert_eq!(bench.get("/jobs").await.status, 200);
 }
+
+/// All that open something are known by heart, and all that ever did are listed at once.
+#[tokio::test]
+async fn there_is_a_bound_to_tokens_and_to_revoked_ones() {
+    const MOST: usize = 200;
+    let bench = Bench::new().await;
+    let mut ids = Vec::new();
+    for number in 0..MOST {
+        let made = bench.post("/tokens", &json!({"name": format!("t{number}"), "scope": "read"})).await;
+        assert_eq!(made.status, 201, "{number}: {}", made.json());
+        ids.push(made.json()["id"].as_str().unwrap().to_owned());
+    }
+    let more = json!({"name": "more", "scope": "read"});
+    bench.post("/tokens", &more).await.problem(409, "too_many_tokens");
+    let listed = async || bench.get("/tokens").await.json()["tokens"].as_array().unwrap().len();
+    assert_eq!(listed().await, MOST, "nothing is left of what was refused");
+    for (number, id) in ids.iter().enumerate() {
+        bench.call(Method::DELETE, &format!("/tokens/{id}"), &[], &json!({})).await;
+        if number == 0 {
+            assert_eq!(bench.post("/tokens", &more).await.status, 201, "there is a place again");
+        }
+    }
+    // one more than are kept
+    let last = bench.post("/tokens", &json!({"name": "last", "scope": "read"})).await.json()["id"].clone();
+    bench.call(Method::DELETE, &format!("/tokens/{}", last.as_str().unwrap()), &[], &json!({})).await;
+    assert_eq!(listed().await, MOST + 1, "200 revoked, and the one that opens something");
+    bench.get(&format!("/tokens/{}", ids[0])).await.problem(404, "not_found");
+}
