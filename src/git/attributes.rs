@@ -82,7 +82,8 @@ mod tests {
     use super::*;
 
     fn cleaned(bytes: &[u8], text: Text, ident: bool, stored_has_crlf: bool) -> Vec<u8> {
-        clean(bytes, &ContentRules { text, ident, unsupported: None }, || stored_has_crlf).into_owned()
+        clean(bytes, &ContentRules { text, ident, ..ContentRules::default() }, || stored_has_crlf)
+            .into_owned()
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::error::GitError;
 use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
 use super::shadow::has_refused;
-use super::stage::{Note, StageRules, Staged, stage};
+use super::stage::{Note, StageRules, Staged, shown, stage};
 use super::worktree::{Head, Place, mend, read_head};
 use super::{diff, disk, index, refs, tamper};
 use crate::failpoint::{self, Edge};
@@ -63,7 +63,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`GitError::HistoryRewritten`], [`GitError::CopyCommitted`], [`GitError::UnsupportedFilter`], [`GitError::FileTooLarge`],
-    /// [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
+    /// [`GitError::LfsMissing`], [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
     pub async fn collect(
         &self,
         worktree: &Path,
@@ -86,6 +86,11 @@ impl Repository {
             let made = self.blocking(move |_| make(&place, base, &spec, scratch));
             failpoint::around(Edge::MakeCommit, made).await?
         };
+        if let Some(path) = &made.staged.large
+            && !self.git.has_lfs().await
+        {
+            return Err(GitError::LfsMissing { path: shown(path) });
+        }
         let _held = self.lock.administer().await;
         let finished = self.verified(move |_| finish(&place, base, &made, disk::sync_file_system));
         failpoint::around(Edge::FinishCommit, finished).await
@@ -119,6 +124,7 @@ fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result
     }
     Copied::recorded(place)?.refuse_committed(&library, base, parent)?;
     let rules = StageRules {
+        base,
         file_bytes_max: spec.file_bytes_max,
         // whoever may have a worktree of this size may publish it
         new: SizeCaps { bytes_max: u64::MAX, files_max: u64::MAX },
@@ -236,7 +242,7 @@ mod tests {
 
     fn found(library: &Library, head: Oid) -> Made {
         let tree = library.find_commit(head).unwrap().tree_id();
-        let staged = Staged { tree, entries: Vec::new(), notes: Vec::new() };
+        let staged = Staged { tree, entries: Vec::new(), notes: Vec::new(), large: None };
         Made { parent: head, head, at: Head::Detached(head), staged }
     }
 

@@ -155,7 +155,7 @@ impl Copied {
         file.read_exact_at(&mut content, 0)?;
         if is_telling(&content) {
             // git changes the ends of lines where a repository asks for it
-            let text = ContentRules { text: Text::Always, ident: false, unsupported: None };
+            let text = ContentRules { text: Text::Always, ..ContentRules::default() };
             for form in [&content, &*clean(&content, &text, || false)] {
                 let id = Oid::hash_object(ObjectType::Blob, form).map_err(io::Error::other)?;
                 self.contents.insert(id, form.len() as u64);

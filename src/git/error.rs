@@ -42,6 +42,12 @@ pub enum GitError {
         /// The value of the attribute.
         filter: String,
     },
+    /// A changed file is kept by git-lfs, and the program for its transfers is not there.
+    #[error("{path} is kept by git-lfs, which is not installed here")]
+    LfsMissing {
+        /// Relative to the worktree, unprintable bytes escaped.
+        path: String,
+    },
     /// A file is larger than the caller allows in a commit.
     #[error("{path} has {bytes} bytes, more than the {bytes_max} allowed in a commit")]
     FileTooLarge {

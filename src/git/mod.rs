@@ -25,6 +25,8 @@
 //! **Damage.** A clone that cannot be read is told from one that somebody changed, set aside by a rename, and made anew;
 //! objects whose hash is right are brought over (`damage.rs`). No program ever runs in it.
 //!
+//! **Large files** are kept beside the repository by git-lfs: pointers and their content are ours, transfers that program's (`lfs/`).
+//!
 //! **Tested** in `tests/it/git.rs` (the ordinary flow), `tests/it/git_maintenance.rs` (idle clones),
 //! `tests/it/git_hostile.rs` and `tests/it/git_copy_out.rs` (what an agent can prepare), with the real program and local bare remotes; pure parts
 //! beside the code.
@@ -46,6 +48,7 @@ mod fetch;
 mod index;
 mod leash;
 mod leftovers;
+mod lfs;
 mod local_work;
 mod locks;
 mod maintenance;

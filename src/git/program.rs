@@ -137,6 +137,12 @@ impl Git {
         self.0.run(call).await
     }
 
+    /// As [`Self::run`], with the program for large files.
+    pub(super) async fn run_lfs(&self, call: Call<'_>) -> Result<Output, GitError> {
+        let (step, deadline) = (call.step, call.deadline);
+        finish(self.0.command_of(&self.0.settings.lfs_program, call), step, deadline).await
+    }
+
     /// As [`Self::run`], for a step whose failure is none of a remote's.
     pub(super) async fn run_local(&self, call: Call<'_>) -> Result<(), GitError> {
         let step = call.step;
@@ -172,7 +178,11 @@ impl Inner {
     }
 
     fn command(&self, call: Call<'_>) -> Command {
-        let mut command = base_command(&self.settings);
+        self.command_of(&self.settings.program, call)
+    }
+
+    fn command_of(&self, program: &Path, call: Call<'_>) -> Command {
+        let mut command = command_with(program, &self.settings);
         command.args(&call.args);
         if let Some(git_dir) = call.git_dir {
             command.env("GIT_DIR", git_dir);
@@ -222,7 +232,11 @@ const LOCAL_CONFIG: &[(&str, &str)] = &[
 
 /// The program with an emptied environment, no input, and a process group of its own.
 pub(super) fn base_command(settings: &GitSettings) -> Command {
-    let mut command = Command::new(&settings.program);
+    command_with(&settings.program, settings)
+}
+
+fn command_with(program: &Path, settings: &GitSettings) -> Command {
+    let mut command = Command::new(program);
     command
         .env_clear()
         .envs(settings.environment.iter().filter(|(name, _)| is_inherited(name)))

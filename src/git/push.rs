@@ -47,11 +47,11 @@ pub enum PushOutcome {
 }
 
 impl Repository {
-    /// Pushes `commit` to `branch` if the remote branch is at `expected` (`None`: absent). Repeating it is safe.
+    /// Pushes `commit` to `branch`, and first the large files that it points at, if the remote branch is at `expected` (`None`: absent). Repeating it is safe.
     ///
     /// # Errors
     /// [`GitError::NotFastForward`] unless `mode` is [`PushMode::Reset`], [`GitError::CommitMissing`],
-    /// [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Io`]. A remote's refusal is an outcome.
+    /// [`GitError::LfsMissing`], [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Io`]. A remote's refusal is an outcome.
     pub async fn push(
         &self,
         remote: &Remote,
@@ -72,6 +72,9 @@ impl Repository {
             && !self.descends_from(commit, expected).await?
         {
             return Err(GitError::NotFastForward { commit: commit.clone(), expected: expected.clone() });
+        }
+        if let Some(outcome) = self.push_large_files(remote, commit).await? {
+            return Ok(outcome);
         }
         let lease = expected.map_or("", CommitId::as_str);
         let args = [

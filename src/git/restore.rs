@@ -6,6 +6,7 @@ use std::path::Path;
 use super::commit_id::CommitId;
 use super::copied;
 use super::error::GitError;
+use super::lfs;
 use super::program::Call;
 use super::refs;
 use super::repository::Repository;
@@ -37,7 +38,11 @@ impl Repository {
         self.verified(move |clone| copied::take_over(&place, &refs::open(&clone)?, oid)).await?;
         // the files of the snapshot first, then an index that knows nothing of them
         let args = ["--reset", "-u", snapshot.as_str()];
-        let files = self.read_tree(path, &args);
+        let (filled, scratch) = (Place::new(&self.path, path)?, self.git.scratch_path());
+        let files = async {
+            self.read_tree(path, &args).await?;
+            self.verified(move |_| lfs::check_out(&filled, scratch, oid)).await
+        };
         failpoint::around(Edge::RestoreFiles, files).await?;
         self.read_tree(path, &["--reset", parent.as_str()]).await?;
         Ok(parent)

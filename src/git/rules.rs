@@ -32,6 +32,8 @@ pub(super) struct Rules {
 pub(super) struct ContentRules {
     pub(super) text: Text,
     pub(super) ident: bool,
+    /// The commit has a pointer to the content (git-lfs).
+    pub(super) is_lfs: bool,
     /// A filter or an encoding that the server does not apply.
     pub(super) unsupported: Option<String>,
 }
@@ -72,6 +74,18 @@ impl Rules {
         Ok(left_out)
     }
 
+    /// Takes over one rule file by its path, from wherever it was read.
+    pub(super) fn put(&self, path: &[u8], bytes: &[u8]) -> Result<(), GitError> {
+        let copy = self.copies.join(OsStr::from_bytes(path));
+        // as in a worktree, a path near the system's limit has no rules
+        if let Some(dir) = copy.parent()
+            && fs::create_dir_all(dir).is_ok()
+        {
+            let _ = fs::write(copy, bytes);
+        }
+        Ok(())
+    }
+
     /// Whether `.gitignore` files exclude a path; a directory's path ends in `/`.
     pub(super) fn is_ignored(&self, path: &[u8]) -> bool {
         self.library.is_path_ignored(Path::new(OsStr::from_bytes(path))).unwrap_or(false)
@@ -79,9 +93,13 @@ impl Rules {
 
     pub(super) fn content(&self, path: &[u8]) -> ContentRules {
         let get = |name| self.attribute(path, name);
-        let mut rules =
-            ContentRules { text: Text::Untouched, ident: get("ident") == Setting::On, unsupported: None };
-        if let Setting::Is(filter) = get("filter") {
+        let mut rules = ContentRules { ident: get("ident") == Setting::On, ..ContentRules::default() };
+        let filter = get("filter");
+        if filter == Setting::Is(String::from("lfs")) {
+            // git applies a filter first, and what follows finds nothing to do in a pointer
+            return ContentRules { is_lfs: true, ..ContentRules::default() };
+        }
+        if let Setting::Is(filter) = filter {
             rules.unsupported = Some(filter);
         } else if let Setting::Is(encoding) = get("working-tree-encoding")
             && !encoding.eq_ignore_ascii_case("utf-8")

@@ -10,6 +10,8 @@ use std::time::Duration;
 pub struct GitSettings {
     /// The program, found through `PATH` of `environment` unless absolute.
     pub program: PathBuf,
+    /// The program that transfers large files, found likewise. It may be absent.
+    pub lfs_program: PathBuf,
     /// The whole environment that git may inherit: `PATH`, `HOME`, `SSH_AUTH_SOCK`, proxy variables and the like.
     /// Names beginning with `GIT_` are dropped, except `GIT_SSH`, `GIT_SSH_COMMAND` and `GIT_SSH_VARIANT`.
     pub environment: BTreeMap<OsString, OsString>,
@@ -39,6 +41,7 @@ impl GitSettings {
     pub fn new(environment: BTreeMap<OsString, OsString>, scratch_dir: PathBuf) -> Self {
         Self {
             program: PathBuf::from("git"),
+            lfs_program: PathBuf::from("git-lfs"),
             environment,
             scratch_dir,
             maker: String::new(),

@@ -22,7 +22,7 @@ use super::error::GitError;
 use super::program::Call;
 use super::repository::{Repository, blocking};
 use super::worktree::{Head, Place, head_in, read_head, write_own_registration};
-use super::{disk, index, ref_files, refs, tamper};
+use super::{disk, index, lfs, ref_files, refs, tamper};
 
 /// Where in a shadow the objects of the clone are lent.
 const LENT: &str = "lent";
@@ -115,9 +115,20 @@ impl Repository {
         };
         let Some((branch, state)) = looked else { return Ok(()) };
         let _used = self.lock.enter().await;
+        self.take_large_files(&place).await?;
         let refused = self.take_objects(&place, &state).await?;
         let _held = self.lock.administer().await;
         self.verified(move |_| settle(&place, &branch, &state, refused)).await
+    }
+
+    /// Those that an agent's own git-lfs has put into the shadow: commits there may point at them.
+    async fn take_large_files(&self, place: &Place) -> Result<(), GitError> {
+        let (from, new) = (dir(place), place.clone.join("offshoot").join(self.git.unique("large")));
+        self.verified(move |clone| {
+            let into = lfs::Ingest { clone: &clone, new };
+            lfs::absorb(&from, &into).map_err(GitError::io("take over an agent's large files"))
+        })
+        .await
     }
 
     /// True: git refused them.

@@ -72,7 +72,8 @@ impl Repository {
             .verified(move |_| {
                 let library = refs::open(&place.clone)?;
                 let parent = resolve(&library, &read_head(&place))?.unwrap_or(base);
-                let rules = StageRules { file_bytes_max: spec.file_bytes_max, new: spec.new, strict: false };
+                let rules =
+                    StageRules { base, file_bytes_max: spec.file_bytes_max, new: spec.new, strict: false };
                 let staged = stage(&library, &place, scratch, parent, &rules)?;
                 let copied = Copied::recorded(&place)?.committed(&library, base, parent)?;
                 let mut commit = commit_spec(&spec);

@@ -40,8 +40,8 @@ const ABSENT: &[&str] = &[
     "objects/info/http-alternates",
 ];
 
-/// Directories in which worktrees are registered and recorded, once there are any.
-const OURS: &[&str] = &["worktrees", "offshoot"];
+/// Directories in which worktrees are registered and recorded and large files are, once there are any.
+const OURS: &[&str] = &["worktrees", "offshoot", "lfs"];
 
 /// Compares everything that could make git or libgit2 run a program, read elsewhere, or see other history.
 ///

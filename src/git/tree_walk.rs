@@ -88,6 +88,15 @@ pub(super) fn walk(root: &Path, visitor: &mut impl Visit) -> Result<(), GitError
 
 /// The content of a regular file of at most `bytes_max` bytes; `None` when it is something else by now, or longer.
 pub(super) fn read_file(dir: &OwnedFd, name: &[u8], bytes_max: u64) -> Result<Option<Vec<u8>>, Errno> {
+    let Some(file) = open_file(dir, name)? else { return Ok(None) };
+    let mut bytes = Vec::new();
+    let read = file.take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
+    read.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
+    Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX) <= bytes_max).then_some(bytes))
+}
+
+/// A regular file; `None` when it is something else by now.
+pub(super) fn open_file(dir: &OwnedFd, name: &[u8]) -> Result<Option<File>, Errno> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
     let fd = match openat(dir, OsStr::from_bytes(name), flags, Mode::empty()) {
         Ok(fd) => fd,
@@ -97,10 +106,7 @@ pub(super) fn read_file(dir: &OwnedFd, name: &[u8], bytes_max: u64) -> Result<Op
     if fstat(&fd)?.st_mode & libc::S_IFMT != libc::S_IFREG {
         return Ok(None);
     }
-    let mut bytes = Vec::new();
-    let read = File::from(fd).take(bytes_max.saturating_add(1)).read_to_end(&mut bytes);
-    read.map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(libc::EIO)))?;
-    Ok((u64::try_from(bytes.len()).unwrap_or(u64::MAX) <= bytes_max).then_some(bytes))
+    Ok(Some(File::from(fd)))
 }
 
 /// The text of a link; `None` when it is no link by now.

@@ -16,7 +16,7 @@ use super::commit_id::CommitId;
 use super::error::GitError;
 use super::program::Call;
 use super::repository::{Repository, blocking};
-use super::{disk, index, refs, removal};
+use super::{disk, index, lfs, refs, removal};
 use crate::failpoint::{self, Edge};
 
 /// What happens to a branch and a worktree that are there already.
@@ -82,7 +82,8 @@ impl Repository {
         Ok(EnsuredWorktree { created, commit })
     }
 
-    /// Writes the files of a commit. No filter is configured anywhere, so attributes that name one do nothing.
+    /// Writes the files of a commit, large ones with their content as far as the clone has it. No filter is configured
+    /// anywhere, so attributes that name one do nothing.
     async fn fill(&self, place: &Place, commit: &CommitId) -> Result<(), GitError> {
         let step = "fill the worktree";
         let args: Vec<OsString> =
@@ -90,7 +91,13 @@ impl Repository {
         let deadline = self.git.settings().checkout_deadline;
         let (git_dir, work_tree) = (Some(place.admin.as_path()), Some(place.path.as_path()));
         let call = Call { step, git_dir, work_tree, args, config: Vec::new(), deadline };
-        failpoint::around(Edge::FillWorktree, self.git.run_local(call)).await?;
+        let (filled, scratch) = (place.clone(), self.git.scratch_path());
+        let files = async {
+            self.git.run_local(call).await?;
+            let oid = commit.oid()?;
+            blocking(move || lfs::check_out(&filled, scratch, oid)).await
+        };
+        failpoint::around(Edge::FillWorktree, files).await?;
         let place = place.clone();
         blocking(move || index::save_baseline(&place)).await
     }

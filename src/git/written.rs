@@ -1,12 +1,14 @@
 //! What the commits of a result bring along: each file of each of them that no parent has as it is. A push takes the whole
 //! history, so what one commit adds and the next takes out again is in it.
 
+use std::io::Read as _;
 use std::ops::ControlFlow;
 
 use git2::{Commit, Delta, DiffOptions, ObjectType, Oid, Repository as Library, Sort};
 
 use super::commit_id::CommitId;
 use super::error::GitError;
+use super::lfs::{Pointer, open_object};
 use super::refs;
 use super::repository::Repository;
 use super::stage::shown;
@@ -167,9 +169,7 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
         // what is a commit of another repository is not in this one
         let Ok((bytes, ObjectType::Blob)) = size(now) else { return Ok(()) };
         if bytes > self.bounds.file_bytes_max {
-            if self.looked.passed_over.len() < PASSED_OVER_MAX {
-                self.looked.passed_over.push(shown(path));
-            }
+            self.pass_over(path);
             return Ok(());
         }
         self.bytes += bytes;
@@ -182,7 +182,36 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
         let before = before.filter_map(|oid| self.library.find_blob(*oid).ok()).collect::<Vec<_>>();
         let before: Vec<&[u8]> = before.iter().map(git2::Blob::content).collect();
         let blob = self.library.find_blob(now).map_err(&failed)?;
-        self.show(&Written { commit, path, now: blob.content(), before: &before })
+        match self.behind(blob.content())? {
+            Behind::Nothing => self.show(&Written { commit, path, now: blob.content(), before: &before }),
+            Behind::Content(content) => self.show(&Written { commit, path, now: &content, before: &before }),
+            Behind::TooMuch => {
+                self.pass_over(path);
+                Ok(())
+            }
+        }
+    }
+
+    fn pass_over(&mut self, path: &[u8]) {
+        if self.looked.passed_over.len() < PASSED_OVER_MAX {
+            self.looked.passed_over.push(shown(path));
+        }
+    }
+
+    /// What a pointer of git-lfs stands for is pushed with it.
+    fn behind(&mut self, text: &[u8]) -> Result<Behind, GitError> {
+        let Some(pointer) = Pointer::parse(text) else { return Ok(Behind::Nothing) };
+        if pointer.size() > self.bounds.file_bytes_max {
+            return Ok(Behind::TooMuch);
+        }
+        let failed = GitError::io("read a large file of the result");
+        let Some(mut object) = open_object(self.library.path(), &pointer).map_err(&failed)? else {
+            return Ok(Behind::Nothing);
+        };
+        self.bytes += pointer.size();
+        let mut content = Vec::new();
+        object.by_ref().take(pointer.size()).read_to_end(&mut content).map_err(failed)?;
+        Ok(Behind::Content(content))
     }
 
     fn show(&mut self, written: &Written<'_>) -> Result<(), GitError> {
@@ -192,6 +221,13 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
         }
         Ok(())
     }
+}
+
+/// What a file of a commit stands for.
+enum Behind {
+    Nothing,
+    Content(Vec<u8>),
+    TooMuch,
 }
 
 /// All of a commit that somebody wrote, files apart.

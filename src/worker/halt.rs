@@ -99,6 +99,12 @@ impl From<GitError> for Halt {
             GitError::HistoryRewritten { .. } => ReasonCode::HistoryRewritten,
             GitError::CopyCommitted { .. } => ReasonCode::SecretDetected,
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
+            GitError::LfsMissing { path } => {
+                let message = format!(
+                    "{path} is kept by git-lfs, which is not installed where the server runs: apt install git-lfs, then retry."
+                );
+                return Self::told(ReasonCode::UnsupportedFilter, &message);
+            }
             GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
             GitError::FileTooLarge { .. } => {
                 let message = format!("Nothing was committed, for the remote would refuse it: {text}.");

@@ -7,6 +7,7 @@ use super::attempt::Line;
 use super::cleanup::{base_for, last_at_work};
 use super::halt::{Halt, Step, forge_halt};
 use super::remotes::forge_name;
+use super::resume::Kept;
 use crate::domain::branch::BranchName;
 use crate::domain::job::{Effects, Job};
 use crate::domain::options::{OnBranchExists, Publish};
@@ -73,6 +74,10 @@ impl Line<'_> {
         })
         .await?;
         let branch = beginning.branch.as_str();
+        let wanted = kept.as_ref().map_or(&beginning.start, Kept::files);
+        for said in repository.fetch_large_files(&remote, wanted).await? {
+            self.warn(&said).await?;
+        }
         self.keep_old_branch(&repository, &beginning.start, kept.as_ref()).await?;
         if let Some(kept) = &kept {
             self.lay_out(&repository, &path, kept).await?;

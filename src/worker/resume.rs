@@ -41,6 +41,13 @@ pub(super) struct Kept {
     snapshot: Option<CommitId>,
 }
 
+impl Kept {
+    /// The commit whose files the worktree will have.
+    pub(super) fn files(&self) -> &CommitId {
+        self.snapshot.as_ref().unwrap_or(&self.head)
+    }
+}
+
 impl Line<'_> {
     /// Makes up its mind whether the conversation can be continued, before anything is prepared; it says so once.
     pub(super) async fn settle_session(&mut self, capabilities: Capabilities) -> Step<()> {

@@ -210,7 +210,7 @@ async fn a_tracked_file_stays_tracked_although_it_is_ignored() {
 #[tokio::test]
 async fn line_ends_follow_attributes_and_filters_are_refused_only_where_they_matter() {
     let attributes =
-        "*.txt text\n*.bat text eol=crlf\n*.bin filter=lfs -text\n*.u16 working-tree-encoding=UTF-16LE\n";
+        "*.txt text\n*.bat text eol=crlf\n*.bin filter=crypt -text\n*.u16 working-tree-encoding=UTF-16LE\n";
     let files = [
         (".gitattributes", attributes),
         ("a.txt", "a\n"),
@@ -235,7 +235,7 @@ async fn line_ends_follow_attributes_and_filters_are_refused_only_where_they_mat
     fs::write(path.join("c.bin"), "big content").unwrap();
     let failed = rig.try_collect().await;
     assert!(
-        matches!(&failed, Err(GitError::UnsupportedFilter { path, filter }) if path == "c.bin" && filter == "lfs"),
+        matches!(&failed, Err(GitError::UnsupportedFilter { path, filter }) if path == "c.bin" && filter == "crypt"),
         "{failed:?}"
     );
     assert_eq!(rig.snapshot().await.unwrap().notes.len(), 1, "a snapshot takes it as it is");

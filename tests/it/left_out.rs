@@ -18,6 +18,8 @@ pub(crate) enum Need {
     /// One that knows sockets with abstract names (Linux 6.12).
     Landlock,
     Curl,
+    /// The program that transfers large files.
+    GitLfs,
     Node,
     Python,
     /// Of util-linux: ends servers together with the test that started them.
@@ -36,6 +38,7 @@ impl Need {
             Self::Bubblewrap => "bubblewrap",
             Self::Landlock => "landlock",
             Self::Curl => "curl",
+            Self::GitLfs => "git-lfs",
             Self::Node => "node",
             Self::Python => "python3",
             Self::Setpriv => "setpriv",
@@ -108,6 +111,7 @@ fn every_need_is_one_that_ci_knows() {
         Need::Bubblewrap,
         Need::Landlock,
         Need::Curl,
+        Need::GitLfs,
         Need::Node,
         Need::Python,
         Need::Setpriv,

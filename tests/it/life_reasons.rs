@@ -253,7 +253,7 @@ async fn a_model_that_stays_overloaded_is_given_up_after_the_last_pause_and_no_a
 #[tokio::test]
 async fn a_result_that_cannot_be_taken_is_kept_and_the_agent_is_told_something_else() {
     let stand = Stand::new().await;
-    stand.foreign_commit("main", ".gitattributes", "*.bin filter=lfs\n");
+    stand.foreign_commit("main", ".gitattributes", "*.bin filter=crypt\n");
     let amend = "echo x > x.txt; git add x.txt; \
                  git -c user.name=x -c user.email=x@x commit -q --amend -m x; echo run >> RUNS";
     for (code, prompt) in

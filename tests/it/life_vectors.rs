@@ -87,6 +87,16 @@ const VECTORS: &[(&str, End, &str)] = &[
         End::Tampered,
         "git config --file \"$C/config\" gc.auto 1; git config --file \"$C/config\" gc.recentObjectsHook \"$P\"",
     ),
+    (
+        "lfs",
+        End::Tampered,
+        "git config --file \"$C/config\" lfs.customtransfer.evil.path \"$P\"; git config --file \"$C/config\" lfs.standalonetransferagent evil",
+    ),
+    (
+        "lfs-config",
+        End::Published,
+        "echo '*.bin filter=lfs' > .gitattributes; printf '[lfs]\\nurl = file://%s\\nstandalonetransferagent = evil\\n[lfs \"customtransfer.evil\"]\\npath = %s\\n' \"$F\" \"$P\" > .lfsconfig",
+    ),
     ("commondir", End::Tampered, "echo \"$F\" > \"$C/commondir\""),
     (
         "linked-config",

@@ -1,4 +1,15 @@
 //! From the files of a worktree to a tree object, running nothing and trusting nothing that an agent wrote.
+//!
+//! **Promises.** Files are read through descriptors and links never followed; what is not taken, or taken in another form, is
+//! noted. Large files become objects beside the repository (`large.rs`). The same files give the same tree.
+//!
+//! **Must not know** refs and commits beyond those that it is given: it moves nothing.
+//!
+//! **Fails** with [`GitError`]; a strict staging where a file cannot be taken over faithfully, another one notes that.
+//!
+//! **Tested** in `tests/it/git.rs`, `tests/it/git_hostile.rs` and `tests/it/git_lfs.rs`.
+
+mod large;
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
@@ -49,6 +60,8 @@ impl Note {
 /// How to stage.
 #[derive(Clone, Debug)]
 pub(super) struct StageRules {
+    /// What the work began at.
+    pub(super) base: Oid,
     pub(super) file_bytes_max: u64,
     /// Bytes and files that may be stored beyond what the commit has; what comes later is left out with a note.
     pub(super) new: SizeCaps,
@@ -63,6 +76,8 @@ pub(super) struct Staged {
     /// All files of the tree, with the status of those that were looked at.
     pub(super) entries: Vec<IndexEntry>,
     pub(super) notes: Vec<Note>,
+    /// A file that has become an object of git-lfs: somebody has to be able to push it.
+    pub(super) large: Option<Vec<u8>>,
 }
 
 /// Stages the files of `place` over the tree of `parent`.
@@ -77,12 +92,13 @@ pub(super) fn stage(
     let tree = library.find_commit(parent).and_then(|commit| commit.tree()).map_err(&failed)?;
     let mut index = Index::new().map_err(&failed)?;
     index.read_tree(&tree).map_err(&failed)?;
-    let mut stager =
-        Stager::new(library, &index, Baseline::load(place), Rules::new(&place.clone, scratch)?, rules);
+    let room = large::Room::new(place, &scratch);
+    let shadow = Rules::new(&place.clone, scratch)?;
+    let mut stager = Stager::new(library, &index, Baseline::load(place), shadow, rules, room);
     stager.copied = Copied::load(place)?;
     walk(&place.path, &mut stager)?;
     stager.keep_what_was_not_looked_at();
-    let Stager { tracked, taken, mut notes, .. } = stager;
+    let Stager { tracked, taken, mut notes, large, .. } = stager;
 
     let failed = GitError::library("write the tree");
     let mut changed = false;
@@ -109,7 +125,7 @@ pub(super) fn stage(
         notes.push(Note::new(b"*", "many more files like these"));
     }
     let tree = if changed { index.write_tree_to(library).map_err(&failed)? } else { tree.id() };
-    Ok(Staged { tree, entries, notes })
+    Ok(Staged { tree, entries, notes, large })
 }
 
 struct Stager<'a> {
@@ -130,6 +146,8 @@ struct Stager<'a> {
     /// Stored so far beyond what the commit has.
     new: WorktreeSize,
     notes: Vec<Note>,
+    room: large::Room,
+    large: Option<Vec<u8>>,
 }
 
 impl<'a> Stager<'a> {
@@ -139,6 +157,7 @@ impl<'a> Stager<'a> {
         baseline: Baseline,
         shadow: Rules,
         rules: &'a StageRules,
+        room: large::Room,
     ) -> Self {
         let tracked: HashMap<_, _> = index.iter().map(|entry| (entry.path, (entry.id, entry.mode))).collect();
         let mut tracked_dirs = HashSet::new();
@@ -161,6 +180,8 @@ impl<'a> Stager<'a> {
             nested: Vec::new(),
             new: WorktreeSize::default(),
             notes: Vec::new(),
+            room,
+            large: None,
         }
     }
 
@@ -208,6 +229,10 @@ impl<'a> Stager<'a> {
             self.take(path, id, mode, stat);
             return Ok(());
         }
+        let rules = self.shadow.content(&path);
+        if rules.is_lfs && self.is_large(dir, name, stat) {
+            return self.large_file(dir, name, path, stat, tracked);
+        }
         let bytes_max = self.rules.file_bytes_max;
         let bytes = u64::try_from(stat.st_size).unwrap_or_default();
         if tracked.is_none() && !self.has_room_for(bytes.min(bytes_max)) {
@@ -222,7 +247,6 @@ impl<'a> Stager<'a> {
             Ok(None) => return self.leave(&path, "left out: too large, or changed while it was read"),
             Err(_) => return self.leave(&path, "left out: it cannot be read"),
         };
-        let rules = self.shadow.content(&path);
         let (id, stored) = self.stored_form(&content, &rules, tracked)?;
         if tracked.is_none_or(|(tracked_id, _)| tracked_id != id) {
             if self.copied.has_content(id) {

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod large;
+
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
 use std::path::{Path, PathBuf};
@@ -330,9 +332,7 @@ const VECTORS: &[Vector] = &[
     Vector {
         name: "a nested repository around tracked files",
         place: Place::Worktree,
-        prepare: |t| {
-            t.nested(&t.worktree.join("dir"));
-        },
+        prepare: |t| t.nested(&t.worktree.join("dir")),
     },
     Vector {
         name: "a nested bare repository",
@@ -359,9 +359,7 @@ const VECTORS: &[Vector] = &[
     Vector {
         name: "the registration gone",
         place: Place::Worktree,
-        prepare: |t| {
-            fs::remove_dir_all(t.clone.join("worktrees/job1")).unwrap();
-        },
+        prepare: |t| fs::remove_dir_all(t.clone.join("worktrees/job1")).unwrap(),
     },
     Vector {
         name: "the registration's files replaced",
@@ -414,7 +412,7 @@ async fn set_up(vector: &Vector) -> (Rig, Trap) {
 
 #[tokio::test]
 async fn nothing_that_an_agent_prepares_is_run() {
-    for vector in VECTORS {
+    for vector in VECTORS.iter().chain(large::VECTORS) {
         let (rig, trap) = set_up(vector).await;
         let all = tokio::time::timeout(Duration::from_secs(30), exercise(&rig, vector));
         all.await.unwrap_or_else(|_| panic!("{}: hangs", vector.name));
@@ -422,6 +420,7 @@ async fn nothing_that_an_agent_prepares_is_run() {
         assert_eq!(ran, "", "{}: something was run", vector.name);
         let foreign = git2::Repository::open_bare(&trap.foreign).unwrap();
         assert_eq!(foreign.references().unwrap().count(), 0, "{}: pushed elsewhere", vector.name);
+        assert!(!trap.foreign.join("lfs").exists(), "{}: large files went elsewhere", vector.name);
     }
 }
 

@@ -1,0 +1,160 @@
+//! Which files of a commit are pointers, by their attributes and their content.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::path::{Path, PathBuf};
+
+use git2::{Index, ObjectType, Oid, Repository as Library, Sort, TreeWalkMode, TreeWalkResult};
+
+use super::pointer::{POINTER_BYTES_MAX, Pointer};
+use crate::git::error::GitError;
+use crate::git::rules::Rules;
+
+/// Commits of one push that are looked at: a result is some, so many are a history that somebody has joined in.
+const COMMITS_MAX: usize = 10_000;
+/// Longer rule files are not applied to a worktree either.
+const RULE_BYTES_MAX: usize = 1024 * 1024;
+
+/// A file that stands for an object.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub(super) path: Vec<u8>,
+    pub(super) mode: u32,
+    pub(super) blob: Oid,
+    pub(super) pointer: Pointer,
+}
+
+/// The pointers among the files of a tree. `scratch` is a path of its own.
+pub(super) fn in_tree(
+    library: &Library,
+    clone: &Path,
+    scratch: PathBuf,
+    tree: Oid,
+) -> Result<Vec<Found>, GitError> {
+    let failed = GitError::library("list the files of a commit");
+    let mut index = Index::new().map_err(&failed)?;
+    library.find_tree(tree).and_then(|tree| index.read_tree(&tree)).map_err(&failed)?;
+    let rule_files: Vec<_> = index
+        .iter()
+        .filter(|entry| is_rule_file(&entry.path) && is_file(entry.mode))
+        .filter_map(|entry| Some((entry.path, library.find_blob(entry.id).ok()?)))
+        .filter(|(_, blob)| blob.size() <= RULE_BYTES_MAX)
+        .collect();
+    // what almost every repository ends with
+    if !rule_files.iter().any(|(_, blob)| memchr::memmem::find(blob.content(), b"filter=lfs").is_some()) {
+        return Ok(Vec::new());
+    }
+    let rules = Rules::new(clone, scratch)?;
+    for (path, blob) in &rule_files {
+        rules.put(path, blob.content())?;
+    }
+    let odb = library.odb().map_err(&failed)?;
+    let mut found = Vec::new();
+    for entry in index.iter().filter(|entry| is_file(entry.mode)) {
+        let Some(pointer) = pointer_at(library, &odb, entry.id) else { continue };
+        if rules.content(&entry.path).is_lfs {
+            found.push(Found { path: entry.path, mode: entry.mode, blob: entry.id, pointer });
+        }
+    }
+    Ok(found)
+}
+
+fn pointer_at(library: &Library, odb: &git2::Odb<'_>, id: Oid) -> Option<Pointer> {
+    let (bytes, kind) = odb.read_header(id).ok()?;
+    if kind != ObjectType::Blob || bytes as u64 > POINTER_BYTES_MAX {
+        return None;
+    }
+    Pointer::parse(library.find_blob(id).ok()?.content())
+}
+
+fn is_rule_file(path: &[u8]) -> bool {
+    path == b".gitattributes" || path.ends_with(b"/.gitattributes")
+}
+
+fn is_file(mode: u32) -> bool {
+    mode & 0o170_000 == 0o100_000
+}
+
+/// What a push of `head` makes public that no branch of the remote has: each object once, with a path that points at it.
+/// `scratch` gives a path of its own each time.
+pub(super) fn new_for_remote(
+    library: &Library,
+    clone: &Path,
+    scratch: impl Fn() -> PathBuf,
+    head: Oid,
+) -> Result<BTreeMap<Pointer, Vec<u8>>, GitError> {
+    let failed = GitError::library("list the commits of a push");
+    let mut walk = library.revwalk().map_err(&failed)?;
+    walk.set_sorting(Sort::TOPOLOGICAL).map_err(&failed)?;
+    walk.push(head).map_err(&failed)?;
+    for reference in library.references_glob("refs/remotes/origin/*").map_err(&failed)? {
+        let target = reference.ok().and_then(|reference| reference.target());
+        if let Some(tip) = target.filter(|tip| library.find_commit(*tip).is_ok()) {
+            walk.hide(tip).map_err(&failed)?;
+        }
+    }
+    let commits = walk.take(COMMITS_MAX).collect::<Result<HashSet<Oid>, _>>().map_err(&failed)?;
+    let mut found = HashMap::new();
+    let mut grounds = HashSet::new();
+    for oid in &commits {
+        let commit = library.find_commit(*oid).map_err(&failed)?;
+        grounds.extend(commit.parent_ids().filter(|parent| !commits.contains(parent)));
+        if !changes_a_pointer(library, &commit)? {
+            continue;
+        }
+        for file in in_tree(library, clone, scratch(), commit.tree_id())? {
+            found.entry(file.blob).or_insert((file.pointer, file.path));
+        }
+    }
+    if !found.is_empty() {
+        for ground in grounds {
+            forget_those_of(library, ground, &mut found)?;
+        }
+    }
+    Ok(found.into_values().collect())
+}
+
+/// What the remote has in a commit of its own is its own affair.
+fn forget_those_of(
+    library: &Library,
+    commit: Oid,
+    found: &mut HashMap<Oid, (Pointer, Vec<u8>)>,
+) -> Result<(), GitError> {
+    let failed = GitError::library("list the files of a commit");
+    let tree = library.find_commit(commit).and_then(|commit| commit.tree()).map_err(&failed)?;
+    tree.walk(TreeWalkMode::PreOrder, |_, entry| {
+        found.remove(&entry.id());
+        TreeWalkResult::Ok
+    })
+    .map_err(failed)
+}
+
+/// Whether a commit has a file with the text of a pointer, or other rules, that its first parent has not.
+fn changes_a_pointer(library: &Library, commit: &git2::Commit<'_>) -> Result<bool, GitError> {
+    let failed = GitError::library("compare a commit with its parent");
+    let parent = commit.parent(0).and_then(|parent| parent.tree()).ok();
+    let tree = commit.tree().map_err(&failed)?;
+    let diff = library.diff_tree_to_tree(parent.as_ref(), Some(&tree), None).map_err(&failed)?;
+    let odb = library.odb().map_err(&failed)?;
+    Ok(diff.deltas().map(|delta| delta.new_file()).any(|file| {
+        let is_rule = file.path_bytes().is_some_and(is_rule_file);
+        file.exists() && (is_rule || pointer_at(library, &odb, file.id()).is_some())
+    }))
+}
+
+/// A commit of nothing but pointers, in a repository that is made for a transfer.
+pub(super) fn commit_pointers<'p>(
+    library: &Library,
+    pointers: impl Iterator<Item = &'p Pointer>,
+) -> Result<Oid, GitError> {
+    let failed = GitError::library("list what is to be transferred");
+    let mut index = Index::new().map_err(&failed)?;
+    for pointer in pointers {
+        let id = library.blob(pointer.text().as_bytes()).map_err(&failed)?;
+        let path = pointer.oid().as_bytes().to_vec();
+        index.add(&crate::git::index::bare_entry(path, id, 0o100_644)).map_err(&failed)?;
+    }
+    let tree = index.write_tree_to(library).and_then(|tree| library.find_tree(tree)).map_err(&failed)?;
+    let who = git2::Signature::new("offshoot", "offshoot@localhost", &git2::Time::new(0, 0));
+    let who = who.map_err(&failed)?;
+    library.commit(Some(super::transfer::WANTED), &who, &who, "wanted", &tree, &[]).map_err(failed)
+}

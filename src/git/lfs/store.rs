@@ -1,0 +1,220 @@
+//! Objects in a clone, where git-lfs keeps its own: `lfs/objects/aa/bb/<oid>`.
+
+use std::ffi::OsStr;
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat, renameat};
+use nix::sys::stat::{Mode, mkdirat};
+use sha2::{Digest as _, Sha256};
+
+use super::FILE_BYTES_MAX;
+use super::pointer::Pointer;
+use crate::git::disk;
+use crate::git::tree_walk::DIR_FLAGS;
+
+/// What is held in memory of a file.
+const BLOCK_BYTES: usize = 256 * 1024;
+/// Objects that are taken over from one shadow: a sandboxed agent's own git-lfs has made them.
+const ABSORBED_MAX: usize = 10_000;
+
+/// Hashes what it reads, which is never more than one byte beyond the bound; gives the pointer, or `None` for a longer file.
+fn hash(from: impl Read, mut to: impl Write) -> io::Result<Option<Pointer>> {
+    let mut from = from.take(FILE_BYTES_MAX + 1);
+    let (mut hasher, mut bytes, mut block) = (Sha256::new(), 0_u64, vec![0_u8; BLOCK_BYTES]);
+    loop {
+        let count = match from.read(&mut block) {
+            Ok(0) => break,
+            Ok(count) => count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            Err(error) => return Err(error),
+        };
+        hasher.update(&block[..count]);
+        to.write_all(&block[..count])?;
+        bytes += count as u64;
+    }
+    Ok((bytes <= FILE_BYTES_MAX).then(|| Pointer::new(&hasher.finalize().into(), bytes)))
+}
+
+/// The directory of an object. `Ok(None)`: it is not there, and was not to be made. A link on the way is an error.
+fn dir_of(clone: &Path, oid: &str, make: bool) -> io::Result<Option<OwnedFd>> {
+    let mut dir = nix::fcntl::open(clone, DIR_FLAGS, Mode::empty())?;
+    for name in ["lfs", "objects", &oid[..2], &oid[2..4]] {
+        if make {
+            match mkdirat(dir.as_fd(), name, Mode::from_bits_truncate(0o777)) {
+                Ok(()) | Err(Errno::EEXIST) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        dir = match openat(dir.as_fd(), name, DIR_FLAGS, Mode::empty()) {
+            Ok(dir) => dir,
+            Err(Errno::ENOENT) if !make => return Ok(None),
+            Err(errno) => return Err(errno.into()),
+        };
+    }
+    Ok(Some(dir))
+}
+
+/// The object below `root` (a clone, a shadow, or the place of a transfer), if a regular file of its size is there whose content
+/// has its hash; at the beginning. What lies there instead is not touched.
+pub(in crate::git) fn open_object(root: &Path, pointer: &Pointer) -> io::Result<Option<File>> {
+    let Ok(Some(dir)) = dir_of(root, pointer.oid(), false) else { return Ok(None) };
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
+    let mut file = match openat(&dir, pointer.oid(), flags, Mode::empty()) {
+        Ok(fd) => File::from(fd),
+        Err(Errno::ENOENT | Errno::ELOOP | Errno::ENXIO | Errno::EACCES) => return Ok(None),
+        Err(errno) => return Err(errno.into()),
+    };
+    let meta = file.metadata()?;
+    if !meta.is_file() || meta.len() != pointer.size() || pointer.size() > FILE_BYTES_MAX {
+        return Ok(None);
+    }
+    if hash(&mut file, io::sink())?.as_ref() != Some(pointer) {
+        return Ok(None);
+    }
+    file.seek(SeekFrom::Start(0))?;
+    Ok(Some(file))
+}
+
+/// Takes content into a clone. `new` is where it is written first: a path of its own in the clone, on the same file system.
+pub(in crate::git) struct Ingest<'a> {
+    pub(in crate::git) clone: &'a Path,
+    pub(in crate::git) new: PathBuf,
+}
+
+impl Ingest<'_> {
+    /// The pointer of a file without storing anything; `None`: it is longer than the bound.
+    pub(in crate::git) fn look(file: &mut File) -> io::Result<Option<Pointer>> {
+        let pointer = hash(&mut *file, io::sink())?;
+        file.seek(SeekFrom::Start(0))?;
+        Ok(pointer)
+    }
+
+    /// Stores what can be read from `file`; `None`: it is longer than the bound. What was hashed is what is stored, however
+    /// the file changes meanwhile.
+    pub(in crate::git) fn put(&self, file: impl Read) -> io::Result<Option<Pointer>> {
+        disk::remove_any(&self.new)?;
+        if let Some(dir) = self.new.parent() {
+            fs::create_dir_all(dir)?;
+        }
+        let mut options = OpenOptions::new();
+        let mut copy = options
+            .write(true)
+            .create_new(true)
+            .mode(0o644)
+            .custom_flags(libc::O_NOFOLLOW)
+            .open(&self.new)?;
+        let stored = hash(file, &mut copy).and_then(|pointer| {
+            let Some(pointer) = pointer else { return Ok(None) };
+            self.place(&self.new, &pointer)?;
+            Ok(Some(pointer))
+        });
+        if !matches!(stored, Ok(Some(_))) {
+            disk::remove_any(&self.new)?;
+        }
+        stored
+    }
+
+    /// Puts a file that was checked in the place of an object.
+    fn place(&self, from: &Path, pointer: &Pointer) -> io::Result<()> {
+        let dir = dir_of(self.clone, pointer.oid(), true)?.ok_or(io::ErrorKind::NotFound)?;
+        Ok(renameat(AT_FDCWD, from, dir.as_fd(), OsStr::new(pointer.oid()))?)
+    }
+
+    /// Takes over an object from another root, unless the clone has it. Whether the clone has it now.
+    pub(in crate::git) fn take_over(&self, root: &Path, pointer: &Pointer) -> io::Result<bool> {
+        if open_object(self.clone, pointer)?.is_some() {
+            return Ok(true);
+        }
+        let Some(file) = open_object(root, pointer)? else { return Ok(false) };
+        Ok(self.put(file)?.as_ref() == Some(pointer))
+    }
+}
+
+/// Takes over what somebody's own git-lfs has stored in a shadow. What is not an object by its name, size and hash stays there.
+pub(in crate::git) fn absorb(shadow: &Path, into: &Ingest<'_>) -> io::Result<()> {
+    let objects = shadow.join("lfs/objects");
+    if ![&shadow.join("lfs"), &objects].into_iter().all(|dir| disk::is_real_dir(dir)) {
+        return Ok(());
+    }
+    let mut left = ABSORBED_MAX;
+    for first in dirs_in(&objects)? {
+        for second in dirs_in(&first)? {
+            for entry in fs::read_dir(&second)? {
+                let entry = entry?;
+                let meta = entry.metadata()?;
+                let name = entry.file_name();
+                let named = name.to_str().filter(|_| meta.is_file()).and_then(|oid| {
+                    Pointer::parse(format!("{NAMED}{oid}\nsize {}\n", meta.len()).as_bytes())
+                });
+                let Some(pointer) = named else { continue };
+                let Some(less) = left.checked_sub(1) else { return Ok(()) };
+                left = less;
+                into.take_over(shadow, &pointer)?;
+            }
+        }
+    }
+    Ok(())
+}
+
+const NAMED: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:";
+
+fn dirs_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() && entry.file_name().len() == 2 {
+            found.push(entry.path());
+        }
+    }
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    fn ingest(clone: &Path) -> Ingest<'_> {
+        Ingest { clone, new: clone.join("offshoot/lfs.new") }
+    }
+
+    #[test]
+    fn an_object_is_what_its_name_says_or_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        let clone = dir.path();
+        let pointer = ingest(clone).put(&b"content"[..]).unwrap().unwrap();
+        let place = clone
+            .join("lfs/objects")
+            .join(&pointer.oid()[..2])
+            .join(&pointer.oid()[2..4])
+            .join(pointer.oid());
+        assert_eq!(fs::read(&place).unwrap(), b"content");
+        assert!(!clone.join("offshoot/lfs.new").exists());
+        assert!(open_object(clone, &pointer).unwrap().is_some());
+        fs::write(&place, b"c0ntent").unwrap();
+        assert!(open_object(clone, &pointer).unwrap().is_none(), "another content of the same length");
+        fs::remove_file(&place).unwrap();
+        fs::write(clone.join("elsewhere"), b"content").unwrap();
+        symlink(clone.join("elsewhere"), &place).unwrap();
+        assert!(open_object(clone, &pointer).unwrap().is_none(), "a link");
+        // put again, it is a file in the place of the link, and what the link named is as it was
+        ingest(clone).put(&b"content"[..]).unwrap();
+        assert!(place.symlink_metadata().unwrap().is_file());
+    }
+
+    #[test]
+    fn a_link_on_the_way_to_the_objects_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let outside = tempfile::tempdir().unwrap();
+        symlink(outside.path(), dir.path().join("lfs")).unwrap();
+        assert!(ingest(dir.path()).put(&b"content"[..]).is_err());
+        assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(dir.path().join("offshoot")).unwrap().count(), 0, "nothing is left behind");
+    }
+}

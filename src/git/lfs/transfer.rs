@@ -1,0 +1,328 @@
+//! Objects from the remote and to it: the one place where the git-lfs program is started.
+//!
+//! It runs in a repository that is made for the transfer: our configuration, nothing checked out, no object but pointers. So it
+//! finds no `.lfsconfig`, and no setting beside those that are passed to it; where the objects are follows from the address
+//! that is passed to git as well. What it brings is checked and taken over; what it takes away was checked before.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use git2::Repository as Library;
+use secrecy::SecretString;
+
+use super::answer::Trouble;
+use super::pointer::Pointer;
+use super::store::{Ingest, open_object};
+use super::{FILE_BYTES_MAX, find};
+use crate::git::commit_id::CommitId;
+use crate::git::error::{GitError, RemoteFailure, last_lines};
+use crate::git::program::{Call, Git, Output};
+use crate::git::push::PushOutcome;
+use crate::git::remote::Remote;
+use crate::git::repository::{Repository, blocking};
+use crate::git::stage::shown;
+use crate::git::{disk, refs, tamper};
+
+/// The ref of a transfer's repository that says what is wanted.
+pub(super) const WANTED: &str = "refs/heads/wanted";
+/// Objects that are named in one call: 65 bytes each, and an argument list takes 128 KiB at least everywhere.
+const NAMED_MAX: usize = 500;
+/// Objects of one commit that are fetched; a repository with more keeps pointers for the rest.
+const FETCHED_MAX: usize = 100_000;
+
+/// What the program is told beside the network settings. It tries each object anew this often; more is the server's business.
+const CONFIG: &[(&str, &str)] = &[
+    ("lfs.transfer.maxretries", "3"),
+    ("lfs.transfer.maxretrydelay", "2"),
+    ("lfs.locksverify", "false"),
+    ("lfs.skipdownloaderrors", "false"),
+    ("lfs.fetchrecentalways", "false"),
+    ("lfs.setlockablereadonly", "false"),
+];
+
+type Wanted = BTreeMap<Pointer, Vec<u8>>;
+
+impl Git {
+    /// Whether transfers are possible: the git-lfs program is on the path. It may be installed while the server runs.
+    pub(in crate::git) async fn has_lfs(&self) -> bool {
+        let version =
+            self.lfs_call(None, vec![OsString::from("version")], Vec::new(), self.settings().query_deadline);
+        version.await.is_ok_and(|output| output.success)
+    }
+
+    async fn lfs_call(
+        &self,
+        git_dir: Option<&Path>,
+        args: Vec<OsString>,
+        config: Vec<(String, SecretString)>,
+        deadline: Duration,
+    ) -> Result<Output, GitError> {
+        let step = "transfer large files";
+        self.run_lfs(Call { step, git_dir, work_tree: None, args, config, deadline }).await
+    }
+}
+
+impl Repository {
+    /// Brings the objects of the large files of `commit` into the clone, as far as they are not there; gives what somebody who
+    /// works with the files should know. Nothing is asked of the remote where nothing is missing.
+    ///
+    /// # Errors
+    /// [`GitError::Remote`] for a remote that is not reachable or refuses the credentials, [`GitError::CommitMissing`],
+    /// [`GitError::Tampered`], [`GitError::Deadline`], [`GitError::Io`].
+    pub async fn fetch_large_files(
+        &self,
+        remote: &Remote,
+        commit: &CommitId,
+    ) -> Result<Vec<String>, GitError> {
+        let _used = self.enter().await;
+        let (oid, scratch, missing) = (commit.oid()?, self.git.scratch_path(), commit.clone());
+        let (wanted, too_large) = self
+            .verified(move |clone| {
+                let library = refs::open(&clone)?;
+                let commit = library.find_commit(oid).map_err(|_| GitError::CommitMissing(missing))?;
+                let files = find::in_tree(&library, &clone, scratch, commit.tree_id())?;
+                let mut wanted = Wanted::new();
+                let mut too_large = None;
+                for file in files.into_iter().take(FETCHED_MAX) {
+                    if file.pointer.size() > FILE_BYTES_MAX {
+                        too_large = Some(shown(&file.path));
+                    } else {
+                        wanted.insert(file.pointer, file.path);
+                    }
+                }
+                Ok((without_present(&clone, wanted)?, too_large))
+            })
+            .await?;
+        let mut said: Vec<_> = too_large
+            .map(|path| format!("{path} stays a pointer: it is a large file of more than 5 GiB"))
+            .into_iter()
+            .collect();
+        if wanted.is_empty() {
+            return Ok(said);
+        }
+        if !self.git.has_lfs().await {
+            said.push(format!(
+                "{} stay pointers: the repository keeps them with git-lfs, which is not installed here (apt install git-lfs)",
+                named(&wanted)
+            ));
+            return Ok(said);
+        }
+        let (missing, trouble) = self.fetch_wanted(remote, wanted).await?;
+        if missing.is_empty() {
+            return Ok(said);
+        }
+        match trouble {
+            Some(Trouble::Unavailable(text)) => Err(RemoteFailure::Unavailable { text }.into()),
+            Some(Trouble::Auth) => Err(RemoteFailure::AuthFailed.into()),
+            Some(Trouble::Refused(text)) => {
+                said.push(format!("{} stay pointers: the remote did not give them: {text}", named(&missing)));
+                Ok(said)
+            }
+            None => {
+                said.push(format!("{} stay pointers: the remote does not have them", named(&missing)));
+                Ok(said)
+            }
+        }
+    }
+
+    /// Gives what is still missing, and what was said about it.
+    async fn fetch_wanted(
+        &self,
+        remote: &Remote,
+        wanted: Wanted,
+    ) -> Result<(Wanted, Option<Trouble>), GitError> {
+        let place = self.transfer_place(remote).await?;
+        let new = self.transfer_path();
+        let fetched = async {
+            let (dir, names) = (place.clone(), wanted.clone());
+            blocking(move || {
+                let library = Library::open_bare(&dir).map_err(GitError::library("list what is wanted"))?;
+                find::commit_pointers(&library, names.keys()).map(drop)
+            })
+            .await?;
+            let args = ["fetch", "origin", WANTED].map(OsString::from).to_vec();
+            let trouble = self.transfer(remote, &place, args).await?;
+            let (dir, clone) = (place.clone(), self.path.clone());
+            let missing = blocking(move || {
+                let ingest = Ingest { clone: &clone, new };
+                let mut missing = Wanted::new();
+                for (pointer, path) in wanted {
+                    let taken = ingest.take_over(&dir, &pointer);
+                    if !taken.map_err(GitError::io("store a large file"))? {
+                        missing.insert(pointer, path);
+                    }
+                }
+                Ok(missing)
+            })
+            .await?;
+            Ok((missing, trouble))
+        };
+        let fetched = fetched.await;
+        remove(place).await?;
+        fetched
+    }
+
+    /// Pushes the objects that `commit` and those before it point at, as far as no branch of the remote is known to have them.
+    /// `None`: the remote has all of them, so the branch may follow.
+    ///
+    /// # Errors
+    /// [`GitError::LfsMissing`], [`GitError::Tampered`], [`GitError::Io`].
+    pub(in crate::git) async fn push_large_files(
+        &self,
+        remote: &Remote,
+        commit: &CommitId,
+    ) -> Result<Option<PushOutcome>, GitError> {
+        let (head, git) = (commit.oid()?, self.git.clone());
+        let (all, missing) = self
+            .verified(move |clone| {
+                let library = refs::open(&clone)?;
+                let all = find::new_for_remote(&library, &clone, || git.scratch_path(), head)?;
+                let missing = without_present(&clone, all.clone())?;
+                Ok((all, missing))
+            })
+            .await?;
+        let Some(path) = all.values().next() else { return Ok(None) };
+        if !self.git.has_lfs().await {
+            return Err(GitError::LfsMissing { path: shown(path) });
+        }
+        if !missing.is_empty() {
+            // nobody has to have here what the remote has
+            let (missing, trouble) = self.fetch_wanted(remote, missing).await?;
+            match trouble {
+                _ if missing.is_empty() => {}
+                Some(Trouble::Unavailable(text)) => return Ok(Some(PushOutcome::Unavailable { text })),
+                Some(Trouble::Auth) => return Ok(Some(PushOutcome::AuthFailed)),
+                Some(Trouble::Refused(_)) | None => return Ok(Some(dangling(&missing))),
+            }
+        }
+        let place = self.transfer_place(remote).await?;
+        let pushed = self.push_all(remote, &place, all).await;
+        remove(place).await?;
+        pushed
+    }
+
+    async fn push_all(
+        &self,
+        remote: &Remote,
+        place: &Path,
+        all: Wanted,
+    ) -> Result<Option<PushOutcome>, GitError> {
+        let (dir, clone) = (place.to_owned(), self.path.clone());
+        let oids: Vec<_> = all.keys().map(|pointer| pointer.oid().to_owned()).collect();
+        let lent = move || all.iter().try_for_each(|(pointer, _)| lend(&clone, &dir, pointer));
+        blocking(move || lent().map_err(GitError::io("get the large files ready"))).await?;
+        for some in oids.chunks(NAMED_MAX) {
+            let mut args = ["push", "--object-id", "origin"].map(OsString::from).to_vec();
+            args.extend(some.iter().map(OsString::from));
+            match self.transfer(remote, place, args).await? {
+                None => {}
+                Some(Trouble::Unavailable(text)) => return Ok(Some(PushOutcome::Unavailable { text })),
+                Some(Trouble::Auth) => return Ok(Some(PushOutcome::AuthFailed)),
+                Some(Trouble::Refused(text)) => {
+                    let text = format!("the large files of the change were refused: {text}");
+                    return Ok(Some(PushOutcome::Rejected { text }));
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// Below what is swept when a killed server has left it.
+    fn transfer_path(&self) -> PathBuf {
+        self.path.join("offshoot").join(self.git.unique("large"))
+    }
+
+    async fn transfer_place(&self, remote: &Remote) -> Result<PathBuf, GitError> {
+        if remote.url().starts_with('-') {
+            return Err(GitError::InvalidArgument("an address does not begin with a dash"));
+        }
+        let place = self.transfer_path();
+        let dir = place.clone();
+        self.verified(move |_| {
+            fs::create_dir_all(&dir)
+                .and_then(|()| tamper::lay_out(&dir))
+                .map_err(GitError::io("make the place of a transfer"))
+        })
+        .await?;
+        Ok(place)
+    }
+
+    /// `None`: it is done.
+    async fn transfer(
+        &self,
+        remote: &Remote,
+        place: &Path,
+        args: Vec<OsString>,
+    ) -> Result<Option<Trouble>, GitError> {
+        let mut config = self.git.network_config(remote.has_auth());
+        config.extend(remote.auth_config());
+        let own = CONFIG.iter().map(|(key, value)| ((*key).to_owned(), SecretString::from(*value)));
+        config.extend(own);
+        config.push((String::from("remote.origin.url"), SecretString::from(remote.url())));
+        // large files take as long as a clone, in either direction
+        let deadline = self.git.settings().fetch_deadline;
+        match self.git.lfs_call(Some(place), args, config, deadline).await {
+            Ok(output) if output.success => Ok(None),
+            Ok(output) => {
+                let text = remote.redact(&output.stderr);
+                let failed = GitError::Program { step: "transfer large files", text: last_lines(&text) };
+                if failed.is_disk_full() { Err(failed) } else { Ok(Some(Trouble::classify(&text))) }
+            }
+            Err(GitError::Deadline { seconds, .. }) => {
+                Ok(Some(Trouble::Unavailable(format!("no answer within {seconds} s"))))
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+async fn remove(place: PathBuf) -> Result<(), GitError> {
+    blocking(move || disk::remove_any(&place).map_err(GitError::io("remove the place of a transfer"))).await
+}
+
+fn without_present(clone: &Path, mut wanted: Wanted) -> Result<Wanted, GitError> {
+    let mut failed = None;
+    wanted.retain(|pointer, _| match open_object(clone, pointer) {
+        Ok(found) => found.is_none(),
+        Err(error) => {
+            failed = Some(error);
+            true
+        }
+    });
+    failed.map_or(Ok(wanted), |error| Err(GitError::io("look for a large file")(error)))
+}
+
+/// An object in the place of a transfer: another name of it, or a copy where there can be none.
+fn lend(clone: &Path, place: &Path, pointer: &Pointer) -> io::Result<()> {
+    let oid = pointer.oid();
+    let below = Path::new("lfs/objects").join(&oid[..2]).join(&oid[2..4]).join(oid);
+    let mut object = open_object(clone, pointer)?.ok_or(io::ErrorKind::NotFound)?;
+    let name = place.join(&below);
+    fs::create_dir_all(name.parent().unwrap_or(place))?;
+    if fs::hard_link(clone.join(&below), &name).is_err() {
+        io::copy(&mut object, &mut fs::File::create_new(&name)?)?;
+    }
+    Ok(())
+}
+
+fn dangling(missing: &Wanted) -> PushOutcome {
+    let text = format!(
+        "{} are committed as pointers of git-lfs, and what they point at is neither here nor at the remote",
+        named(missing)
+    );
+    PushOutcome::Rejected { text }
+}
+
+/// Some paths of many.
+fn named(files: &Wanted) -> String {
+    const SHOWN: usize = 3;
+    let mut text = files.values().take(SHOWN).map(|path| shown(path)).collect::<Vec<_>>().join(", ");
+    if files.len() > SHOWN {
+        text.push_str(&format!(" and {} more", files.len() - SHOWN));
+    }
+    text
+}
