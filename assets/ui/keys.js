@@ -24,6 +24,16 @@ function move(step) {
 const current = () => rows().find((row) => row.dataset.job === atJob);
 const press = (selector) => document.querySelector(selector)?.click();
 
+// of a page of changes
+function toFile(step) {
+  const files = [...document.querySelectorAll("section.file")];
+  const tops = files.map((file) => file.getBoundingClientRect().top - 80);
+  const next = step > 0 ? files.find((_, index) => tops[index] > 1) : files.findLast((_, index) => tops[index] < -1);
+  if (!next) return;
+  next.scrollIntoView({ block: "start", behavior: "instant" });
+  next.querySelector("h2 a").focus({ preventScroll: true });
+}
+
 const CHORDS = { q: "/ui/", j: "/ui/jobs" };
 const KEYS = {
   "?": () => document.getElementById("help")?.showModal(),
@@ -36,7 +46,8 @@ const KEYS = {
   e: () => press("[data-fold-all]"),
   r: () => press('[data-key="r"]'),
   s: () => press('[data-key="s"]'),
-  n: () => { if (log) toFound(1); },
+  n: () => { if (log) toFound(1); else toFile(1); },
+  p: () => { if (log) toFound(-1); else toFile(-1); },
   y: () => copy(location.href),
 };
 

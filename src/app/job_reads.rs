@@ -10,7 +10,7 @@ use super::error::AppError;
 use crate::domain::id::{ClientId, JobNumber, JobRef};
 use crate::domain::job::{JobView, Outcome, Status};
 use crate::domain::token::Reach;
-use crate::git::{ChangeKind, CommitId, Diff, DiffRequest};
+use crate::git::{ChangeKind, ChangedFile, CommitId, Diff, DiffRequest};
 use crate::store::{JobFilter, JobPage};
 use crate::wire;
 use crate::wire::message::{Message, MessagePage};
@@ -161,14 +161,8 @@ impl App {
     ) -> Result<(wire::diff::Diff, Vec<u8>), AppError> {
         let context = in_range("?context", query.context, 0, CONTEXT_LINES_MAX)?;
         let view = self.view(caller, job).await?;
-        let effects = &view.job.effects;
-        // who changed nothing has a result too: an empty one
-        let unchanged = (view.job.outcome == Some(Outcome::NoChanges)).then_some(&effects.base_sha);
-        let head_sha = effects.head_sha.as_ref().or(unchanged.and_then(Option::as_ref));
-        let (Some(base_sha), Some(head_sha)) = (&effects.base_sha, head_sha) else {
-            return Err(AppError::NotFound("a result of this job"));
-        };
-        let commit = |sha: &String| sha.parse::<CommitId>().map_err(AppError::git);
+        let (base_sha, head_sha) = result_of(&view).ok_or(AppError::NotFound("a result of this job"))?;
+        let commit = |sha: &str| sha.parse::<CommitId>().map_err(AppError::git);
         let request = DiffRequest {
             paths: query.path.iter().cloned().collect(),
             context_lines: u32::try_from(context).unwrap_or(3),
@@ -209,6 +203,15 @@ impl App {
         }
         Ok(job)
     }
+}
+
+/// The commits of base and result, if there is one.
+pub(super) fn result_of(view: &JobView) -> Option<(&str, &str)> {
+    let effects = &view.job.effects;
+    let base_sha = effects.base_sha.as_deref()?;
+    // who changed nothing has a result too: an empty one
+    let unchanged = (view.job.outcome == Some(Outcome::NoChanges)).then_some(base_sha);
+    Some((base_sha, effects.head_sha.as_deref().or(unchanged)?))
 }
 
 fn in_range(pointer: &str, value: i64, min: i64, max: i64) -> Result<i64, AppError> {
@@ -288,7 +291,19 @@ fn filter(query: &JobQuery) -> Result<JobFilter, AppError> {
 }
 
 fn shown_diff(base_sha: &str, head_sha: &str, diff: &Diff) -> wire::diff::Diff {
-    let files = diff.files.iter().map(|file| wire::diff::ChangedFile {
+    wire::diff::Diff {
+        base_sha: base_sha.to_owned(),
+        head_sha: head_sha.to_owned(),
+        files_changed: diff.files_changed,
+        insertions: diff.insertions,
+        deletions: diff.deletions,
+        files: diff.files.iter().map(shown_file).collect(),
+        truncated: diff.is_truncated,
+    }
+}
+
+pub(super) fn shown_file(file: &ChangedFile) -> wire::diff::ChangedFile {
+    wire::diff::ChangedFile {
         path: file.path.clone(),
         old_path: file.old_path.clone(),
         status: match file.kind {
@@ -302,15 +317,6 @@ fn shown_diff(base_sha: &str, head_sha: &str, diff: &Diff) -> wire::diff::Diff {
         insertions: (!file.is_binary).then_some(file.insertions),
         deletions: (!file.is_binary).then_some(file.deletions),
         binary: file.is_binary,
-    });
-    wire::diff::Diff {
-        base_sha: base_sha.to_owned(),
-        head_sha: head_sha.to_owned(),
-        files_changed: diff.files_changed,
-        insertions: diff.insertions,
-        deletions: diff.deletions,
-        files: files.collect(),
-        truncated: diff.is_truncated,
     }
 }
 

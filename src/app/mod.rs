@@ -16,6 +16,7 @@ mod audit;
 mod backups;
 mod caller;
 mod cancel;
+mod changes;
 mod client_removal;
 mod clients;
 mod deliveries;
@@ -57,6 +58,7 @@ use std::time::Duration;
 use tokio::sync::watch;
 
 pub use caller::Caller;
+pub use changes::ChangesQuery;
 pub use error::AppError;
 pub use events::{After, Follower};
 pub use health::AgentProbe;

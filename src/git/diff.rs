@@ -138,7 +138,7 @@ pub(super) fn measure(library: &Library, base: Oid, head: Oid) -> Result<Measure
     })
 }
 
-fn compare<'a>(
+pub(super) fn compare<'a>(
     library: &'a Library,
     base: Oid,
     head: Oid,
@@ -210,7 +210,7 @@ fn build(library: &Library, base: Oid, head: Oid, request: &DiffRequest) -> Resu
     })
 }
 
-fn changed_file(diff: &git2::Diff<'_>, at: usize) -> Result<Option<ChangedFile>, GitError> {
+pub(super) fn changed_file(diff: &git2::Diff<'_>, at: usize) -> Result<Option<ChangedFile>, GitError> {
     let failed = GitError::library("compare two files");
     let Some(delta) = diff.get_delta(at) else { return Ok(None) };
     let patch = git2::Patch::from_diff(diff, at).map_err(&failed)?;

@@ -33,6 +33,7 @@ const CSS: &str = concat!(
     include_str!("../../assets/ui/lists.css"),
     include_str!("../../assets/ui/job.css"),
     include_str!("../../assets/ui/log.css"),
+    include_str!("../../assets/ui/diff.css"),
 );
 
 /// One module: its parts share their names.

@@ -3,9 +3,10 @@
 use maud::{Markup, html};
 
 use super::Viewer;
+use super::changes::tabs;
 use super::log::lines;
 use super::next::card;
-use super::parts::{act, ago, icon, status_icon, ticking, title_of, took, until};
+use super::parts::{act, ago, encoded, icon, status_icon, ticking, title_of, took, until};
 use super::shell::{Place, Sheet, page};
 use super::steps::Steps;
 use crate::domain::delivery::DeliveryState;
@@ -50,6 +51,7 @@ pub fn job(viewer: &Viewer, sheet: &JobSheet) -> String {
                 @else { (ticking(it.started_at, seconds)) }
             }
         }
+        (tabs(it, false))
         (steps.show(it.status.0, viewer.now))
         div .columns {
             div .wide-column {
@@ -189,11 +191,6 @@ fn artifacts(job: &JobSummary) -> Markup {
             }
         }
     }
-}
-
-/// One part of a path, for an address.
-fn encoded(part: &str) -> String {
-    url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20")
 }
 
 fn log(viewer: &Viewer, sheet: &JobSheet) -> Markup {

@@ -13,6 +13,7 @@
 
 mod ansi;
 mod assets;
+mod changes;
 mod job;
 mod jobs;
 mod log;
@@ -26,6 +27,7 @@ mod sign_in;
 mod steps;
 
 pub use assets::{ASSETS, Asset};
+pub use changes::{ChangesSheet, job_changes};
 pub use job::{JobSheet, job};
 pub use jobs::{JobsSheet, jobs};
 pub use log::{lines, log_lines};

@@ -66,7 +66,7 @@ fn facts(job: &JobSummary) -> Markup {
     html! {
         ul .figures {
             @if let Some(files) = job.files_changed.filter(|files| *files > 0) {
-                li { (count(files, "file")) " " (changes(job.insertions, job.deletions)) }
+                li { a href={ "/ui/jobs/" (job.number) "/changes" } { (count(files, "file")) } " " (changes(job.insertions, job.deletions)) }
             }
             @if let Some(cost) = job.usage.cost_usd { li { (phrases::money(cost)) } }
             @if job.usage.output_tokens > 0 {

@@ -104,3 +104,8 @@ pub(super) fn command(text: &str) -> Markup {
 pub(super) fn empty(heading: &str, body: Markup) -> Markup {
     html! { div .empty { h2 { (heading) } (body) } }
 }
+
+/// One part of a path or of a query, for an address.
+pub(super) fn encoded(part: &str) -> String {
+    url::form_urlencoded::byte_serialize(part.as_bytes()).collect::<String>().replace('+', "%20")
+}

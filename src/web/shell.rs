@@ -213,7 +213,7 @@ fn help() -> Markup {
         ("g j", "go to the jobs"),
         ("f", "follow the log, or stop"),
         ("e", "open or close all of the log"),
-        ("n", "next match in the log"),
+        ("n p", "next, previous match in the log, or changed file"),
         ("r", "retry or publish this job, after a question"),
         ("s", "stop this job, after a question"),
         ("y", "copy the address of this job or line"),

@@ -14,6 +14,7 @@ pub mod attempt;
 pub mod audit;
 pub mod backup;
 pub mod callback;
+pub mod changes;
 pub mod client;
 pub mod delivery;
 pub mod diff;

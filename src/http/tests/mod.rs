@@ -12,6 +12,7 @@ mod queue;
 mod reach;
 mod results;
 mod tokens;
+mod ui_changes;
 mod ui_door;
 mod ui_pages;
 mod visits;

@@ -13,7 +13,7 @@ use crate::domain::job::Outcome;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::token::Scope;
 
-const HOSTILE: &str =
+pub(super) const HOSTILE: &str =
     "</title></pre><script>alert(1)</script><img src=x onerror=alert(1)>\" onload=\"x' \u{202e}\u{1b}[31m";
 
 fn job(branch: &str) -> Value {
@@ -66,20 +66,22 @@ const PAGES: &[&str] = &[
     "/ui/jobs/4",
     "/ui/jobs/5",
     "/ui/jobs/4/lines",
+    "/ui/jobs/4/changes",
+    "/ui/jobs/2/changes",
     "/ui/sign-in",
     "/ui/nowhere",
     "/ui/jobs/99",
 ];
 
 /// Every action and source that a page names.
-fn targets(html: &str, attribute: &str) -> BTreeSet<String> {
+pub(super) fn targets(html: &str, attribute: &str) -> BTreeSet<String> {
     let mark = format!("{attribute}=\"");
     html.match_indices(&mark)
         .map(|(at, _)| html[at + mark.len()..].split('"').next().unwrap().to_owned())
         .collect()
 }
 
-fn assert_harmless(path: &str, answer: &Answer) {
+pub(super) fn assert_harmless(path: &str, answer: &Answer) {
     let html = answer.text();
     for (name, value) in [
         ("content-security-policy", "default-src 'none'; script-src 'self'; style-src 'self';"),

@@ -13,6 +13,7 @@
 //! `tests/browser/`.
 
 mod act;
+mod changes;
 mod door;
 mod form;
 mod hints;
@@ -77,6 +78,7 @@ pub(super) fn pages(scopes: Scopes) -> Pages {
         .page("/ui/jobs", get(jobs::show))
         .page("/ui/jobs/{id}", get(job::show))
         .page("/ui/jobs/{id}/lines", get(job::lines))
+        .page("/ui/jobs/{id}/changes", get(changes::show))
         .page("/ui/jobs/{id}/log", get(job_reads::get_log))
         .page("/ui/jobs/{id}/artifacts/{*path}", get(artifacts::get_artifact))
         .page("/ui/events", get(hints::all))
