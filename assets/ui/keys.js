@@ -24,11 +24,12 @@ function move(step) {
 const current = () => rows().find((row) => row.dataset.job === atJob);
 const press = (selector) => document.querySelector(selector)?.click();
 
-// of a page of changes
+// on a page of changes: from the file that has the focus, else from the one at the upper edge
 function toFile(step) {
   const files = [...document.querySelectorAll("section.file")];
-  const tops = files.map((file) => file.getBoundingClientRect().top - 80);
-  const next = step > 0 ? files.find((_, index) => tops[index] > 1) : files.findLast((_, index) => tops[index] < -1);
+  let at = files.findIndex((file) => file.contains(document.activeElement));
+  if (at < 0) at = files.findLastIndex((file) => file.getBoundingClientRect().top < 100);
+  const next = files[Math.max(0, at + step)];
   if (!next) return;
   next.scrollIntoView({ block: "start", behavior: "instant" });
   next.querySelector("h2 a").focus({ preventScroll: true });
@@ -44,6 +45,7 @@ const KEYS = {
   x: () => current()?.querySelector(".tick input")?.click(),
   f: () => { if (pill && !pill.hidden) follow(!isFollowing, true); },
   e: () => press("[data-fold-all]"),
+  c: () => press('[data-key="c"]'),
   r: () => press('[data-key="r"]'),
   s: () => press('[data-key="s"]'),
   n: () => { if (log) toFound(1); else toFile(1); },

@@ -39,6 +39,19 @@ impl App {
         Ok(ProfileList { profiles: all.into_iter().map(wire::profile::Profile::from).collect() })
     }
 
+    /// Those that a job of the caller may name, by name.
+    ///
+    /// # Errors
+    /// [`AppError::Forbidden`]; what the store said.
+    pub async fn usable_profiles(&self, caller: &Caller) -> Result<Vec<wire::profile::Profile>, AppError> {
+        caller.needs(Scope::Submit)?;
+        let stored = self.0.store.list_profiles().await?;
+        let all = self.0.settings.profiles.values().chain(&stored);
+        let mut usable: Vec<_> = all.filter(|profile| may_use(caller, profile)).collect();
+        usable.sort_by(|a, b| a.name.cmp(&b.name));
+        Ok(usable.into_iter().map(wire::profile::Profile::from).collect())
+    }
+
     /// # Errors
     /// [`AppError::NotFound`]; [`AppError::Conflict`] for a name that two have.
     pub async fn get_profile(&self, caller: &Caller, name: &str) -> Result<wire::profile::Profile, AppError> {
@@ -160,7 +173,7 @@ impl App {
                 return Ok(None);
             }
         };
-        if !caller.scope.includes(Scope::Operate) && !profile.submit {
+        if !may_use(caller, &profile) {
             return Err(AppError::Forbidden(format!("the profile \"{name}\" needs the scope operate")));
         }
         // agents and secrets may have gone from the configuration since it was made
@@ -191,6 +204,10 @@ impl App {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+fn may_use(caller: &Caller, profile: &Profile) -> bool {
+    profile.submit || caller.scope.includes(Scope::Operate)
 }
 
 fn created(profile: &Profile, warnings: Vec<String>) -> Created<ProfileSaved> {

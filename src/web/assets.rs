@@ -34,6 +34,7 @@ const CSS: &str = concat!(
     include_str!("../../assets/ui/job.css"),
     include_str!("../../assets/ui/log.css"),
     include_str!("../../assets/ui/diff.css"),
+    include_str!("../../assets/ui/forms.css"),
 );
 
 /// One module: its parts share their names.
@@ -44,6 +45,7 @@ const JS: &str = concat!(
     include_str!("../../assets/ui/log.js"),
     include_str!("../../assets/ui/keys.js"),
     include_str!("../../assets/ui/small.js"),
+    include_str!("../../assets/ui/new.js"),
 );
 
 impl Asset {

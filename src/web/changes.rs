@@ -144,6 +144,7 @@ fn one(here: &str, changes: &Changes, file: &FileChanges) -> Markup {
             @if file.lines.is_empty() { (folded(file, &alone)) } @else {
                 table .lines {
                     caption .unseen { (path) }
+                    colgroup { col .of-number; col .of-number; col .of-sign; col; }
                     thead .unseen { tr { th scope="col" { "Before" } th scope="col" { "After" } th scope="col" { "Change" } th scope="col" { "Line" } } }
                     tbody { @for line in &file.lines { (row(file.at, line)) } }
                 }
@@ -174,10 +175,10 @@ fn folded(file: &FileChanges, alone: &str) -> Markup {
 fn row(file: usize, line: &ChangedLine) -> Markup {
     let (class, sign) = match line.kind {
         ChangedLineKind::Hunk => {
-            return html! { tr .hunk { td {} td {} td {} td { (phrases::printable(&line.text)) } } };
+            return html! { tr .hunk { td colspan="4" { (phrases::printable(&line.text)) } } };
         }
         ChangedLineKind::NoEnd => {
-            return html! { tr .hunk { td {} td {} td {} td { "the file does not end with a new line" } } };
+            return html! { tr .hunk { td colspan="4" { "the file does not end with a new line" } } };
         }
         ChangedLineKind::Same => ("same", ""),
         ChangedLineKind::Added => ("added", "+"),

@@ -14,9 +14,11 @@
 mod ansi;
 mod assets;
 mod changes;
+mod fields;
 mod job;
 mod jobs;
 mod log;
+mod new_job;
 mod next;
 mod parts;
 mod problem;
@@ -28,9 +30,11 @@ mod steps;
 
 pub use assets::{ASSETS, Asset};
 pub use changes::{ChangesSheet, job_changes};
+pub use fields::Entries;
 pub use job::{JobSheet, job};
 pub use jobs::{JobsSheet, jobs};
 pub use log::{lines, log_lines};
+pub use new_job::{NewJobSheet, VARIABLE, new_job};
 pub use problem::problem;
 pub use queue::{QueueSheet, queue};
 pub use search::Search;

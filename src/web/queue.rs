@@ -4,6 +4,7 @@ use maud::{Markup, html};
 
 use super::Viewer;
 use super::ansi::plain;
+use super::new_job::first_words;
 use super::parts::{
     act, ago, changes, empty, icon, outward, status_icon, ticking, title_of, took, until, waiting,
 };
@@ -50,7 +51,7 @@ pub fn queue(viewer: &Viewer, sheet: &QueueSheet) -> String {
                 }
             }
         }
-        @if is_new { (welcome(sheet)) } @else {
+        @if is_new { (welcome(viewer, sheet)) } @else {
             (running(viewer, sheet))
             (queued(viewer, sheet))
             (ended(viewer, sheet))
@@ -290,7 +291,7 @@ pub(super) fn phase(job: &JobSummary) -> String {
 }
 
 /// The three ways in, with the real address.
-fn welcome(sheet: &QueueSheet) -> Markup {
+fn welcome(viewer: &Viewer, sheet: &QueueSheet) -> Markup {
     let curl = format!(
         "curl {}/jobs -H \"Authorization: Bearer $AGENT_API_SECRET\" -H 'Content-Type: application/json' \\\n  \
          -d '{{\"githubOrg\": \"acme\", \"githubRepo\": \"widgets\", \"prompt\": \"Fix the flaky login test\"}}'",
@@ -300,6 +301,7 @@ fn welcome(sheet: &QueueSheet) -> Markup {
         "The queue is empty: send the first job",
         html! {
             p { "A job is a prompt, a repository, and a branch; what comes back is a pull request." }
+            (first_words(viewer))
             h3 { "From a terminal" }
             pre { "offshoot submit --repo acme/widgets --follow \"Fix the flaky login test\"" }
             h3 { "From any program" }

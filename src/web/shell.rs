@@ -29,6 +29,7 @@ named_enum! {
         Resumed = "resumed",
         Tried = "tried",
         Redelivered = "redelivered",
+        Submitted = "submitted",
         SomeRefused = "some-refused",
         NoneChosen = "none-chosen",
     }
@@ -44,6 +45,7 @@ impl Said {
             Self::Resumed => "Resumed: jobs start again.",
             Self::Tried => "One job of each held login goes out as a probe.",
             Self::Redelivered => "The webhook is on its way again.",
+            Self::Submitted => "Queued.",
             Self::SomeRefused => "Some of them could not be changed any more: they are as they were.",
             Self::NoneChosen => "No job was chosen: tick some first.",
         }
@@ -56,6 +58,7 @@ pub(super) enum Place {
     Queue,
     Jobs,
     Job,
+    New,
 }
 
 /// What a page is made of.
@@ -168,6 +171,9 @@ fn navigation(viewer: &Viewer, place: Place) -> Markup {
                     maxlength="200" autocomplete="off";
                 kbd aria-hidden="true" { "/" }
             }
+            @if viewer.may(Scope::Submit) {
+                a .button .new href="/ui/new" aria-current=[current(Place::New)] data-key="c" { (icon("plus")) "New job" }
+            }
             div .me {
                 form method="post" action="/ui/theme" {
                     input type="hidden" name="theme" value=(viewer.theme.next());
@@ -209,6 +215,7 @@ fn help() -> Markup {
         ("o Enter", "open it"),
         ("x", "tick it"),
         ("/", "search"),
+        ("c", "write a new job"),
         ("g q", "go to the queue"),
         ("g j", "go to the jobs"),
         ("f", "follow the log, or stop"),

@@ -267,6 +267,50 @@ test("a long log is there in five seconds", async () => {
   await withoutFaults(page);
 });
 
+test("what a job changed is read file by file, with a lock file of five megabytes among it, with and without JavaScript", async () => {
+  const job = await world.submit("lockfile", { title: "Updates everything" });
+  await world.over(job.number);
+  for (const javaScriptEnabled of [true, false]) {
+    const page = await visit(browser, world, { javaScriptEnabled });
+    await page.goto(`${world.url}/ui/jobs/${job.number}`);
+    await page.getByRole("navigation", { name: "This job" }).getByRole("link", { name: "Changes" }).click();
+    await page.waitForURL("**/changes");
+    const lock = page.locator("section.file", { hasText: "package-lock.json" });
+    await lock.getByText("Written by a program: 100000 lines").waitFor();
+    await page.locator("section.file", { hasText: "new.txt" }).getByRole("row", { name: "two <b>&" }).waitFor();
+    await page.getByText("No text that could be compared.").waitFor();
+    assert.ok((await page.content()).length < 200_000);
+    const began = Date.now();
+    await lock.getByRole("link", { name: "Show" }).click();
+    await page.getByText('"name-3000"', { exact: false }).waitFor();
+    console.log(`the first piece of a lock file was there after ${Date.now() - began} ms, script ${javaScriptEnabled}`);
+    assert.ok((await page.content()).length < 1_000_000);
+    await page.getByRole("link", { name: "Lines from 3001 of 100000" }).click();
+    await page.getByText('"name-3001"', { exact: false }).waitFor();
+    // a line has an address
+    const number = page.locator("td.n a", { hasText: /^3005$/ });
+    await number.click();
+    assert.match(new URL(page.url()).hash, /^#f\d+R3005$/);
+    await page.goto(page.url());
+    assert.ok(await number.isVisible());
+    await shoot(page, "changes-lock");
+    await withoutFaults(page);
+  }
+});
+
+test("files of a change are gone through by keys", async () => {
+  const page = await visit(browser, world);
+  const job = (await world.api("GET", "/jobs?q=Updates+everything&limit=1")).jobs[0];
+  await page.goto(`${world.url}/ui/jobs/${job.number}/changes`);
+  await page.keyboard.press("n");
+  await page.keyboard.press("n");
+  const at = () => page.evaluate(() => document.activeElement.textContent);
+  const second = await at();
+  await page.keyboard.press("p");
+  assert.notEqual(await at(), second);
+  await withoutFaults(page);
+});
+
 test("no page has a fault that axe knows, in light, in dark and on a phone", async () => {
   const failed = await world.submit("fail", { title: "Goes wrong" });
   await world.over(failed.number);
@@ -276,7 +320,9 @@ test("no page has a fault that axe knows, in light, in dark and on a phone", asy
   await page.locator(`#job-${running.number}`).getByText("begun").waitFor();
   await page.context().close();
   const done = (await world.api("GET", "/jobs?status=completed&limit=1")).jobs[0];
-  const paths = ["/ui/", "/ui/jobs", "/ui/jobs?q=nothing-fits", ...[failed, running, done].map((job) => `/ui/jobs/${job.number}`), "/ui/nowhere"];
+  const changed = (await world.api("GET", "/jobs?q=Updates+everything&limit=1")).jobs[0];
+  const paths = [`/ui/jobs/${changed.number}/changes`, `/ui/jobs/${changed.number}/changes?path=package-lock.json&line=99000`, `/ui/jobs/${running.number}/changes`,
+    "/ui/", "/ui/jobs", "/ui/jobs?q=nothing-fits", ...[failed, running, done].map((job) => `/ui/jobs/${job.number}`), "/ui/nowhere"];
   const looks = { light: { colorScheme: "light" }, dark: { colorScheme: "dark" }, phone: { viewport: { width: 390, height: 844 } } };
   let looked = 0;
   for (const [look, options] of Object.entries(looks)) {

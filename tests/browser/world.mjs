@@ -13,11 +13,12 @@ const LONG_MS = 20_000;
 // What is missing for these tests, if anything is.
 export const missing = !CHROMIUM ? "chromium" : !existsSync(PROGRAM) ? `${PROGRAM} (cargo build)` : null;
 
-// Does what its prompt says: `lines N`, `wait FILE` (or until the world is gone), `fail`, `fail FILE`.
+// Does what its prompt says: `lines N`, `lockfile` (five megabytes of it, and some other changes), `wait FILE` (or until the world is gone), `fail`, `fail FILE`.
 const AGENT = `#!/bin/sh
 prompt=$(cat)
 case "$prompt" in
 *"fail /"*) file=\${prompt##*fail }; echo "begun"; while [ ! -e "$file" ] && [ -d "\${file%/*}" ]; do sleep 0.1; done; exit 3 ;;
+*lockfile*) seq 1 100000 | sed 's/.*/  "name-&": "00000000000000000000000000000000",/' > package-lock.json; printf 'one\ntwo <b>&\n' > new.txt; printf 'a\\0b' > picture.png ;;
 *fail*) echo 'boom <b>&'; exit 3 ;;
 *lines*) i=0; while [ $i -lt \${prompt##*lines } ]; do i=$((i+1)); echo "line $i of output"; done ;;
 *wait*) file=\${prompt##*wait }; echo "begun"; n=0; while [ ! -e "$file" ] && [ -d "\${file%/*}" ]; do sleep 0.1; if [ -e "$file.say" ]; then n=$((n+1)); rm -f "$file.say"; echo "said $n"; fi; done; echo "ended" ;;

@@ -14,6 +14,7 @@ mod results;
 mod tokens;
 mod ui_changes;
 mod ui_door;
+mod ui_new;
 mod ui_pages;
 mod visits;
 

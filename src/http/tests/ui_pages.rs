@@ -66,6 +66,7 @@ const PAGES: &[&str] = &[
     "/ui/jobs/4",
     "/ui/jobs/5",
     "/ui/jobs/4/lines",
+    "/ui/new",
     "/ui/jobs/4/changes",
     "/ui/jobs/2/changes",
     "/ui/sign-in",

@@ -19,6 +19,10 @@ impl Form {
         self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.clone())
     }
 
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|(name, _)| name.as_str())
+    }
+
     /// Those of these fields that have something in them, as a caller of the API would send them.
     pub(super) fn body(&self, fields: &[&str]) -> Value {
         let given = fields.iter().filter_map(|field| Some(((*field).to_owned(), self.text(field)?.into())));

@@ -20,6 +20,7 @@ mod hints;
 mod job;
 mod jobs;
 mod looks;
+mod new_job;
 mod queue;
 
 use axum::Router;
@@ -53,6 +54,11 @@ impl Pages {
         self.change(call, path, handler, Some(303))
     }
 
+    /// Only those who could make the call may ask for it; nothing is changed, and nothing written down.
+    fn unwritten(self, call: &str, path: &str, handler: MethodRouter<AppState>) -> Self {
+        self.change(call, path, handler, None)
+    }
+
     /// The call is made for each of several jobs, and each is written down by itself.
     fn many(self, call: &str, path: &str, handler: MethodRouter<AppState>) -> Self {
         self.change(call, path, handler, None)
@@ -76,6 +82,10 @@ pub(super) fn pages(scopes: Scopes) -> Pages {
     Pages { router: Router::new(), scopes }
         .page("/ui/", get(queue::show))
         .page("/ui/jobs", get(jobs::show))
+        .page("/ui/new", get(new_job::show))
+        .action("/jobs", "/ui/new", post(new_job::submit))
+        .page("/ui/new/preview", get(new_job::back))
+        .unwritten("/jobs", "/ui/new/preview", post(new_job::preview))
         .page("/ui/jobs/{id}", get(job::show))
         .page("/ui/jobs/{id}/lines", get(job::lines))
         .page("/ui/jobs/{id}/changes", get(changes::show))
