@@ -35,7 +35,7 @@ function toFile(step) {
   next.querySelector("h2 a").focus({ preventScroll: true });
 }
 
-const CHORDS = { q: "/ui/", j: "/ui/jobs" };
+const CHORDS = { q: "/ui/", j: "/ui/jobs", r: "/ui/clients", s: "/ui/system" };
 const KEYS = {
   "?": () => document.getElementById("help")?.showModal(),
   "/": () => (document.getElementById("q") ?? document.getElementById("find"))?.focus(),

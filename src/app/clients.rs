@@ -19,6 +19,9 @@ use crate::wire::fields::Reading;
 use crate::wire::request::{ClientChange, Registration};
 use crate::worker::RemovalError;
 
+/// Clients on one page.
+const CLIENTS_PAGE: usize = 50;
+
 impl App {
     /// # Errors
     /// What the store said.
@@ -29,24 +32,52 @@ impl App {
         Ok(ClientList { clients: shown.collect() })
     }
 
+    /// A page of them with their numbers, from the one with this number (counted from 0) on, and how many there are. The size of
+    /// a clone is measured for one at a time only.
+    ///
     /// # Errors
-    /// [`AppError::NotFound`].
-    pub async fn get_client(&self, caller: &Caller, id: &str) -> Result<ClientDetail, AppError> {
-        let client = self.client(id).await?;
-        caller.sees(&client.id, "client")?;
+    /// What the store said.
+    pub async fn client_page(
+        &self,
+        caller: &Caller,
+        first: usize,
+    ) -> Result<(Vec<ClientDetail>, usize), AppError> {
+        let clients = self.0.store.list_clients().await?;
+        let seen: Vec<_> = clients.iter().filter(|client| caller.reach.has(&client.id)).collect();
+        let mut page = Vec::new();
+        for client in seen.iter().skip(first).take(CLIENTS_PAGE) {
+            page.push(self.numbered(client, self.repo_exists(client), None).await?);
+        }
+        Ok((page, seen.len()))
+    }
+
+    async fn numbered(
+        &self,
+        client: &Client,
+        exists: bool,
+        disk_bytes: Option<u64>,
+    ) -> Result<ClientDetail, AppError> {
         let counts = self.0.store.client_counts(&client.id).await?;
-        let repository = self.repository(&client.repository)?;
-        let disk_bytes = match repository.exists() && client.deleted_at.is_none() {
-            true => repository.disk_usage().await.ok(),
-            false => None,
-        };
         Ok(ClientDetail {
-            client: wire::client::Client::of(&client, disk_bytes.is_some()),
+            client: wire::client::Client::of(client, exists),
             active_jobs: i64::try_from(counts.active).unwrap_or(i64::MAX),
             total_jobs: i64::try_from(counts.total).unwrap_or(i64::MAX),
             disk_bytes,
             last_fetched_at: client.last_fetched_at.map(Into::into),
         })
+    }
+
+    /// # Errors
+    /// [`AppError::NotFound`].
+    pub async fn get_client(&self, caller: &Caller, id: &str) -> Result<ClientDetail, AppError> {
+        let client = self.client(id).await?;
+        caller.sees(&client.id, "client")?;
+        let repository = self.repository(&client.repository)?;
+        let disk_bytes = match repository.exists() && client.deleted_at.is_none() {
+            true => repository.disk_usage().await.ok(),
+            false => None,
+        };
+        self.numbered(&client, disk_bytes.is_some(), disk_bytes).await
     }
 
     /// Registers a repository. The clone comes first, so that a failure leaves nothing; with `at_once` it comes after.

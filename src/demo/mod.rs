@@ -9,6 +9,7 @@
 //! Fails: with the first step that does not work, in words. Tested: `tests/it/demo.rs` runs it as a process.
 
 pub mod agent;
+mod fill;
 mod receiver;
 pub mod sample;
 mod stage;
@@ -37,12 +38,17 @@ pub fn run(flags: &DemoFlags, env: &Environment, out: &mut Output) -> anyhow::Re
         let told = told.context("the demonstration took too long").and_then(|told| told);
         let told = match told {
             Ok(()) if flags.keep => {
-                stage.invite(out).await;
-                stage.serve_until_signalled().await;
-                return Ok(());
+                out.say("\nSending more jobs, one for each state that a job can be in ...");
+                let filled = tokio::time::timeout(STORY_MAX, fill::fill(&stage)).await;
+                filled.context("filling the dashboard took too long").and_then(|filled| filled)
             }
             other => other,
         };
+        if flags.keep && told.is_ok() {
+            stage.invite(out).await;
+            stage.serve_until_signalled().await;
+            return Ok(());
+        }
         stage.strike().await;
         told
     })

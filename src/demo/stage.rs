@@ -23,6 +23,9 @@ use crate::git::{Author, seed_bare};
 pub(super) const ORG: &str = "demo";
 pub(super) const REPO: &str = "greeting";
 
+/// An agent with a login of its own, so that one whose limit is reached holds nothing else.
+pub(super) const LIMITED: &str = "second";
+
 /// Below this, and with a short name: control sockets have at most 103 bytes of path.
 const PARENT: &str = "/tmp";
 
@@ -153,13 +156,14 @@ fn write_config(dir: &Path, remotes: &Path) -> anyhow::Result<PathBuf> {
          [github]\nclone_url = {}\n\
          [callbacks]\nallow = [\"127.0.0.1\"]\n\
          [log]\nlevel = \"error\"\n\
-         [agents.claude]\ncommand = {}\nargs = [\"scripted-agent\"]\n",
+         [agents.claude]\ncommand = {program}\nargs = [\"scripted-agent\"]\n\
+         [agents.{LIMITED}]\nkind = \"claude\"\ncommand = {program}\nargs = [\"scripted-agent\"]\n",
         below("data"),
         below("repos"),
         below("worktrees"),
         below("files"),
         quoted(&pattern),
-        quoted(&program),
+        program = quoted(&program),
     );
     let file = dir.join("config.toml");
     fs::create_dir(dir.join("home"))?;

@@ -14,6 +14,7 @@
 mod ansi;
 mod assets;
 mod changes;
+mod clients;
 mod fields;
 mod job;
 mod jobs;
@@ -27,9 +28,11 @@ mod search;
 mod shell;
 mod sign_in;
 mod steps;
+mod system;
 
 pub use assets::{ASSETS, Asset};
 pub use changes::{ChangesSheet, job_changes};
+pub use clients::{ClientSheet, ClientsSheet, client, clients};
 pub use fields::Entries;
 pub use job::{JobSheet, job};
 pub use jobs::{JobsSheet, jobs};
@@ -40,6 +43,9 @@ pub use queue::{QueueSheet, queue};
 pub use search::Search;
 pub use shell::{Said, Theme, bounce};
 pub use sign_in::{enter, entered, sign_in};
+pub use system::{
+    DeliveriesSheet, SystemSheet, TOKENS_SHOWN, TokensSheet, audit, deliveries, system, tokens,
+};
 
 use crate::domain::time::Timestamp;
 use crate::domain::token::Scope;

@@ -42,7 +42,7 @@ pub struct QueueSheet {
 pub fn queue(viewer: &Viewer, sheet: &QueueSheet) -> String {
     let is_new = sheet.running.is_empty() && sheet.queue.queued.is_empty() && sheet.ended.is_empty();
     let body = html! {
-        (banners(viewer, sheet))
+        (banners(viewer, &sheet.queue, &sheet.holds, &sheet.disk, sheet.database_guide.as_deref()))
         div .head {
             h1 { "Queue" }
             @if viewer.may_for_all(Scope::Operate) && !sheet.queue.paused {
@@ -69,11 +69,18 @@ fn title(sheet: &QueueSheet) -> String {
     }
 }
 
-fn banners(viewer: &Viewer, sheet: &QueueSheet) -> Markup {
+/// What is wrong, and what one may do about it.
+pub(super) fn banners(
+    viewer: &Viewer,
+    queue: &Queue,
+    holds: &[Hold],
+    disk: &Disk,
+    guide: Option<&str>,
+) -> Markup {
     let may = viewer.may_for_all(Scope::Operate);
-    let is_low = sheet.disk.free_bytes.is_some_and(|free| free < sheet.disk.floor_bytes);
+    let is_low = disk.free_bytes.is_some_and(|free| free < disk.floor_bytes);
     html! {
-        @if let Some(guide) = &sheet.database_guide {
+        @if let Some(guide) = guide {
             section .banner .bad id="banner-database" role="alert" {
                 (icon("failed")) div { strong { "The database accepts no changes" } p { (guide) } }
             }
@@ -84,21 +91,21 @@ fn banners(viewer: &Viewer, sheet: &QueueSheet) -> Markup {
                 div {
                     strong { "The disk is almost full: nothing new starts" }
                     p {
-                        (phrases::size(sheet.disk.free_bytes.unwrap_or(0))) " free, "
-                        (phrases::size(sheet.disk.floor_bytes)) " are kept free. To see what may go: "
+                        (phrases::size(disk.free_bytes.unwrap_or(0))) " free, "
+                        (phrases::size(disk.floor_bytes)) " are kept free. To see what may go: "
                         code { "offshoot gc --dry-run" }
                     }
                 }
             }
         }
-        @for hold in &sheet.holds { (held(hold, may)) }
-        @if sheet.queue.paused {
+        @for hold in holds { (held(hold, may)) }
+        @if queue.paused {
             section .banner id="banner-paused" {
                 (icon("pause"))
                 div {
                     strong { "The queue is paused" }
                     p {
-                        @if let Some(reason) = &sheet.queue.paused_reason { "“" (reason) "” " }
+                        @if let Some(reason) = &queue.paused_reason { "“" (reason) "” " }
                         "What runs goes on; nothing new starts."
                     }
                 }

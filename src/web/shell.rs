@@ -30,6 +30,14 @@ named_enum! {
         Tried = "tried",
         Redelivered = "redelivered",
         Submitted = "submitted",
+        Registered = "registered",
+        Synced = "synced",
+        ClientPaused = "repository-paused",
+        ClientResumed = "repository-resumed",
+        Removed = "removed",
+        BackedUp = "backed-up",
+        Revoked = "revoked",
+        UrlResumed = "address-resumed",
         SomeRefused = "some-refused",
         NoneChosen = "none-chosen",
     }
@@ -46,6 +54,14 @@ impl Said {
             Self::Tried => "One job of each held login goes out as a probe.",
             Self::Redelivered => "The webhook is on its way again.",
             Self::Submitted => "Queued.",
+            Self::Registered => "Registered and cloned.",
+            Self::Synced => "Synced: the clone is as the remote is.",
+            Self::ClientPaused => "Paused: none of its jobs starts. What runs goes on.",
+            Self::ClientResumed => "Resumed: its jobs start again.",
+            Self::Removed => "Removed. The history of its jobs stays.",
+            Self::BackedUp => "Backed up, and the copy was looked through.",
+            Self::Revoked => "Revoked: it opens nothing any more.",
+            Self::UrlResumed => "What waited for that address is on its way.",
             Self::SomeRefused => "Some of them could not be changed any more: they are as they were.",
             Self::NoneChosen => "No job was chosen: tick some first.",
         }
@@ -59,6 +75,9 @@ pub(super) enum Place {
     Jobs,
     Job,
     New,
+    Clients,
+    Client,
+    System,
 }
 
 /// What a page is made of.
@@ -164,6 +183,8 @@ fn navigation(viewer: &Viewer, place: Place) -> Markup {
                 a .brand href="/ui/" aria-label="offshoot, to the queue" { (icon("logo")) span { "offshoot" } }
                 a href="/ui/" aria-current=[current(Place::Queue)] { "Queue" }
                 a href="/ui/jobs" aria-current=[current(Place::Jobs)] data-here=[(place == Place::Job).then_some("")] { "Jobs" }
+                a href="/ui/clients" aria-current=[current(Place::Clients)] data-here=[(place == Place::Client).then_some("")] { "Repositories" }
+                a href="/ui/system" aria-current=[current(Place::System)] { "System" }
             }
             form .find action="/ui/jobs" role="search" aria-label="All jobs" {
                 (icon("search"))
@@ -172,7 +193,7 @@ fn navigation(viewer: &Viewer, place: Place) -> Markup {
                 kbd aria-hidden="true" { "/" }
             }
             @if viewer.may(Scope::Submit) {
-                a .button .new href="/ui/new" aria-current=[current(Place::New)] data-key="c" { (icon("plus")) "New job" }
+                a .button .new href="/ui/new" aria-current=[current(Place::New)] data-key="c" { (icon("plus")) span { "New job" } }
             }
             div .me {
                 form method="post" action="/ui/theme" {
@@ -218,6 +239,8 @@ fn help() -> Markup {
         ("c", "write a new job"),
         ("g q", "go to the queue"),
         ("g j", "go to the jobs"),
+        ("g r", "go to the repositories"),
+        ("g s", "go to the system"),
         ("f", "follow the log, or stop"),
         ("e", "open or close all of the log"),
         ("n p", "next, previous match in the log, or changed file"),

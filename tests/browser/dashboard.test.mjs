@@ -267,6 +267,77 @@ test("a long log is there in five seconds", async () => {
   await withoutFaults(page);
 });
 
+test("a job is written by the keyboard alone, and what is wrong is said at its field", async () => {
+  const page = await visit(browser, world);
+  await page.keyboard.press("c");
+  await page.waitForURL("**/ui/new");
+  const type = async (label, text) => {
+    while (!(await page.getByLabel(label, { exact: true }).evaluate((field) => field === document.activeElement))) await page.keyboard.press("Tab");
+    await page.keyboard.type(text);
+  };
+  // the first field has the focus
+  await page.keyboard.type("acme/widgets");
+  await type("What shall be done", "written by keys");
+  await type("Branch", "not a branch");
+  await page.keyboard.press("Enter");
+  const alert = page.getByRole("alert");
+  await alert.getByRole("link", { name: "Branch" }).waitFor();
+  assert.equal(await page.getByLabel("What shall be done").inputValue(), "written by keys");
+  assert.equal(await page.getByLabel("Branch", { exact: true }).getAttribute("aria-invalid"), "true");
+  await shoot(page, "new-refused");
+  await alert.getByRole("link", { name: "Branch" }).focus();
+  await page.keyboard.press("Enter");
+  assert.equal(await page.evaluate(() => document.activeElement.id), "in-branchName");
+  await page.keyboard.press("Control+a");
+  await page.keyboard.type("by/form");
+  await page.keyboard.press("Enter");
+  await page.getByText("Queued.").waitFor();
+  assert.equal(new URL(page.url()).pathname.replace(/\d+/, "N"), "/ui/jobs/N");
+  await page.getByRole("heading", { name: "Pushed: by/form" }).waitFor();
+  await withoutFaults(page);
+});
+
+test("the commands beside a form are what it says at every letter, and do the same", async () => {
+  const page = await visit(browser, world);
+  await page.goto(`${world.url}/ui/new?repo=acme/widgets`);
+  const prompt = "it's `$HOME`\nand \"more\" <b>";
+  await page.getByLabel("What shall be done").fill(prompt);
+  await page.getByLabel("Title").fill("As it's typed");
+  await page.getByText("Agent, limits, labels").click();
+  await page.getByLabel("Seconds at most").fill("900");
+  await page.getByLabel("Labels").fill("one, two words");
+  const shown = page.getByRole("complementary", { name: "The same in commands" });
+  await shown.getByText("--label 'two words'").waitFor();
+  assert.equal(await page.getByLabel("Labels").inputValue(), "one, two words");
+  assert.equal((await world.api("GET", "/jobs?q=typed")).total, 0, "nothing was sent");
+  await shoot(page, "new");
+  const [typed, curl] = await shown.locator("pre").allInnerTexts();
+  for (const command of [typed, curl]) world.shell(command);
+  await page.getByRole("button", { name: "Queue it" }).click();
+  await page.getByText("Queued.").waitFor();
+  const jobs = (await world.api("GET", "/jobs?q=typed")).jobs;
+  assert.equal(jobs.length, 3);
+  const seen = await Promise.all(jobs.map(async ({ id }) => {
+    const { prompt, title, labels, options, clientName, baseBranch } = await world.api("GET", `/jobs/${id}`);
+    return JSON.stringify({ prompt, title, labels, options, clientName, baseBranch });
+  }));
+  assert.equal(new Set(seen).size, 1, seen.join("\n"));
+  assert.equal(JSON.parse(seen[0]).prompt, prompt);
+  await withoutFaults(page);
+});
+
+test("without JavaScript a button shows the commands, and the form is whole", async () => {
+  const page = await visit(browser, world, { javaScriptEnabled: false });
+  await page.getByRole("link", { name: "New job" }).click();
+  await page.getByLabel("Repository").fill("acme/widgets");
+  await page.getByLabel("What shall be done").fill("without a script");
+  await page.getByRole("button", { name: "Show the commands" }).click();
+  await page.getByText("'without a script'").first().waitFor();
+  await page.getByRole("button", { name: "Queue it" }).click();
+  await page.getByRole("heading", { name: "without a script" }).waitFor();
+  await withoutFaults(page);
+});
+
 test("what a job changed is read file by file, with a lock file of five megabytes among it, with and without JavaScript", async () => {
   const job = await world.submit("lockfile", { title: "Updates everything" });
   await world.over(job.number);
@@ -322,7 +393,7 @@ test("no page has a fault that axe knows, in light, in dark and on a phone", asy
   const done = (await world.api("GET", "/jobs?status=completed&limit=1")).jobs[0];
   const changed = (await world.api("GET", "/jobs?q=Updates+everything&limit=1")).jobs[0];
   const paths = [`/ui/jobs/${changed.number}/changes`, `/ui/jobs/${changed.number}/changes?path=package-lock.json&line=99000`, `/ui/jobs/${running.number}/changes`,
-    "/ui/", "/ui/jobs", "/ui/jobs?q=nothing-fits", ...[failed, running, done].map((job) => `/ui/jobs/${job.number}`), "/ui/nowhere"];
+    "/ui/new", "/ui/", "/ui/jobs", "/ui/jobs?q=nothing-fits", ...[failed, running, done].map((job) => `/ui/jobs/${job.number}`), "/ui/nowhere"];
   const looks = { light: { colorScheme: "light" }, dark: { colorScheme: "dark" }, phone: { viewport: { width: 390, height: 844 } } };
   let looked = 0;
   for (const [look, options] of Object.entries(looks)) {

@@ -2,7 +2,7 @@
 import { execFileSync, spawn } from "node:child_process";
 import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { createServer } from "node:net";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 const ROOT = resolve(import.meta.dirname, "../..");
 const PROGRAM = process.env.OFFSHOOT ?? join(ROOT, "target/debug/offshoot");
@@ -115,6 +115,12 @@ isolation = "none"
   // What `offshoot open --print` prints.
   link() {
     return execFileSync(PROGRAM, ["--config", join(this.dir, "config.toml"), "open", "--print"], { env: this.env, encoding: "utf8" }).trim();
+  }
+
+  // As somebody who copies a command from a page.
+  shell(command) {
+    const env = { ...this.env, PATH: `${dirname(PROGRAM)}:${this.env.PATH}`, OFFSHOOT_URL: this.url };
+    return execFileSync("sh", ["-ec", command.replaceAll("\u00a0", " ")], { env, cwd: this.dir, encoding: "utf8", timeout: LONG_MS });
   }
 
   // A file that lets an agent go on.

@@ -72,3 +72,38 @@ async fn kept_it_goes_on_until_it_is_interrupted_and_leaves_nothing() {
     timeout(DEMO_MAX, child.wait()).await.expect("it does not end").unwrap();
     assert!(!dir.exists(), "{} stays", dir.display());
 }
+
+/// Each state is there, as the pipeline itself has brought it about.
+#[tokio::test]
+async fn kept_it_has_jobs_in_every_state() {
+    let mut child = demo().arg("--keep").spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+    let invited = async {
+        loop {
+            let line = lines.next_line().await.unwrap().expect("it ended before it invited anybody");
+            if let Some(variables) = line.trim().strip_prefix("export ") {
+                let pairs = variables.split(' ').filter_map(|pair| pair.split_once('='));
+                return pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect::<Vec<_>>();
+            }
+        }
+    };
+    let variables = timeout(DEMO_MAX * 2, invited).await.expect("nobody was invited");
+    let mut list = Command::new(env!("CARGO_BIN_EXE_offshoot"));
+    list.args(["ls", "--json", "--limit", "50"]).env_clear().envs(variables).kill_on_drop(true);
+    let listed = timeout(DEMO_MAX, list.output()).await.expect("the list hangs").unwrap();
+    let page: serde_json::Value = serde_json::from_slice(&listed.stdout).unwrap();
+    let jobs = page["jobs"].as_array().unwrap();
+    let found = |pointer: &str| {
+        let mut words: Vec<_> =
+            jobs.iter().filter_map(|job| job.pointer(pointer)?.as_str().map(str::to_owned)).collect();
+        words.sort();
+        words.dedup();
+        words.join(" ")
+    };
+    assert_eq!(found("/status"), "cancelled completed failed queued running", "{page}");
+    assert_eq!(found("/outcome"), "branch_pushed cancelled dry_run failed no_changes pull_request", "{page}");
+    assert_eq!(found("/reason/code"), "needs_input permission_denied verify_failed", "{page}");
+    assert_eq!(found("/waiting/for"), "branch dependency run_at usage_limit", "{page}");
+    kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), Signal::SIGINT).unwrap();
+    timeout(DEMO_MAX, child.wait()).await.expect("it does not end").unwrap();
+}

@@ -124,6 +124,11 @@ impl<W: std::io::Write> ScriptedAgent<W> {
                 self.speaker.denied(mark.value("tool").unwrap_or("Write"), &self.dir.join("denied.txt"));
                 Ok(WORKED)
             }
+            "asks" => {
+                // as one does that nobody answers: it is gone without a result
+                self.speaker.asks(mark.value("tool").unwrap_or("Bash"));
+                Ok(Next::End(ExitCode::SUCCESS))
+            }
             "slow" => Ok(self.slow(mark.number("seconds", 5))),
             "gate" => Ok(self.gate(Path::new(mark.value("file").unwrap_or_default()))),
             "huge-output" => Ok(self.huge_output(mark.number("mib", 20))),

@@ -98,6 +98,14 @@ impl<W: Write> Speaker<W> {
         }));
     }
 
+    /// A question to whoever could allow a tool.
+    pub(super) fn asks(&mut self, tool: &str) {
+        self.print(json!({
+            "type": "control_request", "request_id": "req_scripted",
+            "request": {"subtype": "can_use_tool", "tool_name": tool, "input": {}},
+        }));
+    }
+
     /// A tool that the agent may not use, and words that pretend otherwise.
     pub(super) fn denied(&mut self, tool: &str, path: &Path) {
         let input = json!({"file_path": path, "content": "x\n"});

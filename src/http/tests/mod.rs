@@ -13,6 +13,7 @@ mod reach;
 mod results;
 mod tokens;
 mod ui_changes;
+mod ui_clients;
 mod ui_door;
 mod ui_new;
 mod ui_pages;

@@ -143,7 +143,7 @@ async fn each<F: Future<Output = Result<(), AppError>>>(
             let outcome = own.around(change).await;
             let status = match &outcome {
                 Ok(()) => StatusCode::SEE_OTHER,
-                Err(error) => StatusCode::from_u16(ApiError::from(error).problem.status).unwrap_or_default(),
+                Err(error) => ApiError::from(error).status(),
             };
             finish(state, own, true, Answered::with(status)).await;
             outcome

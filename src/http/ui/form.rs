@@ -1,10 +1,13 @@
 //! What a form of the dashboard brought.
 
+use std::collections::BTreeMap;
+
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use serde_json::{Map, Value};
 
 use super::super::body::BodyBytes;
+use crate::app::AppError;
 
 /// Fields in the order of the page; one may come several times.
 pub(super) struct Form(Vec<(String, String)>);
@@ -17,6 +20,11 @@ impl Form {
 
     pub(super) fn all(&self, name: &str) -> impl Iterator<Item = String> {
         self.0.iter().filter(move |(found, _)| found == name).map(|(_, value)| value.clone())
+    }
+
+    /// Those of these fields that have something in them, by their names.
+    pub(super) fn some(&self, fields: &[&str]) -> BTreeMap<String, String> {
+        fields.iter().filter_map(|field| Some(((*field).to_owned(), self.text(field)?))).collect()
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &str> {
@@ -46,6 +54,12 @@ impl<S: Send + Sync> FromRequestParts<S> for Form {
         let bytes = parts.extensions.get::<BodyBytes>().map(|body| body.0.clone()).unwrap_or_default();
         Ok(Self(url::form_urlencoded::parse(&bytes).into_owned().collect()))
     }
+}
+
+/// Owner and name, as somebody wrote them into one field.
+pub(super) fn repository(text: &str) -> Result<(&str, &str), AppError> {
+    let rule = "must be an owner and a name, like acme/widgets";
+    text.trim().split_once('/').ok_or_else(|| AppError::invalid("/githubRepo", rule))
 }
 
 /// A path of the dashboard; everything else becomes the queue, so that nobody is led elsewhere.

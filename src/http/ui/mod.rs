@@ -14,6 +14,7 @@
 
 mod act;
 mod changes;
+mod clients;
 mod door;
 mod form;
 mod hints;
@@ -22,6 +23,7 @@ mod jobs;
 mod looks;
 mod new_job;
 mod queue;
+mod system;
 
 use axum::Router;
 use axum::extract::FromRef;
@@ -54,6 +56,39 @@ impl Pages {
         self.change(call, path, handler, Some(303))
     }
 
+    /// As [`Self::action`], of another method.
+    fn as_by(self, method: &Method, call: &str, path: &str, handler: MethodRouter<AppState>) -> Self {
+        self.change_by(method, call, path, handler, Some(303))
+    }
+
+    /// Answered by a page that shows what was made.
+    fn made(self, call: &str, path: &str, handler: MethodRouter<AppState>) -> Self {
+        self.change(call, path, handler, Some(201))
+    }
+
+    fn of_clients(self) -> Self {
+        self.action("/clients", "/ui/clients", post(clients::register))
+            .action("/sync", "/ui/sync", post(clients::sync_all))
+            .action("/sync", "/ui/clients/{id}/sync", post(clients::sync))
+            .as_by(&Method::PATCH, "/clients/{id}", "/ui/clients/{id}/pause", post(clients::pause))
+            .as_by(&Method::PATCH, "/clients/{id}", "/ui/clients/{id}/resume", post(clients::resume))
+            .as_by(&Method::DELETE, "/clients/{id}", "/ui/clients/{id}/remove", post(clients::remove))
+    }
+
+    fn of_system(self) -> Self {
+        let redeliver = "/deliveries/{delivery}/redeliver";
+        self.action("/backups", "/ui/system/backups", post(system::back_up))
+            .action(redeliver, "/ui/system/deliveries/{delivery}/redeliver", post(system::redeliver))
+            .action("/webhooks/resume", "/ui/system/webhooks/resume", post(system::resume_webhook))
+            .made("/tokens", "/ui/system/tokens", post(system::make_token))
+            .as_by(
+                &Method::DELETE,
+                "/tokens/{id}",
+                "/ui/system/tokens/{id}/revoke",
+                post(system::revoke_token),
+            )
+    }
+
     /// Only those who could make the call may ask for it; nothing is changed, and nothing written down.
     fn unwritten(self, call: &str, path: &str, handler: MethodRouter<AppState>) -> Self {
         self.change(call, path, handler, None)
@@ -65,13 +100,24 @@ impl Pages {
     }
 
     fn change(
-        mut self,
+        self,
         call: &str,
         path: &str,
         handler: MethodRouter<AppState>,
         written_as: Option<u16>,
     ) -> Self {
-        let scope = self.scopes.of(&Method::POST, call).unwrap_or(Scope::Admin);
+        self.change_by(&Method::POST, call, path, handler, written_as)
+    }
+
+    fn change_by(
+        mut self,
+        method: &Method,
+        call: &str,
+        path: &str,
+        handler: MethodRouter<AppState>,
+        written_as: Option<u16>,
+    ) -> Self {
+        let scope = self.scopes.of(method, call).unwrap_or(Scope::Admin);
         self.scopes.add(Method::POST, path, scope, written_as);
         Self { router: self.router.route(path, handler), ..self }
     }
@@ -91,6 +137,12 @@ pub(super) fn pages(scopes: Scopes) -> Pages {
         .page("/ui/jobs/{id}/changes", get(changes::show))
         .page("/ui/jobs/{id}/log", get(job_reads::get_log))
         .page("/ui/jobs/{id}/artifacts/{*path}", get(artifacts::get_artifact))
+        .page("/ui/clients", get(clients::show))
+        .page("/ui/clients/{id}", get(clients::show_one))
+        .page("/ui/system", get(system::show))
+        .page("/ui/system/deliveries", get(system::deliveries))
+        .page("/ui/system/tokens", get(system::tokens))
+        .page("/ui/system/audit", get(system::audit))
         .page("/ui/events", get(hints::all))
         .page("/ui/jobs/{id}/events", get(hints::of_job))
         .page("/ui/{*path}", get(door::nothing_here))
@@ -107,6 +159,8 @@ pub(super) fn pages(scopes: Scopes) -> Pages {
             "/ui/jobs/{id}/deliveries/{delivery}/redeliver",
             post(act::redeliver),
         )
+        .of_clients()
+        .of_system()
 }
 
 /// A path as it may be written down: a pass is a key as long as it has not been used.

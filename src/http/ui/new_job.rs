@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use serde_json::{Map, Value};
 
@@ -11,7 +11,7 @@ use super::super::badges::is_secure;
 use super::super::guard::single;
 use super::super::problem::ApiError;
 use super::super::query::Query;
-use super::form::Form;
+use super::form::{Form, repository};
 use super::looks::{Looks, as_page};
 use crate::app::{App, AppError};
 use crate::domain::token::Scope;
@@ -69,7 +69,7 @@ pub(super) async fn submit(
         Err(refused) => refused,
     };
     let refused = ApiError::from(refused);
-    let status = StatusCode::from_u16(refused.problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let status = refused.status();
     let page = page(&app, &looks, fields, Some(*refused.problem), &headers).await?;
     Ok((status, as_page(page)).into_response())
 }
@@ -77,9 +77,8 @@ pub(super) async fn submit(
 /// What stands in the fields, without those that are empty.
 fn written(form: &Form) -> BTreeMap<String, String> {
     let names = [&["repo", "labels", "priority"], TEXTS, OPTION_TEXTS, OPTION_NUMBERS].concat();
-    let fixed = names.into_iter().map(str::to_owned);
-    let all = fixed.chain(form.names().filter(|name| name.starts_with(VARIABLE)).map(str::to_owned));
-    all.filter_map(|name| form.text(&name).map(|text| (name, text))).collect()
+    let variables = form.names().filter(|name| name.starts_with(VARIABLE));
+    form.some(&names.into_iter().chain(variables).collect::<Vec<_>>())
 }
 
 /// The body of the call; a number that is none goes along as it is, so that the API says what is wrong with it.
@@ -87,8 +86,7 @@ fn body(fields: &BTreeMap<String, String>) -> Result<Value, AppError> {
     let mut body = Map::new();
     let given = |name: &str| fields.get(name).map(|text| text.trim()).filter(|text| !text.is_empty());
     if let Some(repo) = given("repo") {
-        let rule = "must be an owner and a name, like acme/widgets";
-        let (org, name) = repo.split_once('/').ok_or_else(|| AppError::invalid("/githubRepo", rule))?;
+        let (org, name) = repository(repo)?;
         body.insert("githubOrg".to_owned(), org.into());
         body.insert("githubRepo".to_owned(), name.into());
     }
