@@ -152,6 +152,23 @@ mod tests {
         }
     }
 
+    /// Whoever clicks for ever costs no memory for ever, and the newest ones stay given back.
+    #[test]
+    fn what_was_given_back_has_a_bound() {
+        let badges = badges("a");
+        let later = |number| (format!("x{number}"), 1_000 + i64::try_from(number).unwrap());
+        badges.given_back.lock().unwrap().extend((1..=GIVEN_BACK_MAX).map(later));
+        let set = badges.give(&Caller::built_in(), false);
+        let pair = HeaderValue::from_str(set.split(';').next().unwrap()).unwrap();
+        let last = HeaderMap::from_iter([(header::COOKIE, pair)]);
+        badges.take_back(&last);
+        let given_back = badges.given_back.lock().unwrap();
+        assert_eq!(given_back.len(), GIVEN_BACK_MAX);
+        let value = cookie(&last, &badges.name).unwrap();
+        assert!(given_back.contains_key(badges.read(value).unwrap().id));
+        assert!(!given_back.contains_key("x1"), "the one that ends first is forgotten");
+    }
+
     #[test]
     fn cookies() {
         let mut headers = HeaderMap::new();

@@ -79,7 +79,9 @@ pub fn clients(viewer: &Viewer, sheet: &ClientsSheet) -> String {
         }
         @if viewer.may(Scope::Admin) { (register(sheet)) }
     };
-    page(viewer, Sheet { title: "Repositories", place: Place::Clients, live: "all".to_owned(), body })
+    // what was refused would be gone with the next look
+    let live = if sheet.entries.problem.is_some() { "" } else { "all" };
+    page(viewer, Sheet { title: "Repositories", place: Place::Clients, live: live.to_owned(), body })
 }
 
 fn none_yet() -> Markup {
@@ -195,7 +197,7 @@ pub fn client(viewer: &Viewer, sheet: &ClientSheet) -> String {
         }
         @if client.deleted_at.is_none() { (actions(viewer, client)) }
     };
-    page(viewer, Sheet { title: &name, place: Place::Client, live: "all".to_owned(), body })
+    page(viewer, Sheet { title: &name, place: Place::Client, live: String::new(), body })
 }
 
 fn paused(client: &Client) -> Markup {

@@ -20,7 +20,7 @@ case "$prompt" in
 *"fail /"*) file=\${prompt##*fail }; echo "begun"; while [ ! -e "$file" ] && [ -d "\${file%/*}" ]; do sleep 0.1; done; exit 3 ;;
 *lockfile*) seq 1 100000 | sed 's/.*/  "name-&": "00000000000000000000000000000000",/' > package-lock.json; printf 'one\ntwo <b>&\n' > new.txt; printf 'a\\0b' > picture.png ;;
 *fail*) echo 'boom <b>&'; exit 3 ;;
-*lines*) i=0; while [ $i -lt \${prompt##*lines } ]; do i=$((i+1)); echo "line $i of output"; done ;;
+*lines*) seq -f "line %.0f of output" \${prompt##*lines } ;;
 *wait*) file=\${prompt##*wait }; echo "begun"; n=0; while [ ! -e "$file" ] && [ -d "\${file%/*}" ]; do sleep 0.1; if [ -e "$file.say" ]; then n=$((n+1)); rm -f "$file.say"; echo "said $n"; fi; done; echo "ended" ;;
 esac
 echo "$prompt" >> NOTES.md
@@ -35,25 +35,23 @@ async function freePort() {
 }
 
 export class World {
-  static async start() {
+  // `more`: further lines of the configuration's [server].
+  static async start(more = "") {
     const world = new World();
     // short: control sockets have at most 103 bytes of path
     world.dir = mkdtempSync("/tmp/ob-");
     world.port = await freePort();
     world.url = `http://127.0.0.1:${world.port}`;
     const below = (name) => join(world.dir, name);
-    for (const name of ["home", "remotes/acme/widgets.git"]) mkdirSync(below(name), { recursive: true });
-    const git = (...args) => execFileSync("git", ["-C", below("remotes/acme/widgets.git"), ...args], { encoding: "utf8" }).trim();
-    git("init", "-q", "--bare", "-b", "main", ".");
-    const tree = git("hash-object", "-w", "-t", "tree", "/dev/null");
-    const commit = git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit-tree", "-m", "first", tree);
-    git("update-ref", "refs/heads/main", commit);
+    mkdirSync(below("home"), { recursive: true });
+    world.remote("acme", "widgets");
     writeFileSync(below("agent.sh"), AGENT);
     chmodSync(below("agent.sh"), 0o755);
     const quoted = (name) => JSON.stringify(below(name));
     writeFileSync(below("config.toml"), `
 [server]
 port = ${world.port}
+${more}
 [paths]
 data_dir = ${quoted("data")}
 repos_dir = ${quoted("repos")}
@@ -61,6 +59,8 @@ worktrees_dir = ${quoted("worktrees")}
 files_dir = ${quoted("files")}
 [github]
 clone_url = ${JSON.stringify(below("remotes/{org}/{repo}.git"))}
+[callbacks]
+allow = ["127.0.0.1"]
 [log]
 level = "error"
 [agents.script]
@@ -73,6 +73,17 @@ isolation = "none"
 `, { mode: 0o600 });
     await world.serve();
     return world;
+  }
+
+  // A repository with one commit, where clones come from.
+  remote(org, repo) {
+    const path = join(this.dir, `remotes/${org}/${repo}.git`);
+    mkdirSync(path, { recursive: true });
+    const git = (...args) => execFileSync("git", ["-C", path, ...args], { encoding: "utf8" }).trim();
+    git("init", "-q", "--bare", "-b", "main", ".");
+    const tree = git("hash-object", "-w", "-t", "tree", "/dev/null");
+    const commit = git("-c", "user.name=t", "-c", "user.email=t@example.org", "commit-tree", "-m", "first", tree);
+    git("update-ref", "refs/heads/main", commit);
   }
 
   async serve() {
