@@ -162,7 +162,7 @@ fn sync(client: &Client, back: &str, class: &str) -> Markup {
 fn register(sheet: &ClientsSheet) -> Markup {
     let entries = &sheet.entries;
     html! {
-        details .more-fields .apart open[entries.problem.is_some()] {
+        details .apart open[entries.problem.is_some()] {
             summary .button { (icon("plus")) "Register a repository" }
             form .stack method="post" action="/ui/clients" {
                 div .pair { @for field in &FIELDS { (entries.line(field)) } }

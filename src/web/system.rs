@@ -66,7 +66,7 @@ pub fn system(viewer: &Viewer, sheet: &SystemSheet) -> String {
         @if let Some(backups) = &sheet.backups { (self::backups(viewer, backups)) }
         section .block aria-labelledby="more" {
             h2 #more { "From a terminal" }
-            p { (command("offshoot doctor")) " " (command("offshoot gc --dry-run")) }
+            p { "What could be taken away: " (command("offshoot gc --dry-run")) }
         }
     };
     shown(viewer, Tab::Overview, "all", body)
@@ -310,7 +310,7 @@ fn make(sheet: &TokensSheet) -> Markup {
         [("read", "look"), ("submit", "submit jobs"), ("operate", "operate"), ("admin", "everything")];
     let clients = sheet.clients.iter().map(|client| (client.id.as_str(), client.name.as_str()));
     html! {
-        details .more-fields .apart open[entries.problem.is_some()] {
+        details .apart open[entries.problem.is_some()] {
             summary .button { (icon("plus")) "New token" }
             form .stack method="post" action="/ui/system/tokens" {
                 div .pair {
