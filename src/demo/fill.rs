@@ -6,11 +6,9 @@ use anyhow::Context as _;
 
 use super::stage::{LIMITED, ORG, REPO, Stage};
 use crate::clock::Clock;
-use crate::domain::time::Timestamp;
 use crate::wire::job::Job;
 use crate::wire::options::{Command, Options};
 use crate::wire::request::{FollowUpRequest, SubmitRequest};
-use crate::wire::time::UtcTime;
 
 /// One look that the server may answer late.
 const LOOK: Duration = Duration::from_secs(10);
@@ -113,9 +111,9 @@ impl Filling<'_> {
     }
 
     async fn waiting(&self) -> anyhow::Result<()> {
-        let tonight = Timestamp::from_ms(Clock::system().now_ms() + 9 * HOURS_MS);
+        let tonight = jiff::Timestamp::from_millisecond(Clock::system().now_ms() + 9 * HOURS_MS)?;
         let later = SubmitRequest {
-            run_at: Some(UtcTime(tonight).to_string()),
+            run_at: Some(tonight.to_string()),
             ..asked("Nightly check", "chore/nightly", "Check everything.")
         };
         self.submit(later).await?;

@@ -72,7 +72,7 @@ pub struct DiffLine {
     pub old: Option<u32>,
     /// Its number in the file after.
     pub new: Option<u32>,
-    /// Without its end; what is no UTF-8 is replaced.
+    /// Without its end, of which a carriage return is shown as `␍`; what is no UTF-8 is replaced.
     pub text: String,
     /// So many bytes more were there.
     pub bytes_left_out: usize,
@@ -253,13 +253,14 @@ const fn kind(origin: DiffLineType) -> LineKind {
 
 fn line(kind: LineKind, content: &[u8], bytes_max: usize) -> DiffLine {
     let content = content.strip_suffix(b"\n").unwrap_or(content);
-    let content = content.strip_suffix(b"\r").unwrap_or(content);
+    // a line that differs in its end alone would look the same before and after
+    let (content, end) = content.strip_suffix(b"\r").map_or((content, ""), |content| (content, "␍"));
     let shown = &content[..content.len().min(bytes_max)];
     DiffLine {
         kind,
         old: None,
         new: None,
-        text: String::from_utf8_lossy(shown).into_owned(),
+        text: String::from_utf8_lossy(shown).into_owned() + end,
         bytes_left_out: content.len() - shown.len(),
     }
 }

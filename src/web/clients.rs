@@ -242,6 +242,11 @@ fn about(viewer: &Viewer, sheet: &ClientSheet) -> Markup {
 
 fn actions(viewer: &Viewer, client: &Client) -> Markup {
     let here = address(client);
+    // what paused it may be there still
+    let why = client
+        .paused_reason
+        .as_ref()
+        .map(|why| format!("Resume, although it was paused for this: {}?", phrases::one_line(why, 200)));
     html! {
         div .next {
             @if viewer.may(Scope::Submit) {
@@ -250,7 +255,7 @@ fn actions(viewer: &Viewer, client: &Client) -> Markup {
             @if viewer.may(Scope::Operate) { (sync(client, &here, "button")) }
             @if viewer.may(Scope::Admin) {
                 @if client.paused {
-                    (act(&format!("{here}/resume"), &here, html! { button { (icon("play")) "Resume" } }))
+                    (act(&format!("{here}/resume"), &here, html! { button data-ask=[why.as_deref()] { (icon("play")) "Resume" } }))
                 } @else {
                     (act(&format!("{here}/pause"), &here, html! { button { (icon("pause")) "Pause" } }))
                 }

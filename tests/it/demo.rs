@@ -102,7 +102,11 @@ async fn kept_it_has_jobs_in_every_state() {
     };
     assert_eq!(found("/status"), "cancelled completed failed queued running", "{page}");
     assert_eq!(found("/outcome"), "branch_pushed cancelled dry_run failed no_changes pull_request", "{page}");
-    assert_eq!(found("/reason/code"), "needs_input permission_denied verify_failed", "{page}");
+    assert_eq!(
+        found("/reason/code"),
+        "cancelled needs_input permission_denied usage_limit verify_failed",
+        "{page}"
+    );
     assert_eq!(found("/waiting/for"), "branch dependency run_at usage_limit", "{page}");
     kill(Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()), Signal::SIGINT).unwrap();
     timeout(DEMO_MAX, child.wait()).await.expect("it does not end").unwrap();

@@ -83,7 +83,7 @@ async fn every_kind_of_change_is_shown_and_does_nothing() {
         ("picture", "100644", Some(b"\0\x01".to_vec())),
     ];
     let after = [
-        file("src/a.rs", "one\n2\nthree\nno end"),
+        file("src/a.rs", "one\r\n2\nthree\nno end"),
         ("gone.txt", "", None),
         ("old/name.txt", "", None),
         file("new/name.txt", &numbered(30)),
@@ -113,6 +113,7 @@ async fn every_kind_of_change_is_shown_and_does_nothing() {
         "caf\u{fffd}",
         "id=\"f7L2\"",
         "<td>2</td>",
+        "<td>one␍</td>",
     ] {
         assert!(text.contains(words), "{words}\n{text}");
     }

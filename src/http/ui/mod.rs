@@ -56,8 +56,8 @@ impl Pages {
         self.change(call, path, handler, Some(303))
     }
 
-    /// As [`Self::action`], of another method.
-    fn as_by(self, method: &Method, call: &str, path: &str, handler: MethodRouter<AppState>) -> Self {
+    /// As [`Self::action`], of a call that is no POST.
+    fn by_method(self, method: &Method, call: &str, path: &str, handler: MethodRouter<AppState>) -> Self {
         self.change_by(method, call, path, handler, Some(303))
     }
 
@@ -70,9 +70,9 @@ impl Pages {
         self.action("/clients", "/ui/clients", post(clients::register))
             .action("/sync", "/ui/sync", post(clients::sync_all))
             .action("/sync", "/ui/clients/{id}/sync", post(clients::sync))
-            .as_by(&Method::PATCH, "/clients/{id}", "/ui/clients/{id}/pause", post(clients::pause))
-            .as_by(&Method::PATCH, "/clients/{id}", "/ui/clients/{id}/resume", post(clients::resume))
-            .as_by(&Method::DELETE, "/clients/{id}", "/ui/clients/{id}/remove", post(clients::remove))
+            .by_method(&Method::PATCH, "/clients/{id}", "/ui/clients/{id}/pause", post(clients::pause))
+            .by_method(&Method::PATCH, "/clients/{id}", "/ui/clients/{id}/resume", post(clients::resume))
+            .by_method(&Method::DELETE, "/clients/{id}", "/ui/clients/{id}/remove", post(clients::remove))
     }
 
     fn of_system(self) -> Self {
@@ -81,7 +81,7 @@ impl Pages {
             .action(redeliver, "/ui/system/deliveries/{delivery}/redeliver", post(system::redeliver))
             .action("/webhooks/resume", "/ui/system/webhooks/resume", post(system::resume_webhook))
             .made("/tokens", "/ui/system/tokens", post(system::make_token))
-            .as_by(
+            .by_method(
                 &Method::DELETE,
                 "/tokens/{id}",
                 "/ui/system/tokens/{id}/revoke",

@@ -18,6 +18,8 @@ use crate::domain::token::Scope;
 use crate::web::{self, Entries, NewJobSheet, VARIABLE};
 use crate::wire::problem::Problem;
 
+/// Repositories that are offered; any other can be typed.
+const REPOSITORIES_MAX: usize = 500;
 /// Members of the body that are texts.
 const TEXTS: &[&str] = &["prompt", "branchName", "title", "baseBranch", "profile", "osCallbackUrl"];
 /// Options that are texts.
@@ -146,6 +148,7 @@ async fn page(
         entries: Entries { fields, problem },
         repositories: clients
             .into_iter()
+            .take(REPOSITORIES_MAX)
             .map(|client| format!("{}/{}", client.github_org, client.github_repo))
             .collect(),
         agents: agents.into_iter().map(|agent| agent.name).collect(),
