@@ -6,7 +6,7 @@ use super::App;
 use super::caller::Caller;
 use super::error::AppError;
 use crate::domain::token::Scope;
-use crate::store::{self, QueuePlace};
+use crate::store::{self, QueuePage, QueuePlace};
 use crate::wire::fields::Reading;
 use crate::wire::queue::{Queue, QueuedJob, RunningJob, running_for};
 use crate::wire::request::{read_nothing, read_only_text};
@@ -25,6 +25,18 @@ impl App {
                 .ok_or_else(|| AppError::invalid("?after", "must be a nextCursor of an earlier page"))
         };
         self.queue_page(caller, after.map(place).transpose()?, Vec::new()).await
+    }
+
+    /// Who runs, and the first `count` of those who wait. A token that is limited to some clients gets a whole page, since what
+    /// it may see of the head can be nothing.
+    ///
+    /// # Errors
+    /// What the store said.
+    pub async fn queue_head(&self, caller: &Caller, count: usize) -> Result<Queue, AppError> {
+        if !caller.reach.is_whole() {
+            return self.queue(caller, None).await;
+        }
+        Ok(self.shown_queue(self.0.store.queue_head(count).await?, Vec::new()))
     }
 
     /// Starts nothing new until it is resumed; survives a restart.
@@ -95,7 +107,11 @@ impl App {
         warnings: Vec<String>,
     ) -> Result<Queue, AppError> {
         let page = self.0.store.queue_page_within(after, &caller.reach).await?;
-        Ok(Queue {
+        Ok(self.shown_queue(page, warnings))
+    }
+
+    fn shown_queue(&self, page: QueuePage, warnings: Vec<String>) -> Queue {
+        Queue {
             running: page.running.into_iter().map(running).collect(),
             queued: page.queued.into_iter().map(queued).collect(),
             max_concurrent: self.0.settings.max_concurrent_jobs,
@@ -103,7 +119,7 @@ impl App {
             paused_reason: page.state.reason,
             next_cursor: page.next.map(|next| next.to_string()),
             warnings,
-        })
+        }
     }
 }
 

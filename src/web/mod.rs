@@ -39,7 +39,7 @@ pub use jobs::{JobsSheet, jobs};
 pub use log::{lines, log_lines};
 pub use new_job::{NewJobSheet, VARIABLE, new_job};
 pub use problem::problem;
-pub use queue::{QueueSheet, queue};
+pub use queue::{QUEUED_SHOWN, QueueSheet, queue};
 pub use search::Search;
 pub use shell::{Said, Theme, bounce};
 pub use sign_in::{enter, entered, sign_in};

@@ -19,12 +19,14 @@ use crate::wire::queue::{Queue, QueuedJob, RunningJob};
 /// Longest line of what an agent says in its row; one line of a wide screen.
 const WORDS_CHARS_MAX: usize = 160;
 /// Jobs that wait and are shown at once: more are a list of their own.
-const QUEUED_SHOWN: usize = 50;
+pub const QUEUED_SHOWN: usize = 50;
 
 /// All that the page is made of.
 #[derive(Clone, Debug)]
 pub struct QueueSheet {
     pub queue: Queue,
+    /// How many wait altogether, where that is known.
+    pub waiting: Option<i64>,
     /// The jobs that run, whole, with what was said last of each.
     pub running: Vec<(JobSummary, Option<String>)>,
     /// Those that ended last, the newest first.
@@ -65,7 +67,7 @@ fn title(sheet: &QueueSheet) -> String {
     match (sheet.running.len(), sheet.queue.queued.len()) {
         (0, 0) => "Queue".to_owned(),
         (running, 0) => format!("{running} running"),
-        (running, queued) => format!("{running} running, {queued} waiting"),
+        (running, queued) => format!("{running} running, {} waiting", waiting_count(sheet, queued)),
     }
 }
 
@@ -196,13 +198,22 @@ fn running_row(viewer: &Viewer, job: &JobSummary, words: Option<&str>, place: Op
     }
 }
 
+/// As a number, or at least so many.
+fn waiting_count(sheet: &QueueSheet, listed: usize) -> String {
+    match sheet.waiting {
+        Some(waiting) => waiting.to_string(),
+        None if sheet.queue.next_cursor.is_some() => format!("{listed}+"),
+        None => listed.to_string(),
+    }
+}
+
 fn queued(viewer: &Viewer, sheet: &QueueSheet) -> Markup {
     let queued = &sheet.queue.queued;
     let more = sheet.queue.next_cursor.is_some() || queued.len() > QUEUED_SHOWN;
     html! {
         section .block aria-labelledby="waiting" {
             h2 #waiting {
-                "Waiting " span .count { (queued.len()) @if sheet.queue.next_cursor.is_some() { "+" } }
+                "Waiting " span .count { (waiting_count(sheet, queued.len())) }
             }
             @if queued.is_empty() { p .none { "Nothing waits." } }
             ol .rows {

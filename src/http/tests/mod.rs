@@ -101,10 +101,18 @@ impl Bench {
     }
 
     async fn with(change: impl FnOnce(&mut app::Settings)) -> Self {
+        Self::build(5, change).await
+    }
+
+    async fn with_queue_of(queued_max: u32) -> Self {
+        Self::build(queued_max, |_| {}).await
+    }
+
+    async fn build(queued_max: u32, change: impl FnOnce(&mut app::Settings)) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let clock = Clock::manual(1_795_254_420_000, 7);
         let limits =
-            Limits { running_max: 2, running_per_client_max: None, queued_max: 5, disk_free_bytes_min: 0 };
+            Limits { running_max: 2, running_per_client_max: None, queued_max, disk_free_bytes_min: 0 };
         let store = Store::open(dir.path(), clock.clone(), limits).unwrap();
         let environment = [("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())].into();
         let git = GitSettings::new(environment, dir.path().join("scratch"));

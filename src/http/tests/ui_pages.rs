@@ -172,6 +172,24 @@ async fn every_page_is_whole_and_harmless_in_every_state() {
     assert!(part.starts_with("<main") && !part.contains("id=\"L1\""), "{part}");
 }
 
+/// The page lists the head of a long queue, and says how long it is.
+#[tokio::test]
+async fn a_long_queue_is_counted_and_its_head_listed() {
+    let bench = Bench::with_queue_of(60).await;
+    for number in 0..55 {
+        assert_eq!(bench.post("/jobs", &job(&format!("b{number}"))).await.status, 201);
+    }
+    let rows = |html: &str| html.matches("<li class=\"row\" id=\"job-").count();
+    let whole = bench.page(&bench.signed_in(SECRET).await, "/ui/").await.text();
+    assert_eq!(rows(&whole), 50);
+    assert!(whole.contains("<span class=\"count\">55</span>") && whole.contains("All that wait"), "{whole}");
+    assert!(whole.contains("0 running, 55 waiting"), "{whole}");
+    let client = bench.get("/clients").await.json()["clients"][0]["id"].as_str().unwrap().to_owned();
+    let limited = bench.signed_in(&bench.token(Scope::Read, Some(&[&client])).await).await;
+    let own = bench.page(&limited, "/ui/").await.text();
+    assert!(rows(&own) == 50 && own.contains("<span class=\"count\">55</span>"), "{own}");
+}
+
 #[tokio::test]
 async fn a_search_says_what_it_found_and_what_is_wrong_with_it() {
     let bench = Bench::new().await;

@@ -9,7 +9,7 @@ use super::super::guard::single;
 use super::super::problem::ApiError;
 use super::looks::Looks;
 use crate::app::{App, AppError, Caller, JobQuery};
-use crate::web::{self, QueueSheet};
+use crate::web::{self, QUEUED_SHOWN, QueueSheet};
 use crate::wire::job::JobSummary;
 
 /// Jobs that ended and are shown: a screen.
@@ -22,7 +22,7 @@ pub(super) async fn show(
     Looks { viewer, caller }: Looks,
     headers: HeaderMap,
 ) -> Result<Html<String>, ApiError> {
-    let queue = app.queue(&caller, None).await?;
+    let queue = app.queue_head(&caller, QUEUED_SHOWN).await?;
     let mut running = Vec::new();
     for job in running_jobs(&app, &caller).await?.into_iter().rev() {
         let words = match app.last_words(&caller, &job.id).await {
@@ -37,6 +37,7 @@ pub(super) async fn show(
     let scheme = if is_secure(&headers) { "https" } else { "http" };
     let url = format!("{scheme}://{}", single(&headers, header::HOST)?.unwrap_or("127.0.0.1:3456"));
     let sheet = QueueSheet {
+        waiting: viewer.sees_all.then_some(health.queue.queued),
         queue,
         running,
         ended,

@@ -24,7 +24,7 @@ pub(super) async fn show(
 ) -> Result<Html<String>, ApiError> {
     let backups = if viewer.scope.includes(Scope::Admin) { Some(app.backups(&caller)?) } else { None };
     let sheet =
-        SystemSheet { health: app.health(&caller).await?, queue: app.queue(&caller, None).await?, backups };
+        SystemSheet { health: app.health(&caller).await?, queue: app.queue_head(&caller, 0).await?, backups };
     Ok(Html(web::system(&viewer, &sheet)))
 }
 

@@ -194,7 +194,7 @@ async fn pages_and_what_the_loops_ask_for_come_from_indexes() {
         for filter in filters {
             super::listing::list(connection, now, &bounds, &filter)?;
         }
-        super::queue::page(connection, now, &bounds, &Reach::WHOLE, None)?;
+        super::queue::page(connection, now, &bounds, &Reach::WHOLE, None, 200)?;
         super::deliveries::due(connection, now, 64, &super::super::view::Occupied::default())?;
         super::events::list(connection, Some(number), 0, 10)?;
         super::events::list(connection, None, 0, 10)?;

@@ -44,7 +44,19 @@ impl Store {
         reach: &Reach,
     ) -> Result<QueuePage, StoreError> {
         let (now, bounds, reach) = (self.moment(), self.bounds(), reach.clone());
-        self.database.read(move |connection| page(connection, now, &bounds, &reach, after)).await
+        self.database.read(move |connection| page(connection, now, &bounds, &reach, after, PAGE)).await
+    }
+
+    /// Who runs, and the first `count` of those who wait: for a look that shows no more.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn queue_head(&self, count: usize) -> Result<QueuePage, StoreError> {
+        let (now, bounds) = (self.moment(), self.bounds());
+        let read = move |connection: &Connection| {
+            page(connection, now, &bounds, &Reach::WHOLE, None, count.min(PAGE))
+        };
+        self.database.read(read).await
     }
 
     /// Starts nothing new until [`Self::resume_queue`]; survives a restart. What runs goes on.
@@ -309,6 +321,7 @@ pub(super) fn page(
     bounds: &Bounds,
     reach: &Reach,
     after: Option<QueuePlace>,
+    size: usize,
 ) -> Result<QueuePage, StoreError> {
     let context = QueueContext::load(connection, now, bounds)?;
     let mut statement = connection.prepare_cached(
@@ -334,17 +347,17 @@ pub(super) fn page(
         queued_view()
     ))?;
     // one more than a page tells whether there is a next one
-    let most = if reach.is_whole() { PAGE as i64 + 1 } else { WHOLE_QUEUE };
+    let most = if reach.is_whole() { size as i64 + 1 } else { WHOLE_QUEUE };
     let mut queued = statement
         .query_map([rank, turn, number, most], |row| {
             position += 1;
             Ok((is_within(reach, row)?, (queued_job(&context, position, row)?, place(row)?)))
         })?
         .filter_map(within)
-        .take(PAGE + 1)
+        .take(size + 1)
         .collect::<Result<Vec<_>, _>>()?;
-    let more = queued.len() > PAGE;
-    queued.truncate(PAGE);
+    let more = queued.len() > size;
+    queued.truncate(size);
     let next = queued.last().filter(|_| more).map(|(_, place)| *place);
     let queued = queued.into_iter().map(|(job, _)| job).collect();
     Ok(QueuePage { running, queued, state: state(connection)?, next })
