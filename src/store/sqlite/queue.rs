@@ -347,7 +347,11 @@ pub(super) fn page(
         queued_view()
     ))?;
     // one more than a page tells whether there is a next one
-    let most = if reach.is_whole() { size as i64 + 1 } else { WHOLE_QUEUE };
+    let most = if reach.is_whole() {
+        i64::try_from(size).unwrap_or(i64::MAX).saturating_add(1)
+    } else {
+        WHOLE_QUEUE
+    };
     let mut queued = statement
         .query_map([rank, turn, number, most], |row| {
             position += 1;
