@@ -25,6 +25,9 @@ long-load:
 # 10,000 submits at once with a kill among them, against a usual queue and against a large one: three to five minutes
 long-burst:
     cargo test --locked --test it -- --ignored --nocapture --test-threads=1 long_burst
+# pages of the dashboard with 10,000 jobs in the queue: two minutes
+long-pages:
+    cargo build --locked && npm run measure --prefix tests/browser
 long-callbacks:
     cargo test --locked --test it -- --ignored --nocapture long_callbacks
 long-links:

@@ -164,11 +164,34 @@ async fn serves_for_reading(stand: &Stand, what: &str, id: &str) {
         let dir = stand.dir().display().to_string();
         assert!(!problem.to_string().contains(&dir), "{what}: a path in {problem}");
     }
+    forms_are_refused(stand, what, guide).await;
     // an answer from what is left, or the guide
     for path in ["/jobs".to_owned(), format!("/jobs/{id}"), "/queue".to_owned(), "/clients".to_owned()] {
         let (status, _, body) = ask(stand, "GET", &path, None).await;
         let told = status == 503 && body["code"] == "read_only";
         assert!(told || matches!(status, 200 | 404), "{what}: GET {path}: {status} {body}");
+    }
+}
+
+/// As the calls are, by pages that say the same.
+async fn forms_are_refused(stand: &Stand, what: &str, guide: &str) {
+    let stays = reqwest::redirect::Policy::none();
+    let http = reqwest::Client::builder().no_proxy().redirect(stays).build().unwrap();
+    let post = |path: &str, cookie: &str, body: String| {
+        let request = http.post(format!("{}{path}", stand.base_url())).header("cookie", cookie);
+        let kind = "application/x-www-form-urlencoded";
+        let request = request.header("content-type", kind).header("sec-fetch-site", "same-origin");
+        request.body(body).timeout(PATIENCE).send()
+    };
+    let entered = post("/ui/sign-in", "", format!("token={SECRET}")).await.unwrap();
+    assert_eq!(entered.status().as_u16(), 303, "{what}");
+    let cookie = entered.headers()["set-cookie"].to_str().unwrap().split(';').next().unwrap().to_owned();
+    for path in ["/ui/queue/resume", "/ui/new", "/ui/clients", "/ui/system/tokens", "/ui/system/backups"] {
+        let refused = post(path, &cookie, "repo=acme%2Fwidgets&prompt=x&name=x".to_owned()).await.unwrap();
+        assert_eq!(refused.status().as_u16(), 503, "{what}: {path}");
+        let page = refused.text().await.unwrap();
+        let begins = guide.split(['<', '&', '"', '\'']).next().unwrap();
+        assert!(page.starts_with("<!DOCTYPE html>") && page.contains(begins), "{what}: {path}: {page}");
     }
 }
 
