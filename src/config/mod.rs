@@ -10,8 +10,8 @@
 //!
 //! Fails with [`ConfigError`], whose exit code is 78, or 77 when only permissions are wrong.
 //!
-//! The keys are one table, `keys.rs`; reading, `config show` and the example file follow it, so a new key is one row
-//! there and one field in `sections.rs`. Deriving the file's shape with serde instead would stop at the first fault
+//! The keys are one table, `keys.rs`; reading, `config show`, the example file and the page in `docs/` follow it, so a
+//! new key is one row there and one field in `sections.rs`. Deriving the file's shape with serde instead would stop at the first fault
 //! and know neither the variables nor the origins.
 //!
 //! Tested in `tests/it/config*.rs` through [`Config::load`] with environments and files of the tests' own.
@@ -34,6 +34,7 @@ mod example;
 mod file;
 mod keys;
 mod options;
+mod page;
 mod paths;
 mod rows;
 mod sandbox;
@@ -46,6 +47,7 @@ pub use agents::AgentEntry;
 pub use env::Environment;
 pub use error::{ConfigError, Problem, Warning};
 pub use example::example;
+pub use page::page;
 pub use paths::{Paths, PlatformDirs, SOCKET_NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX};
 pub use rows::Row;
 pub use sandbox::SandboxSettings;
@@ -165,10 +167,11 @@ impl Config {
     }
 }
 
-fn read_flags(flags: &Flags, values: &mut Values) {
+/// The flags of `serve` that set a key, with what they were given.
+fn flag_values(flags: &Flags) -> [(&'static str, &'static str, Option<Value>); 6] {
     let text = |value: &Option<String>| value.clone().map(Value::String);
     let data_dir = flags.data_dir.as_ref().map(|dir| dir.to_string_lossy().into_owned());
-    let all: [(&'static str, &str, Option<Value>); 6] = [
+    [
         ("--bind", "server.bind", text(&flags.bind)),
         ("--port", "server.port", flags.port.map(|port| Value::Integer(port.into()))),
         (
@@ -179,8 +182,11 @@ fn read_flags(flags: &Flags, values: &mut Values) {
         ("--data-dir", "paths.data_dir", data_dir.map(Value::String)),
         ("--log-level", "log.level", text(&flags.log_level)),
         ("--log-format", "log.format", text(&flags.log_format)),
-    ];
-    for (name, path, value) in all {
+    ]
+}
+
+fn read_flags(flags: &Flags, values: &mut Values) {
+    for (name, path, value) in flag_values(flags) {
         if let (Some(value), Some(key)) = (value, keys::find(path)) {
             values.set(path, key, value, Origin::Flag(name));
         }

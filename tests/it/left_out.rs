@@ -22,6 +22,9 @@ pub(crate) enum Need {
     GitLfs,
     Node,
     Python,
+    /// Its compiler.
+    Go,
+    Openssl,
     /// Of util-linux: ends servers together with the test that started them.
     Setpriv,
     /// One that judges a unit offline (systemd 250).
@@ -41,6 +44,8 @@ impl Need {
             Self::GitLfs => "git-lfs",
             Self::Node => "node",
             Self::Python => "python3",
+            Self::Go => "go",
+            Self::Openssl => "openssl",
             Self::Setpriv => "setpriv",
             Self::SystemdAnalyze => "systemd-analyze",
         }
@@ -114,6 +119,8 @@ fn every_need_is_one_that_ci_knows() {
         Need::GitLfs,
         Need::Node,
         Need::Python,
+        Need::Go,
+        Need::Openssl,
         Need::Setpriv,
         Need::SystemdAnalyze,
     ];
