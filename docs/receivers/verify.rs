@@ -16,11 +16,13 @@ pub fn verify(secret: &str, header: Header<'_>, body: &[u8], now: i64) -> bool {
         Some(encoded) => BASE64_STANDARD.decode(encoded).unwrap_or_default(),
         None => secret.as_bytes().to_vec(),
     };
-    let (event, at) = (header("webhook-id").unwrap_or_default(), header("webhook-timestamp").unwrap_or_default());
+    let (event, at) =
+        (header("webhook-id").unwrap_or_default(), header("webhook-timestamp").unwrap_or_default());
     let is_now = at.parse().is_ok_and(|at: i64| now.abs_diff(at) <= TOLERANCE_SECONDS);
     let signatures = header("webhook-signature").unwrap_or_default();
     // two while a secret is replaced
-    let mut given = signatures.split(' ').filter_map(|one| BASE64_STANDARD.decode(one.strip_prefix("v1,")?).ok());
+    let mut given =
+        signatures.split(' ').filter_map(|one| BASE64_STANDARD.decode(one.strip_prefix("v1,")?).ok());
     let signed = [event.as_bytes(), b".", at.as_bytes(), b"."].concat();
     !key.is_empty() && is_now && given.any(|one| mac(&key, &[&signed, body]).verify_slice(&one).is_ok())
 }
@@ -29,7 +31,8 @@ pub fn verify(secret: &str, header: Header<'_>, body: &[u8], now: i64) -> bool {
 pub fn verify_agent(secret: &str, header: Header<'_>, body: &[u8]) -> bool {
     let given = header("x-agent-signature").unwrap_or_default();
     let given = hex::decode(given.strip_prefix("sha256=").unwrap_or(&given));
-    !secret.is_empty() && given.is_ok_and(|given| mac(secret.as_bytes(), &[body]).verify_slice(&given).is_ok())
+    !secret.is_empty()
+        && given.is_ok_and(|given| mac(secret.as_bytes(), &[body]).verify_slice(&given).is_ok())
 }
 
 fn mac(key: &[u8], parts: &[&[u8]]) -> Hmac<Sha256> {

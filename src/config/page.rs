@@ -71,7 +71,9 @@ fn about(section: &str) -> &'static str {
              written in camelCase.\n\n"
         }
         "profiles.*" => "Besides these two keys, every one of `[defaults]`: [profiles.md](profiles.md).\n\n",
-        "sandbox" => "What is hidden and what may be written anyhow: [security.md](security.md#what-an-agent-can-reach).\n\n",
+        "sandbox" => {
+            "What is hidden and what may be written anyhow: [security.md](security.md#what-an-agent-can-reach).\n\n"
+        }
         "callbacks" => "What is sent, and how it is checked: [callbacks.md](callbacks.md).\n\n",
         _ => "",
     }

@@ -115,7 +115,7 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
 fn is_followed_link(request: &Request) -> bool {
     let says = |name: &str, value: &str| request.headers().get(name).is_some_and(|found| found == value);
     let path = request.uri().path();
-    let is_page = path == "/" || path == "/ui" || path.starts_with("/ui/");
+    let is_page = matches!(path, "/" | "/ui" | "/docs") || path.starts_with("/ui/");
     request.method() == Method::GET
         && is_page
         && says("sec-fetch-mode", "navigate")

@@ -26,7 +26,6 @@ mod guard;
 mod idempotency;
 mod job_reads;
 mod jobs;
-mod later;
 mod live;
 mod openapi;
 mod passes;
@@ -112,7 +111,6 @@ pub fn router(state: AppState) -> Router {
     let pages = ui::pages(table.scopes);
     let (routes, _) = table.router.split_for_parts();
     let api = routes
-        .merge(later::routes())
         .fallback(problem::no_such_route)
         .method_not_allowed_fallback(problem::method_not_allowed)
         .with_state(state.0.app.clone())

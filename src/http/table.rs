@@ -1,5 +1,4 @@
-//! Every route that is built, in one place, each with the scope that it needs: there is no other way in. What is documented
-//! and not built yet stands in `later`.
+//! Every route of the API, in one place, each with the scope that it needs: there is no other way in.
 
 use std::collections::HashMap;
 

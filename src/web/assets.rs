@@ -35,6 +35,7 @@ const CSS: &str = concat!(
     include_str!("../../assets/ui/log.css"),
     include_str!("../../assets/ui/diff.css"),
     include_str!("../../assets/ui/forms.css"),
+    include_str!("../../assets/ui/api.css"),
 );
 
 /// One module: its parts share their names.

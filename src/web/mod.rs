@@ -12,6 +12,7 @@
 //! the code.
 
 mod ansi;
+mod api;
 mod assets;
 mod changes;
 mod clients;
@@ -30,6 +31,7 @@ mod sign_in;
 mod steps;
 mod system;
 
+pub use api::api;
 pub use assets::{ASSETS, Asset};
 pub use changes::{ChangesSheet, job_changes};
 pub use clients::{ClientSheet, ClientsSheet, client, clients};

@@ -78,6 +78,7 @@ pub(super) enum Place {
     Clients,
     Client,
     System,
+    Api,
 }
 
 /// What a page is made of.
@@ -208,6 +209,7 @@ fn navigation(viewer: &Viewer, place: Place) -> Markup {
                     div {
                         p { "Signed in with the token " b { (viewer.name) } ", which may " (may(viewer.scope)) "." }
                         @if !viewer.sees_all { p { "It sees some repositories only." } }
+                        p { a href="/ui/docs" { "The API" } ", for programs" }
                         form method="post" action="/ui/sign-out" { button { "Sign out" } }
                     }
                 }

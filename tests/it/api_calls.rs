@@ -80,11 +80,3 @@ async fn one_key_from_fifty_callers_makes_one_job() {
     stand.post("/queue/resume", &json!({})).await;
     stand.finish().await;
 }
-
-#[tokio::test]
-async fn what_comes_later_says_so() {
-    let stand = Stand::new().await;
-    let (status, problem) = stand.call("GET", "/docs", None).await;
-    assert_eq!((status, &problem["code"]), (422, &"not_supported".into()), "{problem}");
-    stand.finish().await;
-}

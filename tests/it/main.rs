@@ -26,6 +26,7 @@ mod config_example;
 mod config_secrets;
 mod configuration_page;
 mod demo;
+mod docs_links;
 mod events_page;
 mod failpoints;
 mod fake_github;

@@ -19,6 +19,7 @@ use crate::openapi::assert_current;
 use crate::stand::{Stand, WEBHOOK_SECRET, poll};
 use crate::tidy_source::root;
 
+#[allow(unreachable_pub, clippy::pedantic, reason = "written for the crates of others")]
 #[path = "../../docs/receivers/verify.rs"]
 mod rust;
 
@@ -89,9 +90,7 @@ async fn delivered() -> Got {
     let url = receiver.url(0, "/hook");
     let metadata = json!({"title": "Grüße, \u{1f30d}"});
     let id = stand
-        .submit(
-            json!({"prompt": "x", "branchName": "feature/x", "osCallbackUrl": url, "metadata": metadata}),
-        )
+        .submit(json!({"prompt": "x", "branchName": "feature/x", "osCallbackUrl": url, "metadata": metadata}))
         .await;
     assert_eq!(stand.cancel(&id).await.0, 200);
     let first = poll(Duration::from_secs(60), async || receiver.got().first().cloned()).await;
@@ -104,8 +103,7 @@ fn cases(real: &Got) -> Vec<Case> {
     let now: i64 = real.timestamp.parse().unwrap();
     let signed = |secret: &str, previous: Option<&str>, style, at: i64| {
         let previous = previous.map(SecretString::from);
-        let secrets =
-            SigningSecrets::new(SecretString::from(secret), previous.as_ref(), style).unwrap();
+        let secrets = SigningSecrets::new(SecretString::from(secret), previous.as_ref(), style).unwrap();
         Got {
             timestamp: at.to_string(),
             signature: secrets.standard_signature(&real.id, at, &real.body),
@@ -165,7 +163,11 @@ fn signed_by_nobody(real: &Got) -> Got {
     };
     let over = format!("{}.{}.", real.id, real.timestamp);
     let signature = base64::prelude::BASE64_STANDARD.encode(mac(&[over.as_bytes(), &real.body]));
-    Got { signature: format!("v1,{signature}"), agent_signature: hex::encode(mac(&[&real.body])), ..real.clone() }
+    Got {
+        signature: format!("v1,{signature}"),
+        agent_signature: hex::encode(mac(&[&real.body])),
+        ..real.clone()
+    }
 }
 
 /// What a program says of one callback, and of its bytes alone.

@@ -4,6 +4,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use offshoot::config::{Config, Environment, Flags};
 use offshoot::domain::job::WaitingFor;
 use offshoot::domain::reason::ReasonCode;
 
@@ -74,6 +75,39 @@ fn docs_type_only_commands_that_there_are() {
         }
     }
     assert!(count > 60, "only {count} commands were found");
+}
+
+/// The `toml` blocks of the guides: whoever pastes one has a server that starts, and no word is unknown to it.
+#[test]
+fn docs_guides_show_configuration_that_loads() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join(".config/offshoot");
+    std::fs::create_dir_all(&config).unwrap();
+    for name in ["github-token", "anthropic-key"] {
+        let file = config.join(name);
+        std::fs::write(&file, "a-value-of-no-account").unwrap();
+        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    }
+    let secret = "a secret of more than 32 characters, as said";
+    let env =
+        Environment::from_pairs([("HOME", home.path().to_str().unwrap()), ("AGENT_API_SECRET", secret)]);
+    let mut count = 0;
+    for page in files_below("docs/guides", "md") {
+        let text = std::fs::read_to_string(&page).unwrap();
+        for block in text.split("```toml\n").skip(1) {
+            // in a list a block is indented
+            let block = block.split("```").next().unwrap();
+            let file = home.path().join("config.toml");
+            std::fs::write(&file, block).unwrap();
+            let flags = Flags { serving: true, ..Flags::default() };
+            let loaded = Config::load(&flags, &env, Some(&file));
+            let config = loaded.unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.display()));
+            let odd = config.warnings().iter().find(|one| one.code != "unsigned_callbacks");
+            assert!(odd.is_none(), "{}: {odd:?}\n{block}", page.display());
+            count += 1;
+        }
+    }
+    assert!(count >= 10, "only {count} blocks were found");
 }
 
 #[test]

@@ -97,7 +97,6 @@ async fn paths_and_methods() {
     for id in ["..%2fetc", "job-abcd", "cli-zzzz"] {
         bench.get(&format!("/clients/{id}")).await.problem(404, "not_found");
     }
-    bench.get("/docs").await.problem(422, "not_supported");
 }
 
 #[tokio::test]

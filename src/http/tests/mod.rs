@@ -12,6 +12,7 @@ mod queue;
 mod reach;
 mod results;
 mod tokens;
+mod ui_api;
 mod ui_changes;
 mod ui_clients;
 mod ui_door;

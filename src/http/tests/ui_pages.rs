@@ -75,6 +75,7 @@ const PAGES: &[&str] = &[
     "/ui/system/audit",
     "/ui/jobs/4/changes",
     "/ui/jobs/2/changes",
+    "/ui/docs",
     "/ui/sign-in",
     "/ui/nowhere",
     "/ui/jobs/99",

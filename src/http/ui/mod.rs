@@ -15,6 +15,7 @@
 mod act;
 mod changes;
 mod clients;
+mod docs;
 mod door;
 mod form;
 mod hints;
@@ -143,6 +144,7 @@ pub(super) fn pages(scopes: Scopes) -> Pages {
         .page("/ui/system/deliveries", get(system::deliveries))
         .page("/ui/system/tokens", get(system::tokens))
         .page("/ui/system/audit", get(system::audit))
+        .page("/ui/docs", get(docs::show))
         .page("/ui/events", get(hints::all))
         .page("/ui/jobs/{id}/events", get(hints::of_job))
         .page("/ui/{*path}", get(door::nothing_here))
@@ -188,6 +190,8 @@ pub(super) fn router(state: &AppState, pages: Pages) -> Router {
     let open = Router::new()
         .route("/", get(async || Redirect::to("/ui/")))
         .route("/ui", get(async || Redirect::to("/ui/")))
+        // a browser has no token to show, and the cookie is good below /ui only
+        .route("/docs", get(async || Redirect::to("/ui/docs")))
         .route("/ui/enter/{pass}", get(door::enter).post(door::enter))
         .route("/ui/sign-in", get(door::show_sign_in).post(door::sign_in))
         // nothing changes but who has a cookie: whoever came in may go, also when nothing can be written
