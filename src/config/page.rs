@@ -117,7 +117,10 @@ fn meaning(key: &Key) -> String {
     let path = key.path();
     let unbuilt = keys::NOT_BUILT.iter().any(|(name, _)| *name == path || *name == key.section);
     let unbuilt = if unbuilt { " **Not built yet.**" } else { "" };
-    format!("{}{range}{unbuilt}", key.about)
+    // in the example file some sentences go on over several keys
+    let about = key.about.trim_end_matches([',', ':', '.']);
+    let (first, rest) = about.split_at(1);
+    format!("{}{rest}.{range}{unbuilt}", first.to_uppercase())
 }
 
 fn cell(text: &str) -> String {

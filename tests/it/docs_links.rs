@@ -80,7 +80,7 @@ fn docs_link_to_pages_and_headings_that_are_there() {
 #[test]
 fn a_link_that_leads_nowhere_is_found() {
     let page = root().join("README.md");
-    for wrong in ["docs/nothing.md", "#no-such-heading", "docs/reasons.md#nothing"] {
+    for wrong in ["docs/nothing.txt", "#no-such-heading", "docs/reasons.md#nothing"] {
         assert!(fault(&page, wrong).is_some(), "{wrong}");
     }
     for right in
@@ -88,6 +88,6 @@ fn a_link_that_leads_nowhere_is_found() {
     {
         assert_eq!(fault(&page, right), None);
     }
-    assert_eq!(links("a [b](c.md) [d](e#f)"), ["c.md", "e#f"]);
+    assert_eq!(links("a [b](c.txt) [d](e#f)"), ["c.txt", "e#f"]);
     assert_eq!(anchors("## `/docs`: it's *all* there\n"), ["docs-its-all-there".to_owned()].into());
 }

@@ -88,7 +88,7 @@ fn docs_guides_show_configuration_that_loads() {
         std::fs::write(&file, "a-value-of-no-account").unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
-    let secret = "a secret of more than 32 characters, as said";
+    let secret = "a-secret-of-more-than-32-characters-as-said";
     let env =
         Environment::from_pairs([("HOME", home.path().to_str().unwrap()), ("AGENT_API_SECRET", secret)]);
     let mut count = 0;
