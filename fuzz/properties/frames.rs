@@ -28,7 +28,7 @@ pub(super) fn log_frames(data: &[u8]) {
     match &bytes[rest..] {
         [] => assert_eq!(end, &ReadFrame::End),
         rest if !rest.starts_with(&MAGIC[..rest.len().min(4)]) => {
-            assert_eq!(end, &ReadFrame::Bad(BadFrame::Magic))
+            assert_eq!(end, &ReadFrame::Bad(BadFrame::Magic));
         }
         _ => assert!(matches!(end, ReadFrame::Incomplete | ReadFrame::Bad(_)), "{end:?}"),
     }

@@ -6,7 +6,7 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::landlock::DRAW;
+use super::line::DRAW;
 
 /// Temporary files are in memory, and are the step's own: so much in each of the two places, in bytes.
 const TEMPORARY_BYTES_MAX: u64 = 4 << 30;

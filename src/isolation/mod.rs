@@ -4,7 +4,7 @@
 //! Promises: a *wrapper*, the arguments of a program that starts another one inside. In there the system and the home
 //! directory are read-only, what holds secrets is not there ([`hidden`](mod@hidden)), nor are the server's own
 //! places and the other worktrees; temporary directories are its own, and so are its process numbers. Where the kernel has Landlock,
-//! sockets with abstract names of others are out of reach too ([`landlock`]). What may be written
+//! sockets with abstract names of others are out of reach too (`line.rs`). What may be written
 //! is named one by one. [`Sandbox`] says whether that works on this machine, by trying it.
 //!
 //! Must not know: jobs, agents, git, the configuration. What is to be shown and what not comes in as paths.
@@ -18,10 +18,10 @@
 
 mod bubblewrap;
 pub mod hidden;
-mod landlock;
+mod line;
 mod probe;
 pub mod seatbelt;
 
 pub use bubblewrap::{Bind, Inside, Unnameable, is_fresh, wrapper};
-pub use landlock::walls_main;
+pub use line::walls_main;
 pub use probe::{Found, Sandbox};

@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use super::bubblewrap::{SYSTEM, WALLS};
-use super::landlock;
+use super::line;
 
 /// A sandbox stands within some hundredths of a second; a machine that swaps may need longer.
 const TRY_MAX: Duration = Duration::from_secs(10);
@@ -101,7 +101,7 @@ async fn look(path: &OsString) -> Found {
     match try_out(&program).await {
         Ok(version) => {
             // one that gains its rights by its file gets none behind the line
-            let line = landlock::works() && !has_mode(&program, 0o6000);
+            let line = line::works() && !has_mode(&program, 0o6000);
             let with = if line { " and Landlock" } else { ", without Landlock (which needs Linux 6.12)" };
             Found::Works { program, version: format!("{version}{with}"), line }
         }

@@ -73,9 +73,11 @@ async fn a_name_that_leads_inward_is_not_dialled() {
     let request = SendRequest { url: &url, event_id: "evt-1", body: b"{}", secrets: None, timestamp_s: 0 };
     let limits = SendLimits { connect: Duration::from_secs(20), whole: Duration::from_secs(20) };
     let mut sender = Sender::new(Policy::default(), limits);
-    sender.names = vec![(NAME, address.ip())];
-    let refused = sender.send(&request).await;
-    assert!(matches!(refused, SendResult::Failed { kind: FailureKind::Address, .. }), "{refused:?}");
+    // what a look-up gave
+    let answers = [address.ip()];
+    let called = check_url(&url, &sender.policy).unwrap();
+    let Err(refused) = sender.dial(&called, &answers, &request).await else { panic!("it was dialled") };
+    assert_eq!(refused.kind, FailureKind::Address, "{}", refused.text);
     // the same, where the owner says so
     sender.policy.allow = vec![NAME.parse().unwrap()];
     let receive = async {
@@ -84,7 +86,7 @@ async fn a_name_that_leads_inward_is_not_dialled() {
         stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
         read
     };
-    let (read, sent) = tokio::join!(receive, sender.send(&request));
-    assert!(read > 0);
-    assert_eq!(sent, SendResult::Accepted { status: 204 }, "and the first to come is this one");
+    let (read, sent) = tokio::join!(receive, sender.dial(&called, &answers, &request));
+    assert!(read > 0, "the first to come is this one");
+    assert!(sent.is_ok_and(|(result, _)| result == SendResult::Accepted { status: 204 }));
 }

@@ -97,7 +97,7 @@ const CRATES: &[(&str, &[&str])] = &[
     ("metrics_exporter_prometheus", &["src/metrics/"]),
     ("directories", &["src/config/"]),
     ("comfy_table", &["src/cli/"]),
-    ("landlock", &["src/isolation/landlock.rs"]),
+    ("landlock", &["src/isolation/line.rs"]),
     // errors are enums; only what is told to a person at the very end is loose
     ("anyhow", &["src/demo/"]),
 ];
