@@ -130,7 +130,7 @@ fn held(hold: &Hold, may: bool) -> Markup {
             div {
                 strong { "The agent " (hold.login) " is held: " (what) }
                 p {
-                    (hold.message) " "
+                    (sentence(&hold.message)) " "
                     @match (hold.probe, hold.until) {
                         (Some(job), _) => { "It is being tried by " a href={ "/ui/jobs/" (job) } { "#" (job) } "." }
                         (None, Some(at)) => { "Its jobs start again at " (until(at)) "." }
@@ -146,6 +146,13 @@ fn held(hold: &Hold, may: bool) -> Markup {
             }
         }
     }
+}
+
+/// With an end, where whoever said it gave it none.
+fn sentence(text: &str) -> String {
+    let text = text.trim_end();
+    let ends = text.is_empty() || text.ends_with(['.', '!', '?', '…']);
+    if ends { text.to_owned() } else { format!("{text}.") }
 }
 
 fn running(viewer: &Viewer, sheet: &QueueSheet) -> Markup {

@@ -198,8 +198,12 @@ async fn a_token_is_shown_once_and_revoked() {
         .iter()
         .map(|entry| format!("{} {}", entry["status"], entry["call"].as_str().unwrap()))
         .collect();
-    for (call, times) in [("201 POST /ui/system/tokens", 1), ("303 POST /ui/system/tokens/{id}/revoke", 1)] {
-        assert_eq!(calls.iter().filter(|one| *one == call).count(), times, "{call}: {calls:#?}");
+    for (call, row) in [
+        ("POST /ui/system/tokens", "201 POST /ui/system/tokens"),
+        ("POST /ui/system/tokens/{id}/revoke", "303 POST /ui/system/tokens/{id}/revoke"),
+    ] {
+        let rows: Vec<_> = calls.iter().filter(|one| one.ends_with(call) && !one.starts_with('4')).collect();
+        assert_eq!(rows, [row], "{calls:#?}");
     }
 }
 
