@@ -10,6 +10,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::IntoResponse;
 use axum::routing::{post, put};
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 #[derive(Default)]
 pub(crate) struct World {
@@ -23,6 +24,7 @@ pub(crate) struct World {
 pub(crate) struct LfsServer {
     pub(crate) world: Arc<Mutex<World>>,
     pub(crate) url: String,
+    _serving: JoinSet<()>,
 }
 
 #[derive(Clone)]
@@ -32,7 +34,7 @@ struct Shared {
 }
 
 impl LfsServer {
-    /// Listens as long as the runtime of the test lives.
+    /// Listens until it is dropped.
     pub(crate) async fn start() -> Self {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}/o/r.git", listener.local_addr().unwrap());
@@ -42,8 +44,9 @@ impl LfsServer {
             .route("/o/r.git/info/lfs/objects/batch", post(batch))
             .route("/o/r.git/objects/{oid}", put(upload).get(download))
             .with_state(shared);
-        tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { world, url }
+        let mut serving = JoinSet::new();
+        serving.spawn(async move { axum::serve(listener, router).await.unwrap() });
+        Self { world, url, _serving: serving }
     }
 }
 
