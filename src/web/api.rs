@@ -32,7 +32,7 @@ pub fn api(viewer: &Viewer, document: &Value) -> String {
     let body = html! {
         div .head { h1 { "API" } span .count { "version " (text(&document["info"]["version"])) } }
         div .api {
-            p { (prose(&document["info"]["description"])) " Programs read the same as " a href="/openapi.json" { code { "/openapi.json" } }
+            p { (prose(&document["info"]["description"])) " Programs read the same as " code { "/openapi.json" }
                 ", with a token; every call takes one as " code { "Authorization: Bearer …" } "." }
             nav aria-label="Calls" {
                 @for (tag, calls) in &groups {

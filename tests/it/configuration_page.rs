@@ -81,5 +81,15 @@ fn every_flag_sets_its_key() {
         })
         .collect();
     assert_eq!(said, held);
-    assert_eq!(said.len(), 6);
+    // by name, too: the page and the reading have one table
+    let named: Vec<_> = said.iter().map(|(key, flag)| (flag.as_str(), key.as_str())).collect();
+    let meant = [
+        ("--bind", "server.bind"),
+        ("--port", "server.port"),
+        ("--max-concurrent-jobs", "server.max_concurrent_jobs"),
+        ("--data-dir", "paths.data_dir"),
+        ("--log-format", "log.format"),
+        ("--log-level", "log.level"),
+    ];
+    assert_eq!(named, meant);
 }
