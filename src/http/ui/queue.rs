@@ -22,7 +22,7 @@ pub(super) async fn show(
     Looks { viewer, caller }: Looks,
     headers: HeaderMap,
 ) -> Result<Html<String>, ApiError> {
-    let queue = app.queue_head(&caller, QUEUED_SHOWN).await?;
+    let mut queue = app.queue_head(&caller, QUEUED_SHOWN).await?;
     let mut running = Vec::new();
     for job in running_jobs(&app, &caller).await?.into_iter().rev() {
         let words = match app.last_words(&caller, &job.id).await {
@@ -33,6 +33,12 @@ pub(super) async fn show(
         running.push((job, words));
     }
     let ended = app.ended_lately(&caller, ENDED_SHOWN).await?;
+    // each list was read a moment after the one before: what has moved on meanwhile stands where it was seen last
+    running.retain(|(job, _)| !ended.iter().any(|over| over.number == job.number));
+    queue.queued.retain(|waits| {
+        let has_moved = |job: &JobSummary| job.number == waits.number;
+        !running.iter().any(|(job, _)| has_moved(job)) && !ended.iter().any(has_moved)
+    });
     let health = app.health(&caller).await?;
     let scheme = if is_secure(&headers) { "https" } else { "http" };
     let url = format!("{scheme}://{}", single(&headers, header::HOST)?.unwrap_or("127.0.0.1:3456"));
