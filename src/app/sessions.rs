@@ -3,9 +3,9 @@
 use super::App;
 use super::caller::Caller;
 use super::error::AppError;
-use crate::domain::id::ClientId;
+use crate::domain::id::{ClientId, JobId};
 use crate::domain::token::{Reach, Scope};
-use crate::store::{Forgotten, SessionFilter, SessionView};
+use crate::store::{Forgotten, SessionFilter, SessionName, SessionView};
 use crate::wire::job::JobClient;
 use crate::wire::session::{Session, SessionDeleted, SessionJob, SessionPage};
 
@@ -37,20 +37,27 @@ impl App {
 
     /// # Errors
     /// [`AppError::NotFound`].
-    pub async fn get_session(&self, caller: &Caller, id: &str) -> Result<Session, AppError> {
-        let found = self.0.store.get_session(id).await?;
-        caller.sees(&found.client_id, "session")?;
-        Ok(shown(found))
+    pub async fn get_session(
+        &self,
+        caller: &Caller,
+        id: &str,
+        root: Option<&str>,
+    ) -> Result<Session, AppError> {
+        Ok(shown(self.0.store.get_session(named(caller, id, root)?).await?))
     }
 
     /// Has every job forget the conversation: none can go on with it any more. The agent's own files stay.
     ///
     /// # Errors
-    /// [`AppError::NotFound`]; [`AppError::Conflict`] while a job holds it or is going to.
-    pub async fn delete_session(&self, caller: &Caller, id: &str) -> Result<SessionDeleted, AppError> {
+    /// [`AppError::NotFound`]; [`AppError::Conflict`] while a job holds it or is going to, and where several bear the id.
+    pub async fn delete_session(
+        &self,
+        caller: &Caller,
+        id: &str,
+        root: Option<&str>,
+    ) -> Result<SessionDeleted, AppError> {
         caller.needs(Scope::Operate)?;
-        caller.sees(&self.0.store.get_session(id).await?.client_id, "session")?;
-        match self.0.store.delete_session(id).await? {
+        match self.0.store.delete_session(named(caller, id, root)?).await? {
             Forgotten::All { jobs } => {
                 tracing::info!(session = id, jobs, "conversation forgotten");
                 Ok(SessionDeleted { deleted: id.to_owned(), jobs })
@@ -63,8 +70,23 @@ impl App {
                 );
                 Err(AppError::conflict("session_live", detail))
             }
+            Forgotten::NotOne { roots } => {
+                let roots: Vec<_> = roots.iter().map(JobId::as_str).collect();
+                let detail = format!(
+                    "several conversations bear this id; say which with ?rootJobId=, for example {}",
+                    roots.join(", ")
+                );
+                Err(AppError::conflict("session_ambiguous", detail))
+            }
         }
     }
+}
+
+/// A conversation of others is not there, and makes none of one's own ambiguous.
+fn named(caller: &Caller, id: &str, root: Option<&str>) -> Result<SessionName, AppError> {
+    let wrong_root = |_| AppError::invalid("?rootJobId", "is not the id of a job");
+    let root = root.map(JobId::parse).transpose().map_err(wrong_root)?;
+    Ok(SessionName { id: id.to_owned(), root, reach: caller.reach.clone() })
 }
 
 fn filter(query: &SessionQuery, reach: &Reach) -> Result<SessionFilter, AppError> {

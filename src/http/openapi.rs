@@ -122,8 +122,15 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ),
     ("follow_up_job", &[(404, "No such job"), (409, "Its client was deleted"), (429, "The queue is full")]),
     ("list_sessions", &[(422, "Out of range")]),
-    ("get_session", &[(404, "No such conversation")]),
-    ("delete_session", &[(404, "No such conversation"), (409, "Jobs go on in it")]),
+    ("get_session", &[(404, "No such conversation"), (422, "Out of range")]),
+    (
+        "delete_session",
+        &[
+            (404, "No such conversation"),
+            (409, "Jobs go on in it, or several bear the id"),
+            (422, "Out of range"),
+        ],
+    ),
     ("list_deliveries", &[(404, "No such job"), AMBIGUOUS]),
     ("redeliver", &[(404, "No such job or delivery")]),
     ("list_all_deliveries", &[(422, "Out of range")]),

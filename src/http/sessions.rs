@@ -26,24 +26,29 @@ pub(super) async fn list_sessions(
     Ok(Json(app.list_sessions(&caller, &wanted).await?))
 }
 
-/// One conversation.
-#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path)),
+/// One conversation. Agents make ids up: of several that bear one the newest, or that of the chain `rootJobId`.
+#[utoipa::path(get, path = "/sessions/{id}", tag = "sessions",
+    params(("id" = String, Path), ("rootJobId" = Option<String>, Query)),
     responses((status = 200, body = Session)))]
 pub(super) async fn get_session(
     State(app): State<App>,
     Token(caller): Token,
     Path(id): Path<String>,
+    query: Query,
 ) -> Result<Json<Session>, ApiError> {
-    Ok(Json(app.get_session(&caller, &id).await?))
+    Ok(Json(app.get_session(&caller, &id, query.text("rootJobId").as_deref()).await?))
 }
 
-/// Forgets a conversation: no job can go on with it any more. The agent's own files of it stay.
-#[utoipa::path(delete, path = "/sessions/{id}", tag = "sessions", params(("id" = String, Path)),
+/// Forgets a conversation: no job can go on with it any more. The agent's own files of it stay. Where several bear the id,
+/// `rootJobId` has to say which.
+#[utoipa::path(delete, path = "/sessions/{id}", tag = "sessions",
+    params(("id" = String, Path), ("rootJobId" = Option<String>, Query)),
     responses((status = 200, body = SessionDeleted)))]
 pub(super) async fn delete_session(
     State(app): State<App>,
     Token(caller): Token,
     Path(id): Path<String>,
+    query: Query,
 ) -> Result<Json<SessionDeleted>, ApiError> {
-    Ok(Json(app.delete_session(&caller, &id).await?))
+    Ok(Json(app.delete_session(&caller, &id, query.text("rootJobId").as_deref()).await?))
 }

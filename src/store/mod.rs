@@ -19,6 +19,7 @@ mod damage;
 mod error;
 pub mod logs;
 mod restore;
+mod session_view;
 pub(crate) mod sqlite;
 pub(crate) mod steady;
 mod view;
@@ -39,12 +40,13 @@ pub use backup::Backup;
 pub use damage::Damage;
 pub use error::{BranchConflict, StoreError};
 pub use restore::{Restored, restore};
+pub use session_view::{Forgotten, SessionFilter, SessionJob, SessionName, SessionView};
 pub use sqlite::{Forgettable, SCHEMA_VERSION, Stray, Verified};
 pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
-    EventPage, Forgotten, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, Left, MessagePage,
+    EventPage, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, Left, MessagePage,
     Occupied, OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer,
-    RunningJob, SessionFilter, SessionJob, SessionView, StepRecord, StoredAnswer, ToldEvent, TranscriptState,
+    RunningJob, StepRecord, StoredAnswer, ToldEvent, TranscriptState,
     UsageGroup, UsagePage, UsagePlace, UsageQuery, Visit,
 };
 

@@ -346,8 +346,8 @@ impl Tools {
         job: &Job,
         session_id: &str,
     ) -> Result<bool, StoreError> {
-        let held_by = self.store.login_of_session(&job.chain.root, session_id).await?;
-        Ok(held_by.is_none_or(|login| login == agent))
+        let held = self.store.has_held_session(&job.chain.root, session_id, agent).await?;
+        Ok(held.unwrap_or(true))
     }
 }
 

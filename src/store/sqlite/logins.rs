@@ -1,7 +1,7 @@
 //! Which login a queued job waits for: that of the agent which would work on it now. An owner who gives a client another agent
 //! means its waiting jobs too, and a limit holds the login that met it, not the one that was named before.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
 use super::super::{Change, Store};
@@ -37,22 +37,26 @@ impl Store {
         Ok(())
     }
 
-    /// The login that held a conversation in a chain; `None`: no attempt is known that did.
+    /// Whether the login has held a conversation of this id in a chain; `None`: no attempt is known that did.
     ///
     /// # Errors
     /// What the database said.
-    pub async fn login_of_session(&self, root: &JobId, session: &str) -> Result<Option<String>, StoreError> {
-        let (root, session) = (root.clone(), session.to_owned());
+    pub async fn has_held_session(
+        &self,
+        root: &JobId,
+        session: &str,
+        login: &str,
+    ) -> Result<Option<bool>, StoreError> {
+        let (root, session, login) = (root.clone(), session.to_owned(), login.to_owned());
         self.database
             .read(move |connection| {
                 Ok(connection
                     .prepare_cached(
-                        "SELECT coalesce(json_extract(a.options, '$.agent'), j.login)
+                        "SELECT max(coalesce(json_extract(a.options, '$.agent'), j.login) = ?3)
                          FROM jobs j CROSS JOIN attempts a ON a.job = j.number
-                         WHERE j.root_id = ?1 AND a.session_id = ?2 ORDER BY a.job DESC, a.number DESC LIMIT 1",
+                         WHERE j.root_id = ?1 AND a.session_id = ?2",
                     )?
-                    .query_row(params![root.as_str(), session], |row| row.get(0))
-                    .optional()?)
+                    .query_row(params![root.as_str(), session, login], |row| row.get(0))?)
             })
             .await
     }

@@ -1,10 +1,15 @@
 //! Conversations of agents, as far as jobs know of them: a conversation is there as long as a job names it.
+//!
+//! Agents make their ids up, some of them the same one for each conversation. So a conversation is told by its id together with the
+//! chain whose jobs hold it and the `[agents.<name>]` entry that does; of two that bear one id neither knows of the other.
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 
 use super::super::Store;
 use super::super::error::StoreError;
-use super::super::view::{Forgotten, SESSION_JOBS_MAX, SessionFilter, SessionJob, SessionView};
+use super::super::session_view::{
+    Forgotten, SESSION_JOBS_MAX, SessionFilter, SessionJob, SessionName, SessionView,
+};
 use super::jobs::JOB_VIEW;
 use super::{reach, rows};
 use crate::domain::id::{ClientId, JobId, JobNumber};
@@ -27,8 +32,9 @@ impl Store {
                 let mut statement = connection.prepare_cached(&format!(
                     "{newest} WHERE j.session_id IS NOT NULL AND j.number < ?1 AND (?2 IS NULL OR c.id = ?2)
                        AND (?4 IS NULL OR c.id IN (SELECT value FROM json_each(?4)))
-                       AND NOT EXISTS (SELECT 1 FROM jobs later INDEXED BY jobs_by_session
-                           WHERE later.session_id = j.session_id AND later.number > j.number)
+                       AND NOT EXISTS (SELECT 1 FROM jobs later INDEXED BY jobs_by_root
+                           WHERE later.root_id = j.root_id AND later.session_id = j.session_id
+                               AND later.login = j.login AND later.number > j.number)
                      ORDER BY j.number DESC LIMIT ?3"
                 ))?;
                 let client = filter.client.as_ref().map(ClientId::as_str);
@@ -52,58 +58,84 @@ impl Store {
             .await
     }
 
-    /// # Errors
-    /// [`StoreError::NotFound`].
-    pub async fn get_session(&self, id: &str) -> Result<SessionView, StoreError> {
-        let id = id.to_owned();
-        self.database
-            .read(move |connection| find(connection, &id)?.ok_or(StoreError::NotFound("session")))
-            .await
-    }
-
-    /// Has every job of the conversation forget it, unless one of them is live.
+    /// Of the conversations of that name the one with the newest job.
     ///
     /// # Errors
     /// [`StoreError::NotFound`].
-    pub async fn delete_session(&self, id: &str) -> Result<Forgotten, StoreError> {
-        let id = id.to_owned();
+    pub async fn get_session(&self, name: SessionName) -> Result<SessionView, StoreError> {
+        self.database
+            .read(move |connection| {
+                find(connection, &name)?.into_iter().next().ok_or(StoreError::NotFound("session"))
+            })
+            .await
+    }
+
+    /// Has every job of the conversation forget it, unless one of them is live, or there are several of that name.
+    ///
+    /// # Errors
+    /// [`StoreError::NotFound`].
+    pub async fn delete_session(&self, name: SessionName) -> Result<Forgotten, StoreError> {
         self.database
             .write(Edge::DeleteSession, move |connection| {
-                let found = find(connection, &id)?.ok_or(StoreError::NotFound("session"))?;
-                let live = live_jobs(connection, &id)?;
+                let mut found = find(connection, &name)?.into_iter();
+                let one = found.next().ok_or(StoreError::NotFound("session"))?;
+                let others: Vec<_> = found.map(|other| other.root).collect();
+                if !others.is_empty() {
+                    let roots = std::iter::once(one.root).chain(others).collect();
+                    return Ok(Forgotten::NotOne { roots });
+                }
+                let live = live_jobs(connection, &one)?;
                 if !live.is_empty() {
                     return Ok(Forgotten::Not { live });
                 }
-                let of_chains = "SELECT root_id FROM jobs WHERE session_id = ?1";
+                const OF_CHAIN: &str = "SELECT number FROM jobs WHERE root_id = ?2 AND login = ?3";
                 for change in [
                     format!(
-                        "UPDATE attempts SET session_id = NULL WHERE session_id = ?1
-                             AND job IN (SELECT number FROM jobs WHERE root_id IN ({of_chains}))"
+                        "UPDATE attempts SET session_id = NULL WHERE session_id = ?1 AND job IN ({OF_CHAIN})"
                     ),
                     // what a step has told in it is counted; nothing of it will ever be told again
-                    format!(
-                        "UPDATE steps SET session = NULL WHERE session = ?1
-                             AND job IN (SELECT number FROM jobs WHERE root_id IN ({of_chains}))"
-                    ),
+                    format!("UPDATE steps SET session = NULL WHERE session = ?1 AND job IN ({OF_CHAIN})"),
                     format!(
                         "UPDATE jobs SET start_session_id = '' WHERE start_session_id = ?1
-                             AND root_id IN ({of_chains})"
+                             AND number IN ({OF_CHAIN})"
                     ),
-                    "UPDATE jobs SET session_id = NULL WHERE session_id = ?1".to_owned(),
+                    format!("UPDATE jobs SET session_id = NULL WHERE session_id = ?1 AND number IN ({OF_CHAIN})"),
                 ] {
-                    connection.prepare_cached(&change)?.execute([&id])?;
+                    connection.prepare_cached(&change)?.execute([
+                        one.id.as_str(),
+                        one.root.as_str(),
+                        &one.agent,
+                    ])?;
                 }
-                Ok(Forgotten::All { jobs: found.jobs_total })
+                Ok(Forgotten::All { jobs: one.jobs_total })
             })
             .await
     }
 }
 
-fn find(connection: &Connection, id: &str) -> Result<Option<SessionView>, StoreError> {
-    Ok(connection
-        .prepare_cached(&format!("{JOB_VIEW} WHERE j.session_id = ?1 ORDER BY j.number DESC LIMIT 1"))?
-        .query_row([id], |row| view(connection, row))
-        .optional()?)
+/// Those that bear the name, the one with the newest job first; no more than are worth naming.
+fn find(connection: &Connection, name: &SessionName) -> Result<Vec<SessionView>, StoreError> {
+    const NAMED_MAX: i64 = 5;
+    let found = connection
+        .prepare_cached(&format!(
+            "{JOB_VIEW} WHERE j.session_id = ?1 AND (?2 IS NULL OR j.root_id = ?2)
+                 AND (?3 IS NULL OR c.id IN (SELECT value FROM json_each(?3)))
+                 AND NOT EXISTS (SELECT 1 FROM jobs later INDEXED BY jobs_by_root
+                     WHERE later.root_id = j.root_id AND later.session_id = j.session_id
+                         AND later.login = j.login AND later.number > j.number)
+             ORDER BY j.number DESC LIMIT ?4"
+        ))?
+        .query_map(
+            params![
+                name.id,
+                name.root.as_ref().map(JobId::as_str),
+                reach::list(&name.reach),
+                NAMED_MAX
+            ],
+            |row| view(connection, row),
+        )?
+        .collect::<Result<_, _>>()?;
+    Ok(found)
 }
 
 /// Of the row of its newest job.
@@ -111,11 +143,12 @@ fn view(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<SessionView>
     let id: String = row.get("session_id")?;
     let (newest, facts) = (rows::job(row)?, rows::client_facts(row)?);
     let mut statement = connection.prepare_cached(
-        "SELECT id, number, status FROM jobs INDEXED BY jobs_by_session WHERE session_id = ?1
-         ORDER BY number DESC LIMIT ?2",
+        "SELECT id, number, status FROM jobs INDEXED BY jobs_by_root
+         WHERE root_id = ?1 AND session_id = ?2 AND login = ?3 ORDER BY number DESC LIMIT ?4",
     )?;
+    let root = newest.chain.root.as_str();
     let jobs = statement
-        .query_map(params![id, SESSION_JOBS_MAX], |row| {
+        .query_map(params![root, id, newest.login, SESSION_JOBS_MAX], |row| {
             Ok(SessionJob {
                 id: rows::parsed(row, "id", |text| JobId::parse(text).ok())?,
                 number: JobNumber(row.get("number")?),
@@ -125,10 +158,10 @@ fn view(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<SessionView>
         .collect::<Result<_, _>>()?;
     let (jobs_total, began_at): (u64, i64) = connection
         .prepare_cached(
-            "SELECT count(*), min(coalesce(started_at, created_at)) FROM jobs INDEXED BY jobs_by_session
-             WHERE session_id = ?1",
+            "SELECT count(*), min(coalesce(started_at, created_at)) FROM jobs INDEXED BY jobs_by_root
+             WHERE root_id = ?1 AND session_id = ?2 AND login = ?3",
         )?
-        .query_row([&id], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        .query_row([root, &id, &newest.login], |row| Ok((row.get(0)?, row.get(1)?)))?;
     Ok(SessionView {
         agent: newest.login,
         client_id: newest.client_id,
@@ -145,11 +178,16 @@ fn view(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<SessionView>
 }
 
 /// Jobs that hold the conversation, or are going to.
-fn live_jobs(connection: &Connection, id: &str) -> Result<Vec<JobNumber>, StoreError> {
+fn live_jobs(connection: &Connection, session: &SessionView) -> Result<Vec<JobNumber>, StoreError> {
     let mut statement = connection.prepare_cached(
-        "SELECT number FROM jobs INDEXED BY jobs_live_branch
-         WHERE status IN ('queued', 'running') AND (session_id = ?1 OR start_session_id = ?1) ORDER BY number",
+        "SELECT number FROM jobs INDEXED BY jobs_by_root
+         WHERE root_id = ?2 AND login = ?3 AND status IN ('queued', 'running')
+             AND (session_id = ?1 OR start_session_id = ?1) ORDER BY number",
     )?;
-    let numbers = statement.query_map([id], |row| row.get(0).map(JobNumber))?.collect::<Result<_, _>>()?;
+    let numbers = statement
+        .query_map([session.id.as_str(), session.root.as_str(), &session.agent], |row| {
+            row.get(0).map(JobNumber)
+        })?
+        .collect::<Result<_, _>>()?;
     Ok(numbers)
 }

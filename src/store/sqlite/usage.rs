@@ -48,7 +48,8 @@ impl Store {
             .await
     }
 
-    /// What is known of this conversation, apart from this step: what its total has to be reduced by.
+    /// What is known of this conversation of the attempt's chain and agent, apart from this step: what its total has to be reduced
+    /// by. One of the same id elsewhere is another one.
     ///
     /// # Errors
     /// What the database said.
@@ -62,8 +63,15 @@ impl Store {
         self.database
             .read(move |connection| {
                 let mut statement = connection.prepare_cached(
-                    "SELECT usage FROM steps INDEXED BY steps_by_session
-                     WHERE session = ?1 AND usage IS NOT NULL AND NOT (job = ?2 AND attempt = ?3 AND name = ?4)",
+                    "SELECT s.usage FROM attempts mine
+                     JOIN jobs of ON of.number = mine.job
+                     CROSS JOIN jobs j INDEXED BY jobs_by_root ON j.root_id = of.root_id
+                     CROSS JOIN steps s ON s.job = j.number
+                     JOIN attempts a ON a.job = s.job AND a.number = s.attempt
+                     WHERE mine.job = ?2 AND mine.number = ?3 AND s.session = ?1 AND s.usage IS NOT NULL
+                         AND NOT (s.job = ?2 AND s.attempt = ?3 AND s.name = ?4)
+                         AND coalesce(json_extract(a.options, '$.agent'), j.login)
+                             = coalesce(json_extract(mine.options, '$.agent'), of.login)",
                 )?;
                 let known = statement
                     .query_map(params![session, lease.job.0, lease.attempt, step], rows::usage)?
