@@ -5,8 +5,8 @@ use std::os::unix::process::ExitStatusExt as _;
 use std::process::{ExitCode, ExitStatus, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
+use nix::sys::signal::{Signal, kill, killpg};
+use nix::unistd::{Pid, getpgrp, getpid};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::time::timeout;
 
@@ -17,9 +17,11 @@ const GOES_WITHIN: Duration = Duration::from_secs(5);
 /// The same once it was told to.
 const GOES_AT_ONCE_WITHIN: Duration = Duration::from_secs(2);
 
-/// The agent, in a process group of its own: what interrupts this process is told to it in the words of the protocol.
+/// The agent, in a process group of its own: what interrupts this process is told to it in the words of the protocol. One that is only
+/// looked at stays in the group of this process, with which whoever looks ends everything.
 pub(super) struct Agent {
     child: Child,
+    is_looked_at: bool,
 }
 
 impl Agent {
@@ -28,10 +30,13 @@ impl Agent {
         let (program, arguments) =
             order.command.split_first().ok_or_else(|| io::Error::other("there is no command"))?;
         let mut command = Command::new(program);
-        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).process_group(0);
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        if !order.is_probe {
+            command.process_group(0);
+        }
         let mut child = command.spawn()?;
         match (child.stdin.take(), child.stdout.take()) {
-            (Some(stdin), Some(stdout)) => Ok((Self { child }, stdin, stdout)),
+            (Some(stdin), Some(stdout)) => Ok((Self { child, is_looked_at: order.is_probe }, stdin, stdout)),
             _ => Err(io::Error::other("there are no pipes")),
         }
     }
@@ -39,7 +44,8 @@ impl Agent {
     /// Waits for its end, which its closed input asks for, and then brings it about. Whatever it has started is the supervisor's to
     /// end. `None`: it had to be told.
     pub(super) async fn leave(mut self) -> Option<ExitStatus> {
-        if let Ok(status) = timeout(GOES_WITHIN, self.child.wait()).await {
+        let within = if self.is_looked_at { GOES_AT_ONCE_WITHIN } else { GOES_WITHIN };
+        if let Ok(status) = timeout(within, self.child.wait()).await {
             return status.ok();
         }
         for sent in [Signal::SIGTERM, Signal::SIGKILL] {
@@ -53,9 +59,15 @@ impl Agent {
 
     fn signal(&self, sent: Signal) {
         let pid = self.child.id().and_then(|pid| i32::try_from(pid).ok());
-        if let Some(pid) = pid {
-            let _ = killpg(Pid::from_raw(pid), sent);
-        }
+        let Some(pid) = pid.map(Pid::from_raw) else { return };
+        let _ = if self.is_looked_at { kill(pid, sent) } else { killpg(pid, sent) };
+    }
+}
+
+/// Ends this process with whatever an agent has left in its group, where the group is its own: nobody may be left who does.
+pub(super) fn end_group() {
+    if getpgrp() == getpid() {
+        let _ = killpg(getpgrp(), Signal::SIGKILL);
     }
 }
 

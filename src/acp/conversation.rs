@@ -19,17 +19,22 @@ use agent_client_protocol::{Agent as AgentRole, Client, Error, ErrorCode, Lines,
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
-use super::child::{Agent, exit_code_of};
-use super::lines::{Heard, incoming, outgoing};
+use super::child::{Agent, end_group, exit_code_of};
+use super::deciding::{Deciding, is_unreadable};
+use super::heard::Heard;
+use super::lines::{incoming, outgoing};
 use super::order::Order;
+use super::parting::{gone, leave};
 use super::policy::{Answer, outcome};
 use super::said::{Said, Speaker};
 use super::settings::{Offered, Setting};
 use super::signals::Signals;
+use crate::agent::is_session_id;
 
-/// Until the agent says who it is: opencode takes five seconds, fifteen on a busy machine; a look at it may take half a minute.
+/// Until the agent says who it is: opencode takes five seconds, fifteen on a busy machine; a look at it may take half a minute,
+/// in which the agent has to be gone as well.
 const INITIALIZE_MAX: Duration = Duration::from_secs(120);
-const PROBE_MAX: Duration = Duration::from_secs(25);
+const PROBE_MAX: Duration = Duration::from_secs(20);
 /// Until a session is there: a long conversation is read from the disk, servers of tools are started.
 const SESSION_MAX: Duration = Duration::from_secs(120);
 /// A setting is a word that is noted.
@@ -40,7 +45,7 @@ const CANCEL_MAX: Duration = Duration::from_secs(4);
 const HISTORY_PAUSE: Duration = Duration::from_millis(250);
 const HISTORY_PAUSES_MAX: u32 = 40;
 
-const INITIALIZE: &str = "initialize";
+pub(super) const INITIALIZE: &str = "initialize";
 const PROMPT: &str = "session/prompt";
 
 /// Why there is no answer.
@@ -74,17 +79,21 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
     };
     let heard = Arc::new(Heard::default());
     let asked = Arc::new(Asked::default());
-    let transport = Lines::new(outgoing(stdin), Box::pin(incoming(stdout, heard.clone(), speaker.clone())));
-    let (mode, of_questions, answering) = (order.mode, asked.clone(), speaker.clone());
+    // whoever looks reads one line
+    let shown = if order.is_probe { Speaker::new(Box::new(std::io::sink())) } else { speaker.clone() };
+    let (lines, rest) = incoming(stdout, heard.clone(), shown);
+    let transport = Lines::new(outgoing(stdin, heard.clone()), Box::pin(lines));
+    let (of_questions, answering, deciding) = (asked.clone(), speaker.clone(), Deciding::new(order, &heard));
     let ended = Client
         .v1()
         .on_receive_request(
             async move |request: RequestPermissionRequest,
                         responder: Responder<RequestPermissionResponse>,
                         _: ConnectionTo<AgentRole>| {
-                let (answer, told) = outcome(mode.answer(request.tool_call.fields.kind), &request.options);
+                let unreadable = is_unreadable(&request);
+                let (answer, told) = outcome(deciding.answer(&request), &request.options);
                 let tool_call_id = request.tool_call.tool_call_id.to_string();
-                answering.say(&Said::Answered { tool_call_id, answer: answer.as_str() });
+                answering.say(&Said::Answered { tool_call_id, answer: answer.as_str(), unreadable });
                 if answer == Answer::Unanswered {
                     of_questions.in_vain();
                 }
@@ -98,27 +107,34 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
         })
         .await;
     // the transport went with the connection, and with it the agent's input
-    match ended {
-        Ok(Ok(())) => {
-            agent.leave().await;
-            ExitCode::SUCCESS
-        }
-        Ok(Err(Halt::Failed(said))) => {
-            speaker.say(&said);
-            agent.leave().await;
-            ExitCode::FAILURE
-        }
-        Ok(Err(Halt::Stopped(code))) => {
-            agent.leave().await;
-            ExitCode::from(code)
-        }
-        Ok(Err(Halt::Gone)) | Err(_) => exit_code_of(agent.leave().await),
+    let ended = ended.unwrap_or(Err(Halt::Gone));
+    if let Err(Halt::Failed(said)) = &ended {
+        speaker.say(said);
     }
+    let status = leave(agent, &rest, speaker).await;
+    let exit = match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Halt::Failed(_)) => ExitCode::FAILURE,
+        Err(Halt::Stopped(code)) => ExitCode::from(code),
+        Err(Halt::Gone) => {
+            let step = if asked.knows_who.load(Ordering::Acquire) { PROMPT } else { INITIALIZE };
+            if let Some(said) = gone(status, step, &heard) {
+                speaker.say(&said);
+            }
+            exit_code_of(status)
+        }
+    };
+    if order.is_probe && exit != ExitCode::SUCCESS {
+        end_group();
+    }
+    exit
 }
 
 /// Whether a question was asked that nobody could answer.
 #[derive(Default)]
 struct Asked {
+    /// The agent has said who it is.
+    knows_who: AtomicBool,
     is_in_vain: AtomicBool,
     told: Notify,
 }
@@ -150,7 +166,8 @@ impl Talk<'_> {
         // no files and no terminals of ours: its own tools work in its own directory, in whatever walls are around it
         let me = Implementation::new("offshoot", env!("CARGO_PKG_VERSION"));
         let hello = InitializeRequest::new(ProtocolVersion::V1).client_info(me);
-        let who = answer(INITIALIZE, max, self.to.send_request(hello).block_task(), signals).await?;
+        let who = self.answer(INITIALIZE, max, self.to.send_request(hello).block_task(), signals).await?;
+        self.asked.knows_who.store(true, Ordering::Release);
         let (agent, version) = match &who.agent_info {
             Some(info) => (Some(info.name.clone()), Some(info.version.clone())),
             None => (None, None),
@@ -190,23 +207,29 @@ impl Talk<'_> {
         };
         let Some(id) = self.order.resume.clone() else {
             let request = NewSessionRequest::new(dir).additional_directories(more);
-            let new = answer("session/new", SESSION_MAX, self.to.send_request(request).block_task(), signals)
+            let new = self
+                .answer("session/new", SESSION_MAX, self.to.send_request(request).block_task(), signals)
                 .await?;
+            if !is_session_id(&new.session_id.to_string()) {
+                let text =
+                    "the id of the new session is empty, longer than 256 bytes, or holds control characters";
+                return Err(broken("session/new", text));
+            }
             let options = new.config_options.unwrap_or_default();
             return Ok((new.session_id, Offered { modes: new.modes, options }));
         };
         let id = SessionId::new(id);
         let (modes, options) = if can.session_capabilities.resume.is_some() {
             let request = ResumeSessionRequest::new(id.clone(), dir).additional_directories(more);
-            let old =
-                answer("session/resume", SESSION_MAX, self.to.send_request(request).block_task(), signals)
-                    .await?;
+            let old = self
+                .answer("session/resume", SESSION_MAX, self.to.send_request(request).block_task(), signals)
+                .await?;
             (old.modes, old.config_options)
         } else if can.load_session {
             let request = LoadSessionRequest::new(id.clone(), dir).additional_directories(more);
-            let old =
-                answer("session/load", SESSION_MAX, self.to.send_request(request).block_task(), signals)
-                    .await?;
+            let old = self
+                .answer("session/load", SESSION_MAX, self.to.send_request(request).block_task(), signals)
+                .await?;
             (old.modes, old.config_options)
         } else {
             let text = "the agent cannot go on with a conversation";
@@ -236,7 +259,7 @@ impl Talk<'_> {
             match setting {
                 Setting::Mode(id) => {
                     let request = SetSessionModeRequest::new(session.clone(), id);
-                    answer(
+                    self.answer(
                         "session/set_mode",
                         SETTING_MAX,
                         self.to.send_request(request).block_task(),
@@ -247,11 +270,26 @@ impl Talk<'_> {
                 Setting::Option(id, value) => {
                     let request = SetSessionConfigOptionRequest::new(session.clone(), id, value);
                     let sent = self.to.send_request(request).block_task();
-                    answer("session/set_config_option", SETTING_MAX, sent, signals).await?;
+                    self.answer("session/set_config_option", SETTING_MAX, sent, signals).await?;
                 }
             }
         }
         Ok(())
+    }
+
+    /// The agent's answer to one step before the prompt, or why there is none.
+    async fn answer<T>(
+        &self,
+        step: &'static str,
+        max: Duration,
+        sent: impl Future<Output = Result<T, Error>>,
+        signals: &mut Signals,
+    ) -> Result<T, Halt> {
+        tokio::select! {
+            biased;
+            answered = answer(step, max, sent, signals) => answered,
+            why = self.heard.broken() => Err(broken(step, &why)),
+        }
     }
 
     async fn hear_history(&self) {
@@ -279,12 +317,14 @@ impl Talk<'_> {
         let stopped_by = tokio::select! {
             biased;
             answered = &mut answered => return answered.map_err(|error| halt(PROMPT, error)),
+            why = self.heard.broken() => return Err(broken(PROMPT, &why)),
             code = signals.next() => Some(code),
             () = self.asked.once_in_vain() => None,
         };
         let _ = self.to.send_notification(CancelNotification::new(session));
         let answered = tokio::select! {
             answered = timeout(CANCEL_MAX, &mut answered) => answered,
+            why = self.heard.broken() => return Err(broken(PROMPT, &why)),
             // the second one is meant
             code = signals.next() => return Err(Halt::Stopped(code)),
         };
@@ -311,6 +351,11 @@ async fn answer<T>(
         },
         code = signals.next() => Err(Halt::Stopped(code)),
     }
+}
+
+/// It has said something that ends the conversation.
+fn broken(step: &'static str, why: &str) -> Halt {
+    Halt::failed(Said::failed_for(step, "malformed", why))
 }
 
 fn deadline(step: &'static str, max: Duration) -> Halt {

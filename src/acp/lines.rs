@@ -3,147 +3,180 @@
 use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures_util::{Sink, Stream, sink, stream};
-use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::Mutex;
+use tokio::time::timeout;
 
+use super::envelope::{Kind, kind_of, question};
+use super::heard::Heard;
 use super::said::Speaker;
-use crate::agent::LineSplitter;
+use crate::agent::{Line, LineSplitter};
 
 /// What a pipe gives in one read.
 const READ_BYTES: usize = 64 * 1024;
-
-/// What is known of the agent's output from outside.
-#[derive(Debug, Default)]
-pub(super) struct Heard {
-    /// Lines are shown: before the prompt the agent tells what was said long ago, and who it is.
-    shows: AtomicBool,
-    /// Notifications so far.
-    notifications: AtomicU64,
-}
-
-impl Heard {
-    pub(super) fn show(&self) {
-        self.shows.store(true, Ordering::Release);
-    }
-
-    pub(super) fn notifications(&self) -> u64 {
-        self.notifications.load(Ordering::Acquire)
-    }
-}
-
-/// What a line is, as far as it matters here.
-#[derive(Debug, PartialEq, Eq)]
-enum Kind {
-    Notification,
-    Request,
-    Answer,
-    /// No message at all.
-    Noise,
-}
-
-#[derive(Deserialize)]
-struct Envelope {
-    id: Option<IgnoredAny>,
-    method: Option<IgnoredAny>,
-    /// It is there; an answer may well be `null`.
-    #[serde(default, deserialize_with = "is_there")]
-    result: bool,
-    #[serde(default, deserialize_with = "is_there")]
-    error: bool,
-}
-
-fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(value).map(|_| true)
-}
-
-fn kind_of(line: &[u8]) -> Kind {
-    let read = line.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice::<Envelope>(line));
-    match read {
-        Some(Ok(Envelope { id: None, method: Some(_), .. })) => Kind::Notification,
-        Some(Ok(Envelope { id: Some(_), method: Some(_), .. })) => Kind::Request,
-        Some(Ok(Envelope { id: Some(_), result, error, .. })) if result || error => Kind::Answer,
-        _ => Kind::Noise,
-    }
-}
+/// How long an agent may leave answers unread while it asks for more.
+const UNREAD_MAX: Duration = Duration::from_secs(15);
+/// What is heard of an agent that has nobody to talk to any more.
+const REST_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The lines that the protocol has to see: requests and answers. Notifications go to whoever reads, and so does noise; of both nothing is
-/// kept, however fast they come.
-pub(super) fn incoming(
-    from: impl AsyncRead + Send + Unpin + 'static,
+/// kept, however fast they come. The second value gives what comes after the protocol has ended.
+pub(super) fn incoming<R: AsyncRead + Send + Unpin + 'static>(
+    from: R,
     heard: Arc<Heard>,
     speaker: Speaker,
-) -> impl Stream<Item = io::Result<String>> + Send + 'static {
-    let reading = Reading { from, splitter: LineSplitter::default(), ready: VecDeque::new(), heard, speaker };
-    stream::unfold(Some(reading), |reading| async move {
-        let mut reading = reading?;
-        match reading.next().await {
+) -> (impl Stream<Item = io::Result<String>> + Send + 'static, Rest<R>) {
+    let reading = Reading {
+        from,
+        splitter: LineSplitter::default(),
+        ready: VecDeque::new(),
+        bytes_max: usize::MAX,
+        heard,
+        speaker,
+    };
+    let reading = Arc::new(Mutex::new(reading));
+    let rest = Rest(reading.clone());
+    let lines = stream::unfold(Some(reading), |reading| async move {
+        let reading = reading?;
+        let next = reading.lock().await.next().await;
+        match next {
             Ok(Some(line)) => Some((Ok(line), Some(reading))),
             Ok(None) => None,
             Err(error) => Some((Err(error), None)),
         }
-    })
+    });
+    (lines, rest)
+}
+
+/// The agent's output once nobody answers any more.
+pub(super) struct Rest<R>(Arc<Mutex<Reading<R>>>);
+
+impl<R: AsyncRead + Unpin> Rest<R> {
+    /// Shows what comes, until the agent and everybody it has given its output to have closed it.
+    pub(super) async fn hear(&self) {
+        let mut reading = self.0.lock().await;
+        reading.heard.end();
+        reading.bytes_max = REST_BYTES_MAX;
+        while let Ok(Some(_)) = reading.next().await {}
+    }
 }
 
 struct Reading<R> {
     from: R,
     splitter: LineSplitter,
-    ready: VecDeque<String>,
+    ready: VecDeque<Passed>,
+    /// So many bytes are still read; what follows is as if it had not been said.
+    bytes_max: usize,
     heard: Arc<Heard>,
     speaker: Speaker,
+}
+
+/// A line for the protocol.
+struct Passed {
+    text: String,
+    is_request: bool,
 }
 
 impl<R: AsyncRead + Unpin> Reading<R> {
     async fn next(&mut self) -> io::Result<Option<String>> {
         let mut buffer = vec![0_u8; READ_BYTES];
+        let mut is_over = false;
         loop {
-            if let Some(line) = self.ready.pop_front() {
-                return Ok(Some(line));
+            if let Some(passed) = self.ready.pop_front() {
+                if passed.is_request && timeout(UNREAD_MAX, self.heard.room_for_one()).await.is_err() {
+                    self.heard.break_off("the agent asks on and on, and reads none of the answers");
+                    return Ok(None);
+                }
+                return Ok(Some(passed.text));
+            }
+            if is_over || self.bytes_max == 0 {
+                return Ok(None);
             }
             let count = self.from.read(&mut buffer).await?;
+            if self.bytes_max < usize::MAX {
+                self.bytes_max = self.bytes_max.saturating_sub(count);
+            }
             let (ready, heard, speaker) = (&mut self.ready, &self.heard, &self.speaker);
-            self.splitter.push(&buffer[..count], |line| ready.extend(sort(line.bytes, heard, speaker)));
+            self.splitter.push(&buffer[..count], |line| ready.extend(sort(line, heard, speaker)));
             if count == 0 {
+                is_over = true;
                 let last = self.splitter.finish();
-                return Ok(last.and_then(|line| sort(line.bytes, &self.heard, &self.speaker)));
+                self.ready.extend(last.and_then(|line| sort(line, &self.heard, &self.speaker)));
             }
         }
     }
 }
 
-/// Shows the line, or gives it back for the protocol, or both.
-fn sort(line: Vec<u8>, heard: &Heard, speaker: &Speaker) -> Option<String> {
+/// Shows the line, or gives it back for the protocol, or both. Each is printed in some way: as it came where it tells of the turn, else
+/// as one that was heard.
+fn sort(line: Line, heard: &Heard, speaker: &Speaker) -> Option<Passed> {
     let kind = kind_of(&line);
-    if kind == Kind::Notification {
-        heard.notifications.fetch_add(1, Ordering::AcqRel);
+    let line = line.bytes;
+    let shows = heard.shows();
+    let tell = |line: &[u8]| if shows { speaker.pass_on(line) } else { speaker.heard(line) };
+    match &kind {
+        Kind::Notification => {
+            heard.notify(&line);
+            tell(&line);
+            None
+        }
+        Kind::Request => {
+            tell(&line);
+            let text = question(&line, heard).unwrap_or_else(|| text_of(line));
+            Some(Passed { text, is_request: true })
+        }
+        Kind::Answer => {
+            speaker.heard(&line);
+            Some(Passed { text: text_of(line), is_request: false })
+        }
+        // it would be taken for one of ours
+        Kind::Forged => {
+            speaker.heard(&line);
+            None
+        }
+        Kind::Malformed(why) => {
+            speaker.pass_on(&line);
+            heard
+                .break_off(&format!("the agent has answered with what is no message of the protocol: {why}"));
+            None
+        }
+        Kind::Noise => {
+            speaker.pass_on(&line);
+            None
+        }
     }
-    let is_shown = match kind {
-        Kind::Notification | Kind::Request => heard.shows.load(Ordering::Acquire),
-        Kind::Answer => false,
-        Kind::Noise => true,
-    };
-    if is_shown {
-        speaker.pass_on(&line);
-    }
-    // what is not UTF-8 in a text must not cost the answer
-    matches!(kind, Kind::Request | Kind::Answer).then(|| match String::from_utf8(line) {
-        Ok(line) => line,
-        Err(error) => String::from_utf8_lossy(error.as_bytes()).into_owned(),
-    })
+}
+
+/// What is not UTF-8 in a text must not cost the answer.
+fn text_of(line: Vec<u8>) -> String {
+    String::from_utf8(line).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Where the protocol's own lines go.
 pub(super) fn outgoing(
     to: impl AsyncWrite + Send + Unpin + 'static,
+    heard: Arc<Heard>,
 ) -> impl Sink<String, Error = io::Error> + Send + 'static {
-    sink::unfold(to, |mut to, line: String| async move {
-        to.write_all(line.as_bytes()).await?;
-        to.write_all(b"\n").await?;
-        to.flush().await?;
-        Ok(to)
+    sink::unfold((to, heard), |(mut to, heard), line: String| async move {
+        let write = async {
+            to.write_all(line.as_bytes()).await?;
+            to.write_all(b"\n").await?;
+            to.flush().await
+        };
+        tokio::select! {
+            biased;
+            written = write => written?,
+            // the connection waits for its last words to be read
+            why = heard.broken() => return Err(io::Error::other(why)),
+        }
+        let sent = Line { bytes: line.into_bytes(), dropped_bytes: 0 };
+        if kind_of(&sent) == Kind::Answer {
+            heard.answered();
+        }
+        Ok((to, heard))
     })
 }
 
@@ -169,46 +202,100 @@ mod tests {
         }
     }
 
-    async fn read(bytes: &'static [u8], shows: bool) -> (Vec<String>, String, u64) {
+    async fn read(bytes: &'static [u8], shows: bool) -> (Vec<String>, String, Arc<Heard>) {
         let (printed, heard) = (Printed::default(), Arc::new(Heard::default()));
         if shows {
             heard.show();
         }
-        let lines = incoming(bytes, heard.clone(), Speaker::new(Box::new(printed.clone())));
+        let (lines, _) = incoming(bytes, heard.clone(), Speaker::new(Box::new(printed.clone())));
         let passed: Vec<String> = lines.map(Result::unwrap).collect().await;
-        let printed = String::from_utf8(printed.0.lock().unwrap().clone()).unwrap();
-        (passed, printed, heard.notifications())
+        let printed = String::from_utf8_lossy(&printed.0.lock().unwrap()).into_owned();
+        (passed, printed, heard)
     }
 
     const OUTPUT: &[u8] = b"npm notice\n{\"jsonrpc\":\"2.0\",\"method\":\"session/update\",\"params\":{}}\n\
-        {\"id\":0,\"method\":\"session/request_permission\"}\n{\"id\":3,\"result\":{\"t\":\"\xff\"}}\n{\"id\":4}\n[1]\n{\"id\":6,\"result\":null}\n{\"id\":5,\"error\":{}}";
+        {\"jsonrpc\":\"2.0\",\"id\":0,\"method\":\"fs/read\"}\n{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"t\":\"\xff\"}}\n{\"id\":4}\n[1]\n\
+        {\"jsonrpc\":\"2.0\",\"id\":6,\"result\":null}\n{\"jsonrpc\":\"2.0\",\"id\":5,\"error\":{\"code\":-1,\"message\":\"\"}}";
 
     #[tokio::test]
     async fn updates_are_shown_answers_are_taken_and_noise_is_never_taken_for_either() {
-        let (passed, printed, notifications) = read(OUTPUT, true).await;
+        let (passed, printed, heard) = read(OUTPUT, true).await;
         assert_eq!(
             passed,
             [
-                "{\"id\":0,\"method\":\"session/request_permission\"}",
-                "{\"id\":3,\"result\":{\"t\":\"\u{fffd}\"}}",
-                "{\"id\":6,\"result\":null}",
-                "{\"id\":5,\"error\":{}}"
+                r#"{"jsonrpc":"2.0","id":0,"method":"fs/read"}"#,
+                "{\"jsonrpc\":\"2.0\",\"id\":3,\"result\":{\"t\":\"\u{fffd}\"}}",
+                r#"{"jsonrpc":"2.0","id":6,"result":null}"#,
+                r#"{"jsonrpc":"2.0","id":5,"error":{"code":-1,"message":""}}"#
             ]
         );
         let shown: Vec<&str> = printed.lines().collect();
-        assert_eq!(shown.len(), 5, "{printed}");
+        assert_eq!(shown.len(), 8, "{printed}");
         assert!(
-            shown[0] == "npm notice"
-                && shown[1].contains("session/update")
-                && shown[2].contains("request_permission")
+            shown[0] == "npm notice" && shown[1].starts_with(r#"{"jsonrpc":"2.0","method":"session/update""#)
         );
-        assert_eq!((shown[3], shown[4], notifications), ("{\"id\":4}", "[1]", 1));
+        assert!(shown[2].ends_with(r#""method":"fs/read"}"#) && !shown[2].contains("heard"));
+        assert!(shown[3].starts_with(r#"{"acp":"heard","line":{"#), "{printed}");
+        assert_eq!((shown[4], shown[5], heard.notifications()), ("{\"id\":4}", "[1]", 1));
+        assert_eq!(shown[6], r#"{"acp":"heard","line":{"jsonrpc":"2.0","id":6,"result":null}}"#);
     }
 
     #[tokio::test]
-    async fn what_was_said_before_the_prompt_is_counted_and_not_shown() {
-        let (passed, printed, notifications) = read(OUTPUT, false).await;
-        assert_eq!((passed.len(), notifications), (4, 1));
-        assert_eq!(printed, "npm notice\n{\"id\":4}\n[1]\n");
+    async fn what_was_said_before_the_prompt_is_counted_and_kept_and_not_told() {
+        let (passed, printed, heard) = read(OUTPUT, false).await;
+        assert_eq!((passed.len(), heard.notifications()), (4, 1));
+        let told: Vec<&str> =
+            printed.lines().filter(|line| !line.starts_with(r#"{"acp":"heard","#)).collect();
+        assert_eq!((told, printed.lines().count()), (vec!["npm notice", "{\"id\":4}", "[1]"], 8));
+    }
+
+    /// Each of them would be waited for in vain.
+    #[tokio::test]
+    async fn an_answer_that_is_none_breaks_the_conversation_off_and_stays_in_the_log() {
+        let lines: [&'static [u8]; 7] = [
+            br#"{"id":3,"result":{}}"#,
+            br#"{"jsonrpc":"2.0","id":3,"error":{"code":-32603}}"#,
+            br#"{"jsonrpc":"2.0","id":3,"error":{"code":"E","message":"m"}}"#,
+            br#"{"jsonrpc":"2.0","id":3,"error":"boom"}"#,
+            br#"{"jsonrpc":"2.0","id":3,"result":{},"error":null}"#,
+            br#"{"jsonrpc":"2.0","id":[3],"result":{}}"#,
+            br#"[{"jsonrpc":"2.0","id":3,"result":{}}]"#,
+        ];
+        for line in lines {
+            let (passed, printed, heard) = read(line, true).await;
+            let why = timeout(Duration::from_secs(20), heard.broken()).await.unwrap();
+            assert!(passed.is_empty() && why.contains("no message of the protocol"), "{why}");
+            assert_eq!(printed.trim_end().as_bytes(), line);
+        }
+    }
+
+    #[tokio::test]
+    async fn no_line_of_the_agent_passes_for_one_of_ours() {
+        let output = b"{\"acp\":\"ended\",\"answer\":{}}\n{\"\\u0061cp\":\"ended\"}\n{\"acp\":\"failed\",\"x\":\"\xff\"}\n";
+        let (passed, printed, _) = read(output, true).await;
+        assert!(passed.is_empty());
+        assert_eq!(printed.lines().count(), 3, "{printed}");
+        assert!(printed.lines().all(|line| line.starts_with(r#"{"acp":"heard","line":{"#)), "{printed}");
+    }
+
+    /// The first questions fill what may be open; the answers are never read.
+    #[tokio::test(start_paused = true)]
+    async fn an_agent_that_asks_and_never_reads_is_left() {
+        let asked = r#"{"jsonrpc":"2.0","id":1,"method":"fs/read"}"#.to_owned() + "\n";
+        let flood: &'static [u8] = Box::leak(asked.repeat(2_000).into_bytes().into_boxed_slice());
+        let (passed, _, heard) = read(flood, true).await;
+        assert!(passed.len() < 500, "{}", passed.len());
+        assert!(heard.broken().await.contains("reads none of the answers"));
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_was_read_makes_room() {
+        let heard = Arc::new(Heard::default());
+        let mut to = Box::pin(outgoing(tokio::io::sink(), heard.clone()));
+        for _ in 0..1_000 {
+            heard.room_for_one().await;
+            let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned();
+            futures_util::SinkExt::send(&mut to, answer).await.unwrap();
+        }
     }
 }

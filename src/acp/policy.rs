@@ -63,6 +63,11 @@ impl Mode {
         self == Self::Plan
     }
 
+    /// Whether what is granted to such a tool is granted for the directory to work in alone.
+    pub(super) fn keeps_to_the_directory(self, kind: Option<ToolKind>) -> bool {
+        self == Self::AcceptEdits && matches!(kind, Some(ToolKind::Edit | ToolKind::Delete | ToolKind::Move))
+    }
+
     /// Whether a tool of this kind may be used. What the agent says nothing of may do anything.
     pub(super) fn answer(self, kind: Option<ToolKind>) -> Answer {
         let looks =

@@ -19,14 +19,21 @@ pub(super) enum Said {
         resumed: bool,
     },
     /// A question was answered; the question stands before it as the agent asked it.
-    Answered { tool_call_id: String, answer: &'static str },
+    Answered {
+        tool_call_id: String,
+        answer: &'static str,
+        /// It could not be read, and is answered for that.
+        unreadable: bool,
+    },
     /// The turn is over: the answer to `session/prompt` as it came.
     Ended { answer: Value },
+    /// The agent is gone; of what it said after its answer this is the end.
+    Left {},
     /// The conversation is over without an answer.
     Failed {
         /// The method, or `start`.
         step: &'static str,
-        /// Of ours, where it was no answer of the agent that ended it: `missing`, `deadline`, `not_offered`, `version`, `other`.
+        /// Of ours, where it was no answer of the agent that ended it: `missing`, `deadline`, `not_offered`, `version`, `malformed`, `closed`, `other`.
         why: Option<&'static str>,
         /// Of the agent's error.
         code: Option<i32>,
@@ -45,6 +52,9 @@ impl Said {
     }
 }
 
+/// Before a line of the agent that is a JSON object.
+const HEARD: &[u8] = br#"{"acp":"heard","line":"#;
+
 /// Where lines are printed, one at a time. Whoever reads too slowly stops everything, so nothing piles up.
 #[derive(Clone)]
 pub(super) struct Speaker(Arc<Mutex<Box<dyn Write + Send>>>);
@@ -58,6 +68,12 @@ impl Speaker {
         if let Ok(line) = serde_json::to_vec(said) {
             self.pass_on(&line);
         }
+    }
+
+    /// A line of the agent that is no word of the turn.
+    pub(super) fn heard(&self, line: &[u8]) {
+        let line = line.trim_ascii();
+        self.pass_on(&[HEARD, line, b"}"].concat());
     }
 
     /// A line without its end. Nobody who reads is left when it cannot be written, and the end of this process is near.
@@ -75,8 +91,8 @@ mod tests {
     fn each_line_says_what_it_is() {
         let text = |said: &Said| serde_json::to_string(said).unwrap();
         assert_eq!(
-            text(&Said::Answered { tool_call_id: "t".to_owned(), answer: "granted" }),
-            r#"{"acp":"answered","toolCallId":"t","answer":"granted"}"#
+            text(&Said::Answered { tool_call_id: "t".to_owned(), answer: "granted", unreadable: false }),
+            r#"{"acp":"answered","toolCallId":"t","answer":"granted","unreadable":false}"#
         );
         assert_eq!(
             text(&Said::failed_for("session/new", "deadline", "no answer")),

@@ -35,6 +35,15 @@ pub struct Invocation {
     pub as_root: bool,
 }
 
+/// Real ids are UUIDs, or as long.
+const SESSION_ID_BYTES_MAX: usize = 256;
+
+/// Whether an id that an agent has made up can be stored, shown and given back to it as an argument.
+#[must_use]
+pub fn is_session_id(id: &str) -> bool {
+    (1..=SESSION_ID_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control)
+}
+
 /// Which conversation the agent is to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Session {

@@ -60,7 +60,7 @@ impl<T: JsonLines> StreamParser for T {
 }
 
 /// An event is a JSON object; a list or a bare value is somebody else's output.
-fn parse<L: DeserializeOwned>(line: &[u8]) -> Option<Box<L>> {
+pub(crate) fn parse<L: DeserializeOwned>(line: &[u8]) -> Option<Box<L>> {
     if !line.trim_ascii_start().starts_with(b"{") {
         return None;
     }

@@ -30,6 +30,9 @@ pub struct AgentVerdict {
     pub outcome: AgentOutcome,
     /// The session that was really used; `None` when the agent never got so far.
     pub session_id: Option<String>,
+    /// The agent has said that the conversation began with this step, whoever bore its id before: nothing of its totals was
+    /// counted earlier.
+    pub began_session: bool,
     pub usage: Usage,
     /// A run in which everything was denied still counts as succeeded here; whether it achieved anything shows in the
     /// checkout.
@@ -64,6 +67,7 @@ impl AgentVerdict {
         Self {
             outcome,
             session_id: None,
+            began_session: false,
             usage: Usage::default(),
             tools: ToolUses::default(),
             auth_source: None,
@@ -148,6 +152,9 @@ pub struct Usage {
     pub output_tokens: u64,
     pub cache_read_tokens: u64,
     pub cache_write_tokens: u64,
+    /// The tokens are said to be those of the whole session so far. What it is known to have used before is taken off, where that
+    /// can be part of it.
+    pub tokens_of_session: bool,
     /// Millionths of a US dollar spent by this step alone.
     pub cost_usd_micros: Option<u64>,
     /// Millionths of a US dollar spent by the whole session so far, earlier steps included. It counts where the one

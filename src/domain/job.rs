@@ -238,6 +238,15 @@ impl Usage {
             ..self
         }
     }
+
+    /// Whether these tokens can be a total that holds the earlier ones.
+    #[must_use]
+    pub fn may_hold_tokens_of(self, before: Self) -> bool {
+        self.input_tokens >= before.input_tokens
+            && self.output_tokens >= before.output_tokens
+            && self.cache_read_tokens >= before.cache_read_tokens
+            && self.cache_write_tokens >= before.cache_write_tokens
+    }
 }
 
 /// One command of `verify`, and how it ended.

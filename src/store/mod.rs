@@ -44,10 +44,10 @@ pub use session_view::{Forgotten, SessionFilter, SessionJob, SessionName, Sessio
 pub use sqlite::{Forgettable, SCHEMA_VERSION, Stray, Verified};
 pub use view::{
     Accounts, AnswerKey, BackupFile, BackupKind, CancelRequest, ClientCounts, DeliveryDetail, DeliveryFilter,
-    EventPage, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, Left, MessagePage,
-    Occupied, OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer,
-    RunningJob, StepRecord, StoredAnswer, ToldEvent, TranscriptState,
-    UsageGroup, UsagePage, UsagePlace, UsageQuery, Visit,
+    EventPage, Ingest, IngestedMessage, JobFilter, JobPage, KeyedAnswer, Left, MessagePage, Occupied,
+    OwnedDelivery, QueuePage, QueuePlace, QueueState, QueuedJob, Readings, RenderAnswer, RunningJob,
+    StepRecord, StoredAnswer, ToldEvent, TranscriptState, UsageGroup, UsagePage, UsagePlace, UsageQuery,
+    Visit,
 };
 
 /// A reader that lags behind by more than this many hints is told so and looks at the rows. Hints are 16 bytes.

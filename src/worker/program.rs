@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -39,7 +42,21 @@ pub fn native_command(agent: &dyn Agent, command: &[String], path: &OsStr) -> Ve
     command
 }
 
-/// Runs a short command of an agent in this environment alone, and gives what it said. `None`: it cannot be run, or hangs.
+/// What a program says of its version or its login is a few lines; more than that nobody reads.
+const TOLD_BYTES_MAX: u64 = 64 * 1024;
+
+/// A process group that ends with whoever asks: when there is an answer, when there is none in time, and when nobody waits any more.
+struct Group(Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // nobody is left in it, as a rule
+        let _ = killpg(self.0, Signal::SIGKILL);
+    }
+}
+
+/// Runs a short command of an agent in this environment alone, and gives what it said on standard output, at most 64 KiB. `None`: it
+/// cannot be run, or hangs. Nothing that it has started in its process group outlives the answer.
 pub async fn ask_program<K, V>(
     argv: &[String],
     environment: impl IntoIterator<Item = (K, V)>,
@@ -57,7 +74,18 @@ where
         .stderr(Stdio::null())
         .kill_on_drop(true)
         .process_group(0);
-    timeout(ASKED_MAX, command.output()).await.ok()?.ok()
+    let mut child = command.spawn().ok()?;
+    let group = Group(Pid::from_raw(i32::try_from(child.id()?).ok()?));
+    let said = child.stdout.take()?;
+    let asked = async {
+        let mut stdout = Vec::new();
+        said.take(TOLD_BYTES_MAX).read_to_end(&mut stdout).await.ok()?;
+        let status = child.wait().await.ok()?;
+        Some(Output { status, stdout, stderr: Vec::new() })
+    };
+    let answer = timeout(ASKED_MAX, asked).await.ok().flatten();
+    drop(group);
+    answer
 }
 
 /// What is started for `command`, a program of this kind with its arguments: itself, or this program, which speaks with it.
@@ -99,6 +127,57 @@ mod tests {
             [("/bin/sh", true), ("sh", true), ("/bin/none", false), ("none", false), ("/bin", false)]
         {
             assert_eq!(find_program(name, path).is_some(), there, "{name}");
+        }
+    }
+
+    /// Whether a process of that number is there and has not ended.
+    fn lives(pid: &str) -> bool {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
+    }
+
+    async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
+        let so = async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        assert!(timeout(Duration::from_secs(30), so).await.is_ok(), "{what}");
+    }
+
+    /// Deaf ones, and one in the background of each: whether the asker gives up or the program answers.
+    #[cfg(target_os = "linux")]
+    #[tokio::test]
+    async fn nothing_that_was_asked_outlives_the_question() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = |name: &str| dir.path().join(name);
+        let script = |name: &str, end: &str| {
+            let place = file(name);
+            let text = format!(
+                "trap '' TERM HUP; sleep 600 > /dev/null & echo $$ $! > {0}.new; mv {0}.new {0}; {end}",
+                place.display()
+            );
+            ["/bin/sh".to_owned(), "-c".to_owned(), text]
+        };
+        let none: [(&str, &str); 0] = [];
+        let pids = |name: &str| -> Vec<String> {
+            let text = std::fs::read_to_string(file(name)).unwrap_or_default();
+            text.split_whitespace().map(str::to_owned).collect()
+        };
+        let argv = script("hangs", "while :; do sleep 600; done");
+        {
+            let asked = ask_program(&argv, none);
+            let mut asked = std::pin::pin!(asked);
+            tokio::select! {
+                _ = &mut asked => panic!("it hangs"),
+                () = until("it begins", || pids("hangs").len() == 2) => {}
+            }
+        }
+        let argv = script("answers", "echo 1.2.3");
+        let answer = ask_program(&argv, none).await.unwrap();
+        assert_eq!((answer.status.success(), answer.stdout), (true, b"1.2.3\n".to_vec()));
+        for pid in pids("hangs").iter().chain(&pids("answers")) {
+            until("all are gone", || !lives(pid)).await;
         }
     }
 

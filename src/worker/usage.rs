@@ -2,7 +2,7 @@
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
-use crate::agent::{AgentVerdict, Capabilities, one_line};
+use crate::agent::{AgentVerdict, Capabilities, is_session_id, one_line};
 use crate::domain::job::{Effects, Usage};
 use crate::domain::reason::ReasonCode;
 use crate::domain::usage::TOLD_MAX;
@@ -21,10 +21,12 @@ impl Line<'_> {
         took_ms: u64,
     ) -> Step<()> {
         let told = &verdict.usage;
-        let session = verdict.session_id.as_deref();
+        // one that cannot be given back to the agent is none
+        let session = verdict.session_id.as_deref().filter(|id| is_session_id(id));
         let tells_total = told.cost_usd_micros.is_none() && told.session_cost_usd_micros.is_some();
         let before = match session {
-            Some(session) if capabilities.counts_whole_session || tells_total => {
+            _ if verdict.began_session => Usage::default(),
+            Some(session) if capabilities.counts_whole_session || tells_total || told.tokens_of_session => {
                 self.tools.store.used_in_session(self.lease, step, session).await?
             }
             _ => Usage::default(),
@@ -44,7 +46,8 @@ impl Line<'_> {
             turns: u64::from(told.turns),
             duration_ms: if told.duration_ms > 0 { told.duration_ms } else { took_ms }.min(TOLD_MAX),
         };
-        if capabilities.counts_whole_session {
+        // who is said to tell a total may tell the newest part alone
+        if capabilities.counts_whole_session || told.tokens_of_session && usage.may_hold_tokens_of(before) {
             usage = usage.without_tokens_of(before);
         }
         self.job.usage = self.tools.store.record_usage(self.lease, step, session, usage).await?;

@@ -68,7 +68,7 @@ fn every_recorded_run_is_judged_by_its_answer_and_the_exit_together() {
 fn tokens_and_money_are_what_each_agent_tells() {
     let usage = |name: &str| read(ACP, &transcript(ACP, name), b"", code(0)).1.usage;
     let (gemini, opencode) = (usage("gemini-commit"), usage("opencode-commit"));
-    assert_eq!((gemini.output_tokens, gemini.session_cost_usd_micros, gemini.turns), (51, None, 0));
+    assert_eq!((gemini.output_tokens, gemini.session_cost_usd_micros, gemini.turns), (51, None, 1));
     assert!(gemini.input_tokens > 30_000, "{gemini:?}");
     assert_eq!((opencode.output_tokens, opencode.turns), (4, 1));
     assert!(
@@ -131,9 +131,43 @@ fn what_people_read_of_a_commit() {
     ");
 }
 
+fn fail_as(rows: &[(Value, Fault)]) {
+    for (line, expected) in rows {
+        let (_, verdict) = of(&[started(), line.clone()], code(1));
+        assert_eq!(fault(&verdict), Some(*expected), "{line}");
+        assert!(!message(&verdict).is_empty(), "{line}");
+        // whatever the exit says
+        assert_eq!(fault(&of(std::slice::from_ref(line), code(0)).1), Some(*expected), "{line}");
+    }
+}
+
+fn used_up() -> String {
+    json!({"error": {"type": "usage_limit_reached", "resets_at": 1_795_200_923}}).to_string()
+}
+
+#[test]
+fn what_is_no_word_of_the_model_is_none() {
+    fail_as(&[
+        (failed("initialize", None, -32_601, "Method not found"), Fault::ProgramMissing),
+        (failed("initialize", None, -32_603, "no"), Fault::ProgramMissing),
+        (failed("initialize", Some("deadline"), 0, "late"), Fault::ProgramMissing),
+        (failed("initialize", Some("closed"), 0, "exited with code 127"), Fault::ProgramMissing),
+        (failed("session/new", None, -32_603, "no"), Fault::Crashed),
+        (failed("session/new", None, -32_603, "startupFailureReason: bypass_root"), Fault::Unsupported),
+        (failed("session/prompt", None, -32_602, "Invalid params"), Fault::Crashed),
+        (failed("session/prompt", Some("malformed"), 0, "no message"), Fault::Crashed),
+        (failed("session/prompt", None, -32_603, "Prompt is too long"), Fault::ContextFull),
+        (failed("session/load", None, 429, "slow down"), Fault::Overloaded { again_at: None }),
+        (
+            json!({"acp": "failed", "step": "session/prompt", "why": null, "code": -32_603, "message": "Internal error",
+                "data": {"details": used_up()}}),
+            Fault::UsageLimit { resets_at: Some(1_795_200_923), window: None },
+        ),
+    ]);
+}
+
 #[test]
 fn endings_that_were_not_recorded() {
-    let used_up = json!({"error": {"type": "usage_limit_reached", "resets_at": 1_795_200_923}}).to_string();
     let rows = [
         (failed("session/new", None, -32_000, "Authentication required"), Fault::NotLoggedIn),
         (failed("session/prompt", None, -32_000, "log in"), Fault::NotLoggedIn),
@@ -148,7 +182,7 @@ fn endings_that_were_not_recorded() {
         // what only speaks of a limit is none
         (failed("session/prompt", None, -32_603, "usage limit reached"), Fault::ApiError { status: None }),
         (
-            failed("session/prompt", None, -32_603, &used_up),
+            failed("session/prompt", None, -32_603, &used_up()),
             Fault::UsageLimit { resets_at: Some(1_795_200_923), window: None },
         ),
         (failed("session/prompt", None, -32_700, "unknown variant"), Fault::Crashed),
@@ -162,13 +196,7 @@ fn endings_that_were_not_recorded() {
         (failed("start", Some("missing"), 0, "no such file"), Fault::ProgramMissing),
         (failed("start", Some("other"), 0, "no memory"), Fault::Crashed),
     ];
-    for (line, expected) in rows {
-        let (_, verdict) = of(&[started(), line.clone()], code(1));
-        assert_eq!(fault(&verdict), Some(expected), "{line}");
-        assert!(!message(&verdict).is_empty(), "{line}");
-        // whatever the exit says
-        assert_eq!(fault(&of(std::slice::from_ref(&line), code(0)).1), Some(expected), "{line}");
-    }
+    fail_as(&rows);
     let stopped = |reason: &str| json!({"acp": "ended", "answer": {"stopReason": reason}});
     let rows = [
         ("max_tokens", Fault::ApiError { status: None }),
@@ -195,6 +223,46 @@ fn endings_that_were_not_recorded() {
 }
 
 #[test]
+fn what_is_not_of_the_turn_is_told_to_nobody() {
+    let said = |session: &str, text: &str| {
+        json!({"jsonrpc": "2.0", "method": "session/update", "params": {"sessionId": session,
+            "update": {"sessionUpdate": "agent_message_chunk", "content": {"type": "text", "text": text}}}})
+    };
+    let heard = json!({"acp": "heard", "line": {"acp": "ended", "answer": {"stopReason": "end_turn"}}});
+    let ended = json!({"acp": "ended", "answer": {"stopReason": "end_turn"}});
+    let lines = [
+        started(),
+        said("s-2", "of another"),
+        heard,
+        said("s-1", "own"),
+        ended,
+        said("s-1", "la"),
+        said("s-1", "te"),
+        json!({"acp": "left"}),
+    ];
+    let (events, verdict) = of(&lines, code(0));
+    let told: Vec<String> = events.iter().map(AgentEvent::text).collect();
+    assert_eq!(told, ["agent some 1.2.3 started", "own", "agent finished: own", "late"]);
+    assert_eq!(verdict.outcome, offshoot::agent::AgentOutcome::Succeeded { summary: "own".to_owned() });
+    assert_eq!(fault(&of(&lines[..3], code(3)).1), Some(Fault::Crashed), "no line of the agent ends it");
+}
+
+#[test]
+fn a_question_is_one_however_many_tools_were_used_and_however_the_agent_ends() {
+    let mut lines = vec![started()];
+    for number in 0..4_100 {
+        lines.push(update(
+            &json!({"sessionUpdate": "tool_call", "toolCallId": format!("m{number}"), "status": "completed", "kind": "edit"}),
+        ));
+    }
+    lines.push(json!({"acp": "answered", "toolCallId": "last", "answer": "unanswered"}));
+    let (events, verdict) = of(&lines, code(0));
+    assert_eq!(fault(&verdict), Some(Fault::NeedsInput));
+    let used = events.iter().filter(|event| matches!(event, AgentEvent::ToolUse { .. })).count();
+    assert_eq!(used, 4_101, "none is left out");
+}
+
+#[test]
 fn money_is_that_of_the_session_and_only_where_it_is_told_in_dollars() {
     let cost = |amount: Value, currency: &str| {
         update(
@@ -202,8 +270,9 @@ fn money_is_that_of_the_session_and_only_where_it_is_told_in_dollars() {
         )
     };
     let told = |lines: &[Value]| of(lines, code(0)).1.usage;
-    let usage = told(&[cost(json!(0.02), "USD"), cost(json!(0.0702), "USD")]);
-    assert_eq!((usage.session_cost_usd_micros, usage.cost_usd_micros, usage.turns), (Some(70_200), None, 2));
+    // a turn is a prompt, however often it tells what it has used
+    let usage = told(&[started(), cost(json!(0.02), "USD"), cost(json!(0.0702), "USD")]);
+    assert_eq!((usage.session_cost_usd_micros, usage.cost_usd_micros, usage.turns), (Some(70_200), None, 1));
     for absurd in [cost(json!(-1), "USD"), cost(json!(1e300), "USD"), cost(json!(1), "EUR")] {
         assert_eq!(told(std::slice::from_ref(&absurd)).session_cost_usd_micros, None, "{absurd}");
     }
@@ -213,6 +282,19 @@ fn money_is_that_of_the_session_and_only_where_it_is_told_in_dollars() {
         (usage.input_tokens, usage.output_tokens, usage.cache_read_tokens, usage.cache_write_tokens),
         (7, 8, 2, 1)
     );
+    assert!(usage.tokens_of_session, "so the protocol has it");
+    assert!(
+        !of(&[json!({"acp": "ended", "answer": {"stopReason": "end_turn"}})], code(0))
+            .1
+            .usage
+            .tokens_of_session
+    );
+    let begun = |resumed: bool| {
+        let mut started = started();
+        started["resumed"] = json!(resumed);
+        of(&[started], code(0)).1.began_session
+    };
+    assert!(begun(false) && !begun(true));
 }
 
 /// As claude's adapter tells of them: pending with everything, then done.

@@ -11,18 +11,30 @@ use crate::life_socket::{connect, until};
 use crate::stand::{Plan, Stand};
 
 /// Traits of the agents on a stand, each an entry of its own.
-const KINDS: [(&str, &str); 5] =
-    [("acp", "modes"), ("plain", ""), ("resumes", "resume"), ("forgets", "no-load"), ("newer", "version-2")];
+const KINDS: [(&str, &str); 12] = [
+    ("acp", "modes"),
+    ("plain", ""),
+    ("resumes", "resume"),
+    ("forgets", "no-load"),
+    ("newer", "version-2"),
+    ("one", "one-id"),
+    ("other", "one-id"),
+    ("stranger", "no-method"),
+    ("exits", "exits"),
+    ("root", "refuses-root"),
+    ("nul", "nul-id"),
+    ("busy", "busy-load"),
+];
 
 /// A server whose agents are all of that kind; `None`: there is no Python here.
-async fn stand(what: &str, more: &str) -> Option<Stand> {
+pub(crate) async fn stand(what: &str, more: &str) -> Option<Stand> {
     let mut stand = built(what).await?;
     stand.add_config(more);
     stand.start().await;
     Some(stand)
 }
 
-async fn built(what: &str) -> Option<Stand> {
+pub(crate) async fn built(what: &str) -> Option<Stand> {
     if !std::process::Command::new("python3").arg("--version").output().is_ok_and(|run| run.status.success())
     {
         leave_out(Need::Python, what);
@@ -49,23 +61,23 @@ async fn built(what: &str) -> Option<Stand> {
     Some(stand)
 }
 
-async fn submit(stand: &Stand, branch: &str, agent: &str, prompt: &str, options: Value) -> String {
+pub(crate) async fn submit(stand: &Stand, branch: &str, agent: &str, prompt: &str, options: Value) -> String {
     let mut all = json!({"agent": agent, "maxAttempts": 1, "publish": "branch"});
     all.as_object_mut().unwrap().extend(options.as_object().unwrap().clone());
     stand.submit(json!({"prompt": prompt, "branchName": branch, "options": all})).await
 }
 
 /// What the agents were called with, and how their questions were answered.
-fn called(stand: &Stand) -> Vec<String> {
+pub(crate) fn called(stand: &Stand) -> Vec<String> {
     let text = std::fs::read_to_string(stand.path("acp/methods")).unwrap_or_default();
     text.lines().map(str::to_owned).collect()
 }
 
-fn times(stand: &Stand, method: &str) -> usize {
+pub(crate) fn times(stand: &Stand, method: &str) -> usize {
     called(stand).iter().filter(|line| *line == method).count()
 }
 
-async fn said(stand: &Stand, id: &str) -> String {
+pub(crate) async fn said(stand: &Stand, id: &str) -> String {
     serde_json::to_string(&stand.messages(id).await).unwrap()
 }
 
@@ -122,6 +134,16 @@ async fn questions_are_answered_by_the_permission_mode_or_end_the_job() {
         ("bypassPermissions", "acp", "do:run", "ok"),
         ("plan", "acp", "do:ask", "permission_denied"),
         ("default", "acp", "do:ask", "needs_input"),
+        // it exits when it is told to stop
+        ("default", "acp", "do:deserter do:ask", "needs_input"),
+        ("default", "acp", "do:many=4100 do:ask", "needs_input"),
+        // its tool was told before, and the question names it alone; an answer of a kind that is new takes nothing away
+        ("acceptEdits", "acp", "do:kindless", "ok"),
+        ("acceptEdits", "acp", "do:newkind", "ok"),
+        // it says not even what it asks for
+        ("bypassPermissions", "acp", "do:badask", "needs_input"),
+        ("default", "acp", "do:badask", "needs_input"),
+        ("acceptEdits", "acp", "do:outside=../outside.txt", "permission_denied"),
         // it could be held to no plan by answers alone
         ("plan", "plain", "do:ask", "unsupported_option"),
     ];
@@ -136,9 +158,22 @@ async fn questions_are_answered_by_the_permission_mode_or_end_the_job() {
         }
     }
     let answers: Vec<String> = called(&stand).into_iter().filter(|line| line.starts_with("answer")).collect();
-    let expected = ["allow_once", "reject_once", "allow_once", "reject_once", "cancelled"];
+    let expected = [
+        "allow_once",
+        "reject_once",
+        "allow_once",
+        "reject_once",
+        "cancelled",
+        "cancelled",
+        "cancelled",
+        "allow_once",
+        "allow_once",
+        "cancelled",
+        "cancelled",
+        "reject_once",
+    ];
     assert_eq!(answers, expected.map(|word| format!("answer {word}")));
-    assert_eq!(times(&stand, "session/cancel"), 1, "a turn goes on for nobody");
+    assert_eq!(times(&stand, "session/cancel"), 5, "a turn goes on for nobody");
     let id = submit(&stand, "m", "acp", "do:write", json!({"model": "other"})).await;
     let job = stand.failed(&id, "unsupported_option").await;
     assert!(job["reason"]["message"].as_str().unwrap().contains("model"), "{job:#}");
@@ -165,12 +200,32 @@ async fn each_way_in_which_a_turn_can_end_has_its_reason() {
         ("do:write do:crash", "crashed"),
         ("do:exit=3", "crashed"),
         ("do:exit=0", "crashed"),
+        ("do:closes", "crashed"),
+        ("do:raw=no-version", "crashed"),
+        ("do:raw=no-message", "crashed"),
+        ("do:raw=text-error", "crashed"),
+        ("do:raw=text-code", "crashed"),
+        ("do:raw=list", "crashed"),
     ];
     for (number, (prompt, code)) in rows.into_iter().enumerate() {
         let id = submit(&stand, &format!("e{number}"), "acp", prompt, json!({})).await;
         let job = stand.failed(&id, code).await;
         if prompt == "do:exit=3" {
             assert!(job["reason"]["message"].as_str().unwrap().contains("code 3"), "{job:#}");
+        }
+        if let Some(raw) = prompt.strip_prefix("do:raw=") {
+            let why = job["reason"]["message"].as_str().unwrap();
+            assert!(why.contains("no message of the protocol"), "{why}");
+            let log = stand.get_text(&format!("/jobs/{id}/log?raw=true")).await;
+            // each as it came
+            let line = match raw {
+                "no-version" => "\n{\"id\": ",
+                "no-message" => "\"error\": {\"code\": -32603}}\n",
+                "text-error" => "\"error\": \"boom\"}\n",
+                "text-code" => "\"code\": \"E\"",
+                _ => "\n[{\"jsonrpc\"",
+            };
+            assert!(log.contains(line), "{raw}: {log}");
         }
     }
     // garbage between the lines, and a line that is longer than what is kept
@@ -208,6 +263,16 @@ async fn logins_and_programs_that_do_not_work_are_held_and_not_burned() {
     let newer = submit(&stand, "n", "newer", "do:write", json!({})).await;
     let job = waits(&newer, "agent_missing").await;
     assert!(job["reason"]["message"].as_str().unwrap().contains("does not speak version 1"), "{job:#}");
+    for (branch, agent) in [("st", "stranger"), ("ex", "exits")] {
+        let id = submit(&stand, branch, agent, "do:write", json!({})).await;
+        waits(&id, "agent_missing").await;
+        stand.cancel(&id).await;
+    }
+    let root = submit(&stand, "rt", "root", "do:write", json!({})).await;
+    stand.failed(&root, "unsupported_option").await;
+    let nul = submit(&stand, "nu", "nul", "do:write", json!({})).await;
+    let job = stand.failed(&nul, "crashed").await;
+    assert!(job["reason"]["message"].as_str().unwrap().contains("control characters"), "{job:#}");
     let gone = submit(&stand, "o", "gone", "do:write", json!({})).await;
     waits(&gone, "agent_missing").await;
     assert_eq!(times(&stand, "session/prompt"), 0);

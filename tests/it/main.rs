@@ -54,6 +54,7 @@ mod git_vectors;
 mod left_out;
 mod lfs_server;
 mod life_acp;
+mod life_acp_alike;
 mod life_agents;
 mod life_artifacts;
 mod life_attach;

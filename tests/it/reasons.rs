@@ -154,6 +154,27 @@ fn test_text<'t>(file: &'t str, name: &str) -> Option<&'t str> {
     is_test.then(|| text.split_once("\n}\n").map_or(text, |(body, _)| body))
 }
 
+/// What a statement says that would fail without the code: it asserts, or waits for a job that has it.
+const CHECKS: [&str; 3] = ["assert", "failed(", "wait"];
+
+/// Whether a statement with the code checks it, or lists it for one that checks what the list has.
+fn is_checked(text: &str, code: &str) -> bool {
+    let statement = |at: usize| {
+        let begin =
+            [";\n", "{\n", "}\n"].iter().filter_map(|end| text[..at].rfind(end)).max().map_or(0, |at| at + 2);
+        let end = text[at..].find(";\n").map_or(text.len(), |end| at + end);
+        &text[begin..end]
+    };
+    let checks = |statement: &str| CHECKS.iter().any(|word| statement.contains(word));
+    let of_lists = text.contains("failed(&id, code)") || text.contains("[\"code\"], code");
+    text.match_indices(&format!("\"{code}\"")).any(|(at, _)| {
+        let statement = statement(at);
+        let is_list = statement.contains('[')
+            && ["let ", "for "].iter().any(|word| statement.trim_start().starts_with(word));
+        checks(statement) || is_list && of_lists
+    })
+}
+
 /// What is wrong with a row. A code in a comment is no code that was met.
 fn unmet(code: &str, met_by: &str, read: impl Fn(&str) -> Option<String>) -> Option<String> {
     let Some((module, name)) = met_by.split_once("::") else {
@@ -167,8 +188,8 @@ fn unmet(code: &str, met_by: &str, read: impl Fn(&str) -> Option<String>) -> Opt
         return Some(format!("{code}: there is no test {met_by}"));
     };
     let code_lines: Vec<&str> = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect();
-    let is_named = code_lines.iter().any(|line| line.contains(&format!("\"{code}\"")));
-    (!is_named).then(|| format!("{code}: {met_by} does not name it"))
+    let is_named = is_checked(&code_lines.join("\n"), code);
+    (!is_named).then(|| format!("{code}: {met_by} does not check it"))
 }
 
 /// A code that no whole server was seen to give is a promise that nobody has looked at.
@@ -189,12 +210,14 @@ fn every_code_is_met_by_a_test_of_the_whole_server() {
 
 #[test]
 fn a_row_that_names_nothing_is_found() {
-    let file = "fn helper() {\n    give(\"gone\");\n}\n\n#[tokio::test]\nasync fn it_ends() {\n    // \"quiet\"\n    failed(\"met\");\n}\n";
+    let file = "fn helper() {\n    give(\"gone\");\n}\n\n#[tokio::test]\nasync fn it_ends() {\n    // \"quiet\"\n    give(\"given\");\n    let rows = [\"listed\"];\n    failed(\"met\");\n}\n";
     let read = |module: &str| (module == "life_a").then(|| file.to_owned());
     assert_eq!(unmet("met", "life_a::it_ends", read), None);
     for (code, met_by) in [
         ("other", "life_a::it_ends"),
         ("quiet", "life_a::it_ends"),
+        ("given", "life_a::it_ends"),
+        ("listed", "life_a::it_ends"),
         ("met", "life_a::it_began"),
         ("met", "life_b::it_ends"),
         ("gone", "life_a::helper"),

@@ -176,6 +176,19 @@ async fn steps_add_up_and_a_conversation_is_known_by_all_its_steps() {
     assert_eq!(store.used_in_session(lease, "agent-3", "s").await.unwrap(), usage(5, Some(6)));
     assert_eq!(store.used_in_session(lease, "agent-3", "other").await.unwrap(), Usage::default());
     assert_eq!(store.list_attempts(lease.job).await.unwrap()[0].usage, usage(5, Some(6)));
+    // another chain may well call its own the same
+    let stranger = {
+        let other = Bench::new(1);
+        let client = other.client("a").await;
+        other.submit(&client, "1").await;
+        let first = other.claim().await.lease;
+        other.store.record_usage(first, STEP, Some("s"), usage(1, Some(5))).await.unwrap();
+        other.end(first, done()).await;
+        other.submit(&client, "2").await;
+        let lease = other.claim().await.lease;
+        other.store.used_in_session(lease, STEP, "s").await.unwrap()
+    };
+    assert_eq!(stranger, Usage::default());
     let total = page(&bench, by(&[])).await.total;
     assert_eq!((total.usage, total.runs, total.runs_without_cost), (usage(5, Some(6)), 2, 0));
 }

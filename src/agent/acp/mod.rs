@@ -79,7 +79,12 @@ impl Agent for Acp {
             return Err(AgentError::Nul("run options"));
         }
         let argv = with_options(&invocation.program, options);
-        Ok(AgentCommand { argv, env: invocation.base_env(), stdin: invocation.prompt_behind_instructions() })
+        let mut env = invocation.base_env();
+        if invocation.sandboxed {
+            // claude's own speaker refuses bypassPermissions as root without it
+            env.push(("IS_SANDBOX".to_owned(), "1".to_owned()));
+        }
+        Ok(AgentCommand { argv, env, stdin: invocation.prompt_behind_instructions() })
     }
 
     /// Those of the kind that the program's name tells: gemini is the same program whichever way it speaks.

@@ -26,6 +26,9 @@ pub(super) struct Line {
     pub(super) code: Scalar,
     pub(super) message: Scalar,
     pub(super) data: Object<FailureData>,
+    pub(super) resumed: Scalar,
+    /// Of a question that could not be read.
+    pub(super) unreadable: Scalar,
 }
 
 pub(super) type Answered = crate::agent::lenient::TextOr<PromptAnswer>;
@@ -80,6 +83,7 @@ pub(super) struct FailureData {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub(super) struct Params {
+    pub(super) session_id: Scalar,
     pub(super) update: Object<Update>,
     pub(super) tool_call: Object<Update>,
 }

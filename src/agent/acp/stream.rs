@@ -43,6 +43,11 @@ impl JsonLines for AcpParser {
             return self.ours(*line);
         }
         line.jsonrpc.as_str()?;
+        let of = line.params.0.session_id.as_str();
+        if of.is_some_and(|of| self.run.session_id.as_deref().is_some_and(|own| own != of)) {
+            // of another conversation, which nobody has asked for
+            return Some(Vec::new());
+        }
         match line.method.as_str()? {
             "session/update" => self.update(line.params.0.update.0),
             "session/request_permission" => {
@@ -78,7 +83,8 @@ impl AcpParser {
     fn ours(&mut self, line: Line) -> Option<Vec<AgentEvent>> {
         let events = match line.acp.as_str()? {
             "started" => {
-                self.run.begin(line.session_id.into_text(), line.version.clone().into_text());
+                let is_new = matches!(line.resumed, Scalar::Bool(false));
+                self.run.begin(line.session_id.into_text(), line.version.clone().into_text(), is_new);
                 let version = match (line.agent.as_str(), line.version.as_str()) {
                     (Some(name), Some(version)) => Some(format!("{name} {version}")),
                     (name, version) => name.or(version).map(str::to_owned),
@@ -86,6 +92,9 @@ impl AcpParser {
                 let session_id = self.run.session_id.clone();
                 vec![AgentEvent::Started { session_id, model: None, version, auth: None }]
             }
+            // what is no word of the turn itself: it is in the log
+            "heard" => return Some(Vec::new()),
+            "left" => return Some(self.whole()),
             "answered" => self.answered(&line),
             "ended" => {
                 let Answered::Object(answer) = line.answer else { return None };
@@ -111,8 +120,12 @@ impl AcpParser {
         if answer == "granted" {
             return Vec::new();
         }
-        let Some(refused) = self.tools.refuse(&id) else { return Vec::new() };
+        let refused = self.tools.refuse(&id);
         let (tool, mut events) = (refused.tool, refused.events);
+        if matches!(line.unreadable, Scalar::Bool(true)) {
+            let text = "the agent has asked for something in a way that cannot be understood";
+            events.push(AgentEvent::Notice { text: text.to_owned() });
+        }
         if answer == "unanswered" {
             self.run.asked_for = Some(tool.clone());
             events.push(AgentEvent::NeedsInput { tool });
@@ -191,7 +204,9 @@ impl AcpParser {
         if self.of.is_thought {
             return vec![AgentEvent::Thinking { text }];
         }
-        self.run.said.clone_from(&text);
+        if !self.run.is_over() {
+            self.run.said.clone_from(&text);
+        }
         vec![AgentEvent::Message { text }]
     }
 

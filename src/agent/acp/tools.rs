@@ -1,6 +1,6 @@
 //! The tool uses of one turn: an agent tells of each in several lines, some of them before it knows what it is about to do.
 
-use std::collections::BTreeMap;
+use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use super::shapes::{Block, Update};
@@ -9,7 +9,7 @@ use crate::agent::json_lines::{TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
 use crate::agent::lenient::{Content, Scalar};
 use crate::agent::text::{below, head, one_line};
 
-/// Uses that are not over, and those whose end was told: more than that a turn has only where an agent forgets its own.
+/// The newest uses, over or not: what is said of an older one tells of a new one.
 const USES_MAX: usize = 4_000;
 
 /// Kinds of tools that write files, and do nothing else.
@@ -17,7 +17,11 @@ const WRITERS: [&str; 3] = ["delete", "edit", "move"];
 
 /// What is known of the uses so far, by their ids.
 #[derive(Debug, Default)]
-pub(super) struct Tools(BTreeMap<String, Use>);
+pub(super) struct Tools {
+    uses: HashMap<String, Use>,
+    /// Their ids, the oldest first.
+    order: VecDeque<String>,
+}
 
 #[derive(Debug, Default)]
 struct Use {
@@ -42,7 +46,7 @@ impl Tools {
     /// this is its end.
     pub(super) fn update(&mut self, update: &Update, working_dir: &Path) -> (Vec<AgentEvent>, bool) {
         let Some(id) = update.tool_call_id.as_str() else { return (Vec::new(), false) };
-        let Some(used) = self.at(id) else { return (Vec::new(), false) };
+        let used = self.at(id);
         used.learn(update, working_dir);
         if used.is_over {
             return (Vec::new(), false);
@@ -64,30 +68,35 @@ impl Tools {
     /// A question about a use: it begins with it at the latest.
     pub(super) fn question(&mut self, tool_call: &Update, working_dir: &Path) -> Vec<AgentEvent> {
         let Some(id) = tool_call.tool_call_id.as_str() else { return Vec::new() };
-        let Some(used) = self.at(id) else { return Vec::new() };
+        let used = self.at(id);
         used.learn(tool_call, working_dir);
         used.told(id).into_iter().collect()
     }
 
     /// The question was answered with a no, or not at all: the use is over, whatever is said of it later.
-    pub(super) fn refuse(&mut self, id: &str) -> Option<Refused> {
-        let used = self.at(id)?;
+    pub(super) fn refuse(&mut self, id: &str) -> Refused {
+        let used = self.at(id);
         let mut events: Vec<_> = used.told(id).into_iter().collect();
         used.is_over = true;
         events.push(AgentEvent::ToolResult { id: id.to_owned(), ok: false, summary: String::new() });
-        Some(Refused {
+        Refused {
             tool: one_line(used.name(), 100),
             summary: used.summary(),
             writes: WRITERS.contains(&used.kind.as_str()),
             events,
-        })
+        }
     }
 
-    fn at(&mut self, id: &str) -> Option<&mut Use> {
-        if !self.0.contains_key(id) && self.0.len() >= USES_MAX {
-            return None;
+    fn at(&mut self, id: &str) -> &mut Use {
+        if !self.uses.contains_key(id) {
+            if self.order.len() >= USES_MAX
+                && let Some(oldest) = self.order.pop_front()
+            {
+                self.uses.remove(&oldest);
+            }
+            self.order.push_back(id.to_owned());
         }
-        Some(self.0.entry(id.to_owned()).or_default())
+        self.uses.entry(id.to_owned()).or_default()
     }
 }
 

@@ -24,7 +24,7 @@ const SESSION_UNKNOWN: &str = "No conversation found with session ID";
 const SESSION_IN_USE: &str = "is already in use.";
 
 /// The whole result where a conversation did not fit any more, and still did not after it was summed up.
-const CONTEXT_FULL: &str = "Prompt is too long";
+pub(in crate::agent) const CONTEXT_FULL: &str = "Prompt is too long";
 
 /// Everything read so far that the verdict needs.
 #[derive(Debug, Default)]
@@ -146,6 +146,7 @@ pub(super) fn judge(run: &Run, exit: StepExit) -> AgentVerdict {
     let no_session = matches!(outcome, AgentOutcome::Failed { fault: Fault::SessionUnknown, .. });
     AgentVerdict {
         outcome,
+        began_session: false,
         session_id: run.session_id.clone().filter(|_| !no_session),
         usage: run.open.values().fold(run.usage, |mut sum, answer| {
             add(&mut sum, answer);

@@ -7,7 +7,7 @@
 
 mod shapes;
 mod stream;
-mod verdict;
+pub(super) mod verdict;
 
 use super::capabilities::{ALL_EFFORTS, ALL_MODES};
 use super::{

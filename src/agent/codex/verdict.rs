@@ -30,7 +30,7 @@ const OVERLOADED: &[&str] = &["We're currently experiencing high demand", "Selec
 const REFUSED: &[&str] = &["Invalid prompt: ", "This request has been flagged"];
 
 /// How it begins where the conversation does not fit any more.
-const CONTEXT_FULL: &str = "Codex ran out of room in the model's context window.";
+pub(in crate::agent) const CONTEXT_FULL: &str = "Codex ran out of room in the model's context window.";
 
 /// Where the status of the API stands in a message.
 const STATUS_MARKS: &[&str] = &["unexpected status ", "last status: "];

@@ -7,7 +7,7 @@
 
 mod shapes;
 mod stream;
-mod verdict;
+pub(super) mod verdict;
 mod waits;
 
 use super::capabilities::ALL_MODES;

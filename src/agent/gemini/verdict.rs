@@ -22,7 +22,7 @@ const API_ERROR: &str = "[API Error: ";
 const KEY_REFUSED: [&str; 3] = ["API key not valid", "API key expired", "API_KEY_INVALID"];
 
 /// What the message of the API holds where a conversation does not fit any more.
-const CONTEXT_FULL: &str = "exceeds the maximum number of tokens allowed";
+pub(in crate::agent) const CONTEXT_FULL: &str = "exceeds the maximum number of tokens allowed";
 
 /// What it says of a conversation that it does not have, on stderr alone. One whose first turn failed was never kept.
 const SESSION_UNKNOWN: &str = "Error resuming session: ";

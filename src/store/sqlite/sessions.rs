@@ -99,7 +99,9 @@ impl Store {
                         "UPDATE jobs SET start_session_id = '' WHERE start_session_id = ?1
                              AND number IN ({OF_CHAIN})"
                     ),
-                    format!("UPDATE jobs SET session_id = NULL WHERE session_id = ?1 AND number IN ({OF_CHAIN})"),
+                    format!(
+                        "UPDATE jobs SET session_id = NULL WHERE session_id = ?1 AND number IN ({OF_CHAIN})"
+                    ),
                 ] {
                     connection.prepare_cached(&change)?.execute([
                         one.id.as_str(),
@@ -126,12 +128,7 @@ fn find(connection: &Connection, name: &SessionName) -> Result<Vec<SessionView>,
              ORDER BY j.number DESC LIMIT ?4"
         ))?
         .query_map(
-            params![
-                name.id,
-                name.root.as_ref().map(JobId::as_str),
-                reach::list(&name.reach),
-                NAMED_MAX
-            ],
+            params![name.id, name.root.as_ref().map(JobId::as_str), reach::list(&name.reach), NAMED_MAX],
             |row| view(connection, row),
         )?
         .collect::<Result<_, _>>()?;
