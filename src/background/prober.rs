@@ -2,14 +2,13 @@
 //! job try a held login that may work again (`mended`).
 
 use std::collections::BTreeMap;
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::time::Duration;
 
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::mended::{Look, Watched};
-use crate::agent::{AuthState, registry};
 use crate::app::AgentProbe;
 use crate::clock::Clock;
 use crate::domain::agent_kind::AgentKind;
@@ -17,7 +16,7 @@ use crate::domain::hold::Hold;
 use crate::domain::reason::ReasonCode;
 use crate::domain::time::Timestamp;
 use crate::store::Store;
-use crate::worker::{ask_program, find_program, native_command, spoken_command};
+use crate::worker::look_at_program;
 
 /// A login seldom changes while nothing waits for it; each look starts two processes of 100 MB.
 const PERIOD: Duration = Duration::from_secs(600);
@@ -145,30 +144,11 @@ impl Prober {
             authenticated: None,
             checked_at: Some(Timestamp::from_ms(self.clock.now_ms())),
         };
-        let agent = registry::find_agent(program.kind);
-        let path = program.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
-        let command = spoken_command(agent, native_command(agent, &program.command, &path));
-        let Some(spec) = agent.probe(&command) else {
-            // what has no version to ask for is there or not
-            probe.installed = program.command.first().is_some_and(|name| find_program(name, &path).is_some());
-            return probe;
-        };
-        probe.version_min = Some(spec.version_min.to_string());
-        let Some(version) = ask_program(&spec.version_argv, &program.environment).await else { return probe };
-        let found = (spec.parse_version)(&String::from_utf8_lossy(&version.stdout));
-        probe.version = found.map(|found| found.to_string());
-        probe.installed = found.is_some_and(|found| found >= spec.version_min);
-        if probe.installed
-            && let Some(ask) = &spec.auth
-            && let Some(auth) = ask_program(&ask.argv, &program.environment).await
-        {
-            let state = (ask.parse)(auth.status.code(), &String::from_utf8_lossy(&auth.stdout));
-            probe.authenticated = match state {
-                AuthState::LoggedIn { .. } => Some(true),
-                AuthState::NotLoggedIn => Some(false),
-                AuthState::Unknown => None,
-            };
-        }
+        let look = look_at_program(program.kind, &program.command, &program.environment).await;
+        probe.version_min = look.version_min;
+        probe.version = look.version;
+        probe.installed = look.installed;
+        probe.authenticated = look.authenticated;
         probe
     }
 }

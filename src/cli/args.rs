@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::commands::{
-    ArtifactsFlags, AttachFlags, FollowUpFlags, FormFlags, OpenFlags, ProfileVerb, RetryFlags, TokenVerb,
-    UsageFlags, WebhookVerb,
+    ArtifactsFlags, AttachFlags, DoctorFlags, FollowUpFlags, FormFlags, OpenFlags, ProfileVerb, RetryFlags,
+    TokenVerb, UsageFlags, WebhookVerb,
 };
 use super::human;
 use crate::domain::id::JobRef;
@@ -53,6 +53,8 @@ pub(super) enum Colour {
 pub(super) enum Verb {
     /// Try everything with a scripted agent in a temporary directory.
     Demo(DemoFlags),
+    /// Say what is missing on this machine, and the command that mends it.
+    Doctor(DoctorFlags),
     /// Run the server in the foreground.
     Serve(ServeFlags),
     /// Open the dashboard in a browser, signed in.

@@ -99,6 +99,7 @@ fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Res
         Verb::Restore(flags) => {
             commands::restore::run(&cli.global, &flags, env, local.restore, out).map(done)
         }
+        Verb::Doctor(flags) => commands::doctor::run(&cli.global, &flags, env, out),
         Verb::Version => commands::version::run(out).map(done),
         verb => speak(verb, &cli.global, env, out),
     }
@@ -129,6 +130,7 @@ impl Verb {
     fn name(&self) -> &'static str {
         match self {
             Self::Demo(_) => "demo",
+            Self::Doctor(_) => "doctor",
             Self::Serve(_) => "serve",
             Self::Submit(_) => "submit",
             Self::Ls(_) => "ls",

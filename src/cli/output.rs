@@ -117,6 +117,12 @@ impl Output {
         self.line(&text)
     }
 
+    /// A word of the answer in the colour of what it means.
+    #[must_use]
+    pub(super) fn toned(&self, text: &str, tone: Tone) -> String {
+        paint(text, tone, self.style.colour_out)
+    }
+
     /// Something said besides the answer. Nobody listening is fine.
     pub fn say(&mut self, text: &str) {
         let _ = writeln!(self.err, "{text}");

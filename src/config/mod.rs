@@ -154,6 +154,12 @@ impl Config {
             .map_err(|problem| ConfigError { problems: vec![problem], file: None })
     }
 
+    /// Whether the admin token is one that the server takes on loopback only.
+    #[must_use]
+    pub fn is_secret_weak(&self) -> bool {
+        self.server.secret.as_ref().is_some_and(serving::is_short)
+    }
+
     /// What works and should be known all the same.
     #[must_use]
     pub fn warnings(&self) -> &[Warning] {

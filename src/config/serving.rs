@@ -30,7 +30,7 @@ pub(super) fn admin_secret(server: &Server) -> Result<&SecretString, Problem> {
     Ok(secret)
 }
 
-fn is_short(secret: &SecretString) -> bool {
+pub(super) fn is_short(secret: &SecretString) -> bool {
     secret.expose_secret().chars().count() < SECRET_CHARS_MIN
 }
 

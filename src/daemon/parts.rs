@@ -14,7 +14,7 @@ use crate::app;
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
-use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, http_client};
+use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
 use crate::git::{Author, KeepCaps, SizeCaps};
 use crate::isolation::{Bind, Sandbox};
 use crate::process::{ScopeLimits, ScopeUse};
@@ -62,7 +62,7 @@ pub(super) fn places(config: &Config) -> Vec<PathBuf> {
 pub(super) async fn forge_token(config: &Config, env: &Environment) -> Option<SecretString> {
     match &config.github.token {
         Some(token) => Some(token.clone()),
-        None => gh_token(config, env).await,
+        None => gh_token(&config.github.api_url, &env.for_git()).await,
     }
 }
 
@@ -77,19 +77,6 @@ pub(super) fn forge(
     let github =
         GitHub::new(config.github.api_url.as_str(), &GitHubAuth::Token(token), &client, clock.clone())?;
     Ok(Some(Arc::new(github)))
-}
-
-/// `gh auth token`, when that command is there and logged in to the forge's host.
-async fn gh_token(config: &Config, env: &Environment) -> Option<SecretString> {
-    let host = config.github.api_url.host_str()?;
-    let host = host.strip_prefix("api.").unwrap_or(host);
-    let mut command = tokio::process::Command::new("gh");
-    command.args(["auth", "token", "--hostname", host]).env_clear().envs(env.for_git());
-    command.stdin(std::process::Stdio::null()).stderr(std::process::Stdio::null()).kill_on_drop(true);
-    // it reads a file or a keyring; a keyring that asks a person would wait for ever
-    let output = tokio::time::timeout(Duration::from_secs(5), command.output()).await.ok()?.ok()?;
-    let token = String::from_utf8(output.stdout).ok()?.trim().to_owned();
-    (output.status.success() && !token.is_empty()).then(|| SecretString::from(token))
 }
 
 pub(super) fn scopes(config: &Config, env: &Environment) -> ScopeUse {

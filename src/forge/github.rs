@@ -117,6 +117,15 @@ impl GitHub {
         Ok(Self { base, anonymous, credential, gate: Gate::default(), clock })
     }
 
+    /// Whether the forge accepts the credential, by the one call that every kind of credential may make and that counts
+    /// against no limit.
+    ///
+    /// # Errors
+    /// [`ForgeError::Auth`] when it does not; any other: nobody knows.
+    pub async fn try_credential(&self) -> Result<(), ForgeError> {
+        self.call(Request { route: "rate_limit", body: None }).await.map(drop).map_err(|failed| failed.error)
+    }
+
     /// Sends with the credential. Reads are repeated after transport errors; nothing else is, except what a stale
     /// installation token stopped at the door.
     async fn call(&self, request: Request<'_>) -> Result<Value, Failed> {

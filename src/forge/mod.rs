@@ -20,6 +20,7 @@ mod client;
 mod ensure;
 mod error;
 mod gate;
+mod gh;
 mod github;
 mod local;
 
@@ -29,6 +30,7 @@ use secrecy::SecretString;
 pub use client::{HttpLimits, http_client};
 pub use ensure::{EnsureWaits, ensure_pull_request};
 pub use error::{ForgeError, Refusal};
+pub use gh::gh_token;
 pub use github::{GitHub, GitHubAuth};
 pub use local::{LocalForge, LocalPullRequest};
 

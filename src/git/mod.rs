@@ -94,7 +94,7 @@ pub use leftovers::Leftover;
 pub use locks::{InUse, RepositoryLocks};
 pub use maintenance::{Gain, Maintained};
 pub use measure::{SizeCaps, WorktreeSize, measure_worktree};
-pub use program::Git;
+pub use program::{Git, new_enough};
 pub use push::{PushMode, PushOutcome};
 pub use remote::Remote;
 pub use removal::{bytes_on_disk, sweep_trash};

@@ -79,12 +79,7 @@ impl Git {
         ready_scratch(&settings.scratch_dir).map_err(GitError::io("make the scratch directory"))?;
         let mut probed = Inner { settings, version: String::new(), network: Vec::new(), clock };
         let output = probed.run(version_call()).await?;
-        let line = String::from_utf8_lossy(&output.stdout);
-        let version = line.trim().strip_prefix("git version ").unwrap_or(line.trim()).to_owned();
-        if parse_version(&version).is_none_or(|found| found < VERSION_FLOOR) {
-            return Err(GitError::TooOld { found: version, floor: "2.39" });
-        }
-        probed.version = version;
+        probed.version = new_enough(&String::from_utf8_lossy(&output.stdout))?;
         probed.network = network::read_user_settings(&probed.settings).await?;
         Ok(Self(Arc::new(probed)))
     }
@@ -364,6 +359,18 @@ fn ready_scratch(dir: &Path) -> std::io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// The version in what `git version` has printed, such as `2.47.3`.
+///
+/// # Errors
+/// [`GitError::TooOld`], also when it is no version.
+pub fn new_enough(printed: &str) -> Result<String, GitError> {
+    let version = printed.trim().strip_prefix("git version ").unwrap_or(printed.trim()).to_owned();
+    if parse_version(&version).is_none_or(|found| found < VERSION_FLOOR) {
+        return Err(GitError::TooOld { found: version, floor: "2.39" });
+    }
+    Ok(version)
 }
 
 fn version_call() -> Call<'static> {

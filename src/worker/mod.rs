@@ -84,7 +84,7 @@ pub use clone_removals::{
 pub use inside::IsolationSettings;
 pub use limits::StepLimits;
 pub use output::{AgentStep, agent_output};
-pub use program::{ask_program, find_program, native_command, spoken_command};
+pub use program::{ProgramLook, ask_program, find_program, look_at_program, native_command, spoken_command};
 pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;
 pub use strangers::{UnknownWorktree, stop_strangers, unknown_worktrees};

@@ -1,6 +1,7 @@
 //! Which file an agent's command really starts, and short questions to it.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -12,7 +13,9 @@ use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::agent::Agent;
+use crate::agent::registry::find_agent;
+use crate::agent::{Agent, AuthState};
+use crate::domain::agent_kind::AgentKind;
 
 /// `claude auth status` takes 0.4 s, `gemini --version` 7 s on a busy machine; several times that is a hang.
 const ASKED_MAX: Duration = Duration::from_secs(30);
@@ -88,6 +91,53 @@ where
     answer
 }
 
+/// What a look at an agent's program found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ProgramLook {
+    /// It is there and not older than `version_min`.
+    pub installed: bool,
+    pub version: Option<String>,
+    /// The oldest version that is known to work; `None` for programs that have no version to ask for.
+    pub version_min: Option<String>,
+    /// `None` when it cannot be known without spending.
+    pub authenticated: Option<bool>,
+}
+
+/// Asks `command`, a program of this kind with its arguments, for its version and its login, in the environment that the
+/// agent itself would be given. Each answer has a deadline; nothing is spent.
+pub async fn look_at_program(
+    kind: AgentKind,
+    command: &[String],
+    environment: &BTreeMap<OsString, OsString>,
+) -> ProgramLook {
+    let agent = find_agent(kind);
+    let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    let mut look = ProgramLook::default();
+    let asked = spoken_command(agent, native_command(agent, command, &path));
+    let Some(spec) = agent.probe(&asked) else {
+        // what has no version to ask for is there or not
+        look.installed = command.first().is_some_and(|name| find_program(name, &path).is_some());
+        return look;
+    };
+    look.version_min = Some(spec.version_min.to_string());
+    let Some(version) = ask_program(&spec.version_argv, environment).await else { return look };
+    let found = (spec.parse_version)(&String::from_utf8_lossy(&version.stdout));
+    look.version = found.map(|found| found.to_string());
+    look.installed = found.is_some_and(|found| found >= spec.version_min);
+    if look.installed
+        && let Some(ask) = &spec.auth
+        && let Some(auth) = ask_program(&ask.argv, environment).await
+    {
+        let state = (ask.parse)(auth.status.code(), &String::from_utf8_lossy(&auth.stdout));
+        look.authenticated = match state {
+            AuthState::LoggedIn { .. } => Some(true),
+            AuthState::NotLoggedIn => Some(false),
+            AuthState::Unknown => None,
+        };
+    }
+    look
+}
+
 /// What is started for `command`, a program of this kind with its arguments: itself, or this program, which speaks with it.
 #[must_use]
 pub fn spoken_command(agent: &dyn Agent, command: Vec<String>) -> Vec<String> {
@@ -117,8 +167,6 @@ fn is_program(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::agent::registry::find_agent;
-    use crate::domain::agent_kind::AgentKind;
 
     #[test]
     fn a_program_is_there_when_the_system_would_find_it() {

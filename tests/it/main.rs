@@ -27,6 +27,7 @@ mod config_secrets;
 mod configuration_page;
 mod demo;
 mod docs_links;
+mod doctor;
 mod events_page;
 mod failpoints;
 mod fake_github;

@@ -69,7 +69,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     // the programs
     ("api_client", &["wire"]),
-    ("cli", &["api_client", "clock", "config", "domain", "wire"]),
+    // it asks as the server would: `worker` for an agent's program, `forge` for the token, `isolation` for the sandbox, and
+    // `git` for what is new enough
+    ("doctor", &["api_client", "clock", "config", "domain", "forge", "git", "isolation", "wire", "worker"]),
+    ("cli", &["api_client", "clock", "config", "doctor", "domain", "wire"]),
     ("demo", &["api_client", "cli", "clock", "config", "daemon", "forge", "git", "webhook", "wire"]),
     ("main", &["acp", "cli", "config", "daemon", "demo", "failpoint", "isolation", "process"]),
     ("lib", &[]),

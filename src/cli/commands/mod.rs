@@ -13,6 +13,7 @@ mod backup;
 mod cancel;
 mod client;
 pub(super) mod config;
+pub(super) mod doctor;
 mod follow;
 mod follow_up;
 mod form;
@@ -37,6 +38,7 @@ mod webhook;
 
 pub(super) use artifacts::ArtifactsFlags;
 pub(super) use attach::AttachFlags;
+pub(super) use doctor::DoctorFlags;
 pub(super) use form::FormFlags;
 pub(super) use open::OpenFlags;
 pub(super) use profile::ProfileVerb;
@@ -122,7 +124,12 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Profile(verb) => Box::pin(profile::run(verb, context)).await,
         Verb::Token(verb) => Box::pin(token::run(verb, context)).await,
         Verb::Backup(flags) => backup::run(&flags, context).await,
-        Verb::Demo(_) | Verb::Restore(_) | Verb::Serve(_) | Verb::Config(_) | Verb::Version => {
+        Verb::Demo(_)
+        | Verb::Doctor(_)
+        | Verb::Restore(_)
+        | Verb::Serve(_)
+        | Verb::Config(_)
+        | Verb::Version => {
             unreachable!("local verbs are dispatched before a server is looked for")
         }
     }

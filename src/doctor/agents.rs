@@ -1,0 +1,202 @@
+//! The agents' programs: as this shell finds them, and as the running server does.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
+use secrecy::ExposeSecret as _;
+
+use super::fault::Fault;
+use super::finding::{Finding, Verdict};
+use super::patient::Patient;
+use crate::config::{AgentEntry, Config, Origin};
+use crate::domain::agent_kind::AgentKind;
+use crate::wire::health::AgentHealth;
+use crate::worker::{ProgramLook, find_program, look_at_program};
+
+const CHECK: &str = "agents";
+/// What jobs use where nobody says otherwise.
+const USUAL: &str = "claude";
+
+pub(super) async fn agents(patient: &Patient<'_>) -> Vec<Finding> {
+    let config = match patient.config() {
+        Ok(config) => config,
+        Err(why) => return vec![Finding::skipped(CHECK, why)],
+    };
+    let used = config.defaults.agent.as_deref().unwrap_or(USUAL);
+    let mut findings = Vec::new();
+    for (name, entry) in &config.agents {
+        if name != used && !is_named_by_owner(config, name) {
+            continue;
+        }
+        let finding = one(patient, name, entry).await;
+        let finding = if name == used { finding } else { of_lesser_weight(finding) };
+        findings.push(finding.about(name));
+    }
+    findings
+}
+
+/// Whether the entry is more than ready-made.
+fn is_named_by_owner(config: &Config, name: &str) -> bool {
+    let section = format!("agents.{name}.");
+    config.rows().iter().any(|row| row.key.starts_with(&section) && row.origin != Origin::Default)
+}
+
+/// Only the agent that jobs use keeps all jobs from being done.
+fn of_lesser_weight(finding: Finding) -> Finding {
+    if finding.verdict != Verdict::Fail {
+        return finding;
+    }
+    let lesser = Finding::of(Fault::OtherAgentUnusable, finding.detail);
+    Finding { mend: finding.mend, ..lesser }
+}
+
+async fn one(patient: &Patient<'_>, name: &str, entry: &AgentEntry) -> Finding {
+    let Some(program) = &entry.command else {
+        return Finding::of(Fault::AgentMissing, format!("agents.{name}.command names no program"))
+            .mended_by(format!("export OFFSHOOT_AGENTS_{}_COMMAND=/path/of/program", name.to_uppercase()));
+    };
+    let command: Vec<String> = std::iter::once(program).chain(&entry.args).cloned().collect();
+    let mut environment = patient.env.for_agent(&entry.env);
+    for (variable, value) in &entry.set_env {
+        environment.insert(variable.into(), value.expose_secret().into());
+    }
+    let look = look_at_program(entry.kind, &command, &environment).await;
+    let finding = judge(entry.kind, program, &look, is_there(program, &environment));
+    if finding.verdict != Verdict::Ok {
+        return finding;
+    }
+    let of_server = patient.server.health().and_then(|health| {
+        health.agents.iter().find(|agent| agent.name == name && agent.checked_at.is_some())
+    });
+    of_server.and_then(|agent| as_the_server_sees(agent, &look)).unwrap_or(finding)
+}
+
+fn is_there(program: &str, environment: &BTreeMap<OsString, OsString>) -> bool {
+    let path = environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+    find_program(program, &path).is_some()
+}
+
+/// What the look means. `there`: the program is, whatever it said.
+fn judge(kind: AgentKind, program: &str, look: &ProgramLook, there: bool) -> Finding {
+    let version = look.version.as_deref().unwrap_or("no version");
+    match look {
+        _ if !there => Finding::of(Fault::AgentMissing, format!("{program} was not found"))
+            .mended_by(install(kind, program)),
+        ProgramLook { installed: false, version: Some(_), version_min, .. } => {
+            let least = version_min.as_deref().unwrap_or_default();
+            let detail = format!("{program} {version} is older than {least}");
+            Finding::of(Fault::AgentOld, detail).mended_by(update(kind, program))
+        }
+        ProgramLook { installed: false, .. } => {
+            let detail = format!("{program} does not say its version");
+            Finding::of(Fault::AgentMissing, detail).mended_by(format!("{program} --version"))
+        }
+        ProgramLook { authenticated: Some(false), .. } => {
+            Finding::of(Fault::AgentNotLoggedIn, format!("{program} {version} is not logged in"))
+                .mended_by(log_in(kind, program))
+        }
+        ProgramLook { authenticated: Some(true), .. } => {
+            Finding::ok(CHECK, format!("{program} {version}, logged in"))
+        }
+        ProgramLook { version: Some(_), .. } => {
+            Finding::ok(CHECK, format!("{program} {version}; whether it is logged in only a job tells"))
+        }
+        _ => Finding::ok(CHECK, format!("{program} is there")),
+    }
+}
+
+/// The fault, when the server's environment lacks what this shell has.
+fn as_the_server_sees(agent: &AgentHealth, here: &ProgramLook) -> Option<Finding> {
+    if !agent.installed {
+        let detail = "this shell finds it, the running server does not: its PATH is another one";
+        return Some(Finding::of(Fault::ServiceMissesAgent, detail));
+    }
+    let is_out = agent.authenticated == Some(false) && here.authenticated == Some(true);
+    is_out.then(|| {
+        let detail =
+            "logged in for this shell and not for the running server: USER, HOME or a variable differs";
+        Finding::of(Fault::ServerNotLoggedIn, detail)
+    })
+}
+
+/// By the usual packages; how a program of one's own is installed nobody knows.
+fn install(kind: AgentKind, program: &str) -> String {
+    match kind {
+        AgentKind::Claude => "npm install -g @anthropic-ai/claude-code".to_owned(),
+        AgentKind::Codex => "npm install -g @openai/codex".to_owned(),
+        AgentKind::Opencode => "npm install -g opencode-ai".to_owned(),
+        AgentKind::Gemini => "npm install -g @google/gemini-cli".to_owned(),
+        AgentKind::Acp | AgentKind::Command => format!("command -v {program}"),
+    }
+}
+
+fn update(kind: AgentKind, program: &str) -> String {
+    match kind {
+        AgentKind::Claude => format!("{program} update"),
+        _ => install(kind, program),
+    }
+}
+
+fn log_in(kind: AgentKind, program: &str) -> String {
+    match kind {
+        AgentKind::Claude | AgentKind::Opencode => format!("{program} auth login"),
+        AgentKind::Codex => format!("{program} login"),
+        // both ask for the login when they are started by hand
+        AgentKind::Gemini | AgentKind::Acp | AgentKind::Command => program.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn look(installed: bool, version: Option<&str>, authenticated: Option<bool>) -> ProgramLook {
+        let version = version.map(str::to_owned);
+        ProgramLook { installed, version, version_min: Some("2.0.0".to_owned()), authenticated }
+    }
+
+    #[test]
+    fn each_way_in_which_an_agent_is_not_ready_has_its_code_and_its_command() {
+        let rows = [
+            (
+                look(false, None, None),
+                false,
+                Some("agent_missing"),
+                Some("npm install -g @anthropic-ai/claude-code"),
+            ),
+            (look(false, None, None), true, Some("agent_missing"), Some("claude --version")),
+            (look(false, Some("1.9.9"), None), true, Some("agent_old"), Some("claude update")),
+            (
+                look(true, Some("2.1.0"), Some(false)),
+                true,
+                Some("agent_not_logged_in"),
+                Some("claude auth login"),
+            ),
+            (look(true, Some("2.1.0"), Some(true)), true, None, None),
+            (look(true, Some("2.1.0"), None), true, None, None),
+        ];
+        for (look, there, code, mend) in rows {
+            let finding = judge(AgentKind::Claude, "claude", &look, there);
+            assert_eq!((finding.code, finding.mend.as_deref()), (code, mend), "{look:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_server_lacks_and_this_shell_has_is_told() {
+        let agent = |installed, authenticated| AgentHealth {
+            name: "claude".to_owned(),
+            kind: "claude".to_owned(),
+            installed,
+            version: None,
+            version_min: None,
+            authenticated,
+            checked_at: None,
+            can: Default::default(),
+        };
+        let here = look(true, Some("2.1.0"), Some(true));
+        let code = |agent: AgentHealth| as_the_server_sees(&agent, &here).and_then(|finding| finding.code);
+        assert_eq!(code(agent(false, None)), Some("server_misses_agent"));
+        assert_eq!(code(agent(true, Some(false))), Some("server_not_logged_in"));
+        assert_eq!(code(agent(true, Some(true))), None);
+    }
+}

@@ -1,0 +1,225 @@
+//! Configuration, secret, directories, disks.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use nix::unistd::AccessFlags;
+
+use super::fault::Fault;
+use super::finding::Finding;
+use super::patient::Patient;
+use crate::domain::phrases;
+
+pub(super) fn config(patient: &Patient<'_>) -> Vec<Finding> {
+    let file = patient.config_file.as_deref();
+    let config = match &patient.config {
+        Ok(config) => config,
+        Err(error) => {
+            let named = file.map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
+            let faults = error.problems.iter().map(|problem| {
+                let said = problem.to_string();
+                let detail = said.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+                let finding = Finding::of(Fault::ConfigBroken, detail).with("FILE", &named);
+                // a permission or a variable is not mended in the file, and its problem knows how
+                let is_elsewhere = problem.permission || !problem.source.starts_with("file");
+                match problem.remedy.lines().next().filter(|remedy| is_elsewhere && !remedy.is_empty()) {
+                    Some(remedy) => finding.mended_by(remedy),
+                    None => finding,
+                }
+            });
+            return faults.collect();
+        }
+    };
+    let mut findings = vec![match file {
+        Some(file) if file.exists() => Finding::ok("config", file.display().to_string()),
+        Some(file) => {
+            Finding::ok("config", format!("defaults and environment; {} does not exist", file.display()))
+        }
+        None => Finding::ok("config", "defaults and environment"),
+    }];
+    // what the secret is has a check of its own
+    let told = config.warnings().iter().filter(|warning| warning.code != "weak_secret");
+    findings.extend(told.map(|warning| Finding::of(Fault::ConfigWarning, warning.text.clone())));
+    findings.extend(config.private_files.iter().filter_map(|file| open_to_others(file)));
+    findings
+}
+
+/// Those that hold nothing but a secret are refused by the configuration itself when others can read them.
+fn open_to_others(file: &Path) -> Option<Finding> {
+    let found = file.metadata().ok().filter(|found| found.is_file())?;
+    let holds_secrets = || {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        text.lines().any(|line| {
+            let key = line.split_once('=').map(|(key, _)| key.trim()).unwrap_or_default();
+            matches!(key, "secret" | "token" | "previous_secret") || key.starts_with("set_env")
+        })
+    };
+    (found.mode() & 0o077 != 0 && holds_secrets()).then(|| {
+        let shown = file.display().to_string();
+        let detail = format!("{shown} holds a secret and has mode {:04o}", found.mode() & 0o7777);
+        Finding::of(Fault::ConfigOpen, detail).with("FILE", &shown)
+    })
+}
+
+pub(super) fn secret(patient: &Patient<'_>) -> Vec<Finding> {
+    const CHECK: &str = "secret";
+    let config = match patient.config() {
+        Ok(config) => config,
+        Err(why) => return vec![Finding::skipped(CHECK, why)],
+    };
+    vec![match (config.admin_secret(), config.server.secret.is_some()) {
+        (Ok(_), _) if config.is_secret_weak() => {
+            Finding::of(Fault::SecretWeak, "shorter than 32 characters, which is accepted on loopback only")
+        }
+        (Ok(_), _) => Finding::ok(CHECK, "there, and long enough"),
+        (Err(error), true) => Finding::of(Fault::SecretWeak, rule_of(&error)),
+        (Err(error), false) => Finding::of(Fault::SecretMissing, rule_of(&error)),
+    }]
+}
+
+fn rule_of(error: &crate::config::ConfigError) -> String {
+    error.problems.first().map(|problem| format!("{} {}", problem.key, problem.rule)).unwrap_or_default()
+}
+
+pub(super) fn data_dir(patient: &Patient<'_>) -> Vec<Finding> {
+    const CHECK: &str = "data_dir";
+    match patient.config() {
+        Ok(config) => directory(CHECK, &config.paths.data_dir),
+        Err(why) => vec![Finding::skipped(CHECK, why)],
+    }
+}
+
+fn directory(check: &'static str, dir: &Path) -> Vec<Finding> {
+    let shown = dir.display().to_string();
+    let unusable =
+        |why: &str| vec![Finding::of(Fault::DataDirUnusable, format!("{shown} {why}")).with("DIR", &shown)];
+    let Some(there) = dir.ancestors().find(|dir| dir.exists()) else {
+        return unusable("cannot be made");
+    };
+    if !there.is_dir() {
+        return unusable(&format!("cannot be made: {} is no directory", there.display()));
+    }
+    if nix::unistd::access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
+        let words = if there == dir { "cannot be written" } else { "cannot be made" };
+        return unusable(words);
+    }
+    let mut findings = Vec::new();
+    if there == dir {
+        let Ok(found) = dir.metadata() else { return unusable("cannot be read") };
+        if found.uid() != nix::unistd::geteuid().as_raw() {
+            return unusable("belongs to another user");
+        }
+        if found.mode() & 0o077 != 0 {
+            let detail = format!("{shown} has mode {:04o}", found.mode() & 0o7777);
+            findings.push(Finding::of(Fault::DataDirOpen, detail).with("DIR", &shown));
+        }
+    }
+    if let Some(kind) = network_file_system(there) {
+        findings.push(Finding::of(Fault::DataDirRemote, format!("{shown} lies on {kind}")));
+    }
+    if findings.is_empty() {
+        let words = if there == dir { shown } else { format!("{shown}, made at the first start") };
+        findings.push(Finding::ok(check, words));
+    }
+    findings
+}
+
+/// The name of the file system when it is one of a network, by statfs(2).
+#[cfg(target_os = "linux")]
+fn network_file_system(dir: &Path) -> Option<&'static str> {
+    let kind = nix::sys::statfs::statfs(dir).ok()?.filesystem_type().0;
+    is_remote(i64::from(kind))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn network_file_system(_: &Path) -> Option<&'static str> {
+    None
+}
+
+/// The numbers of linux/magic.h; one is signed where longs have 32 bits.
+fn is_remote(magic: i64) -> Option<&'static str> {
+    match magic & 0xffff_ffff {
+        0x6969 => Some("NFS"),
+        0xff53_4d42 | 0xfe53_4d42 | 0x517b => Some("SMB"),
+        0x0102_1997 => Some("9p"),
+        0x5346_414f => Some("AFS"),
+        0x00c3_6400 => Some("Ceph"),
+        _ => None,
+    }
+}
+
+pub(super) fn disk(patient: &Patient<'_>) -> Vec<Finding> {
+    const CHECK: &str = "disk";
+    let config = match patient.config() {
+        Ok(config) => config,
+        Err(why) => return vec![Finding::skipped(CHECK, why)],
+    };
+    let dirs = [&config.paths.data_dir, &config.paths.repos_dir, &config.paths.worktrees_dir];
+    let free = dirs.into_iter().filter_map(|dir| Some((dir, free_bytes(dir)?)));
+    match free.min_by_key(|(_, free)| *free) {
+        Some((dir, free)) => vec![judge_disk(dir, free, config.limits.disk_free_bytes_min)],
+        None => vec![Finding::skipped(CHECK, "the free space could not be asked for")],
+    }
+}
+
+fn judge_disk(dir: &Path, free: u64, floor: u64) -> Finding {
+    let detail = format!(
+        "{} free for {}; jobs start while {} are",
+        phrases::size(free),
+        dir.display(),
+        phrases::size(floor)
+    );
+    match free {
+        _ if free < floor => Finding::of(Fault::DiskLow, detail),
+        _ if free < floor.saturating_mul(2) => Finding::of(Fault::DiskTight, detail),
+        _ => Finding::ok("disk", detail),
+    }
+}
+
+/// Of the disk of `dir`, or of the nearest directory above it that is there.
+fn free_bytes(dir: &Path) -> Option<u64> {
+    let there = dir.ancestors().find(|dir| dir.exists())?;
+    let at = nix::sys::statvfs::statvfs(there).ok()?;
+    // what they count in differs between systems
+    #[allow(clippy::useless_conversion, reason = "u32 on macOS")]
+    Some(u64::from(at.blocks_available()).saturating_mul(at.fragment_size()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn codes(findings: &[Finding]) -> Vec<Option<&str>> {
+        findings.iter().map(|finding| finding.code).collect()
+    }
+
+    #[test]
+    fn a_directory_is_judged_without_being_made() {
+        let home = tempfile::tempdir().unwrap();
+        let dir = home.path().join("a/b");
+        assert_eq!(codes(&directory("data_dir", &dir)), [None]);
+        assert!(!home.path().join("a").exists(), "looking makes nothing");
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
+        assert_eq!(codes(&directory("data_dir", &dir)), [Some("data_dir_open")]);
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
+        assert_eq!(codes(&directory("data_dir", &dir)), [None]);
+        std::fs::write(home.path().join("file"), "").unwrap();
+        assert_eq!(codes(&directory("data_dir", &home.path().join("file/b"))), [Some("data_dir_unusable")]);
+    }
+
+    #[test]
+    fn file_systems_of_a_network_are_known_by_their_number() {
+        assert_eq!(is_remote(0x6969), Some("NFS"));
+        assert_eq!(is_remote(i64::from(0xff53_4d42_u32.cast_signed())), Some("SMB"));
+        assert_eq!(is_remote(0xef53), None, "ext4");
+    }
+
+    #[test]
+    fn a_disk_is_low_below_its_floor_and_tight_below_twice_that() {
+        let codes = [99, 100, 199, 200].map(|free| judge_disk(Path::new("/d"), free, 100).code);
+        assert_eq!(codes, [Some("disk_low"), Some("disk_tight"), Some("disk_tight"), None]);
+    }
+}

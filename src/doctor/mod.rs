@@ -1,0 +1,39 @@
+//! What is missing on this machine, and the command that mends it.
+//!
+//! Promises: every check is one function in one table ([`CHECKS`]), every fault one row of another ([`Fault`]), with a code
+//! that never changes, a verdict and what to type; `docs/doctor.md` is made from both. It works without a server and with a
+//! configuration that cannot be read: what then cannot be looked at says so, the rest goes on. Looking changes nothing: no
+//! directory is made, nothing is spent, and no other host is spoken to unless [`Patient::online`] says so. Every question has a
+//! deadline.
+//!
+//! Must not know: terminals, arguments, the store, how the server is put together. What the server knows it is asked for.
+//!
+//! Fails: never; what cannot be found out is a finding.
+//!
+//! Tested: each fault beside the code or in `tests/it/doctor.rs`, where whole commands meet a broken machine.
+
+mod agents;
+mod fault;
+mod files;
+mod finding;
+mod patient;
+mod programs;
+mod server;
+mod table;
+
+pub use fault::Fault;
+pub use finding::{Finding, Report, Verdict};
+pub use patient::{Patient, ServerLook};
+pub use table::{CHECKS, Check};
+
+/// Makes all checks, in the order of the table, and tells each finding as it comes.
+pub async fn examine(patient: &Patient<'_>, mut tell: impl FnMut(&Finding)) -> Report {
+    let mut findings = Vec::new();
+    for check in CHECKS {
+        for finding in (check.look)(patient).await {
+            tell(&finding);
+            findings.push(finding);
+        }
+    }
+    Report::of(findings)
+}

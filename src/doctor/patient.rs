@@ -1,0 +1,76 @@
+//! What the checks look at, gathered once.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::api_client::{ApiClient, ApiError};
+use crate::clock::Clock;
+use crate::config::{Config, ConfigError, Environment};
+use crate::wire::client::Client;
+use crate::wire::health::Health;
+
+/// A server on this machine answers within milliseconds; one that takes so long helps nobody.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// This machine, as far as it is known without looking.
+#[derive(Debug)]
+pub struct Patient<'a> {
+    pub env: &'a Environment,
+    pub config: Result<Config, ConfigError>,
+    /// The file that was read, or would be.
+    pub config_file: Option<PathBuf>,
+    pub server: ServerLook,
+    pub clock: Clock,
+    /// Whether other hosts may be asked.
+    pub online: bool,
+}
+
+/// What became of asking the server.
+#[derive(Debug)]
+pub enum ServerLook {
+    Answers {
+        url: String,
+        health: Box<Health>,
+        clients: Vec<Client>,
+    },
+    Failed {
+        url: String,
+        error: ApiError,
+    },
+    /// It could not be asked: no address, or no token for it.
+    NotAsked {
+        why: String,
+    },
+}
+
+impl ServerLook {
+    /// Asks the server, once.
+    pub async fn at(api: &ApiClient) -> Self {
+        let url = api.base_url().to_owned();
+        let asked = async {
+            let health = api.health().await?;
+            Ok((health, api.list_clients().await?))
+        };
+        match tokio::time::timeout(ANSWERS_WITHIN, asked).await {
+            Ok(Ok((health, clients))) => Self::Answers { url, health: Box::new(health), clients },
+            Ok(Err(error)) => Self::Failed { url, error },
+            Err(_) => {
+                Self::Failed { error: ApiError::TimedOut { url: url.clone(), limit: ANSWERS_WITHIN }, url }
+            }
+        }
+    }
+
+    pub(super) fn health(&self) -> Option<&Health> {
+        match self {
+            Self::Answers { health, .. } => Some(health),
+            Self::Failed { .. } | Self::NotAsked { .. } => None,
+        }
+    }
+}
+
+impl Patient<'_> {
+    /// The configuration, or why a check that needs it cannot be made.
+    pub(super) fn config(&self) -> Result<&Config, &'static str> {
+        self.config.as_ref().map_err(|_| "the configuration cannot be read")
+    }
+}

@@ -1,0 +1,110 @@
+//! Programs of this machine that the server relies on.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+
+use secrecy::SecretString;
+
+use super::fault::Fault;
+use super::finding::Finding;
+use super::patient::Patient;
+use crate::domain::options::Isolation;
+use crate::forge::{ForgeError, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
+use crate::isolation::Sandbox;
+use crate::worker::{ask_program, find_program};
+
+pub(super) fn user(patient: &Patient<'_>) -> Vec<Finding> {
+    let text = |name| patient.env.get(name).map(|value| value.to_string_lossy().into_owned());
+    vec![match (text("USER").or_else(|| text("LOGNAME")), text("HOME")) {
+        (Some(user), Some(home)) => Finding::ok("user", format!("{user}, {home}")),
+        (Some(user), None) => Finding::ok("user", user),
+        (None, _) => Finding::of(Fault::UserUnknown, "USER is not set"),
+    }]
+}
+
+/// `apt` is the usual one; macOS has its own.
+fn installed_by(finding: Finding, on_macos: &str) -> Finding {
+    if cfg!(target_os = "macos") { finding.mended_by(on_macos) } else { finding }
+}
+
+/// What a program prints when it is asked for its version; `None`: it cannot be run.
+async fn version(environment: &BTreeMap<OsString, OsString>, argv: &[&str]) -> Option<String> {
+    let argv: Vec<String> = argv.iter().map(|&word| word.to_owned()).collect();
+    let path = environment.get(std::ffi::OsStr::new("PATH")).cloned().unwrap_or_default();
+    find_program(&argv[0], &path)?;
+    let output = ask_program(&argv, environment).await.filter(|output| output.status.success())?;
+    Some(String::from_utf8_lossy(&output.stdout).trim().to_owned())
+}
+
+pub(super) async fn git(patient: &Patient<'_>) -> Vec<Finding> {
+    let install = "xcode-select --install";
+    let Some(said) = version(&patient.env.for_git(), &["git", "version"]).await else {
+        return vec![installed_by(Finding::of(Fault::GitMissing, "git was not found in PATH"), install)];
+    };
+    vec![match crate::git::new_enough(&said) {
+        Ok(version) => Finding::ok("git", version),
+        Err(error) => installed_by(Finding::of(Fault::GitOld, error.to_string()), install),
+    }]
+}
+
+pub(super) async fn git_lfs(patient: &Patient<'_>) -> Vec<Finding> {
+    vec![match version(&patient.env.for_git(), &["git-lfs", "version"]).await {
+        Some(said) => Finding::ok("git_lfs", said.split(' ').next().unwrap_or_default()),
+        None => {
+            let detail = "not found in PATH; only repositories that use it need it";
+            installed_by(Finding::of(Fault::GitLfsMissing, detail), "brew install git-lfs")
+        }
+    }]
+}
+
+pub(super) async fn isolation(patient: &Patient<'_>) -> Vec<Finding> {
+    const CHECK: &str = "isolation";
+    let path = patient.env.get("PATH").unwrap_or_default().to_owned();
+    let found = Sandbox::new(path).find().await;
+    let wanted = patient.config().ok().and_then(|config| config.defaults.isolation);
+    if !found.works() {
+        return vec![match wanted {
+            Some(Isolation::Sandbox) => Finding::of(Fault::SandboxDemanded, found.detail()),
+            Some(Isolation::None) => Finding::ok(CHECK, "none, as defaults.isolation says"),
+            _ => Finding::of(Fault::SandboxMissing, found.detail()),
+        }];
+    }
+    vec![match patient.server.health() {
+        Some(health) if health.isolation != "sandbox" => {
+            Finding::of(Fault::SandboxNotInForce, format!("the server says: {}", health.isolation_detail))
+        }
+        Some(_) => Finding::ok(CHECK, format!("{}, in force", found.detail())),
+        None => Finding::ok(CHECK, found.detail()),
+    }]
+}
+
+pub(super) async fn github(patient: &Patient<'_>) -> Vec<Finding> {
+    const CHECK: &str = "github";
+    let config = match patient.config() {
+        Ok(config) => config,
+        Err(why) => return vec![Finding::skipped(CHECK, why)],
+    };
+    let (api_url, from) = (&config.github.api_url, config.github.token.as_ref());
+    let (token, from) = match from {
+        Some(token) => (Some(token.clone()), "configured"),
+        None => (gh_token(api_url, &patient.env.for_git()).await, "of the gh program"),
+    };
+    let Some(token) = token else {
+        let detail = format!("no token for {api_url}: jobs have to say --publish branch");
+        return vec![Finding::of(Fault::TokenMissing, detail)];
+    };
+    if !patient.online {
+        return vec![Finding::ok(CHECK, format!("a token is there, {from}; not tried (--online)"))];
+    }
+    vec![match try_token(patient, api_url.as_str(), token).await {
+        Ok(()) => Finding::ok(CHECK, format!("the token, {from}, is accepted by {api_url}")),
+        Err(error @ ForgeError::Auth) => Finding::of(Fault::TokenRefused, format!("{error} ({from})")),
+        Err(error) => Finding::of(Fault::ForgeUnreachable, error.to_string()).with("URL", api_url.as_str()),
+    }]
+}
+
+async fn try_token(patient: &Patient<'_>, api_url: &str, token: SecretString) -> Result<(), ForgeError> {
+    let client = http_client(&HttpLimits::default())?;
+    let auth = GitHubAuth::Token(token);
+    GitHub::new(api_url, &auth, &client, patient.clock.clone())?.try_credential().await
+}
