@@ -22,6 +22,7 @@ pub mod isolation;
 pub mod metrics;
 pub mod process;
 pub mod secrets;
+pub mod service;
 pub mod store;
 pub mod telemetry;
 pub mod upkeep;

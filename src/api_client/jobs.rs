@@ -5,6 +5,7 @@ use std::time::Duration;
 use reqwest::{Method, Response};
 
 use super::{ApiClient, ApiError};
+use crate::wire::diff::Diff;
 use crate::wire::job::{Cancelled, Job, JobPage};
 use crate::wire::message::MessagePage;
 use crate::wire::request::{FollowUpRequest, RetryRequest, SubmitRequest};
@@ -184,6 +185,14 @@ impl ApiClient {
     /// When there is no such job, or no commit of it.
     pub async fn get_patch(&self, job: &str) -> Result<String, ApiError> {
         self.call(Method::GET, &["jobs", job, "diff"], &[("format", "patch".to_owned())]).text().await
+    }
+
+    /// What the job changed, as files and numbers.
+    ///
+    /// # Errors
+    /// As [`Self::get_patch`].
+    pub async fn get_diff(&self, job: &str) -> Result<Diff, ApiError> {
+        self.call(Method::GET, &["jobs", job, "diff"], &[("format", "json".to_owned())]).answer().await
     }
 
     /// Cancels a job, and returns when nothing of it runs any more.

@@ -26,6 +26,14 @@ impl ApiClient {
         self.call(Method::GET, &["health"], &[]).answer().await
     }
 
+    /// The description of the API, as the server gives it.
+    ///
+    /// # Errors
+    /// When it cannot be asked.
+    pub async fn openapi(&self) -> Result<String, ApiError> {
+        self.call(Method::GET, &["openapi.json"], &[]).text().await
+    }
+
     /// Copies the database as it is now, to this file of the server's machine or beside its other backups.
     ///
     /// # Errors

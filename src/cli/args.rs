@@ -4,9 +4,11 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use clap_complete::Shell;
+
 use super::commands::{
-    ArtifactsFlags, AttachFlags, DoctorFlags, FollowUpFlags, FormFlags, OpenFlags, ProfileVerb, RetryFlags,
-    TokenVerb, UsageFlags, WebhookVerb,
+    ArtifactsFlags, AttachFlags, ClientVerb, DiffFlags, DoctorFlags, FollowUpFlags, FormFlags, InitFlags,
+    OpenFlags, ProfileVerb, RetryFlags, ServiceVerb, TokenVerb, UsageFlags, WebhookVerb,
 };
 use super::human;
 use crate::domain::id::JobRef;
@@ -53,10 +55,15 @@ pub(super) enum Colour {
 pub(super) enum Verb {
     /// Try everything with a scripted agent in a temporary directory.
     Demo(DemoFlags),
+    /// Write a first configuration, with a secret: three questions at most, and none without a terminal.
+    Init(InitFlags),
     /// Say what is missing on this machine, and the command that mends it.
     Doctor(DoctorFlags),
     /// Run the server in the foreground.
     Serve(ServeFlags),
+    /// Run the server as a service of yours, which starts by itself.
+    #[command(subcommand)]
+    Service(ServiceVerb),
     /// Open the dashboard in a browser, signed in.
     Open(OpenFlags),
     /// Queue a job.
@@ -67,6 +74,8 @@ pub(super) enum Verb {
     Show(ShowFlags),
     /// Print what the agent of a job says.
     Logs(LogsFlags),
+    /// Print what a job changed, as a patch.
+    Diff(DiffFlags),
     /// Wait until jobs have ended.
     Wait(WaitFlags),
     /// Stop jobs and wait until nothing of them runs any more.
@@ -111,6 +120,20 @@ pub(super) enum Verb {
     /// Look at the configuration.
     #[command(subcommand)]
     Config(ConfigVerb),
+    /// Print the description of the HTTP API, OpenAPI 3.1.
+    Openapi,
+    /// Print the script by which a shell completes commands and flags.
+    Completions {
+        /// For this shell.
+        #[arg(value_name = "SHELL", value_enum)]
+        shell: Shell,
+    },
+    /// Print the manual page of the program or of one of its commands.
+    Man {
+        /// The command, for example `queue pause`; without it the page of the whole program.
+        #[arg(value_name = "COMMAND")]
+        command: Vec<String>,
+    },
     /// Print the version of this program.
     Version,
 }
@@ -332,39 +355,6 @@ pub(super) enum QueueVerb {
         #[arg(value_name = "LOGIN")]
         login: Option<String>,
     },
-}
-
-#[derive(Debug, Subcommand)]
-pub(super) enum ClientVerb {
-    /// Register a repository and clone it.
-    Add(ClientAddFlags),
-    /// List the registered repositories.
-    Ls,
-    /// Show one registered repository.
-    Show {
-        /// The id of a client, or its name, or ORG/REPO.
-        #[arg(value_name = "CLIENT")]
-        client: String,
-    },
-}
-
-#[derive(Debug, Args)]
-pub(super) struct ClientAddFlags {
-    /// The repository on the forge.
-    #[arg(value_name = "ORG/REPO")]
-    pub(super) repo: String,
-    /// Call it this; without it the name of the repository is used.
-    #[arg(long)]
-    pub(super) name: Option<String>,
-    /// Clone from this URL instead of the one that the configuration gives.
-    #[arg(long, value_name = "URL")]
-    pub(super) clone_url: Option<String>,
-    /// Start work from this branch instead of the remote's default one.
-    #[arg(long, value_name = "BRANCH")]
-    pub(super) default_branch: Option<String>,
-    /// Remember this id of your own system.
-    #[arg(long, value_name = "ID")]
-    pub(super) os_client_id: Option<String>,
 }
 
 #[derive(Debug, Args)]

@@ -3,6 +3,7 @@
 use clap::Parser as _;
 
 use super::args::Cli;
+use crate::doctor::Fault;
 use crate::domain::reason::ReasonCode;
 
 /// The commands of a hint, each from `offshoot` to where a person would see its end.
@@ -37,4 +38,22 @@ fn every_command_that_a_hint_names_can_be_typed() {
         }
     }
     assert!(found > 40, "{found} commands in all hints");
+}
+
+/// What the doctor tells people to type is typed with what was found in the place of the words in capitals.
+#[test]
+fn every_command_that_the_doctor_names_can_be_typed() {
+    let mut found = 0;
+    for fault in Fault::ALL {
+        for command in fault.mend().split(" && ").filter(|command| command.starts_with("offshoot ")) {
+            let parsed = Cli::try_parse_from(command.replace("PORT", "3457").split(' '));
+            assert!(
+                parsed.is_ok(),
+                "{fault:?}: {command}: {:?}",
+                parsed.err().map(|error| error.to_string())
+            );
+            found += 1;
+        }
+    }
+    assert!(found > 12, "{found} commands");
 }

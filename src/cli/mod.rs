@@ -100,6 +100,16 @@ fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Res
             commands::restore::run(&cli.global, &flags, env, local.restore, out).map(done)
         }
         Verb::Doctor(flags) => commands::doctor::run(&cli.global, &flags, env, out),
+        Verb::Init(flags) => {
+            if commands::init::run(&cli.global, &flags, env, out)? {
+                let install = commands::ServiceVerb::Install { print: false, force: false };
+                return commands::service::run(install, &cli.global, env, out);
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Verb::Service(verb) => commands::service::run(verb, &cli.global, env, out),
+        Verb::Completions { shell } => commands::shell::completions(shell, out).map(done),
+        Verb::Man { command } => commands::shell::man(&command, out).map(done),
         Verb::Version => commands::version::run(out).map(done),
         verb => speak(verb, &cli.global, env, out),
     }
@@ -131,6 +141,12 @@ impl Verb {
         match self {
             Self::Demo(_) => "demo",
             Self::Doctor(_) => "doctor",
+            Self::Man { .. } => "man",
+            Self::Completions { .. } => "completions",
+            Self::Openapi => "openapi",
+            Self::Diff(_) => "diff",
+            Self::Service(_) => "service",
+            Self::Init(_) => "init",
             Self::Serve(_) => "serve",
             Self::Submit(_) => "submit",
             Self::Ls(_) => "ls",

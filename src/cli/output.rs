@@ -82,6 +82,12 @@ impl Output {
         self.style.json
     }
 
+    /// Whether a person reads the answer on a terminal.
+    #[must_use]
+    pub fn is_for_people(&self) -> bool {
+        self.style.terminal && !self.style.json
+    }
+
     /// One line, or several, of the answer.
     ///
     /// # Errors

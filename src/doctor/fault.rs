@@ -52,9 +52,6 @@ faults! {
     ConfigWarning, "config", "config_warning", Warn,
         "Something in the configuration works and should be known all the same.",
         "offshoot config show --origin";
-    ConfigOpen, "config", "config_open", Warn,
-        "Others can read a file that holds a secret.",
-        "chmod 600 FILE";
     SecretMissing, "secret", "secret_missing", Fail,
         "There is no secret for the API; the server does not start without one.",
         "offshoot init";

@@ -17,8 +17,11 @@ pub(super) fn config(patient: &Patient<'_>) -> Vec<Finding> {
         Err(error) => {
             let named = file.map_or_else(|| "FILE".to_owned(), |file| file.display().to_string());
             let faults = error.problems.iter().map(|problem| {
-                let said = problem.to_string();
-                let detail = said.lines().map(str::trim).collect::<Vec<_>>().join("; ");
+                let source = match problem.source.as_str() {
+                    "" => String::new(),
+                    source => format!(" ({source})"),
+                };
+                let detail = format!("{}{source} {}", problem.key, problem.rule);
                 let finding = Finding::of(Fault::ConfigBroken, detail).with("FILE", &named);
                 // a permission or a variable is not mended in the file, and its problem knows how
                 let is_elsewhere = problem.permission || !problem.source.starts_with("file");
@@ -40,25 +43,7 @@ pub(super) fn config(patient: &Patient<'_>) -> Vec<Finding> {
     // what the secret is has a check of its own
     let told = config.warnings().iter().filter(|warning| warning.code != "weak_secret");
     findings.extend(told.map(|warning| Finding::of(Fault::ConfigWarning, warning.text.clone())));
-    findings.extend(config.private_files.iter().filter_map(|file| open_to_others(file)));
     findings
-}
-
-/// Those that hold nothing but a secret are refused by the configuration itself when others can read them.
-fn open_to_others(file: &Path) -> Option<Finding> {
-    let found = file.metadata().ok().filter(|found| found.is_file())?;
-    let holds_secrets = || {
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        text.lines().any(|line| {
-            let key = line.split_once('=').map(|(key, _)| key.trim()).unwrap_or_default();
-            matches!(key, "secret" | "token" | "previous_secret") || key.starts_with("set_env")
-        })
-    };
-    (found.mode() & 0o077 != 0 && holds_secrets()).then(|| {
-        let shown = file.display().to_string();
-        let detail = format!("{shown} holds a secret and has mode {:04o}", found.mode() & 0o7777);
-        Finding::of(Fault::ConfigOpen, detail).with("FILE", &shown)
-    })
 }
 
 pub(super) fn secret(patient: &Patient<'_>) -> Vec<Finding> {

@@ -22,7 +22,7 @@ pub struct Check {
 /// All checks.
 #[rustfmt::skip] // one row a check
 pub const CHECKS: &[Check] = &[
-    Check { name: "config", about: "The configuration file, the environment and their rules; who can read the files that hold secrets.", look: |patient| ready(files::config(patient)) },
+    Check { name: "config", about: "The configuration file, the environment and their rules; a file that holds a secret and that others can read is a fault too.", look: |patient| ready(files::config(patient)) },
     Check { name: "secret", about: "Whether there is a secret for the API, and whether it is long enough.", look: |patient| ready(files::secret(patient)) },
     Check { name: "user", about: "The variables by which agents find who they work for.", look: |patient| ready(programs::user(patient)) },
     Check { name: "git", about: "The git program and its version.", look: |patient| programs::git(patient).boxed() },

@@ -142,7 +142,8 @@ async fn a_machine_that_has_all_is_well_and_says_what_it_found() {
     doctor.env("OFFSHOOT_URL", &fake.url);
     let ran = finish(doctor, "").await;
     assert_eq!((ran.code, ran.err.as_str()), (0, "All is well.\n"), "{ran:?}");
-    let shown = ran.out.replace(&fake.url, "http://SERVER").replace(&machine.path(""), "/HOME/");
+    let shown =
+        ran.out.replace(&fake.url, "http://SERVER").replace(machine.home.path().to_str().unwrap(), "/HOME");
     let shown: Vec<_> = shown.lines().filter(|line| !line.contains(" disk ")).collect();
     insta::assert_snapshot!(shown.join("\n"));
     assert_eq!(fake.seen()[0].header("authorization"), format!("Bearer {SECRET}"));
@@ -155,7 +156,7 @@ async fn a_configuration_that_cannot_be_read_is_told_and_the_rest_is_looked_at()
     machine.configure("[server]\nport = \"many\"\n");
     let ran = finish(machine.doctor(&[]), "").await;
     assert_eq!(ran.code, 1, "{ran:?}");
-    let shown = ran.out.replace(&machine.path(""), "/HOME/");
+    let shown = ran.out.replace(machine.home.path().to_str().unwrap(), "/HOME");
     insta::assert_snapshot!(shown);
     let (code, found) = machine.examined(|_| ()).await;
     assert_eq!(code, 1);
@@ -169,12 +170,15 @@ async fn a_configuration_that_cannot_be_read_is_told_and_the_rest_is_looked_at()
 #[tokio::test]
 async fn secrets_that_are_weak_or_open_to_others_are_told() {
     let machine = Machine::new();
-    machine.configure("[server]\nport = 0\nsecret = \"short\"\n");
-    machine.write(".config/offshoot/config.toml", "[server]\nport = 0\nsecret = \"short\"\n", 0o644);
+    let text = "[server]\nport = 0\nsecret = \"short\"\n";
+    machine.write(".config/offshoot/config.toml", text, 0o644);
+    let (code, found) = machine.examined(|_| ()).await;
+    let file = machine.path(".config/offshoot/config.toml");
+    assert_eq!((code, mend(&found, "config_broken")), (1, Some(&*format!("chmod 600 {file}"))));
+    machine.configure(text);
     let (_, found) = machine.examined(|_| ()).await;
     assert!(mend(&found, "secret_weak").is_some(), "{found:#?}");
-    let file = machine.path(".config/offshoot/config.toml");
-    assert_eq!(mend(&found, "config_open"), Some(&*format!("chmod 600 {file}")));
+    assert!(mend(&found, "config_warning").is_none(), "it is told once");
     assert_eq!(mend(&found, "user_unknown"), None);
     let (_, found) = machine.examined(|doctor| drop(doctor.env_remove("USER"))).await;
     assert_eq!(mend(&found, "user_unknown"), Some("export USER=$(id -un)"));
@@ -223,7 +227,7 @@ async fn what_keeps_the_server_from_working_is_told_with_what_to_type() {
         "version": "0.0.1", "paused": true, "isolation": "none", "isolationDetail": "it did not work",
         "database": "read_only", "databaseGuide": "the database is damaged\n  restore it",
         "callbacks": { "pending": 0, "dead": 3 },
-        "newestBackup": { "name": "daily-1.db", "bytes": 1, "createdAt": "2026-11-21T12:00:00.000Z" },
+        "newestBackup": { "name": "daily-1.db", "kind": "daily", "bytes": 1, "createdAt": "2026-11-21T12:00:00.000Z" },
         "holds": [{ "login": "claude", "code": "usage_limit", "message": "used up",
                     "since": "2026-11-21T12:00:00.000Z", "until": null, "probe": null }],
         "agents": [{ "name": "claude", "kind": "claude", "installed": false, "version": null, "authenticated": null,

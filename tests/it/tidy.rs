@@ -72,7 +72,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // it asks as the server would: `worker` for an agent's program, `forge` for the token, `isolation` for the sandbox, and
     // `git` for what is new enough
     ("doctor", &["api_client", "clock", "config", "domain", "forge", "git", "isolation", "wire", "worker"]),
-    ("cli", &["api_client", "clock", "config", "doctor", "domain", "wire"]),
+    ("service", &[]),
+    ("cli", &["api_client", "clock", "config", "doctor", "domain", "service", "wire"]),
     ("demo", &["api_client", "cli", "clock", "config", "daemon", "forge", "git", "webhook", "wire"]),
     ("main", &["acp", "cli", "config", "daemon", "demo", "failpoint", "isolation", "process"]),
     ("lib", &[]),
@@ -92,6 +93,8 @@ const CRATES: &[(&str, &[&str])] = &[
     ("axum", &["src/http/", "src/demo/receiver.rs"]),
     ("utoipa", &["src/http/", "src/wire/"]),
     ("clap", &["src/cli/"]),
+    ("clap_complete", &["src/cli/"]),
+    ("clap_mangen", &["src/cli/"]),
     ("maud", &["src/web/"]),
     ("git2", &["src/git/"]),
     ("tar", &["src/git/", "src/cli/"]),

@@ -1,18 +1,100 @@
 //! `offshoot client`
 
+use clap::{Args, Subcommand};
+
 use super::Context;
 use crate::api_client::ApiClient;
-use crate::cli::args::{ClientAddFlags, ClientVerb};
 use crate::cli::error::{CliError, Ended, ErrorKind};
 use crate::cli::human;
 use crate::wire::client::{Client, ClientDetail};
-use crate::wire::request::ClientRequest;
+use crate::wire::request::{ClientPatchRequest, ClientRequest};
+
+#[derive(Debug, Subcommand)]
+pub(in crate::cli) enum ClientVerb {
+    /// Register a repository and clone it.
+    Add(ClientAddFlags),
+    /// List the registered repositories.
+    Ls,
+    /// Show one registered repository.
+    Show {
+        /// The id of a client, or its name, or ORG/REPO.
+        #[arg(value_name = "CLIENT")]
+        client: String,
+    },
+    /// Change a registered repository; what is not named stays.
+    Set(ClientSetFlags),
+    /// Fetch what is new on the remote, of one repository or of all.
+    Sync {
+        /// The id of a client, or its name, or ORG/REPO; without it all.
+        #[arg(value_name = "CLIENT")]
+        client: Option<String>,
+    },
+    /// Take a repository out of the list; its jobs stay readable.
+    Rm {
+        /// The id of a client, or its name, or ORG/REPO.
+        #[arg(value_name = "CLIENT")]
+        client: String,
+        /// Remove its clone from the disk too; work that is only there is kept in a bundle.
+        #[arg(long)]
+        remove_repo: bool,
+        /// Also while jobs of it are queued or running: they are cancelled.
+        #[arg(long)]
+        force: bool,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ClientAddFlags {
+    /// The repository on the forge.
+    #[arg(value_name = "ORG/REPO")]
+    repo: String,
+    /// Call it this; without it the name of the repository is used.
+    #[arg(long)]
+    name: Option<String>,
+    /// Clone from this URL instead of the one that the configuration gives.
+    #[arg(long, value_name = "URL")]
+    clone_url: Option<String>,
+    /// Start work from this branch instead of the remote's default one.
+    #[arg(long, value_name = "BRANCH")]
+    default_branch: Option<String>,
+    /// Remember this id of your own system.
+    #[arg(long, value_name = "ID")]
+    os_client_id: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(in crate::cli) struct ClientSetFlags {
+    /// The id of a client, or its name, or ORG/REPO.
+    #[arg(value_name = "CLIENT")]
+    client: String,
+    /// Start no jobs of it until it is unpaused; what runs goes on.
+    #[arg(long, conflicts_with = "unpause")]
+    pause: bool,
+    /// Start jobs of it again.
+    #[arg(long)]
+    unpause: bool,
+    /// Call it this.
+    #[arg(long)]
+    name: Option<String>,
+    /// Fetch from this URL from now on.
+    #[arg(long, value_name = "URL")]
+    clone_url: Option<String>,
+    /// Start work from this branch.
+    #[arg(long, value_name = "BRANCH")]
+    default_branch: Option<String>,
+    /// Remember this id of your own system.
+    #[arg(long, value_name = "ID")]
+    os_client_id: Option<String>,
+}
 
 pub(super) async fn run(verb: ClientVerb, context: &mut Context<'_>) -> Result<Ended, CliError> {
     match verb {
         ClientVerb::Add(flags) => add(flags, context).await,
         ClientVerb::Ls => list(context).await,
         ClientVerb::Show { client } => show(&client, context).await,
+        ClientVerb::Set(flags) => set(flags, context).await,
+        ClientVerb::Sync { client } => sync(client.as_deref(), context).await,
+        ClientVerb::Rm { client, remove_repo, force } => remove(&client, remove_repo, force, context).await,
     }
 }
 
@@ -126,6 +208,79 @@ async fn show(name: &str, context: &mut Context<'_>) -> Result<Ended, CliError> 
     Ok(Ended::Done)
 }
 
+async fn set(flags: ClientSetFlags, context: &mut Context<'_>) -> Result<Ended, CliError> {
+    let client = find(&context.api, &flags.client).await?;
+    let change = ClientPatchRequest {
+        name: flags.name,
+        os_client_id: flags.os_client_id.map(Into::into),
+        default_branch: flags.default_branch.map(Into::into),
+        clone_url: flags.clone_url.map(Into::into),
+        paused: (flags.pause || flags.unpause).then_some(flags.pause),
+        options: None,
+    };
+    if change == ClientPatchRequest::default() {
+        return Err(
+            CliError::usage("nothing is to be changed").hint("see what can be", "offshoot client set --help")
+        );
+    }
+    let changed = context.api.update_client(&client.id, &change).await?;
+    if context.out.is_json() {
+        context.out.json(&changed)?;
+        return Ok(Ended::Done);
+    }
+    let client = &changed.client;
+    context.out.line(&format!("Changed {} ({}): {}", client.name, client.id, state(client)))?;
+    for warning in &changed.warnings {
+        context.out.say(&format!("warning: {warning}"));
+    }
+    Ok(Ended::Done)
+}
+
+async fn sync(name: Option<&str>, context: &mut Context<'_>) -> Result<Ended, CliError> {
+    let id = match name {
+        Some(name) => Some(find(&context.api, name).await?.id),
+        None => None,
+    };
+    context.out.say("Fetching ...");
+    let done = context.api.sync(id).await?;
+    let has_failed = done.synced.iter().any(|one| !one.success);
+    if context.out.is_json() {
+        context.out.json(&done)?;
+    } else {
+        for one in &done.synced {
+            let end = one.error.as_deref().unwrap_or("up to date");
+            context.out.line(&human::printable(&format!("{}  {end}", one.repo)))?;
+        }
+    }
+    if has_failed && !context.out.is_json() {
+        return Err(CliError::new(ErrorKind::Failed, "not all could be fetched")
+            .hint("see whether git itself gets there", "git ls-remote git@github.com:ORG/REPO.git"));
+    }
+    Ok(Ended::Done)
+}
+
+async fn remove(
+    name: &str,
+    remove_repo: bool,
+    force: bool,
+    context: &mut Context<'_>,
+) -> Result<Ended, CliError> {
+    let client = find(&context.api, name).await?;
+    let removed = context.api.delete_client(&client.id, remove_repo, force).await.map_err(|error| {
+        let error = CliError::from(error);
+        let is_busy = error.kind == ErrorKind::Conflict && !force;
+        let say_so = format!("offshoot client rm {} --force", client.id);
+        if is_busy { error.hint("or cancel its jobs with it", say_so) } else { error }
+    })?;
+    if context.out.is_json() {
+        context.out.json(&removed)?;
+        return Ok(Ended::Done);
+    }
+    let clone = if removed.repo_removed { "its clone is gone too" } else { "its clone stays on the disk" };
+    context.out.line(&format!("Removed {} ({}); {clone}.", client.name, client.id))?;
+    Ok(Ended::Done)
+}
+
 fn sheet(detail: &ClientDetail, view: &crate::cli::views::Viewpoint) -> String {
     let client = &detail.client;
     let disk = detail.disk_bytes.map_or_else(|| "-".to_owned(), human::size);
@@ -141,6 +296,9 @@ fn sheet(detail: &ClientDetail, view: &crate::cli::views::Viewpoint) -> String {
         ("next", format!("offshoot submit -r {}/{} \"what to do\"", client.github_org, client.github_repo)),
         ("", format!("offshoot ls client={}", client.id)),
     ];
+    let rows = rows
+        .into_iter()
+        .chain(client.paused.then(|| ("", format!("offshoot client set {} --unpause", client.id))));
     for (label, value) in rows {
         text.push_str(&format!("\n  {label:<9} {value}"));
     }

@@ -13,11 +13,13 @@ mod backup;
 mod cancel;
 mod client;
 pub(super) mod config;
+mod diff;
 pub(super) mod doctor;
 mod follow;
 mod follow_up;
 mod form;
 mod gc;
+pub(super) mod init;
 mod logs;
 mod ls;
 mod open;
@@ -27,6 +29,8 @@ mod rescue;
 pub(super) mod restore;
 mod retry;
 pub(super) mod serve;
+pub(super) mod service;
+pub(super) mod shell;
 mod show;
 mod submit;
 mod token;
@@ -38,11 +42,15 @@ mod webhook;
 
 pub(super) use artifacts::ArtifactsFlags;
 pub(super) use attach::AttachFlags;
+pub(super) use client::ClientVerb;
+pub(super) use diff::DiffFlags;
 pub(super) use doctor::DoctorFlags;
 pub(super) use form::FormFlags;
+pub(super) use init::InitFlags;
 pub(super) use open::OpenFlags;
 pub(super) use profile::ProfileVerb;
 pub(super) use retry::RetryFlags;
+pub(super) use service::ServiceVerb;
 pub(super) use token::TokenVerb;
 pub(super) use usage::UsageFlags;
 pub(super) use webhook::WebhookVerb;
@@ -108,6 +116,11 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Ls(flags) => ls::run(flags, context).await,
         Verb::Show(flags) => show::run(&flags, context).await,
         Verb::Logs(flags) => Box::pin(logs::run(&flags, context)).await,
+        Verb::Diff(flags) => Box::pin(diff::run(&flags, context)).await,
+        Verb::Openapi => {
+            let document = context.api.openapi().await?;
+            context.out.line(document.trim_end()).map(|()| Ended::Done)
+        }
         Verb::Wait(flags) => Box::pin(wait::run(&flags, context)).await,
         Verb::Cancel(flags) => cancel::run(&flags, context).await,
         Verb::Retry(flags) => Box::pin(retry::run(flags, context)).await,
@@ -126,9 +139,13 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Backup(flags) => backup::run(&flags, context).await,
         Verb::Demo(_)
         | Verb::Doctor(_)
+        | Verb::Init(_)
+        | Verb::Service(_)
         | Verb::Restore(_)
         | Verb::Serve(_)
         | Verb::Config(_)
+        | Verb::Completions { .. }
+        | Verb::Man { .. }
         | Verb::Version => {
             unreachable!("local verbs are dispatched before a server is looked for")
         }

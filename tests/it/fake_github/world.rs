@@ -81,6 +81,9 @@ impl World {
             Some(token) if self.installation_tokens.iter().any(|known| known == token) => Rights::Write,
             Some(_) => return reply(401, &json!({ "message": "Bad credentials" })),
         };
+        if segments[..] == ["rate_limit"] {
+            return reply(200, &json!({ "rate": { "limit": 5000, "remaining": 5000 } }));
+        }
         let (found, rest) = match &segments[..] {
             ["repositories", id, rest @ ..] => {
                 (self.repos.iter().position(|repo| repo.id.to_string() == *id), rest)

@@ -1,0 +1,203 @@
+//! `offshoot init`
+
+use std::io::{BufRead as _, IsTerminal as _, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+
+use clap::{Args, ValueEnum};
+use serde_json::json;
+
+use crate::cli::args::Global;
+use crate::cli::error::{CliError, ErrorKind};
+use crate::cli::output::Output;
+use crate::clock::Clock;
+use crate::config::{Config, Environment, Flags};
+
+/// Random characters of the secret: some 165 bits.
+const SECRET_CHARS: usize = 32;
+
+/// Where the token for repositories comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(in crate::cli) enum TokenFrom {
+    // Plain comments: documented values would turn every help into the long form.
+    // Of the gh program, asked at each start of the server.
+    Gh,
+    // In a file of its own, which is made empty.
+    File,
+    // None: jobs push with git's own keys and open no pull requests.
+    None,
+}
+
+#[derive(Debug, Args)]
+#[command(
+    after_help = "Without a terminal nothing is asked for: what no flag says is taken from the gh program (--token gh) \
+                        and port 3456, and no service is installed."
+)]
+pub(in crate::cli) struct InitFlags {
+    /// Take the token for repositories from here; without it that is asked for.
+    #[arg(long, value_enum, value_name = "FROM")]
+    token: Option<TokenFrom>,
+    /// Let the server listen on this port; without it that is asked for.
+    #[arg(long, value_name = "PORT")]
+    port: Option<u16>,
+    /// Install the server as a service afterwards.
+    #[arg(long, conflicts_with = "no_service")]
+    service: bool,
+    /// Install no service, and do not ask.
+    #[arg(long)]
+    no_service: bool,
+    /// Ask nothing: take what is usual.
+    #[arg(short, long)]
+    yes: bool,
+}
+
+/// What was decided, by flags or by answers.
+struct Decided {
+    token: TokenFrom,
+    port: u16,
+    service: bool,
+}
+
+/// Writes a first configuration with a secret; whether a service is to be installed now.
+pub(in crate::cli) fn run(
+    global: &Global,
+    flags: &InitFlags,
+    env: &Environment,
+    out: &mut Output,
+) -> Result<bool, CliError> {
+    let no_home = || {
+        CliError::new(ErrorKind::Failed, "there is no home directory")
+            .hint("say where it is", "export HOME=...")
+    };
+    let (file, _) = Config::file(env, global.config.as_deref()).ok_or_else(no_home)?;
+    if file.exists() {
+        return Err(CliError::new(ErrorKind::Conflict, format!("{} is there already", file.display()))
+            .hint("see what it says", "offshoot config show --origin")
+            .hint("see what is missing", "offshoot doctor"));
+    }
+    let may_ask =
+        !flags.yes && !out.is_json() && std::io::stdin().is_terminal() && Output::is_on_a_terminal();
+    let decided = decide(flags, may_ask, out)?;
+    let dir = file.parent().map(Path::to_path_buf).unwrap_or_default();
+    let written = write(&file, &dir, &decided)?;
+    // what was written is what a server would read
+    let check = Flags { serving: true, ..Flags::default() };
+    Config::load(&check, env, Some(&file))?;
+    if out.is_json() {
+        let files: Vec<_> = written.iter().map(|file| file.display().to_string()).collect();
+        out.json(&json!({ "config": file.display().to_string(), "written": files, "port": decided.port }))?;
+        return Ok(decided.service);
+    }
+    for file in &written {
+        out.line(&format!("Wrote {}", file.display()))?;
+    }
+    out.say("The secret of the API stands in its file, and commands on this machine find it there.");
+    if decided.token == TokenFrom::File {
+        let file = dir.join("github_token");
+        out.say(&format!("  put a GitHub token into it:  ${{EDITOR:-vi}} {}", file.display()));
+    }
+    if !decided.service {
+        out.say("  see what is missing:  offshoot doctor\n  start the server:     offshoot serve");
+    }
+    Ok(decided.service)
+}
+
+fn decide(flags: &InitFlags, may_ask: bool, out: &mut Output) -> Result<Decided, CliError> {
+    let token = match flags.token {
+        Some(token) => token,
+        None if may_ask => ask_token(out)?,
+        None => TokenFrom::Gh,
+    };
+    let port = match flags.port {
+        Some(port) => port,
+        None if may_ask => ask_port(out)?,
+        None => 3456,
+    };
+    let service = match flags.service || flags.no_service {
+        true => flags.service,
+        false if may_ask => {
+            let answer = ask("Start the server by itself, as a service of yours? [y/N] ", out)?;
+            matches!(answer.to_ascii_lowercase().as_str(), "y" | "yes")
+        }
+        false => false,
+    };
+    Ok(Decided { token, port, service })
+}
+
+fn ask(question: &str, out: &mut Output) -> Result<String, CliError> {
+    out.bytes(question.as_bytes())?;
+    let mut answer = String::new();
+    let read = std::io::stdin().lock().read_line(&mut answer).map_err(|error| CliError::output(&error))?;
+    if read == 0 {
+        return Err(CliError::new(ErrorKind::Interrupted, "nothing was answered, and nothing was written")
+            .hint("ask nothing", "offshoot init --yes"));
+    }
+    Ok(answer.trim().to_owned())
+}
+
+fn ask_token(out: &mut Output) -> Result<TokenFrom, CliError> {
+    loop {
+        let answer = ask("Where does the GitHub token come from: gh, file or none? [gh] ", out)?;
+        match TokenFrom::from_str(&answer, true) {
+            _ if answer.is_empty() => return Ok(TokenFrom::Gh),
+            Ok(token) => return Ok(token),
+            Err(_) => out.say("  gh: the gh program, file: a file of its own, none: no pull requests"),
+        }
+    }
+}
+
+fn ask_port(out: &mut Output) -> Result<u16, CliError> {
+    loop {
+        let answer = ask("On which port of this machine shall the server listen? [3456] ", out)?;
+        match answer.parse() {
+            _ if answer.is_empty() => return Ok(3456),
+            Ok(port) => return Ok(port),
+            Err(_) => out.say("  a number from 1 to 65535"),
+        }
+    }
+}
+
+/// The files, in the order in which they were made. None that is there is written over.
+fn write(file: &Path, dir: &Path, decided: &Decided) -> Result<Vec<PathBuf>, CliError> {
+    let cannot = |file: &Path, error: &std::io::Error| {
+        CliError::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
+            .hint("look", format!("ls -ld {}", dir.display()))
+    };
+    let mut made = std::fs::DirBuilder::new();
+    made.recursive(true).mode(0o700).create(dir).map_err(|error| cannot(dir, &error))?;
+    let mut written = Vec::new();
+    let mut new = |file: PathBuf, text: &str| {
+        let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
+        match open.and_then(|mut open| open.write_all(text.as_bytes()).and_then(|()| open.sync_all())) {
+            Ok(()) => written.push(file),
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(cannot(&file, &error)),
+        }
+        Ok(())
+    };
+    let secret = dir.join("secret");
+    new(secret.clone(), &format!("{}\n", Clock::system().random_text(SECRET_CHARS)))?;
+    let token = dir.join("github_token");
+    let token_line = match decided.token {
+        TokenFrom::Gh => "# the token of the gh program is taken: gh auth login".to_owned(),
+        TokenFrom::File => {
+            new(token.clone(), "put-a-token-here\n")?;
+            format!("token_file = {}", quoted(&token))
+        }
+        TokenFrom::None => "# no token: jobs open no pull requests".to_owned(),
+    };
+    let publish = if decided.token == TokenFrom::None { "\n[defaults]\npublish = \"branch\"\n" } else { "" };
+    let text = format!(
+        "# Every key: config.example.toml; what holds and why: offshoot config show --origin\n\n[server]\nport = {}\n\
+         secret_file = {}\n\n[github]\n{token_line}\n{publish}",
+        decided.port,
+        quoted(&secret)
+    );
+    new(file.to_path_buf(), &text)?;
+    Ok(written)
+}
+
+/// As a text of TOML.
+fn quoted(path: &Path) -> String {
+    serde_json::Value::String(path.display().to_string()).to_string()
+}

@@ -1,0 +1,238 @@
+//! `offshoot service` and `offshoot init`: whole commands, with a stand-in for `systemctl` and `loginctl` that writes down
+//! what it is asked.
+
+#![cfg(target_os = "linux")]
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::process::Command;
+
+use crate::cli::{Ran, command, finish};
+
+const UNIT: &str = ".config/systemd/user/offshoot.service";
+
+/// A home directory with stand-ins for the programs of the system.
+struct Home(TempDir);
+
+impl Home {
+    fn new() -> Self {
+        let home = Self(tempfile::tempdir().unwrap());
+        home.program("loginctl", "[ \"$1\" = show-user ] && cat \"$HOME/linger\"; [ \"$1\" = enable-linger ] && echo yes > \"$HOME/linger\"; [ \"$1\" = disable-linger ] && echo no > \"$HOME/linger\"; true");
+        home.program("systemctl", "[ \"$2\" = show ] && cat \"$HOME/state\"; true");
+        home.program("journalctl", "echo the log");
+        home.write("linger", "no\n");
+        home.write("state", "ActiveState=active\nSubState=running\nMainPID=4121\nUnitFileState=enabled\n");
+        home
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        let file = self.path(name);
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+
+    fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.path(name)).unwrap_or_default()
+    }
+
+    /// One that notes how it was called and does `script`.
+    fn program(&self, name: &str, script: &str) {
+        let note = format!("#!/bin/sh\necho \"{name} $*\" >> \"$HOME/asked\"\n{script}\n");
+        self.write(&format!("bin/{name}"), &note);
+        std::fs::set_permissions(self.path(&format!("bin/{name}")), PermissionsExt::from_mode(0o755))
+            .unwrap();
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = command("", arguments);
+        command.env_remove("OFFSHOOT_URL").env_remove("OFFSHOOT_TOKEN").env("HOME", self.0.path());
+        command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()));
+        command
+    }
+
+    async fn run(&self, arguments: &[&str]) -> Ran {
+        finish(self.command(arguments), "").await
+    }
+
+    /// What the programs were asked since the last time.
+    fn asked(&self) -> Vec<String> {
+        let asked = self.read("asked");
+        let _ = std::fs::remove_file(self.path("asked"));
+        asked.lines().filter(|line| !line.contains(" show")).map(str::to_owned).collect()
+    }
+
+    /// All files, without the stand-ins.
+    fn files(&self) -> Vec<String> {
+        let mut found = Vec::new();
+        let mut dirs = vec![self.0.path().to_path_buf()];
+        while let Some(dir) = dirs.pop() {
+            for entry in std::fs::read_dir(dir).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    dirs.push(path);
+                } else {
+                    found.push(path.strip_prefix(self.0.path()).unwrap().display().to_string());
+                }
+            }
+        }
+        found.retain(|file| !file.starts_with("bin/"));
+        found.sort();
+        found
+    }
+}
+
+#[tokio::test]
+async fn a_service_is_installed_once_and_leaves_nothing_when_it_is_removed() {
+    let home = Home::new();
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    home.program("claude", "true");
+    let before = home.files();
+    let planned = home.run(&["service", "install", "--print"]).await;
+    assert_eq!(planned.code, 0, "{planned:?}");
+    assert!(planned.out.contains("\nsystemctl --user daemon-reload\n"), "{planned:?}");
+    assert_eq!((home.asked(), home.files()), (vec![], before.clone()), "printing does nothing");
+    let ran = home.run(&["service", "install"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let calls = ["systemctl --user daemon-reload", "systemctl --user enable --now offshoot.service"];
+    assert_eq!(home.asked(), [calls[0], calls[1], "loginctl enable-linger"]);
+    let unit = home.read(UNIT);
+    let program = env!("CARGO_BIN_EXE_offshoot");
+    assert!(unit.contains(&format!("\nExecStart={program} serve\n")), "{unit}");
+    // agents are found where this shell finds them
+    let dir = home.path("bin").display().to_string();
+    assert!(unit.contains(&format!("\nEnvironment=PATH={dir}:%h/.local/bin:")), "{unit}");
+    assert!(!unit.contains("SECRET="), "anybody can read this file");
+
+    let again = home.run(&["service", "install"]).await;
+    assert_eq!((again.code, home.asked()), (0, calls.map(str::to_owned).to_vec()), "{again:?}");
+    assert_eq!(home.read(UNIT), unit, "a second time changes nothing");
+
+    let ran = home.run(&["service", "uninstall"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let asked = home.asked();
+    assert_eq!(asked[0], "systemctl --user disable --now offshoot.service");
+    assert_eq!(asked.last().unwrap(), "loginctl disable-linger", "it was turned on with the service");
+    assert_eq!(home.files(), before, "nothing is left");
+    let ran = home.run(&["service", "uninstall"]).await;
+    assert_eq!((ran.code, home.asked()), (0, vec![]), "{ran:?}");
+}
+
+#[tokio::test]
+async fn lingering_that_was_on_before_stays_on() {
+    let home = Home::new();
+    home.write("linger", "yes\n");
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    assert_eq!(home.run(&["service", "install"]).await.code, 0);
+    assert_eq!(home.run(&["service", "uninstall"]).await.code, 0);
+    assert!(home.asked().iter().all(|call| !call.contains("linger")));
+}
+
+#[tokio::test]
+async fn a_unit_of_somebody_else_is_spared_until_it_is_said() {
+    let home = Home::new();
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    home.write(UNIT, "[Service]\nExecStart=/bin/true\n");
+    for verb in ["install", "uninstall"] {
+        let ran = home.run(&["service", verb]).await;
+        assert_eq!(ran.code, 6, "{ran:?}");
+        assert!(ran.err.contains("--force"), "{ran:?}");
+    }
+    assert!(home.read(UNIT).contains("/bin/true") && home.asked().is_empty());
+    assert_eq!(home.run(&["service", "install", "--force"]).await.code, 0);
+    assert!(home.asked().contains(&"systemctl --user restart offshoot.service".to_owned()));
+}
+
+#[tokio::test]
+async fn a_service_that_would_not_start_is_not_installed() {
+    let home = Home::new();
+    let mut install = home.command(&["service", "install"]);
+    // a variable of this shell, which the service does not see
+    install.env("AGENT_API_SECRET", "0123456789abcdef0123456789abcdef");
+    let ran = finish(install, "").await;
+    assert_eq!(ran.code, 78, "{ran:?}");
+    assert!(
+        ran.err.contains("sees no variable of this shell") && ran.err.contains("offshoot init"),
+        "{ran:?}"
+    );
+    assert!(!home.path(UNIT).exists() && home.asked().is_empty());
+    home.write(".config/offshoot/env", "AGENT_API_SECRET=0123456789abcdef0123456789abcdef\n");
+    let ran = home.run(&["service", "install"]).await;
+    assert_eq!(ran.code, 0, "the unit reads that file: {ran:?}");
+}
+
+#[tokio::test]
+async fn the_service_is_started_stopped_and_looked_at() {
+    let home = Home::new();
+    for verb in [&["service", "start"][..], &["service", "stop"], &["service", "logs"]] {
+        let ran = home.run(verb).await;
+        assert_eq!(ran.code, 5, "{ran:?}");
+        assert!(ran.err.contains("offshoot service install"), "{ran:?}");
+    }
+    let ran = home.run(&["service", "status"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, "offshoot  not installed\n"), "{ran:?}");
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    assert_eq!(home.run(&["service", "install"]).await.code, 0);
+    home.asked();
+    assert_eq!(home.run(&["service", "stop"]).await.code, 0);
+    assert_eq!(home.run(&["service", "start"]).await.code, 0);
+    assert_eq!(
+        home.asked(),
+        ["systemctl --user stop offshoot.service", "systemctl --user start offshoot.service"]
+    );
+    let ran = home.run(&["service", "status"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(ran.out.starts_with("offshoot  active (running), pid 4121, enabled, lingering on\n"), "{ran:?}");
+    home.write("state", "ActiveState=failed\nSubState=failed\nMainPID=0\nUnitFileState=enabled\n");
+    let ran = home.run(&["service", "status", "--json"]).await;
+    let state: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &state["running"], &state["pid"]), (1, &false.into(), &Value::Null), "{ran:?}");
+    let ran = home.run(&["service", "logs", "-n", "7"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (0, "the log\n"));
+    assert!(
+        home.asked()
+            .iter()
+            .any(|call| call.contains("--unit offshoot.service") && call.contains("--lines 7"))
+    );
+    home.program("systemctl", "echo 'Failed to connect to bus: No medium found' >&2; exit 1");
+    let ran = home.run(&["service", "start"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("export XDG_RUNTIME_DIR=/run/user/$(id -u)"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn init_writes_a_configuration_that_serves_and_never_a_second_one() {
+    let home = Home::new();
+    let ran = home.run(&["init", "--token", "none", "--port", "4567"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let mode = |name: &str| home.path(name).metadata().unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(".config/offshoot/config.toml"), 0o600);
+    assert_eq!(mode(".config/offshoot/secret"), 0o600);
+    let secret = home.read(".config/offshoot/secret");
+    assert!(secret.trim().len() >= 32);
+    assert!(!ran.out.contains(secret.trim()) && !ran.err.contains(secret.trim()), "it is not shown");
+    assert!(ran.err.ends_with("start the server:     offshoot serve\n"), "{ran:?}");
+    let shown = home.run(&["config", "show"]).await;
+    assert!(
+        shown.out.lines().any(|line| line.starts_with("server.port ") && line.ends_with("4567")),
+        "{shown:?}"
+    );
+    assert!(shown.out.lines().any(|line| line.starts_with("defaults.publish ") && line.contains("branch")));
+
+    let config = home.read(".config/offshoot/config.toml");
+    let again = home.run(&["init"]).await;
+    assert_eq!(again.code, 6, "{again:?}");
+    assert_eq!(home.read(".config/offshoot/config.toml"), config);
+    assert_eq!(home.read(".config/offshoot/secret"), secret);
+    // a secret that is there already is taken over
+    std::fs::remove_file(home.path(".config/offshoot/config.toml")).unwrap();
+    assert_eq!(home.run(&["init", "--token", "file"]).await.code, 0);
+    assert_eq!(home.read(".config/offshoot/secret"), secret);
+    assert_eq!(mode(".config/offshoot/github_token"), 0o600);
+}
