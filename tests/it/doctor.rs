@@ -88,7 +88,10 @@ impl Machine {
     }
 
     /// The exit code, and every finding.
-    async fn examined(&self, change: impl FnOnce(&mut Command)) -> (i32, Vec<Value>) {
+    async fn examined(
+        &self,
+        change: impl for<'a> FnOnce(&'a mut Command) -> &'a mut Command,
+    ) -> (i32, Vec<Value>) {
         let mut doctor = self.doctor(&["--json"]);
         change(&mut doctor);
         let ran = finish(doctor, "").await;
@@ -115,7 +118,7 @@ const CLAUDE: &str =
 #[tokio::test]
 async fn an_empty_machine_is_told_what_it_lacks_and_how_to_get_it() {
     let machine = Machine::new();
-    let (code, found) = machine.examined(|doctor| drop(doctor.env("PORT", "0"))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("PORT", "0")).await;
     assert_eq!(code, 1);
     assert_eq!(mend(&found, "secret_missing"), Some("offshoot init"), "{found:#?}");
     assert_eq!(mend(&found, "agent_missing"), Some("npm install -g @anthropic-ai/claude-code"));
@@ -158,7 +161,7 @@ async fn a_configuration_that_cannot_be_read_is_told_and_the_rest_is_looked_at()
     assert_eq!(ran.code, 1, "{ran:?}");
     let shown = ran.out.replace(machine.home.path().to_str().unwrap(), "/HOME");
     insta::assert_snapshot!(shown);
-    let (code, found) = machine.examined(|_| ()).await;
+    let (code, found) = machine.examined(|doctor| doctor).await;
     assert_eq!(code, 1);
     assert_eq!(
         mend(&found, "config_broken"),
@@ -172,18 +175,18 @@ async fn secrets_that_are_weak_or_open_to_others_are_told() {
     let machine = Machine::new();
     let text = "[server]\nport = 0\nsecret = \"short\"\n";
     machine.write(".config/offshoot/config.toml", text, 0o644);
-    let (code, found) = machine.examined(|_| ()).await;
+    let (code, found) = machine.examined(|doctor| doctor).await;
     let file = machine.path(".config/offshoot/config.toml");
     assert_eq!((code, mend(&found, "config_broken")), (1, Some(&*format!("chmod 600 {file}"))));
     machine.configure(text);
-    let (_, found) = machine.examined(|_| ()).await;
+    let (_, found) = machine.examined(|doctor| doctor).await;
     assert!(mend(&found, "secret_weak").is_some(), "{found:#?}");
     assert!(mend(&found, "config_warning").is_none(), "it is told once");
     assert_eq!(mend(&found, "user_unknown"), None);
-    let (_, found) = machine.examined(|doctor| drop(doctor.env_remove("USER"))).await;
+    let (_, found) = machine.examined(|doctor| doctor.env_remove("USER")).await;
     assert_eq!(mend(&found, "user_unknown"), Some("export USER=$(id -un)"));
     // where others reach it, it is not accepted at all
-    let (code, found) = machine.examined(|doctor| drop(doctor.env("OFFSHOOT_SERVER_BIND", "0.0.0.0"))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_SERVER_BIND", "0.0.0.0")).await;
     assert_eq!(code, 1);
     let weak = found.iter().find(|finding| finding["code"] == "secret_weak").unwrap();
     assert!(weak["detail"].as_str().unwrap().contains("others can reach"), "{weak}");
@@ -197,23 +200,22 @@ async fn agents_that_only_the_configuration_names_are_no_problem_but_a_warning()
     machine.configure(&format!(
         "[server]\nport = 0\nsecret = \"{SECRET}\"\n[agents.mine]\nkind = \"command\"\ncommand = \"/nowhere/mine\"\n"
     ));
-    let (code, found) = machine.examined(|_| ()).await;
+    let (code, found) = machine.examined(|doctor| doctor).await;
     assert_eq!(code, 0, "{found:#?}");
     assert_eq!(mend(&found, "other_agent_unusable"), Some("command -v /nowhere/mine"));
-    let (code, found) = machine.examined(|doctor| drop(doctor.env("OFFSHOOT_DEFAULTS_AGENT", "mine"))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_DEFAULTS_AGENT", "mine")).await;
     assert_eq!((code, mend(&found, "agent_missing")), (1, Some("command -v /nowhere/mine")));
     // one that is there and does not say who it is
     machine.program("claude", "exit 1");
-    let (code, found) = machine.examined(|_| ()).await;
+    let (code, found) = machine.examined(|doctor| doctor).await;
     assert_eq!((code, mend(&found, "agent_missing")), (1, Some("claude --version")));
     machine.program(
         "claude",
         "case $1 in --version) echo 2.9.9;; *) echo '{\"loggedIn\": false}'; exit 1;; esac",
     );
-    let (code, found) = machine.examined(|_| ()).await;
+    let (code, found) = machine.examined(|doctor| doctor).await;
     assert_eq!((code, mend(&found, "agent_not_logged_in")), (1, Some("claude auth login")));
-    let (code, found) =
-        machine.examined(|doctor| drop(doctor.env("OFFSHOOT_DEFAULTS_ISOLATION", "sandbox"))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_DEFAULTS_ISOLATION", "sandbox")).await;
     assert_eq!((code, mend(&found, "sandbox_demanded")), (1, Some("sudo apt install bubblewrap")));
 }
 
@@ -243,7 +245,7 @@ async fn what_keeps_the_server_from_working_is_told_with_what_to_type() {
         _ => Answer::json(200, &json!({ "clients": [client] })),
     })
     .await;
-    let (code, found) = machine.examined(|doctor| drop(doctor.env("OFFSHOOT_URL", &fake.url))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_URL", &fake.url)).await;
     assert_eq!(code, 1);
     assert_eq!(mend(&found, "queue_paused"), Some("offshoot queue resume"), "{found:#?}");
     assert_eq!(mend(&found, "login_held"), Some("offshoot queue try-now claude"));
@@ -264,26 +266,27 @@ async fn an_address_that_does_not_answer_as_offshoot_is_told_apart() {
     // somebody else's program, which answers nothing that we know
     let stranger = Fake::start(|_, _| Answer::text(200, "<html>")).await;
     let port = stranger.url.rsplit(':').next().unwrap().to_owned();
-    let (code, found) = machine.examined(|doctor| drop(doctor.env("PORT", &port))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("PORT", &port)).await;
     let next = port.parse::<u16>().unwrap().saturating_add(1);
     assert_eq!((code, mend(&found, "port_taken")), (1, Some(&*format!("offshoot serve --port {next}"))));
     // one that only listens
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     drop(listener);
-    let (_, found) = machine.examined(|doctor| drop(doctor.env("PORT", port.to_string()))).await;
+    let (_, found) = machine.examined(|doctor| doctor.env("PORT", port.to_string())).await;
     assert_eq!(mend(&found, "server_away"), Some("offshoot serve"), "{found:#?}");
     let refusing = Fake::start(|_, _| Answer::problem(401, "unauthorised", "no", json!({}))).await;
-    let (code, found) = machine.examined(|doctor| drop(doctor.env("OFFSHOOT_URL", &refusing.url))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_URL", &refusing.url)).await;
     assert_eq!((code, mend(&found, "server_refuses").is_some()), (1, true));
     let broken = Fake::start(|_, _| Answer::problem(500, "internal", "no", json!({}))).await;
-    let (code, found) = machine.examined(|doctor| drop(doctor.env("OFFSHOOT_URL", &broken.url))).await;
+    let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_URL", &broken.url)).await;
     assert_eq!((code, mend(&found, "server_silent").is_some()), (1, true));
     // an address of the documentation's own, which no machine has (RFC 5737)
-    let elsewhere = |doctor: &mut Command| {
-        doctor.env("OFFSHOOT_URL", "http://127.0.0.1:9").env("OFFSHOOT_SERVER_BIND", "192.0.2.1");
-    };
-    let (code, found) = machine.examined(elsewhere).await;
+    let (code, found) = machine
+        .examined(|doctor| {
+            doctor.env("OFFSHOOT_URL", "http://127.0.0.1:9").env("OFFSHOOT_SERVER_BIND", "192.0.2.1")
+        })
+        .await;
     assert_eq!((code, mend(&found, "address_unusable").is_some()), (1, true), "{found:#?}");
 }
 
@@ -301,15 +304,15 @@ async fn github_is_asked_only_when_somebody_says_so() {
         let github = findings.iter().find(|finding| finding["check"] == "github").unwrap();
         (github["code"].as_str().map(str::to_owned), github["detail"].as_str().unwrap().to_owned())
     };
-    let (_, quiet) = machine.examined(|_| ()).await;
+    let (_, quiet) = machine.examined(|doctor| doctor).await;
     assert!(found(&quiet).1.contains("not tried"), "{quiet:#?}");
-    let (_, asked) = machine.examined(|doctor| drop(doctor.arg("--online"))).await;
+    let (_, asked) = machine.examined(|doctor| doctor.arg("--online")).await;
     assert!(found(&asked).0.is_none() && found(&asked).1.contains("is accepted"), "{asked:#?}");
     configure("ghp_wrong", &github.api_url);
-    let (_, asked) = machine.examined(|doctor| drop(doctor.arg("--online"))).await;
+    let (_, asked) = machine.examined(|doctor| doctor.arg("--online")).await;
     assert_eq!(found(&asked).0.as_deref(), Some("token_refused"));
     configure(TOKEN, "http://127.0.0.1:9");
-    let (_, asked) = machine.examined(|doctor| drop(doctor.arg("--online"))).await;
+    let (_, asked) = machine.examined(|doctor| doctor.arg("--online")).await;
     assert_eq!(found(&asked).0.as_deref(), Some("forge_unreachable"));
 }
 
