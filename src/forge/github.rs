@@ -123,7 +123,7 @@ impl GitHub {
     /// # Errors
     /// [`ForgeError::Auth`] when it does not; any other: nobody knows.
     pub async fn try_credential(&self) -> Result<(), ForgeError> {
-        match self.call(Request { route: "rate_limit", body: None }).await.map_err(|failed| failed.error) {
+        match self.call(Request { route: "/rate_limit", body: None }).await.map_err(|failed| failed.error) {
             // Enterprise servers without limits do not know the call, and say so to whom they accept alone
             Ok(_) | Err(ForgeError::NotFound) => Ok(()),
             Err(error) => Err(error),
