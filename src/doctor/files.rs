@@ -113,7 +113,7 @@ fn directory(check: &'static str, dir: &Path) -> Vec<Finding> {
 #[cfg(target_os = "linux")]
 fn network_file_system(dir: &Path) -> Option<&'static str> {
     let kind = nix::sys::statfs::statfs(dir).ok()?.filesystem_type().0;
-    is_remote(i64::from(kind))
+    is_remote(kind)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -122,8 +122,8 @@ fn network_file_system(_: &Path) -> Option<&'static str> {
 }
 
 /// The numbers of linux/magic.h; one is signed where longs have 32 bits.
-fn is_remote(magic: i64) -> Option<&'static str> {
-    match magic & 0xffff_ffff {
+fn is_remote(magic: impl Into<i64>) -> Option<&'static str> {
+    match magic.into() & 0xffff_ffff {
         0x6969 => Some("NFS"),
         0xff53_4d42 | 0xfe53_4d42 | 0x517b => Some("SMB"),
         0x0102_1997 => Some("9p"),
@@ -197,9 +197,9 @@ mod tests {
 
     #[test]
     fn file_systems_of_a_network_are_known_by_their_number() {
-        assert_eq!(is_remote(0x6969), Some("NFS"));
+        assert_eq!(is_remote(0x6969_i64), Some("NFS"));
         assert_eq!(is_remote(i64::from(0xff53_4d42_u32.cast_signed())), Some("SMB"));
-        assert_eq!(is_remote(0xef53), None, "ext4");
+        assert_eq!(is_remote(0xef53_i64), None, "ext4");
     }
 
     #[test]
