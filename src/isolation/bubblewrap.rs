@@ -26,8 +26,15 @@ pub(super) const WALLS: &[&str] = &[
     "ALL",
 ];
 
-/// The system as it is, to be read.
-pub(super) const SYSTEM: &[&str] = &["--ro-bind", "/", "/", "--dev", "/dev", "--proc", "/proc"];
+/// The system as it is, to be read. The kernel's settings too: root inside is root of the machine to them, with or without
+/// privileges, and one of them names a program that the kernel itself runs (`core_pattern`, core(5)).
+#[rustfmt::skip]
+pub(super) const SYSTEM: &[&str] = &[
+    "--ro-bind", "/", "/",
+    "--dev", "/dev",
+    "--proc", "/proc",
+    "--ro-bind", "/proc/sys", "/proc/sys",
+];
 
 /// Written by many tools whatever they do, and of no worth to anybody else; below the home directory.
 const CACHES: &[&str] = &[".cache", ".npm"];

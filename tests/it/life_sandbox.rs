@@ -58,6 +58,8 @@ const TRIES: &[Try] = &[
     tried("write to the home directory", "echo evil > ~/evil", "Read-only file system"),
     tried("change the shell's start", "echo evil >> ~/.bashrc", "Read-only file system"),
     tried("write to the system", "echo evil > /usr/evil", "Read-only file system"),
+    // opened for writing, and nothing written
+    tried("change the kernel's settings", ": >> /proc/sys/kernel/core_pattern", "Read-only file system"),
     tried("take a cover away", "unshare -Urm sh -c 'umount ~/.ssh && cat ~/.ssh/id_ed25519'; echo tried", "tried"),
     tried("look behind the walls", "cat /proc/1/root{dir}/outside", "No such file"),
     tried("push", "git push origin HEAD:refs/heads/evil", "does not appear to be a git repository"),

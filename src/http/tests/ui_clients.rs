@@ -1,5 +1,6 @@
 //! Repositories and the system in a browser: what is shown to whom, and what the forms do.
 
+use axum::http::Method;
 use serde_json::json;
 
 use super::ui_pages::{assert_harmless, targets};
@@ -175,7 +176,8 @@ async fn a_token_is_shown_once_and_revoked() {
     for words in ["href=\"#in-name\"", "href=\"#in-expiresAt\"", "Not &lt;ok&gt;", "No token was made"] {
         assert!(refused.text().contains(words), "{words}\n{}", refused.text());
     }
-    let made = bench.form(&cookie, "/ui/system/tokens", &[("name", "ci"), ("scope", "submit")]).await;
+    let (fields, key) = ([("name", "ci"), ("scope", "submit")], [("idempotency-key", "once")]);
+    let made = bench.browse(Method::POST, "/ui/system/tokens", &cookie, &fields, &key).await;
     assert_eq!(made.status, 201, "{}", made.text());
     assert_harmless("made", &made);
     assert_eq!(made.header("cache-control"), Some("no-store"), "nothing keeps it");
@@ -183,6 +185,8 @@ async fn a_token_is_shown_once_and_revoked() {
     let at = text.find("<code>ofs_").unwrap() + "<code>".len();
     let token = text[at..].split('<').next().unwrap().to_owned();
     assert_eq!(bench.get_with(&token, "/jobs").await.status, 200);
+    let again = bench.browse(Method::POST, "/ui/system/tokens", &cookie, &fields, &key).await;
+    assert!(!again.text().contains(&token), "a repeat is told nothing that was kept: {}", again.text());
     let list = bench.page(&cookie, "/ui/system/tokens").await.text();
     assert!(list.contains("<b>ci</b>") && !list.contains(&token), "{list}");
     assert!(!bench.page(&cookie, "/ui/system/audit").await.text().contains(&token));

@@ -6,6 +6,7 @@ use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use serde_json::{Value, json};
 
 use super::super::auth::Token;
+use super::super::idempotency::AnswerKept;
 use super::super::problem::ApiError;
 use super::super::query::Query;
 use super::form::Form;
@@ -104,7 +105,10 @@ pub(super) async fn make_token(
     match app.create_token(&looks.caller, &body, None).await {
         Ok(made) => {
             let page = token_page(&app, &looks, None, Entries::default(), Some(made.body)).await?;
-            Ok((StatusCode::CREATED, Html(page)).into_response())
+            let mut response = (StatusCode::CREATED, Html(page)).into_response();
+            // the page has the token, which nothing may keep, not even for who repeats the request
+            response.extensions_mut().insert(AnswerKept);
+            Ok(response)
         }
         Err(refused) => {
             let refused = ApiError::from(refused);
