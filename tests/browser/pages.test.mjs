@@ -18,7 +18,9 @@ test("a job is written by the keyboard alone, and what is wrong is said at its f
     while (!(await page.getByLabel(label, { exact: true }).evaluate((field) => field === document.activeElement))) await page.keyboard.press("Tab");
     await page.keyboard.type(text);
   };
-  // the first field has the focus
+  const hasFocus = (id) => page.waitForFunction((id) => document.activeElement?.id === id, id);
+  // the first field has the focus, which a browser gives it at a moment of its own
+  await hasFocus("in-repo");
   await page.keyboard.type("acme/widgets");
   await type("What shall be done", "written by keys");
   await type("Branch", "not a branch");
@@ -30,7 +32,7 @@ test("a job is written by the keyboard alone, and what is wrong is said at its f
   await shoot(page, "new-refused");
   await alert.getByRole("link", { name: "Branch" }).focus();
   await page.keyboard.press("Enter");
-  assert.equal(await page.evaluate(() => document.activeElement.id), "in-branchName");
+  await hasFocus("in-branchName");
   await page.keyboard.press("Control+a");
   await page.keyboard.type("by/form");
   await page.keyboard.press("Enter");

@@ -1,7 +1,11 @@
 """What schemathesis cannot know of the API by itself; loaded by schemathesis.toml."""
 
 import schemathesis
+from schemathesis.checks import CHECKS
 from schemathesis.specs.openapi import checks
+
+REPLAYED = "idempotency-replayed"
+whether_there = checks.ensure_resource_availability
 
 # The eleventh wrong token of a minute is answered 429 instead of 401: refused all the same.
 checks.AUTH_REJECTION_STATUSES = frozenset({401, 403, 429})
@@ -16,3 +20,15 @@ def bytes_as_text(_context, response):
 def filter_query(_context, query):
     """An empty parameter is an absent one, and an empty list or object is written as one."""
     return not query or all(value not in ("", [], {}, [""], [None]) for value in query.values())
+
+
+def is_a_repeat(ctx, case):
+    """The same answer again, to the same key: nothing was made now, and what was made then may have been deleted since."""
+    maker = ctx.internals.find_parent(case_id=case.id)
+    made = maker and ctx.internals.find_response(case_id=maker.id)
+    return made is not None and REPLAYED in made.headers
+
+
+@CHECKS.register
+def ensure_resource_availability(ctx, response, case):
+    return None if is_a_repeat(ctx, case) else whether_there(ctx, response, case)
