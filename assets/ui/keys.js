@@ -5,8 +5,14 @@ let atJob = null; // the number of the job that j and k have come to
 
 const rows = () => [...document.querySelectorAll("li.row[data-job]")];
 
+let focusedJob = null; // the number of the job whose row has the focus, or had it before the row was made anew
+
+addEventListener("focusin", ({ target }) => { focusedJob = target.closest?.("li.row[data-job]")?.dataset.job ?? null; });
+addEventListener("pointerdown", () => { focusedJob = null; });
+
 function showAt() {
   for (const row of rows()) row.classList.toggle("at", row.dataset.job === atJob);
+  if (atJob && focusedJob === atJob && document.activeElement === document.body) current()?.querySelector("a.name").focus({ preventScroll: true });
 }
 
 function move(step) {
@@ -45,7 +51,7 @@ const KEYS = {
   x: () => current()?.querySelector(".tick input")?.click(),
   f: () => { if (pill && !pill.hidden) follow(!isFollowing, true); },
   e: () => press("[data-fold-all]"),
-  c: () => press('[data-key="c"]'),
+  c: () => { if (!draft) press('[data-key="c"]'); },
   r: () => press('[data-key="r"]'),
   s: () => press('[data-key="s"]'),
   n: () => { if (log) toFound(1); else toFile(1); },

@@ -14,6 +14,7 @@ async function showDraft() {
     if (!answer.ok) return;
     const shown = new DOMParser().parseFromString(await answer.text(), "text/html");
     for (const id of ["equivalents", "variables"]) morph(document.getElementById(id), shown.getElementById(id));
+    draft.elements.prompt.required = shown.getElementById("in-prompt").required;
     reveal();
   } catch {
     // no server at the moment: the next letter asks again
@@ -23,6 +24,8 @@ async function showDraft() {
 }
 
 if (draft) {
+  // a browser gives it the focus when it next draws, and what is typed before that are keys
+  if (document.activeElement === document.body && !location.hash) draft.querySelector("[autofocus]")?.focus();
   draft.querySelector("[data-preview]").hidden = true;
   draft.addEventListener("input", () => {
     clearTimeout(draftTimer);

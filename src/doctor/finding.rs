@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::fault::Fault;
+use crate::domain::phrases::for_a_shell;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -87,15 +88,6 @@ impl Finding {
     pub(super) fn mended_by(self, command: impl Into<String>) -> Self {
         Self { mend: Some(command.into()), ..self }
     }
-}
-
-/// `text` as one word of a shell.
-fn for_a_shell(text: &str) -> String {
-    let is_plain = |one: char| one.is_ascii_alphanumeric() || "/._-:@~+=,%".contains(one);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// All answers, and how many are bad.

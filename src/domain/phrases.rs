@@ -148,9 +148,32 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(total))
 }
 
+/// `text` as one word of a shell (POSIX, 2.2): as it stands where nothing in it means anything to one, else in single quotes.
+#[must_use]
+pub fn for_a_shell(text: &str) -> String {
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || "/._-:=@+,%".contains(one);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_word_stays_one_word_of_a_shell() {
+        for (text, expected) in [
+            ("acme/widgets", "acme/widgets"),
+            ("", "''"),
+            ("it's $HOME `id` \"x\"", "'it'\\''s $HOME `id` \"x\"'"),
+            ("two\nlines", "'two\nlines'"),
+            ("~", "'~'"),
+        ] {
+            assert_eq!(for_a_shell(text), expected);
+        }
+    }
 
     #[test]
     fn stretches_and_ages() {

@@ -21,6 +21,12 @@ impl Query {
         text.parse().map(Some).map_err(|_| malformed(name, "a whole number"))
     }
 
+    /// A place in a list, counted from 0; the beginning when absent.
+    pub(super) fn position(&self, name: &str) -> Result<usize, ApiError> {
+        let Some(text) = self.text(name) else { return Ok(0) };
+        text.parse().map_err(|_| malformed(name, "a whole number from 0"))
+    }
+
     pub(super) fn flag(&self, name: &str) -> Result<bool, ApiError> {
         match self.text(name).as_deref() {
             None | Some("false" | "0") => Ok(false),

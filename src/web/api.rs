@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::Viewer;
 use super::shell::{Place, Sheet, page};
 
-/// In the order of the specification; a path has no others.
+/// In the order in which they are read; a path has no others.
 const METHODS: [&str; 5] = ["get", "post", "put", "patch", "delete"];
 
 /// One call.

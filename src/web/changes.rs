@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::Viewer;
-use super::parts::{changes, count, encoded, icon, outward, status_icon, title_of};
+use super::parts::{changes, count, encoded, icon, outward, pages, status_icon, title_of};
 use super::shell::{Place, Sheet, page};
 use crate::domain::phrases;
 use crate::wire::changes::{ChangedLine, ChangedLineKind, Changes, FileChanges};
@@ -80,13 +80,10 @@ fn piece(job: &JobSummary, changes: &Changes) -> Markup {
             (contents(changes))
         }
         @for file in &changes.files { (one(&here, changes, file)) }
-        @if !changes.is_one && (changes.first > 0 || upto < changes.files_changed) {
-            nav .pages aria-label="Pages" {
-                @if changes.first > 0 { a .button href=(here) { "First files" } }
-                @if upto < changes.files_changed {
-                    a .button href={ (here) "?file=" (upto) } { "Next files, from " (upto + 1) " of " (changes.files_changed) }
-                }
-            }
+        @if !changes.is_one {
+            @let next = (format!("{here}?file={upto}"), format!("Next files, from {} of {}", upto + 1, changes.files_changed));
+            (pages((changes.first > 0).then_some((&here, "First files")),
+                (upto < changes.files_changed).then_some((&next.0, &next.1))))
         }
     }
 }
@@ -166,7 +163,7 @@ fn folded(file: &FileChanges, alone: &str) -> Markup {
             @else if file.first >= file.total { "It has no such line." }
             @else {
                 @if file.generated { "Written by a program: " } @else { "Long: " }
-                (file.total) " lines " a .button href=(alone) { (icon("play")) "Show" span .unseen { " " (phrases::printable(&file.file.path)) } }
+                (count(i64::try_from(file.total).unwrap_or(i64::MAX), "line")) " " a .button href=(alone) { (icon("play")) "Show" span .unseen { " " (phrases::printable(&file.file.path)) } }
             }
         }
     }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::Viewer;
 use super::fields::{Entries, Field};
-use super::parts::{act, ago, command, count, empty, encoded, icon};
+use super::parts::{act, ago, command, count, empty, encoded, icon, pages};
 use super::queue::ended_row;
 use super::shell::{Place, Sheet, page};
 use crate::domain::phrases;
@@ -33,6 +33,8 @@ pub struct ClientSheet {
     /// Its jobs, the newest first: some of them.
     pub jobs: Vec<JobSummary>,
 }
+
+const LIST: &str = "/ui/clients";
 
 const REPO: Field =
     Field { name: "repo", label: "Repository", pointers: &["/githubOrg", "/githubRepo"], help: "owner/name" };
@@ -65,18 +67,15 @@ pub fn clients(viewer: &Viewer, sheet: &ClientsSheet) -> String {
             h1 { "Repositories" }
             span .count { (sheet.total) }
             @if viewer.may(Scope::Operate) && sheet.total > 0 {
-                form method="post" action="/ui/sync" { input type="hidden" name="back" value="/ui/clients"; button .quiet { (icon("retry")) "Sync all" } }
+                form method="post" action="/ui/sync" { input type="hidden" name="back" value=(here(sheet.first)); button .quiet { (icon("retry")) "Sync all" } }
             }
         }
         (sheet.entries.refused("Nothing was registered", &FIELDS))
-        @if sheet.total == 0 { (none_yet()) }
-        ul .rows { @for client in &sheet.clients { (row(viewer, client)) } }
-        @if sheet.first > 0 || upto < sheet.total {
-            nav .pages aria-label="Pages" {
-                @if sheet.first > 0 { a .button href="/ui/clients" { "First" } }
-                @if upto < sheet.total { a .button href={ "/ui/clients?first=" (upto) } { "More" } }
-            }
-        }
+        // what comes and goes above the form has names, so that a look at the page never takes the form for something else
+        @if sheet.total == 0 { div #none-yet { (none_yet()) } }
+        ul #clients .rows { @for client in &sheet.clients { (row(viewer, client, &here(sheet.first))) } }
+        @let next = here(upto);
+        (pages((sheet.first > 0).then_some((LIST, "First")), (upto < sheet.total).then_some((&next, "More"))))
         @if viewer.may(Scope::Admin) { (register(sheet)) }
     };
     // what was refused would be gone with the next look
@@ -94,6 +93,11 @@ fn none_yet() -> Markup {
     )
 }
 
+/// The list from there on.
+fn here(first: usize) -> String {
+    if first == 0 { LIST.to_owned() } else { format!("{LIST}?first={first}") }
+}
+
 fn address(client: &Client) -> String {
     format!("/ui/clients/{}", client.id)
 }
@@ -102,7 +106,7 @@ fn full_name(client: &Client) -> String {
     format!("{}/{}", client.github_org, client.github_repo)
 }
 
-fn row(viewer: &Viewer, detail: &ClientDetail) -> Markup {
+fn row(viewer: &Viewer, detail: &ClientDetail, here: &str) -> Markup {
     let client = &detail.client;
     let name = full_name(client);
     html! {
@@ -119,7 +123,7 @@ fn row(viewer: &Viewer, detail: &ClientDetail) -> Markup {
                 (jobs_link(detail))
             }
             div .acts {
-                @if viewer.may(Scope::Operate) { (sync(client, "/ui/clients", "quiet")) }
+                @if viewer.may(Scope::Operate) { (sync(client, here, "quiet")) }
             }
         }
     }
@@ -162,7 +166,7 @@ fn sync(client: &Client, back: &str, class: &str) -> Markup {
 fn register(sheet: &ClientsSheet) -> Markup {
     let entries = &sheet.entries;
     html! {
-        details .apart open[entries.problem.is_some()] {
+        details #register .apart open[entries.problem.is_some()] {
             summary .button { (icon("plus")) "Register a repository" }
             form .stack method="post" action="/ui/clients" {
                 div .pair { @for field in &FIELDS { (entries.line(field)) } }

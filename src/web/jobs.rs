@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::Viewer;
-use super::parts::{count, empty, icon, status_icon};
+use super::parts::{count, empty, icon, pages, status_icon};
 use super::queue::{name, repo, result};
 use super::search::{Search, TERMS};
 use super::shell::{Place, Sheet, page};
@@ -92,12 +92,7 @@ fn list(viewer: &Viewer, sheet: &JobsSheet) -> Markup {
                 (rows)
             }
         } @else { (rows) }
-        @if sheet.after.is_some() || next.is_some() {
-            nav .pages aria-label="Pages" {
-                @if sheet.after.is_some() { a .button href=(first) { "Newest" } }
-                @if let Some(next) = next { a .button href=(next) { "Older" } }
-            }
-        }
+        (pages(sheet.after.is_some().then_some((&first, "Newest")), next.as_deref().map(|next| (next, "Older"))))
     }
 }
 

@@ -45,9 +45,7 @@ pub use queue::{QUEUED_SHOWN, QueueSheet, queue};
 pub use search::Search;
 pub use shell::{Said, Theme, bounce};
 pub use sign_in::{enter, entered, sign_in};
-pub use system::{
-    DeliveriesSheet, SystemSheet, TOKENS_SHOWN, TokensSheet, audit, deliveries, system, tokens,
-};
+pub use system::{DeliveriesSheet, SystemSheet, TokensSheet, audit, deliveries, system, tokens};
 
 use crate::domain::time::Timestamp;
 use crate::domain::token::Scope;

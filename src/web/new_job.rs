@@ -6,6 +6,7 @@ use super::Viewer;
 use super::fields::{Entries, Field};
 use super::parts::icon;
 use super::shell::{Place, Sheet, page};
+use crate::domain::phrases::for_a_shell;
 use crate::domain::token::Scope;
 use crate::wire::profile::Profile;
 
@@ -140,7 +141,7 @@ fn prompt(sheet: &NewJobSheet) -> Markup {
     let entries = &sheet.entries;
     let input = html! {
         textarea #in-prompt name="prompt" rows="9" autofocus[entries.given(REPO.name).is_some()]
-            required[sheet.chosen().is_none()] aria-invalid=[entries.invalid(&PROMPT)] aria-describedby="about-prompt" {
+            required[takes_prompt(sheet.chosen())] aria-invalid=[entries.invalid(&PROMPT)] aria-describedby="about-prompt" {
             // the first end of a line in it is not its own
             "\n" (entries.value(PROMPT.name))
         }
@@ -148,10 +149,17 @@ fn prompt(sheet: &NewJobSheet) -> Markup {
     entries.around(&PROMPT, &input)
 }
 
+/// Whether a job has a prompt of its own: not where it is made of a template without a place for one.
+fn takes_prompt(profile: Option<&Profile>) -> bool {
+    profile.is_none_or(|profile| {
+        profile.prompt.is_none() || profile.variables.iter().any(|name| name == PROMPT.name)
+    })
+}
+
 /// A field for each variable of the profile's template.
 fn variables(entries: &Entries, profile: &Profile) -> Markup {
     html! {
-        @for name in profile.variables.iter().filter(|name| *name != "prompt") {
+        @for name in profile.variables.iter().filter(|name| *name != PROMPT.name) {
             @let id = format!("{VARIABLE}{name}");
             @let pointer = format!("/variables/{name}");
             @let wrong = entries.faults().iter().find(|fault| fault.pointer == pointer);
@@ -190,7 +198,7 @@ fn curl(sheet: &NewJobSheet) -> String {
     format!(
         "curl {}/jobs -H \"Authorization: Bearer $AGENT_API_SECRET\" \\\n  -H 'Content-Type: application/json' \\\n  -d {}",
         sheet.url,
-        quoted(&sheet.body)
+        for_a_shell(&sheet.body)
     )
 }
 
@@ -212,37 +220,30 @@ fn typed(sheet: &NewJobSheet) -> String {
     let entries = &sheet.entries;
     let given = |name: &str| entries.given(name);
     for (name, flag) in flags {
-        words.extend(given(name).map(|value| format!("{flag} {}", quoted(value))));
+        words.extend(given(name).map(|value| format!("{flag}={}", for_a_shell(value))));
     }
-    words.extend(given("timeoutSeconds").map(|value| format!("--timeout {}", quoted(&format!("{value}s")))));
+    words.extend(
+        given("timeoutSeconds").map(|value| format!("--timeout={}", for_a_shell(&format!("{value}s")))),
+    );
     words.extend(given("publish").map(|value| match value {
         "none" => "--dry-run".to_owned(),
-        how => format!("--publish {}", quoted(how)),
+        how => format!("--publish={}", for_a_shell(how)),
     }));
     let labels = entries.value("labels").split(',').map(str::trim).filter(|label| !label.is_empty());
-    words.extend(labels.map(|label| format!("--label {}", quoted(label))));
+    words.extend(labels.map(|label| format!("--label={}", for_a_shell(label))));
     let variables =
         entries.fields.iter().filter_map(|(name, value)| Some((name.strip_prefix(VARIABLE)?, value)));
     words.extend(
         variables
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("--var {}", quoted(&format!("{name}={value}")))),
+            .map(|(name, value)| format!("--var={}", for_a_shell(&format!("{name}={value}")))),
     );
     if let Some(prompt) = given("prompt") {
         // what begins like a flag is none behind this
         words.extend(prompt.starts_with('-').then(|| "--".to_owned()));
-        words.push(quoted(prompt));
+        words.push(for_a_shell(prompt));
     }
     words.join(" \\\n  ")
-}
-
-/// As one word of a shell.
-fn quoted(text: &str) -> String {
-    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b"/._-:=@".contains(&byte);
-    if !text.is_empty() && text.bytes().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
 }
 
 /// Where there is nothing yet, the way to the first job.
@@ -258,21 +259,13 @@ mod tests {
 
     #[test]
     fn a_command_is_what_the_form_says_whatever_that_is() {
-        for (text, expected) in [
-            ("acme/widgets", "acme/widgets"),
-            ("", "''"),
-            ("it's $HOME `id` \"x\"", "'it'\\''s $HOME `id` \"x\"'"),
-            ("two\nlines", "'two\nlines'"),
-            ("~", "'~'"),
-        ] {
-            assert_eq!(quoted(text), expected);
-        }
         let fields = [
             ("repo", "acme/widgets"),
             ("prompt", "-x"),
+            ("title", "-y"),
             ("publish", "none"),
             ("timeoutSeconds", "90"),
-            ("labels", "a, b c,"),
+            ("labels", "-a, b c,"),
             ("variable.path", "src"),
         ];
         let sheet = NewJobSheet {
@@ -290,12 +283,13 @@ mod tests {
             typed(&sheet).lines().map(|line| line.trim().trim_end_matches(" \\").to_owned()).collect();
         let expected = [
             "offshoot submit",
-            "--repo acme/widgets",
-            "--timeout 90s",
+            "--repo=acme/widgets",
+            "--title=-y",
+            "--timeout=90s",
             "--dry-run",
-            "--label a",
-            "--label 'b c'",
-            "--var path=src",
+            "--label=-a",
+            "--label='b c'",
+            "--var=path=src",
             "--",
             "-x",
         ];

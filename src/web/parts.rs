@@ -59,7 +59,7 @@ pub(super) fn title_of<'j>(title: Option<&'j str>, branch: &'j str) -> String {
     phrases::one_line(title.unwrap_or(branch), 160)
 }
 
-/// `1 file`, `2 files`.
+/// `1 file`, `2 files`, for nouns that only take an s.
 pub(super) fn count(number: i64, noun: &str) -> String {
     if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
 }
@@ -96,6 +96,17 @@ pub(super) fn command(text: &str) -> Markup {
         span .command {
             code { (text) }
             button .quiet .square type="button" data-copy=(text) aria-label="Copy the command" title="Copy" hidden { (icon("copy")) }
+        }
+    }
+}
+
+/// The ways through a list that is longer than a page: to its beginning, and on. Nothing where there is neither.
+pub(super) fn pages(first: Option<(&str, &str)>, next: Option<(&str, &str)>) -> Markup {
+    html! {
+        @if first.is_some() || next.is_some() {
+            nav .pages aria-label="Pages" {
+                @for (href, words) in [first, next].into_iter().flatten() { a .button href=(href) { (words) } }
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use maud::{Markup, html};
 
 use super::Viewer;
 use super::fields::{Entries, Field};
-use super::parts::{act, ago, command, icon, until};
+use super::parts::{act, ago, command, icon, pages, until};
 use super::queue::banners;
 use super::shell::{Place, Sheet, page};
 use crate::domain::phrases;
@@ -22,7 +22,8 @@ const BACKUPS_SHOWN: usize = 12;
 /// Suspended addresses that are listed.
 const URLS_SHOWN: usize = 50;
 /// Tokens on one page.
-pub const TOKENS_SHOWN: usize = 50;
+const TOKENS_SHOWN: usize = 50;
+const TOKENS: &str = "/ui/system/tokens";
 
 /// The pages of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -184,12 +185,9 @@ pub fn deliveries(viewer: &Viewer, sheet: &DeliveriesSheet) -> String {
             p .none { "No webhook is here. A job that is given " code { "osCallbackUrl" } " tells that address how it ended." }
         }
         ul .rows { @for delivery in &sheet.page.deliveries { (delivery_row(viewer, delivery, &here)) } }
-        @if sheet.after.is_some() || sheet.page.next_cursor.is_some() {
-            nav .pages aria-label="Pages" {
-                @if sheet.after.is_some() { a .button href=(address(None)) { "Newest" } }
-                @if let Some(next) = &sheet.page.next_cursor { a .button href=(address(Some(next))) { "Older" } }
-            }
-        }
+        @let first = address(None);
+        @let next = sheet.page.next_cursor.as_ref().map(|next| address(Some(next)));
+        (pages(sheet.after.is_some().then_some((&first, "Newest")), next.as_deref().map(|next| (next, "Older"))))
     };
     shown(viewer, Tab::Deliveries, "all", body)
 }
@@ -245,12 +243,12 @@ fn delivery_row(viewer: &Viewer, delivery: &ListedDelivery, here: &str) -> Marku
 }
 
 /// All that the page of tokens is made of.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct TokensSheet {
-    /// The newest first: one page of them.
+    /// All, the newest first.
     pub tokens: Vec<Token>,
+    /// Where the page of [`TOKENS_SHOWN`] begins, counted from 0.
     pub first: usize,
-    pub total: usize,
     /// What was written to make one.
     pub entries: Entries,
     /// One that was just made: this page alone has it.
@@ -274,19 +272,17 @@ const FIELDS: [Field; 4] = [NAME, SCOPE, EXPIRES, CLIENT];
 /// Who has a key.
 #[must_use]
 pub fn tokens(viewer: &Viewer, sheet: &TokensSheet) -> String {
-    let upto = sheet.first + sheet.tokens.len();
+    let shown_here = sheet.tokens.iter().skip(sheet.first).take(TOKENS_SHOWN);
+    let upto = sheet.first.saturating_add(TOKENS_SHOWN);
     let body = html! {
         @if let Some(made) = &sheet.made { (just_made(made)) }
         (sheet.entries.refused("No token was made", &FIELDS))
         (make(sheet))
         @if sheet.tokens.is_empty() { p .none { "There is the server's own secret, and no other." } }
-        ul .rows { @for token in &sheet.tokens { (token_row(viewer, token)) } }
-        @if sheet.first > 0 || upto < sheet.total {
-            nav .pages aria-label="Pages" {
-                @if sheet.first > 0 { a .button href="/ui/system/tokens" { "Newest" } }
-                @if upto < sheet.total { a .button href={ "/ui/system/tokens?first=" (upto) } { "Older" } }
-            }
-        }
+        @let from = |first: usize| if first == 0 { TOKENS.to_owned() } else { format!("{TOKENS}?first={first}") };
+        @let (here, next) = (from(sheet.first), from(upto));
+        ul .rows { @for token in shown_here { (token_row(viewer, token, &here)) } }
+        (pages((sheet.first > 0).then_some((TOKENS, "Newest")), (upto < sheet.tokens.len()).then_some((&next, "Older"))))
     };
     shown(viewer, Tab::Tokens, "", body)
 }
@@ -324,11 +320,11 @@ fn make(sheet: &TokensSheet) -> Markup {
     }
 }
 
-fn token_row(viewer: &Viewer, token: &Token) -> Markup {
+fn token_row(viewer: &Viewer, token: &Token, here: &str) -> Markup {
     html! {
         li .row .plain-row id=(token.id) {
             div .main {
-                p { b { (token.name) } " " span .faint { (token.scope) @if let Some(clients) = &token.clients { ", of " (clients.len()) " repositories" } } }
+                p { b { (token.name) } " " span .faint { (token.scope) @if let Some(clients) = &token.clients { ", of " (if clients.len() == 1 { "one repository".to_owned() } else { format!("{} repositories", clients.len()) }) } } }
                 p .where {
                     "made " (ago(token.created_at, viewer.now)) " by " (token.created_by) span .dot { "·" }
                     @match token.last_used_at { Some(at) => { "used " (ago(at, viewer.now)) }, None => { "never used" } }
@@ -337,7 +333,7 @@ fn token_row(viewer: &Viewer, token: &Token) -> Markup {
             }
             div .acts {
                 @if token.revoked_at.is_some() { span .faint { "revoked" } } @else {
-                    (act(&format!("/ui/system/tokens/{}/revoke", token.id), "/ui/system/tokens", html! {
+                    (act(&format!("/ui/system/tokens/{}/revoke", token.id), here, html! {
                         button .quiet data-ask={ "Revoke " (token.name) "? Whatever uses it is shut out at once." } { (icon("cancelled")) "Revoke" span .unseen { " " (token.name) } }
                     }))
                 }
@@ -369,12 +365,8 @@ pub fn audit(viewer: &Viewer, entries: &AuditPage, is_first: bool) -> String {
                 }
             }
         }
-        @if !is_first || entries.next_cursor.is_some() {
-            nav .pages aria-label="Pages" {
-                @if !is_first { a .button href="/ui/system/audit" { "Newest" } }
-                @if let Some(next) = &entries.next_cursor { a .button href={ "/ui/system/audit?after=" (next) } { "Older" } }
-            }
-        }
+        @let next = entries.next_cursor.as_ref().map(|next| format!("/ui/system/audit?after={next}"));
+        (pages((!is_first).then_some(("/ui/system/audit", "Newest")), next.as_deref().map(|next| (next, "Older"))))
     };
     shown(viewer, Tab::Audit, "", body)
 }

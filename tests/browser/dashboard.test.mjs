@@ -165,7 +165,8 @@ test("a job is stopped, retried and followed up by the keyboard alone", async ()
   const page = await visit(browser, world);
   const gate = world.gate("keys");
   const job = await world.submit(`wait ${gate.path}`, { title: "By keys", branchName: "by/keys" });
-  await page.getByRole("link", { name: "By keys" }).waitFor();
+  // it runs: a row that moves from one list to the other is made anew
+  await page.locator(`#job-${job.number}`).getByText("begun").waitFor();
   await page.keyboard.press("j");
   await page.keyboard.press("Enter");
   await page.waitForURL(`**/ui/jobs/${job.number}`);
@@ -173,9 +174,12 @@ test("a job is stopped, retried and followed up by the keyboard alone", async ()
   await page.keyboard.press("s");
   await page.getByRole("dialog").waitFor();
   await page.keyboard.press("Enter");
+  // a heading comes by a look at the page, too: this is the page that answers
+  await page.waitForURL("**said=cancelled**");
   await page.getByRole("heading", { name: "Cancelled" }).waitFor();
   gate.open();
   await page.keyboard.press("r");
+  await page.getByRole("dialog").waitFor();
   await page.keyboard.press("Enter");
   await page.getByText("Queued again, as this new job.").waitFor();
   await page.getByRole("heading", { name: "Pushed:" }).waitFor();
@@ -186,6 +190,7 @@ test("a job is stopped, retried and followed up by the keyboard alone", async ()
   await page.keyboard.press("Tab");
   await page.keyboard.press("Enter");
   await page.getByText("it goes on where the job before ended").waitFor();
+  await page.waitForLoadState();
   await page.keyboard.press("g");
   await page.keyboard.press("j");
   await page.waitForURL("**/ui/jobs");

@@ -15,7 +15,11 @@ test("a job is written by the keyboard alone, and what is wrong is said at its f
   await page.keyboard.press("c");
   await page.waitForURL("**/ui/new");
   const type = async (label, text) => {
-    while (!(await page.getByLabel(label, { exact: true }).evaluate((field) => field === document.activeElement))) await page.keyboard.press("Tab");
+    const isThere = () => page.getByLabel(label, { exact: true }).evaluate((field) => field === document.activeElement);
+    for (let tabs = 0; !(await isThere()); tabs += 1) {
+      assert.ok(tabs < 40, `${label} is not reached from ${await page.evaluate(() => document.activeElement.outerHTML)}`);
+      await page.keyboard.press("Tab");
+    }
     await page.keyboard.type(text);
   };
   const hasFocus = (id) => page.waitForFunction((id) => document.activeElement?.id === id, id);
@@ -52,7 +56,7 @@ test("the commands beside a form are what it says at every letter, and do the sa
   await page.getByLabel("Seconds at most").fill("900");
   await page.getByLabel("Labels").fill("one, two words");
   const shown = page.getByRole("complementary", { name: "The same in commands" });
-  await shown.getByText("--label 'two words'").waitFor();
+  await shown.getByText("--label='two words'").waitFor();
   assert.equal(await page.getByLabel("Labels").inputValue(), "one, two words");
   assert.equal((await world.api("GET", "/jobs?q=typed")).total, 0, "nothing was sent");
   await shoot(page, "new");
@@ -106,7 +110,7 @@ test("what a job changed is read file by file, with a lock file of five megabyte
     // a line has an address
     const number = page.locator("td.n a", { hasText: /^3005$/ });
     await number.click();
-    assert.match(new URL(page.url()).hash, /^#f\d+R3005$/);
+    await page.waitForURL(/#f\d+R3005$/);
     await page.goto(page.url());
     assert.ok(await number.isVisible());
     await shoot(page, "changes-lock");
@@ -116,7 +120,8 @@ test("what a job changed is read file by file, with a lock file of five megabyte
 
 test("files of a change are gone through by keys", async () => {
   const page = await visit(browser, world);
-  const job = (await world.api("GET", "/jobs?q=Updates+everything&limit=1")).jobs[0];
+  const job = await world.submit("lockfile", { title: "Is read by keys" });
+  await world.over(job.number);
   await page.goto(`${world.url}/ui/jobs/${job.number}/changes`);
   await page.keyboard.press("n");
   await page.keyboard.press("n");
@@ -124,6 +129,36 @@ test("files of a change are gone through by keys", async () => {
   const second = await at();
   await page.keyboard.press("p");
   assert.notEqual(await at(), second);
+  await withoutFaults(page);
+});
+
+test("what is typed stays while the page changes around it", async () => {
+  const other = await open();
+  try {
+    const page = await visit(other.browser, other.world);
+    await page.goto(`${other.world.url}/ui/clients`);
+    await page.getByText("No repository is known yet").waitFor();
+    await page.getByText("Register a repository").click();
+    const field = page.getByLabel("Repository", { exact: true });
+    await field.fill("acme/half-a-na");
+    await other.world.submit("later");
+    await page.getByRole("link", { name: "acme/widgets" }).waitFor();
+    assert.equal(await field.inputValue(), "acme/half-a-na");
+    assert.ok(await field.evaluate((field) => field === document.activeElement));
+    await withoutFaults(page);
+  } finally {
+    await close(other);
+  }
+});
+
+test("a profile whose template has no place for a prompt is used without one", async () => {
+  await world.api("POST", "/profiles", { name: "as-always", prompt: "Do what is always done" });
+  const page = await visit(browser, world);
+  await page.goto(`${world.url}/ui/new?repo=acme/widgets`);
+  await page.getByLabel("Profile").selectOption("as-always");
+  await page.getByRole("complementary", { name: "The same in commands" }).getByText("--profile=as-always").waitFor();
+  await page.getByRole("button", { name: "Queue it" }).click();
+  await page.getByText("Queued.").waitFor();
   await withoutFaults(page);
 });
 
@@ -146,6 +181,8 @@ test("a repository is looked after by forms, with a question before it is remove
   await page.getByText("its jobs start again").waitFor();
   await page.getByRole("button", { name: "Sync acme/gears" }).click();
   await page.getByText("Synced: the clone is as the remote is.").waitFor();
+  // the question is the script's, which runs before that
+  await page.waitForLoadState();
   await page.getByText("Remove…").click();
   await page.getByRole("button", { name: "Remove acme/gears" }).click();
   await page.getByRole("dialog").getByRole("button", { name: "Back" }).click();

@@ -15,7 +15,13 @@ export const axe = readFileSync(new URL(import.meta.resolve("axe-core")), "utf8"
 
 // A server of its own and a browser, for the tests of one file.
 export async function open() {
-  return { world: await World.start(), browser: await browse(playwright) };
+  const world = await World.start();
+  try {
+    return { world, browser: await browse(playwright) };
+  } catch (fault) {
+    await world.end();
+    throw fault;
+  }
 }
 
 export async function close({ world, browser }) {

@@ -11,7 +11,7 @@ const SECRET = "0123456789abcdef0123456789abcdef";
 const LONG_MS = 20_000;
 
 // What is missing for these tests, if anything is.
-export const missing = !CHROMIUM ? "chromium" : !existsSync(PROGRAM) ? `${PROGRAM} (cargo build)` : null;
+export const missing = [CHROMIUM ? null : "chromium", existsSync(PROGRAM) ? null : `${PROGRAM} (cargo build)`].filter(Boolean).join(" and ");
 
 // Does what its prompt says: `lines N`, `lockfile` (five megabytes of it, and some other changes), `wait FILE` (or until the world is gone), `fail`, `fail FILE`.
 const AGENT = `#!/bin/sh
@@ -71,7 +71,12 @@ agent = "script"
 publish = "branch"
 isolation = "none"
 `, { mode: 0o600 });
-    await world.serve();
+    try {
+      await world.serve();
+    } catch (fault) {
+      await world.end();
+      throw fault;
+    }
     return world;
   }
 
@@ -101,9 +106,13 @@ isolation = "none"
   }
 
   async end() {
-    const gone = new Promise((done) => this.server.once("exit", done));
-    this.server.kill("SIGTERM");
-    await gone;
+    if (this.server.exitCode === null && this.server.signalCode === null) {
+      const gone = new Promise((done) => this.server.once("exit", done));
+      this.server.kill("SIGTERM");
+      const impatient = setTimeout(() => this.server.kill("SIGKILL"), LONG_MS);
+      await gone;
+      clearTimeout(impatient);
+    }
     rmSync(this.dir, { recursive: true, force: true });
   }
 

@@ -109,7 +109,7 @@ async fn every_kind_of_change_is_shown_and_does_nothing() {
         "No text that could be compared",
         "the file does not end with a new line",
         "&lt;script&gt;alert(1)",
-        "Written by a program: 1 lines",
+        "Written by a program: 1 line ",
         "caf\u{fffd}",
         "id=\"f7L2\"",
         "<td>2</td>",

@@ -49,9 +49,9 @@ async fn the_commands_are_shown_and_nothing_is_queued() {
     let text = shown.text();
     for words in [
         "offshoot submit",
-        "--repo acme/widgets",
-        "--max-turns 7",
-        "--label a",
+        "--repo=acme/widgets",
+        "--max-turns=7",
+        "--label=a",
         "&#39;it&#39;\\&#39;&#39;s &lt;b&gt;&#39;",
         "curl http://127.0.0.1:3456/jobs",
         "&quot;githubOrg&quot;: &quot;acme&quot;",
@@ -127,14 +127,10 @@ async fn profiles_are_offered_to_those_who_may_use_them_with_their_variables() {
         let body = json!({"name": name, "prompt": "Look at {{path}}. {{prompt}}", "submit": submit});
         assert_eq!(bench.post("/profiles", &body).await.status, 201);
     }
-    let names = ["admin", "operate", "submit"];
     for (scope, closed) in [(Scope::Admin, true), (Scope::Operate, true), (Scope::Submit, false)] {
         let cookie = bench.signed_in(&bench.token(scope, None).await).await;
         let text = bench.page(&cookie, "/ui/new").await.text();
-        assert!(
-            text.contains("value=\"open\"") && text.contains("value=\"closed\"") == closed,
-            "{names:?} {scope}"
-        );
+        assert!(text.contains("value=\"open\"") && text.contains("value=\"closed\"") == closed, "{scope}");
     }
     let cookie = bench.signed_in(&bench.token(Scope::Submit, None).await).await;
     let fields = [
@@ -145,7 +141,7 @@ async fn profiles_are_offered_to_those_who_may_use_them_with_their_variables() {
         ("branchName", "b"),
     ];
     let shown = bench.form(&cookie, "/ui/new/preview", &fields[..3]).await.text();
-    assert!(shown.contains("name=\"variable.path\"") && shown.contains("--profile open"), "{shown}");
+    assert!(shown.contains("name=\"variable.path\"") && shown.contains("--profile=open"), "{shown}");
     let missing = bench.form(&cookie, "/ui/new", &fields[..3]).await;
     assert!(missing.status == 422 && missing.text().contains("path"), "{}", missing.text());
     assert_eq!(bench.form(&cookie, "/ui/new", &fields).await.status, 303);
@@ -155,6 +151,25 @@ async fn profiles_are_offered_to_those_who_may_use_them_with_their_variables() {
     assert!(text.contains("may look, and submit nothing") && !text.contains("data-draft"), "{text}");
     for path in ["/ui/new", "/ui/new/preview"] {
         assert_eq!(bench.form(&reader, path, &fields).await.status, 403, "{path}");
+    }
+}
+
+/// A browser refuses to send a field that must be filled in, and the server one that a template has no place for.
+#[tokio::test]
+async fn a_prompt_is_asked_for_where_the_template_has_a_place_for_it() {
+    let bench = Bench::new().await;
+    let cookie = bench.signed_in(SECRET).await;
+    for (name, prompt) in
+        [("with", json!("Do: {{prompt}}")), ("without", json!("Look at it")), ("none", json!(null))]
+    {
+        assert_eq!(bench.post("/profiles", &json!({"name": name, "prompt": prompt})).await.status, 201);
+    }
+    for (profile, is_required) in [("", true), ("with", true), ("without", false), ("none", true)] {
+        let fields = [("repo", "acme/widgets"), ("profile", profile)];
+        let shown = bench.form(&cookie, "/ui/new/preview", &fields).await.text();
+        let field =
+            shown.split("<textarea id=\"in-prompt\"").nth(1).and_then(|rest| rest.split('>').next()).unwrap();
+        assert_eq!(field.contains(" required"), is_required, "{profile}: {field}");
     }
 }
 

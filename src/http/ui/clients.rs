@@ -21,11 +21,10 @@ pub(super) async fn show(
     looks: Looks,
     query: Query,
 ) -> Result<Html<String>, ApiError> {
-    list(&app, &looks, query.integer("first")?, Entries::default()).await.map(Html)
+    list(&app, &looks, query.position("first")?, Entries::default()).await.map(Html)
 }
 
-async fn list(app: &App, looks: &Looks, first: Option<i64>, entries: Entries) -> Result<String, ApiError> {
-    let first = usize::try_from(first.unwrap_or(0)).unwrap_or(0);
+async fn list(app: &App, looks: &Looks, first: usize, entries: Entries) -> Result<String, ApiError> {
     let (clients, total) = app.client_page(&looks.caller, first).await?;
     Ok(web::clients(&looks.viewer, &ClientsSheet { clients, first, total, entries }))
 }
@@ -63,7 +62,7 @@ pub(super) async fn register(State(app): State<App>, looks: Looks, form: Form) -
         Err(refused) => ApiError::from(refused),
     };
     let status = refused.status();
-    let page = list(&app, &looks, None, Entries { fields, problem: Some(*refused.problem) }).await?;
+    let page = list(&app, &looks, 0, Entries { fields, problem: Some(*refused.problem) }).await?;
     Ok((status, as_page(page)).into_response())
 }
 

@@ -7,7 +7,8 @@ use axum::middleware::Next;
 use axum::response::{Html, IntoResponse as _, Response};
 
 use super::super::AppState;
-use super::super::badges::cookie;
+use super::super::badges::{cookie, is_secure};
+use super::super::guard::single;
 use super::super::problem::{self, ApiError};
 use super::super::query::Query;
 use super::super::request_id::RequestId;
@@ -48,6 +49,12 @@ impl FromRequestParts<AppState> for Looks {
         };
         Ok(Self { viewer, caller })
     }
+}
+
+/// Where the browser has found this server.
+pub(super) fn address(headers: &HeaderMap) -> Result<String, ApiError> {
+    let scheme = if is_secure(headers) { "https" } else { "http" };
+    Ok(format!("{scheme}://{}", single(headers, header::HOST)?.unwrap_or("127.0.0.1:3456")))
 }
 
 pub(super) fn theme(headers: &HeaderMap) -> Theme {

@@ -3,16 +3,14 @@
 use std::collections::BTreeMap;
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use serde_json::{Map, Value};
 
-use super::super::badges::is_secure;
-use super::super::guard::single;
 use super::super::problem::ApiError;
 use super::super::query::Query;
 use super::form::{Form, repository};
-use super::looks::{Looks, as_page};
+use super::looks::{Looks, address, as_page};
 use crate::app::{App, AppError};
 use crate::domain::token::Scope;
 use crate::web::{self, Entries, NewJobSheet, VARIABLE};
@@ -138,7 +136,6 @@ async fn page(
     let agents = app.health(caller).await?.agents;
     let profiles =
         if viewer.scope.includes(Scope::Submit) { app.usable_profiles(caller).await? } else { Vec::new() };
-    let scheme = if is_secure(headers) { "https" } else { "http" };
     let mut shown = body(&fields).unwrap_or_default();
     if shown.is_null() {
         shown = Map::new().into();
@@ -153,7 +150,7 @@ async fn page(
             .collect(),
         agents: agents.into_iter().map(|agent| agent.name).collect(),
         profiles,
-        url: format!("{scheme}://{}", single(headers, header::HOST)?.unwrap_or("127.0.0.1:3456")),
+        url: address(headers)?,
     };
     Ok(web::new_job(viewer, &sheet))
 }

@@ -1,13 +1,11 @@
 //! `/ui/`.
 
 use axum::extract::State;
-use axum::http::{HeaderMap, header};
+use axum::http::HeaderMap;
 use axum::response::Html;
 
-use super::super::badges::is_secure;
-use super::super::guard::single;
 use super::super::problem::ApiError;
-use super::looks::Looks;
+use super::looks::{self, Looks};
 use crate::app::{App, AppError, Caller, JobQuery};
 use crate::web::{self, QUEUED_SHOWN, QueueSheet};
 use crate::wire::job::JobSummary;
@@ -40,8 +38,7 @@ pub(super) async fn show(
         !running.iter().any(|(job, _)| has_moved(job)) && !ended.iter().any(has_moved)
     });
     let health = app.health(&caller).await?;
-    let scheme = if is_secure(&headers) { "https" } else { "http" };
-    let url = format!("{scheme}://{}", single(&headers, header::HOST)?.unwrap_or("127.0.0.1:3456"));
+    let url = looks::address(&headers)?;
     let sheet = QueueSheet {
         waiting: viewer.sees_all.then_some(health.queue.queued),
         queue,

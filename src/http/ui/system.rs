@@ -11,10 +11,9 @@ use super::super::problem::ApiError;
 use super::super::query::Query;
 use super::form::Form;
 use super::looks::{Looks, as_page};
-use crate::app::{App, DeliveryQuery};
+use crate::app::{App, Caller, DeliveryQuery};
 use crate::domain::token::Scope;
-use crate::web::{self, DeliveriesSheet, Entries, Said, SystemSheet, TOKENS_SHOWN, TokensSheet};
-use crate::wire::token::TokenCreated;
+use crate::web::{self, DeliveriesSheet, Entries, Said, SystemSheet, TokensSheet};
 
 /// Of calls and of deliveries.
 const PAGE: i64 = 50;
@@ -74,37 +73,34 @@ pub(super) async fn tokens(
     looks: Looks,
     query: Query,
 ) -> Result<Html<String>, ApiError> {
-    token_page(&app, &looks, query.integer("first")?, Entries::default(), None).await.map(Html)
+    let first = query.position("first")?;
+    let sheet = TokensSheet { first, ..tokens_sheet(&app, &looks.caller).await? };
+    Ok(Html(web::tokens(&looks.viewer, &sheet)))
 }
 
-async fn token_page(
-    app: &App,
-    looks: &Looks,
-    first: Option<i64>,
-    entries: Entries,
-    made: Option<TokenCreated>,
-) -> Result<String, ApiError> {
-    let Looks { viewer, caller } = looks;
-    let all = app.list_tokens(caller).await?.tokens;
-    let (first, total) = (usize::try_from(first.unwrap_or(0)).unwrap_or(0), all.len());
-    let tokens = all.into_iter().skip(first).take(TOKENS_SHOWN).collect();
+/// What the page of tokens is made of, where nothing was written or made.
+async fn tokens_sheet(app: &App, caller: &Caller) -> Result<TokensSheet, ApiError> {
+    let tokens = app.list_tokens(caller).await?.tokens;
     let clients = app.list_clients(caller).await?.clients;
-    Ok(web::tokens(viewer, &TokensSheet { tokens, first, total, entries, made, clients }))
+    Ok(TokensSheet { tokens, clients, ..TokensSheet::default() })
 }
 
 /// Answered by the page itself: the token is in no address, and in nothing that is kept.
 pub(super) async fn make_token(
     State(app): State<App>,
-    looks: Looks,
+    Looks { viewer, caller }: Looks,
     form: Form,
 ) -> Result<Response, ApiError> {
     let mut body = form.body(&["name", "scope", "expiresAt"]);
     if let (Some(client), Value::Object(members)) = (form.text("client"), &mut body) {
         members.insert("clients".to_owned(), json!([client]));
     }
-    match app.create_token(&looks.caller, &body, None).await {
+    // read before it is made: once it is, nothing may fail that would keep it from being shown
+    let mut sheet = tokens_sheet(&app, &caller).await?;
+    match app.create_token(&caller, &body, None).await {
         Ok(made) => {
-            let page = token_page(&app, &looks, None, Entries::default(), Some(made.body)).await?;
+            sheet.tokens.insert(0, made.body.details.clone());
+            let page = web::tokens(&viewer, &TokensSheet { made: Some(made.body), ..sheet });
             let mut response = (StatusCode::CREATED, Html(page)).into_response();
             // the page has the token, which nothing may keep, not even for who repeats the request
             response.extensions_mut().insert(AnswerKept);
@@ -115,7 +111,7 @@ pub(super) async fn make_token(
             let status = refused.status();
             let fields = form.some(&["name", "scope", "expiresAt", "client"]);
             let entries = Entries { fields, problem: Some(*refused.problem) };
-            let page = token_page(&app, &looks, None, entries, None).await?;
+            let page = web::tokens(&viewer, &TokensSheet { entries, ..sheet });
             Ok((status, as_page(page)).into_response())
         }
     }
