@@ -20,6 +20,7 @@ pub mod git;
 pub mod http;
 pub mod isolation;
 pub mod metrics;
+pub mod notify;
 pub mod process;
 pub mod secrets;
 pub mod service;

@@ -14,6 +14,7 @@ mod clients;
 mod error;
 mod events;
 mod jobs;
+mod notify;
 mod profiles;
 mod queue;
 mod tokens;

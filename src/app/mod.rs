@@ -31,6 +31,7 @@ mod jobs;
 mod keyring;
 mod live;
 mod metrics;
+mod notify;
 mod operations;
 mod passes;
 mod patches;

@@ -10,6 +10,7 @@ use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::RunOptions;
 use crate::domain::profile::Profile;
 use crate::isolation::Sandbox;
+use crate::notify::Targets;
 use crate::webhook::{Policy, SigningSecrets, Style};
 
 #[derive(Clone, Debug)]
@@ -41,6 +42,8 @@ pub struct Settings {
     pub max_concurrent_jobs: u32,
     /// What the programs of jobs may run in.
     pub sandbox: Arc<Sandbox>,
+    /// Who is told what becomes of jobs.
+    pub targets: Targets,
 }
 
 impl Settings {
@@ -69,6 +72,7 @@ impl Settings {
             disk_free_bytes_min: config.limits.disk_free_bytes_min,
             max_concurrent_jobs: config.server.max_concurrent_jobs,
             sandbox: Arc::default(),
+            targets: Targets::default(),
         }
     }
 

@@ -12,7 +12,7 @@ use crate::domain::id::RANDOM_LENGTH;
 use crate::domain::id::{EventId, JobId};
 use crate::domain::token::{Reach, Scope};
 use crate::store::DeliveryFilter;
-use crate::webhook::{SendLimits, SendRequest, SendResult, Sender};
+use crate::webhook::{SendLimits, SendRequest, Sender};
 use crate::wire::delivery::{
     Delivery, DeliveryPage, DeliveryView, ListedDelivery, Resumed, SuspendedUrls, TestEvent, Tested,
 };
@@ -174,14 +174,7 @@ impl App {
         let began_at = tokio::time::Instant::now();
         let result = Sender::new(settings.callbacks.clone(), SendLimits::default()).send(&request).await;
         let duration_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let (status, error) = match result {
-            SendResult::Accepted { status } => (Some(status), None),
-            SendResult::Refused { status, .. } => {
-                (Some(status), Some(format!("the receiver answered {status}")))
-            }
-            SendResult::Gone => (Some(410), Some("the receiver wants no more callbacks (410)".to_owned())),
-            SendResult::Failed { text, .. } => (None, Some(text)),
-        };
+        let (status, error) = result.told();
         let (accepted, signed) = (error.is_none(), settings.signing.is_some());
         Tested { url, event_id, accepted, status, error, duration_ms, signed, warnings }
     }

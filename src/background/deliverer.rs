@@ -1,4 +1,4 @@
-//! Brings callbacks out of the outbox to their receivers.
+//! Brings callbacks and notices out of the outbox to their receivers.
 
 use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
@@ -14,6 +14,7 @@ use crate::domain::limit::Limit;
 use crate::domain::time::Timestamp;
 use crate::failpoint::{self, Edge};
 use crate::metrics;
+use crate::notify::{Targets, Tried};
 use crate::store::{Change, Occupied, Store, StoreError};
 use crate::webhook::schedule::Schedule;
 use crate::webhook::{Carrier, FailureKind, SendRequest, SendResult, Sender, SigningSecrets};
@@ -35,6 +36,7 @@ pub struct Deliverer<C = Sender> {
     store: Store,
     clock: Clock,
     settings: std::sync::Arc<DelivererSettings<C>>,
+    targets: Targets,
     schedule: Schedule,
     tries: JoinSet<SendOutcome>,
     under_way: HashMap<Id, Delivery>,
@@ -56,6 +58,7 @@ impl<C: Carrier> Deliverer<C> {
             store,
             clock,
             settings: settings.into(),
+            targets: Targets::default(),
             schedule: Schedule::default(),
             tries: JoinSet::new(),
             under_way: HashMap::new(),
@@ -68,6 +71,13 @@ impl<C: Carrier> Deliverer<C> {
     #[must_use]
     pub fn with_schedule(mut self, schedule: Schedule) -> Self {
         self.schedule = schedule;
+        self
+    }
+
+    /// Brings notices to these targets.
+    #[must_use]
+    pub fn with_targets(mut self, targets: Targets) -> Self {
+        self.targets = targets;
         self
     }
 
@@ -133,8 +143,19 @@ impl<C: Carrier> Deliverer<C> {
     fn start(&mut self, delivery: Delivery) {
         let (settings, clock, sent) = (self.settings.clone(), self.clock.clone(), delivery.clone());
         let secrets = settings.secrets.as_ref().map(|secrets| secrets.at(self.store.steady_ms()));
-        let handle =
-            self.tries.spawn(async move { send(&settings.sender, secrets.as_ref(), &clock, &sent).await });
+        let targets = self.targets.clone();
+        let handle = self.tries.spawn(async move {
+            let began_at = tokio::time::Instant::now();
+            let _under_way = metrics::DELIVERIES_UNDER_WAY.hold();
+            let sending = async {
+                match sent.target() {
+                    Some(name) => targets.tell(name, &sent.body, clock.now_ms() / 1_000).await,
+                    None => Tried::Answered(send(&settings.sender, secrets.as_ref(), &clock, &sent).await),
+                }
+            };
+            let tried = failpoint::around(Edge::SendCallback, sending).await;
+            SendOutcome::counted(tried, began_at)
+        });
         self.under_way.insert(handle.id(), delivery);
     }
 
@@ -144,8 +165,7 @@ impl<C: Carrier> Deliverer<C> {
             Err(error) => {
                 tracing::error!(%error, "a callback's try panicked");
                 let text = "the try failed by a fault of the server".to_owned();
-                let result = SendResult::Failed { text, kind: FailureKind::Transport };
-                (error.id(), SendOutcome { result, duration_ms: 0 })
+                (error.id(), SendOutcome { tried: Tried::Failed(text), duration_ms: 0 })
             }
         };
         let Some(delivery) = self.under_way.remove(&id) else { return };
@@ -174,8 +194,17 @@ impl<C: Carrier> Deliverer<C> {
 
 /// What a try came to and how long it took.
 struct SendOutcome {
-    result: SendResult,
+    tried: Tried,
     duration_ms: u64,
+}
+
+impl SendOutcome {
+    fn counted(tried: Tried, began_at: tokio::time::Instant) -> Self {
+        metrics::DELIVERY_TRIES.increment([counted_as(&tried)]);
+        metrics::DELIVERY_SECONDS.observe(began_at.elapsed(), []);
+        let duration_ms = u64::try_from(began_at.elapsed().as_millis()).unwrap_or(u64::MAX);
+        Self { tried, duration_ms }
+    }
 }
 
 async fn send<C: Carrier>(
@@ -183,9 +212,7 @@ async fn send<C: Carrier>(
     secrets: Option<&SigningSecrets>,
     clock: &Clock,
     delivery: &Delivery,
-) -> SendOutcome {
-    let started = tokio::time::Instant::now();
-    let _under_way = metrics::DELIVERIES_UNDER_WAY.hold();
+) -> SendResult {
     let request = SendRequest {
         url: &delivery.url,
         event_id: delivery.event_id.as_str(),
@@ -193,14 +220,15 @@ async fn send<C: Carrier>(
         secrets,
         timestamp_s: clock.now_ms() / 1_000,
     };
-    let result = failpoint::around(Edge::SendCallback, sender.send(&request)).await;
-    metrics::DELIVERY_TRIES.increment([counted_as(&result)]);
-    metrics::DELIVERY_SECONDS.observe(started.elapsed(), []);
-    let duration_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    SendOutcome { result, duration_ms }
+    sender.send(&request).await
 }
 
-fn counted_as(result: &SendResult) -> &'static str {
+fn counted_as(tried: &Tried) -> &'static str {
+    let result = match tried {
+        Tried::Ran => return "accepted",
+        Tried::Failed(_) => return "refused",
+        Tried::Answered(result) => result,
+    };
     match result {
         SendResult::Accepted { .. } => "accepted",
         SendResult::Refused { .. } => "refused",
@@ -230,22 +258,19 @@ fn judge(
     now: Timestamp,
     jitter: f64,
 ) -> TryRecord {
-    let SendOutcome { result, duration_ms } = outcome;
-    let (status, error, retry_after) = match result {
-        SendResult::Accepted { status } => (Some(*status), None, None),
-        SendResult::Refused { status, retry_after } => {
-            (Some(*status), Some(format!("the receiver answered {status}")), *retry_after)
-        }
-        SendResult::Gone => (Some(410), Some("the receiver wants no more callbacks (410)".to_owned()), None),
-        SendResult::Failed { text, .. } => (None, Some(text.clone()), None),
+    let SendOutcome { tried, duration_ms } = outcome;
+    let retry_after = match tried {
+        Tried::Answered(SendResult::Refused { retry_after, .. }) => *retry_after,
+        _ => None,
     };
     let next = schedule.next_delay(delivery.tries + 1, retry_after, jitter);
-    let (state, next_try_at) = match (result, next) {
-        (SendResult::Accepted { .. }, _) => (DeliveryState::Delivered, None),
-        (SendResult::Gone, _) => (DeliveryState::Suspended, None),
+    let (state, next_try_at) = match (tried, next) {
+        (Tried::Answered(SendResult::Accepted { .. }) | Tried::Ran, _) => (DeliveryState::Delivered, None),
+        (Tried::Answered(SendResult::Gone), _) => (DeliveryState::Suspended, None),
         (_, Some(delay)) => (DeliveryState::Pending, Some(now + delay)),
         (_, None) => (DeliveryState::Dead, None),
     };
+    let (status, error) = tried.told();
     TryRecord { order: delivery.order, at: now, status, error, duration_ms: *duration_ms, state, next_try_at }
 }
 
@@ -290,8 +315,14 @@ mod tests {
             (9, refused(500), DeliveryState::Dead, None),
             (9, asks(7), DeliveryState::Dead, None),
         ];
-        for (tries, result, state, wait) in table {
-            let outcome = SendOutcome { result, duration_ms: 1 };
+        let programs = [
+            (0, Tried::Ran, DeliveryState::Delivered, None),
+            (0, Tried::Failed("it ended with 1".to_owned()), DeliveryState::Pending, Some(5_000)),
+            (9, Tried::Failed("it ended with 1".to_owned()), DeliveryState::Dead, None),
+        ];
+        let table = table.map(|(tries, result, state, wait)| (tries, Tried::Answered(result), state, wait));
+        for (tries, tried, state, wait) in table.into_iter().chain(programs) {
+            let outcome = SendOutcome { tried, duration_ms: 1 };
             let record = judge(&Schedule::default(), &delivery(tries), &outcome, Timestamp::from_ms(0), 0.5);
             assert_eq!((record.state, record.next_try_at.map(Timestamp::as_ms)), (state, wait), "{tries}");
         }

@@ -8,7 +8,7 @@ use clap_complete::Shell;
 
 use super::commands::{
     ArtifactsFlags, AttachFlags, ClientVerb, DiffFlags, DoctorFlags, FollowUpFlags, FormFlags, InitFlags,
-    OpenFlags, ProfileVerb, RetryFlags, ServiceVerb, TokenVerb, UsageFlags, WebhookVerb,
+    NotifyVerb, OpenFlags, ProfileVerb, RetryFlags, ServiceVerb, TokenVerb, UsageFlags, WebhookVerb,
 };
 use super::human;
 use crate::domain::id::JobRef;
@@ -96,6 +96,9 @@ pub(super) enum Verb {
     /// Look at callbacks, send them again, try a receiver out.
     #[command(subcommand)]
     Webhook(WebhookVerb),
+    /// See who is told what becomes of jobs, try one out.
+    #[command(subcommand)]
+    Notify(NotifyVerb),
     /// Sum up what jobs have used: runs, tokens, money.
     Usage(UsageFlags),
     /// Register repositories and look at them.

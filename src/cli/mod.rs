@@ -162,6 +162,7 @@ impl Verb {
             Self::Open(_) => "open",
             Self::Queue(_) => "queue",
             Self::Webhook(_) => "webhook",
+            Self::Notify(_) => "notify",
             Self::Usage(_) => "usage",
             Self::Client(_) => "client",
             Self::Profile(_) => "profile",

@@ -99,6 +99,16 @@ const FOR_AGENTS: &[&str] = &[
     "VOLTA_HOME",
 ];
 
+/// What a program needs besides to reach the desktop.
+const FOR_NOTICES: &[&str] = &[
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XDG_CONFIG_HOME",
+    "XDG_RUNTIME_DIR",
+    "DBUS_SESSION_BUS_ADDRESS",
+];
+
 /// A snapshot of the environment. The process takes one at start; tests make their own.
 #[derive(Clone, Default)]
 pub struct Environment {
@@ -161,6 +171,12 @@ impl Environment {
                 || FOR_AGENTS.contains(&name)
                 || (may_reach_agent(name) && names.iter().any(|wanted| wanted == name))
         })
+    }
+
+    /// The whole environment of a program that tells people something: the harmless part, and where their desktop is.
+    #[must_use]
+    pub fn for_notices(&self) -> BTreeMap<OsString, OsString> {
+        self.only(|name| is_harmless(name) || FOR_NOTICES.contains(&name))
     }
 
     /// Everything that an entry or a job could ask for by name: all that is not withheld from agents in any case.

@@ -55,7 +55,9 @@ fn about(section: &str) -> &'static str {
         "sandbox" => "# What the programs of a job may see in the sandbox besides the usual, and what not.\n",
         "defaults" => "# Run options of every job that does not say otherwise.\n",
         "profiles.*" => "# Run options and a prompt template under a name, for `submit --profile NAME`.\n",
-        "notify.*" => "# Ways to be told.\n",
+        "notify.*" => {
+            "# Ways to be told of jobs that end and of logins that wait: docs/notifications.md. One section for each.\n"
+        }
         "secrets" => "# Named values for set_env.\n",
         _ => "",
     }

@@ -1,6 +1,6 @@
 //! The options and keys that the reasons name exist, and can be set.
 
-use super::keys::{self, NOT_BUILT, Unbuilt};
+use super::keys::{self, NOT_BUILT};
 use crate::domain::options::OptionName;
 use crate::domain::reason::ReasonCode;
 
@@ -8,10 +8,7 @@ use crate::domain::reason::ReasonCode;
 const OF_CLIENTS: [&str; 1] = ["defaultBranch"];
 
 fn is_refused(path: &str) -> bool {
-    NOT_BUILT.iter().filter(|(_, unbuilt)| *unbuilt == Unbuilt::Refused).any(|(pattern, _)| {
-        pattern.strip_suffix(".*").is_some_and(|section| path.split('.').next() == Some(section))
-            || *pattern == path
-    })
+    NOT_BUILT.contains(&path)
 }
 
 #[test]

@@ -2,6 +2,7 @@
 //!
 //! The one table that the file reader, the environment, `config show` and `config.example.toml` are made from.
 
+use crate::domain::notice::Way;
 use crate::domain::options::{Effort, Isolation, Network, OnBranchExists, PermissionMode, Publish};
 use crate::domain::policy::Guard;
 
@@ -81,6 +82,7 @@ pub(super) static KEYS: &[Key] = &[
     set("server", "token_requests_per_minute", Kind::Integer(1, 1_000_000), "6000", "Requests of one named token in a minute; further ones are answered 429. The server's own secret has no such limit."),
     set("server", "drain_seconds", Kind::Integer(0, 600), "30", "How long a stop waits for git and forge steps under way. Longer needs a longer TimeoutStopSec in the service file."),
     set("server", "allowed_hosts", Kind::Texts, "[]", "Further names under which the server may be addressed; others are answered 421."),
+    unset("server", "public_url", Kind::Text, r#""https://offshoot.example.ts.net""#, "Under which you reach the server from elsewhere, for links in notices; without it they lead to this machine."),
     unset("server", "secret", Kind::Secret, r#""at-least-32-characters-of-your-own""#, "The admin token of the API. Better kept in a file of its own:"),
     unset("server", "secret_file", Kind::Path, r#""~/.config/offshoot/secret""#, "File with the admin token, mode 0600 or 0400."),
     unset("paths", "data_dir", Kind::Path, r#""~/.local/share/offshoot""#, "Database, logs and sockets; by default the platform's place for data. At most 58 bytes long."),
@@ -123,10 +125,14 @@ pub(super) static KEYS: &[Key] = &[
     unset("agents.*", "set_env", Kind::Variables, r#"{ DISABLE_AUTOUPDATER = "1" }"#, "Variables to set: a text, or { secret = \"name\" }."),
     unset("profiles.*", "submit", Kind::Bool, "true", "Whether a token that may only submit can use the profile."),
     unset("profiles.*", "prompt", Kind::Text, r#""Review {{path}}. {{prompt}}""#, "Prompt template: {{name}} stands for a variable, {{prompt}} for the prompt of the job, {{{{ for two braces. Besides these two keys, every one of [defaults] can stand in a profile."),
-    unset("notify.*", "kind", Kind::Words(&["ntfy", "slack", "discord", "desktop", "command"]), r#""ntfy""#, "How you are told: ntfy, slack, discord, desktop or command."),
-    unset("notify.*", "url", Kind::Secret, r#""https://ntfy.sh/your-topic""#, "Where to."),
-    unset("notify.*", "command", Kind::Texts, r#"["notify-send", "offshoot"]"#, "The program for kind command."),
-    unset("notify.*", "on", Kind::Texts, r#"["job.failed"]"#, "Events."),
+    unset("notify.*", "kind", Kind::Words(Way::WORDS), r#""ntfy""#, "How you are told: ntfy, slack, discord, desktop or command."),
+    unset("notify.*", "url", Kind::Secret, r#""https://ntfy.sh/your-topic""#, "Where to, for ntfy, slack and discord; whoever knows it can write there. Better kept in a file of its own:"),
+    unset("notify.*", "url_file", Kind::Path, r#""~/.config/offshoot/ntfy-url""#, "File with that URL, mode 0600 or 0400."),
+    unset("notify.*", "token", Kind::Secret, r#""tk_…""#, "Access token of an ntfy server that wants one."),
+    unset("notify.*", "token_file", Kind::Path, r#""~/.config/offshoot/ntfy-token""#, "File with that token, mode 0600 or 0400."),
+    unset("notify.*", "allow", Kind::Texts, r#"["192.168.1.5:8080"]"#, "Inner hosts, addresses or networks that this target alone may be at, besides those of callbacks.allow."),
+    unset("notify.*", "command", Kind::Texts, r#"["/home/ada/bin/tell-me"]"#, "The program of kind command and its arguments; it gets the notice as JSON on standard input."),
+    unset("notify.*", "on", Kind::Texts, r#"["failed", "held", "needs_input"]"#, "What you are told of: finished, failed, held (a login waits, or works again), needs_input. Without it: all four."),
     unset("secrets", "*", Kind::SecretOrFile, r#"{ file = "~/.config/offshoot/npm-token" }"#, "Values that set_env can name: a text, or the file that holds it."),
     set("limits", "step_output_bytes_max", Kind::Integer(65_536, BYTES_MAX), "268435456", "Output of one step that is kept, in bytes; further output is cut in the middle."),
     set("limits", "step_output_bytes_end", Kind::Integer(65_536, BYTES_MAX), "4294967296", "Output at which a step is ended, in bytes, whatever of it is kept."),
@@ -193,21 +199,10 @@ pub(super) static OPTION_KEYS: &[Key] = &[
     set("defaults", "network", Kind::Words(Network::WORDS), r#""allow""#, "Whether the programs of a job have a network; deny leaves them none at all, needs the sandbox, and keeps agents from their models."),
 ];
 
-/// What is read and checked but not built yet: a value other than the default is refused where ignoring it would
-/// leave somebody unprotected, else answered with a warning. Work that builds a feature deletes its line.
-pub(super) const NOT_BUILT: &[(&str, Unbuilt)] = &[
-    ("git.signing_key", Unbuilt::Refused),
-    ("github.app_id", Unbuilt::Refused),
-    ("github.app_key_file", Unbuilt::Refused),
-    ("github.app_installation_id", Unbuilt::Refused),
-    ("notify.*", Unbuilt::Warned),
-];
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Unbuilt {
-    Refused,
-    Warned,
-}
+/// What is read and checked but not built yet: a value other than the default is refused, for ignoring it would leave
+/// somebody unprotected. Work that builds a feature deletes its line.
+pub(super) const NOT_BUILT: &[&str] =
+    &["git.signing_key", "github.app_id", "github.app_key_file", "github.app_installation_id"];
 
 /// Every key in the order of documentation.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {

@@ -33,6 +33,7 @@ mod error;
 mod example;
 mod file;
 mod keys;
+mod notify;
 mod options;
 mod page;
 mod paths;
@@ -47,12 +48,14 @@ pub use agents::AgentEntry;
 pub use env::Environment;
 pub use error::{ConfigError, Problem, Warning};
 pub use example::example;
+pub use notify::NotifyEntry;
 pub use page::page;
 pub use paths::{Paths, PlatformDirs, SOCKET_NAME_BYTES_MAX, SOCKET_PATH_BYTES_MAX};
 pub use rows::Row;
 pub use sandbox::SandboxSettings;
 pub use sections::{
-    Callbacks, Channel, Git, Github, Limits, LogFileSettings, LogSettings, Retention, Server, SignatureStyle,
+    Callbacks, Git, Github, Limits, LogFileSettings, LogSettings, Retention, Server, SignatureStyle,
+    local_url,
 };
 pub use values::Origin;
 
@@ -93,7 +96,7 @@ pub struct Config {
     /// The weakest layer of run options.
     pub defaults: RunOptions,
     pub profiles: BTreeMap<String, Profile>,
-    pub notify: BTreeMap<String, Channel>,
+    pub notify: BTreeMap<String, NotifyEntry>,
     /// What `set_env` of run options can name.
     pub secrets: BTreeMap<String, SecretString>,
     pub limits: Limits,
@@ -223,9 +226,9 @@ fn build(
     let defaults = options::read(values, "defaults", Layer::Defaults);
     check_agent(values, "defaults", &defaults, &agents);
     let profiles = profiles(values, &agents);
-    let notify = sections::notify(values);
+    let notify = notify::build(values, dirs);
     serving::check((&server, github.as_ref(), &callbacks), serving, values, &mut warnings);
-    serving::check_not_built(values, &mut warnings);
+    serving::check_not_built(values);
     let rows = rows::build(values, &agents, paths.as_ref());
     Some(Config {
         server,

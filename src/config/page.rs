@@ -74,6 +74,9 @@ fn about(section: &str) -> &'static str {
         "sandbox" => {
             "What is hidden and what may be written anyhow: [security.md](security.md#what-an-agent-can-reach).\n\n"
         }
+        "notify.*" => {
+            "What you are told of, and what each kind needs: [notifications.md](notifications.md).\n\n"
+        }
         "callbacks" => "What is sent, and how it is checked: [callbacks.md](callbacks.md).\n\n",
         _ => "",
     }
@@ -115,7 +118,7 @@ fn meaning(key: &Key) -> String {
         _ => String::new(),
     };
     let path = key.path();
-    let unbuilt = keys::NOT_BUILT.iter().any(|(name, _)| *name == path || *name == key.section);
+    let unbuilt = keys::NOT_BUILT.contains(&path.as_str());
     let unbuilt = if unbuilt { " **Not built yet.**" } else { "" };
     // in the example file some sentences go on over several keys
     let about = key.about.trim_end_matches([',', ':', '.']);

@@ -1,13 +1,11 @@
 //! The sections of the configuration as types, and the rules that concern more than one value.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use url::Url;
 
-use super::error::Problem;
 use super::paths::{PlatformDirs, absolute};
 use super::secret;
 use super::values::Values;
@@ -29,6 +27,8 @@ pub struct Server {
     /// How long a stop waits for git and forge steps under way.
     pub drain_seconds: u64,
     pub allowed_hosts: Vec<String>,
+    /// Under which others reach it, without a slash behind it: for links in notices. `None`: nobody but this machine does.
+    pub public_url: Option<String>,
     /// The built-in admin token; take it from `Config::admin_secret`, which refuses an absent or weak one.
     pub secret: Option<SecretString>,
 }
@@ -42,13 +42,19 @@ impl Server {
     /// Where a program on this machine reaches the server: an address that means "everywhere" becomes loopback.
     #[must_use]
     pub fn local_url(&self) -> String {
-        let host = match self.bind {
-            IpAddr::V4(address) if address.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
-            IpAddr::V6(address) if address.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
-            other => other,
-        };
-        format!("http://{}", SocketAddr::new(host, self.port))
+        local_url(self.address())
     }
+}
+
+/// Where a program on this machine reaches a listener at `address`: one that means "everywhere" becomes loopback.
+#[must_use]
+pub fn local_url(address: SocketAddr) -> String {
+    let host = match address.ip() {
+        IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
+        IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
+        other => other,
+    };
+    format!("http://{}", SocketAddr::new(host, address.port()))
 }
 
 /// `[github]`
@@ -94,16 +100,6 @@ pub struct Callbacks {
     pub retry_seconds: Vec<u64>,
     /// 1 to 30.
     pub timeout_seconds: u64,
-}
-
-/// `[notify.<name>]`
-#[derive(Clone, Debug)]
-pub struct Channel {
-    pub kind: String,
-    /// Often as good as a password.
-    pub url: Option<SecretString>,
-    pub command: Vec<String>,
-    pub on: Vec<String>,
 }
 
 /// `[limits]`
@@ -178,8 +174,29 @@ pub(super) fn server(values: &mut Values, dirs: Option<&PlatformDirs>) -> Server
         token_requests_per_minute: values.small("server.token_requests_per_minute").unwrap_or_default(),
         drain_seconds: values.integer("server.drain_seconds").unwrap_or_default(),
         allowed_hosts: values.texts("server.allowed_hosts").unwrap_or_default(),
+        public_url: public_url(values),
         secret: sendable(secret::take(values, "server.secret", dirs), values),
     }
+}
+
+fn public_url(values: &mut Values) -> Option<String> {
+    let text = values.text("server.public_url")?;
+    let text = text.trim_end_matches('/');
+    let is_usable = Url::parse(text).is_ok_and(|url| {
+        matches!(url.scheme(), "http" | "https")
+            && url.has_host()
+            && url.username().is_empty()
+            && url.query().is_none()
+            && url.fragment().is_none()
+    });
+    if !is_usable {
+        values.problem(
+            "server.public_url",
+            "must be an http or https URL without user name, query or fragment",
+        );
+        return None;
+    }
+    Some(text.to_owned())
 }
 
 /// A token travels in a header: spaces and control characters would be lost or refused on the way (RFC 6750, 2.1).
@@ -282,34 +299,6 @@ pub(super) fn callbacks(values: &mut Values, dirs: Option<&PlatformDirs>) -> Cal
         retry_seconds: values.integers("callbacks.retry_seconds").unwrap_or_default(),
         timeout_seconds: values.integer("callbacks.timeout_seconds").unwrap_or_default(),
     }
-}
-
-pub(super) fn notify(values: &mut Values) -> BTreeMap<String, Channel> {
-    let mut channels = BTreeMap::new();
-    for name in values.names("notify") {
-        let key = |key: &str| format!("notify.{name}.{key}");
-        let Some(kind) = values.text(&key("kind")) else {
-            values.problems.push(Problem::new(key("kind"), "must be set"));
-            continue;
-        };
-        let channel = Channel {
-            kind,
-            url: values.text(&key("url")).map(SecretString::from),
-            command: values.texts(&key("command")).unwrap_or_default(),
-            on: values.texts(&key("on")).unwrap_or_default(),
-        };
-        match channel.kind.as_str() {
-            "command" if channel.command.is_empty() => {
-                values.problems.push(Problem::new(key("command"), "must be set for kind command"));
-            }
-            "ntfy" | "slack" | "discord" if channel.url.is_none() => {
-                values.problems.push(Problem::new(key("url"), "must be set for this kind"));
-            }
-            _ => {}
-        }
-        channels.insert(name, channel);
-    }
-    channels
 }
 
 pub(super) fn limits(values: &Values) -> Limits {

@@ -4,7 +4,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use url::Host;
 
 use super::error::{Problem, Warning};
-use super::keys::{NOT_BUILT, Unbuilt};
+use super::keys::NOT_BUILT;
 use super::sections::{Callbacks, Github, Server};
 use super::values::{Origin, Values};
 
@@ -89,38 +89,21 @@ fn is_loopback(host: Option<Host<&str>>) -> bool {
     }
 }
 
-/// Answers every use of what is not built yet: with a problem where ignoring it would be unsafe, else with a warning.
-pub(super) fn check_not_built(values: &mut Values, warnings: &mut Vec<Warning>) {
+/// Refuses every use of what is not built yet.
+pub(super) fn check_not_built(values: &mut Values) {
     let mut refused: Vec<(String, Origin)> = Vec::new();
     for (path, entry) in values.entries() {
         // In a profile an option is as unbuilt as in the defaults, where it is named once.
         let as_default = path.strip_prefix("profiles.").and_then(|rest| rest.split_once('.'));
         let as_default = as_default.map(|(_, option)| format!("defaults.{option}"));
-        let rule = NOT_BUILT
-            .iter()
-            .find(|(pattern, _)| matches(pattern, path) || as_default.as_deref() == Some(pattern));
-        let unchanged = entry.key.default_value().as_ref() == Some(&entry.value);
-        match rule {
-            Some((_, Unbuilt::Refused)) if !unchanged => {
-                refused.push((path.to_owned(), entry.origin.clone()));
-            }
-            Some((_, Unbuilt::Warned)) if !unchanged => {
-                let text = format!("{path} ({}) is not supported yet and has no effect", entry.origin);
-                warnings.push(Warning { code: "not_supported", text });
-            }
-            _ => {}
+        let is_named = NOT_BUILT.iter().any(|name| *name == path || as_default.as_deref() == Some(name));
+        if is_named && entry.key.default_value().as_ref() != Some(&entry.value) {
+            refused.push((path.to_owned(), entry.origin.clone()));
         }
     }
     for (path, origin) in refused {
         let problem =
             Problem::new(path, "is not supported yet (not_supported), and ignoring it would be unsafe");
         values.problems.push(problem.from(origin).remedy("remove the line, or set it to its default"));
-    }
-}
-
-fn matches(pattern: &str, path: &str) -> bool {
-    match pattern.strip_suffix('*') {
-        Some(start) => path.starts_with(start),
-        None => pattern == path,
     }
 }

@@ -29,8 +29,9 @@ pub(super) fn held(
     for (name, value) in &config.secrets {
         hold(&format!("secrets.{name}"), Some(value));
     }
-    for (name, channel) in &config.notify {
-        hold(&format!("notify.{name}.url"), channel.url.as_ref());
+    for (name, target) in &config.notify {
+        hold(&format!("notify.{name}.url"), target.url.as_ref());
+        hold(&format!("notify.{name}.token"), target.token.as_ref());
     }
     for (name, entry) in &config.agents {
         for (variable, value) in entry.set_env.iter().filter(|(variable, _)| tells_of_a_secret(variable)) {

@@ -1,6 +1,7 @@
 //! From the configuration to the parts: the only place that knows all of them.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,15 +15,17 @@ use crate::app;
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
+use crate::domain::notice::Subscription;
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
 use crate::git::{Author, KeepCaps, SizeCaps};
 use crate::isolation::{Bind, Sandbox};
+use crate::notify::{Target, Targets};
 use crate::process::{ScopeLimits, ScopeUse};
 use crate::secrets::{Known, Scanner};
 use crate::store::Limits;
 use crate::upkeep::UpkeepSettings;
 use crate::webhook::schedule::Schedule;
-use crate::webhook::{SendLimits, Sender};
+use crate::webhook::{Policy, SendLimits, Sender};
 use crate::worker::{AgentEntry, IsolationSettings, StepLimits, WorkerSettings};
 
 /// Between interrupt, terminate and kill of a step.
@@ -193,6 +196,44 @@ pub(super) fn programs(settings: &WorkerSettings, env: &Environment) -> Vec<Agen
             AgentProgram { name: name.clone(), kind: entry.kind, command: entry.command.clone(), environment }
         })
         .collect()
+}
+
+/// Who wishes to hear of what.
+pub(super) fn subscriptions(config: &Config) -> Vec<Subscription> {
+    let of = |(name, entry): (&String, &crate::config::NotifyEntry)| Subscription {
+        name: name.clone(),
+        on: entry.on.clone(),
+    };
+    config.notify.iter().map(of).collect()
+}
+
+/// Who is told what becomes of jobs. Each target has the policy of callbacks, and what its owner allows for it alone; `listeners` as
+/// they were bound.
+pub(super) fn targets(config: &Config, env: &Environment, listeners: &[SocketAddr]) -> Targets {
+    let target = |entry: &crate::config::NotifyEntry| {
+        let policy = Policy {
+            allow: config
+                .callbacks
+                .allow
+                .iter()
+                .chain(&entry.allow)
+                .filter_map(|one| one.parse().ok())
+                .collect(),
+            tailnet: config.callbacks.tailnet,
+            own_listeners: listeners.to_vec(),
+        };
+        Target {
+            way: entry.way,
+            url: entry.url.clone(),
+            token: entry.token.clone(),
+            sender: Sender::new(policy, send_limits(config)),
+            command: entry.command.clone(),
+            on: entry.on.clone(),
+        }
+    };
+    let all = config.notify.iter().map(|(name, entry)| (name.clone(), target(entry))).collect();
+    let here = listeners.first().map(|address| crate::config::local_url(*address)).unwrap_or_default();
+    Targets::new(all, env.for_notices(), config.server.public_url.as_ref().unwrap_or(&here))
 }
 
 pub(super) fn deliverer_settings(config: &Config, app: &app::Settings) -> DelivererSettings {

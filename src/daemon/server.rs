@@ -89,7 +89,9 @@ impl Ground {
             Err(error @ StoreError::Corrupt(_)) => {
                 Store::open_damaged(data_dir, clock.clone(), limits, &error)
             }
-            opened => opened?.with_places(parts::places(config)),
+            opened => {
+                opened?.with_places(parts::places(config)).with_subscriptions(parts::subscriptions(config))
+            }
         };
         let scratch_dir = config.paths.data_dir.join("scratch");
         let mut git_settings = GitSettings::new(env.for_git(), scratch_dir);
@@ -166,6 +168,8 @@ impl Server {
         let (prober, probes) = Prober::new(store.clone(), clock.clone(), programs, stages.stop.clone());
         let mut app_settings = app::Settings::from_config(&config, ground.opens_pull_requests, vec![address])
             .with_sandbox(ground.sandbox);
+        app_settings.targets = parts::targets(&config, env, &[address]);
+        let targets = app_settings.targets.clone();
         app_settings.signing = note_rotation(&store, app_settings.signing).await?;
         let settings = parts::deliverer_settings(&config, &app_settings);
         let upkeep = Upkeep::new(
@@ -183,7 +187,8 @@ impl Server {
             tracing::warn!(%error, "named tokens open nothing, only the built-in secret does");
         }
         let deliverer = Deliverer::new(store.clone(), clock.clone(), settings, stages.stop.clone())
-            .with_schedule(parts::callback_schedule(&config));
+            .with_schedule(parts::callback_schedule(&config))
+            .with_targets(targets);
         let drain = Duration::from_secs(config.server.drain_seconds);
         let mut loops = JoinSet::new();
         let adopted = match store.damage() {

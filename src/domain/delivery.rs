@@ -1,7 +1,8 @@
-//! One webhook event on its way to one callback URL.
+//! One webhook event on its way to one callback URL, or one notice on its way to one target.
 
 use super::id::{DeliveryId, EventId, JobNumber};
 use super::named::named_enum;
+use super::notice::target_name;
 use super::time::Timestamp;
 
 named_enum! {
@@ -23,8 +24,9 @@ pub struct Delivery {
     pub job: JobNumber,
     /// The same in every try; also the `webhook-id`.
     pub event_id: EventId,
-    /// `job.completed`, `job.failed` or `job.cancelled`.
+    /// `job.completed`, `job.failed` or `job.cancelled`; of a notice that of [`super::notice::NoticeKind`].
     pub kind: String,
+    /// The callback URL, or `notify.` and the name of a target.
     pub url: String,
     pub body: Vec<u8>,
     pub state: DeliveryState,
@@ -40,6 +42,12 @@ pub struct Delivery {
 }
 
 impl Delivery {
+    /// The target that a notice is for; `None`: it is a callback.
+    #[must_use]
+    pub fn target(&self) -> Option<&str> {
+        target_name(&self.url)
+    }
+
     /// Scheme, host and port as they stand in the URL: the receiver that tries are counted for.
     #[must_use]
     pub fn origin(&self) -> &str {

@@ -24,6 +24,7 @@ pub mod job;
 pub mod lifecycle;
 pub mod limit;
 pub(crate) mod named;
+pub mod notice;
 pub mod options;
 pub mod phrases;
 pub mod policy;

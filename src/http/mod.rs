@@ -27,6 +27,7 @@ mod idempotency;
 mod job_reads;
 mod jobs;
 mod live;
+mod notify;
 mod openapi;
 mod passes;
 mod problem;

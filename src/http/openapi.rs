@@ -138,6 +138,7 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ("redeliver_by_id", &[(404, "No such delivery")]),
     ("resume_webhook", &[(404, "The URL is not suspended")]),
     ("test_webhook", &[(404, "No such job"), AMBIGUOUS]),
+    ("test_notify", &[(404, "No such target")]),
     ("get_queue", &[(422, "Not a cursor")]),
     ("get_usage", &[(422, "No such grouping, no day, or out of range")]),
     ("sync_clients", &[(404, "No such client")]),

@@ -11,8 +11,8 @@ use utoipa_axum::routes;
 
 use super::openapi::Api;
 use super::{
-    artifacts, attach, audit, backups, clients, deliveries, events, job_reads, jobs, live, passes, profiles,
-    queue, sessions, snapshots, system, tokens, usage,
+    artifacts, attach, audit, backups, clients, deliveries, events, job_reads, jobs, live, notify, passes,
+    profiles, queue, sessions, snapshots, system, tokens, usage,
 };
 use crate::app::App;
 use crate::domain::token::Scope;
@@ -151,6 +151,9 @@ fn job_routes(table: Table) -> Table {
         .read(routes!(deliveries::list_suspended))
         .operate(routes!(deliveries::resume_webhook))
         .operate(routes!(deliveries::test_webhook))
+        // notices
+        .read(routes!(notify::list_notify))
+        .operate(routes!(notify::test_notify))
 }
 
 fn system_routes(table: Table) -> Table {

@@ -81,9 +81,10 @@ metrics! {
     /// Rounds of the loop that starts jobs; a minute without one means that it hangs.
     Counter SCHEDULER_ROUNDS = "offshoot_scheduler_rounds_total" [];
 
-    /// Callbacks that are not delivered.
+    /// Callbacks and notices that are not delivered.
     Gauge DELIVERIES = "offshoot_deliveries" [STATE];
-    /// Tries of callbacks: `accepted` is 2xx, `gone` 410, `refused` any other status, the rest had none.
+    /// Tries of callbacks and notices: `accepted` is 2xx or a program that took it, `gone` 410, `refused` any other status or a
+    /// program that did not, the rest had none.
     Counter DELIVERY_TRIES = "offshoot_delivery_tries_total" [RESULT];
     /// From the name look-up to the end of a callback's answer.
     Histogram DELIVERY_SECONDS = "offshoot_delivery_try_seconds" [] ANSWER;

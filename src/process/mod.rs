@@ -20,6 +20,7 @@
 
 mod control;
 mod durable;
+mod group;
 mod inspect;
 mod launch;
 mod log;
@@ -36,6 +37,7 @@ mod usage;
 use std::io;
 
 pub use control::{Control, MessageFate};
+pub use group::OwnGroup;
 pub use inspect::{StepState, Survivor, ask_to_end, end_lost_tree, inspect, machine_start, survivors};
 pub use launch::{Launched, Launcher, ShimProgram};
 pub use log::{BadFrame, LogPosition, LogReader, ReadFrame, Record, Stream};

@@ -31,6 +31,7 @@ use tokio::sync::{broadcast, watch};
 
 use crate::clock::Clock;
 use crate::domain::id::JobNumber;
+use crate::domain::notice::Subscription;
 use crate::domain::time::Timestamp;
 use sqlite::Place;
 
@@ -167,11 +168,12 @@ impl Store {
         limits: Limits,
         damage: Option<Arc<Damage>>,
     ) -> Self {
+        let notices = sqlite::Notices { subscriptions: Arc::default(), clock: clock.clone() };
         Self {
             database: Arc::new(opened.database),
             changes: broadcast::Sender::new(CHANGES_BUFFERED),
             clock,
-            bounds: sqlite::Bounds { limits, places: Arc::default() },
+            bounds: sqlite::Bounds { limits, places: Arc::default(), notices },
             logs,
             artifacts,
             instance: opened.instance.into(),
@@ -186,6 +188,13 @@ impl Store {
     #[must_use]
     pub fn with_places(mut self, places: Vec<PathBuf>) -> Self {
         self.bounds.places = places.into();
+        self
+    }
+
+    /// Has people told of ends and holds: a delivery each, in the transaction of what it tells.
+    #[must_use]
+    pub fn with_subscriptions(mut self, subscriptions: Vec<Subscription>) -> Self {
+        self.bounds.notices.subscriptions = subscriptions.into();
         self
     }
 

@@ -14,6 +14,7 @@ use crate::wire::backup::Backups;
 use crate::wire::client::Client;
 use crate::wire::delivery::{DeliveryPage, ListedDelivery, SuspendedUrls};
 use crate::wire::health::{AgentHealth, Health};
+use crate::wire::notice::NotifyTargets;
 use crate::wire::queue::Queue;
 use crate::wire::token::{Token, TokenCreated};
 
@@ -41,6 +42,8 @@ pub struct SystemSheet {
     pub queue: Queue,
     /// `None` for those who may not see them.
     pub backups: Option<Backups>,
+    /// `None` for those who may not see them.
+    pub targets: Option<NotifyTargets>,
 }
 
 /// The overview.
@@ -64,6 +67,7 @@ pub fn system(viewer: &Viewer, sheet: &SystemSheet) -> String {
             }
         }
         (agents(viewer, &health.agents))
+        @if let Some(targets) = &sheet.targets { (self::targets(targets)) }
         @if let Some(backups) = &sheet.backups { (self::backups(viewer, backups)) }
         section .block aria-labelledby="more" {
             h2 #more { "From a terminal" }
@@ -123,6 +127,27 @@ fn agents(viewer: &Viewer, agents: &[AgentHealth]) -> Markup {
                         }
                     }
                 }
+            }
+        }
+    }
+}
+
+fn targets(targets: &NotifyTargets) -> Markup {
+    html! {
+        section .block aria-labelledby="told" {
+            h2 #told { "Who is told" }
+            @if targets.targets.is_empty() {
+                p { "Nobody yet. A section " code { "[notify.NAME]" } " of the configuration has your phone, a chat or a program told of jobs." }
+            } @else {
+                ul .rows {
+                    @for target in &targets.targets {
+                        li .row .plain-row {
+                            div .main { p { b { (target.name) } span .faint { " " (target.kind) } } }
+                            div .facts { span .faint { (target.on.join(", ").replace('_', " ")) } }
+                        }
+                    }
+                }
+                p { "Try one out: " (command("offshoot notify test NAME")) }
             }
         }
     }

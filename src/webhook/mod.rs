@@ -29,8 +29,8 @@ pub use classes::{AddressClass, classify};
 pub use policy::{AllowEntry, AllowEntryError, Policy};
 pub use retry_after::parse_retry_after;
 pub use send::{
-    ANSWER_BYTES_MAX, CONNECT_SECONDS_MAX, Carrier, FailureKind, SendLimits, SendRequest, SendResult, Sender,
-    TRY_SECONDS_MAX,
+    ANSWER_BYTES_MAX, CONNECT_SECONDS_MAX, Carrier, FailureKind, Post, SendLimits, SendRequest, SendResult,
+    Sender, TRY_SECONDS_MAX,
 };
 pub use signature::{
     HEADER_AGENT_SIGNATURE, HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, SignatureError, SigningSecrets,

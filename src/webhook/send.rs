@@ -4,7 +4,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use tokio::time::{Instant, timeout, timeout_at};
 
 use super::address::{AddressError, CallbackUrl, check_url, vet};
@@ -52,6 +52,16 @@ pub struct SendRequest<'a> {
     pub timestamp_s: i64,
 }
 
+/// A request of any form, under the same rules as a callback. Not to be shown: URL and headers may be secrets.
+pub struct Post<'a> {
+    pub url: &'a str,
+    /// Names in lower case, with the type of the content.
+    pub headers: Vec<(&'static str, String)>,
+    pub body: Vec<u8>,
+    /// Now, in Unix seconds.
+    pub timestamp_s: i64,
+}
+
 /// What came of a try.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum SendResult {
@@ -63,6 +73,19 @@ pub enum SendResult {
     Gone,
     /// No status came.
     Failed { text: String, kind: FailureKind },
+}
+
+impl SendResult {
+    /// The status that came, and what went wrong, for people.
+    #[must_use]
+    pub fn told(&self) -> (Option<u16>, Option<String>) {
+        match self {
+            Self::Accepted { status } => (Some(*status), None),
+            Self::Refused { status, .. } => (Some(*status), Some(format!("the receiver answered {status}"))),
+            Self::Gone => (Some(410), Some("the receiver wants no more callbacks (410)".to_owned())),
+            Self::Failed { text, .. } => (None, Some(text.clone())),
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,6 +123,23 @@ impl Carrier for Sender {
     }
 }
 
+impl SendRequest<'_> {
+    /// Signed, if there is something to sign with.
+    fn to_post(&self) -> Post<'_> {
+        let mut headers = vec![
+            ("content-type", "application/json".to_owned()),
+            (HEADER_ID, self.event_id.to_owned()),
+            (HEADER_TIMESTAMP, self.timestamp_s.to_string()),
+        ];
+        if let Some(secrets) = self.secrets {
+            headers.push((HEADER_AGENT_SIGNATURE, secrets.agent_signature(self.body)));
+            let standard = secrets.standard_signature(self.event_id, self.timestamp_s, self.body);
+            headers.push((HEADER_SIGNATURE, standard));
+        }
+        Post { url: self.url, headers, body: self.body.to_vec(), timestamp_s: self.timestamp_s }
+    }
+}
+
 impl Sender {
     #[must_use]
     pub fn new(policy: Policy, limits: SendLimits) -> Self {
@@ -114,8 +154,13 @@ impl Sender {
 
     /// Makes one try. Ends within the limits whatever the receiver does; dropping the future ends the try.
     pub async fn send(&self, request: &SendRequest<'_>) -> SendResult {
+        self.post(&request.to_post()).await
+    }
+
+    /// As [`Self::send`], for a request of any form.
+    pub async fn post(&self, post: &Post<'_>) -> SendResult {
         let deadline = Instant::now() + self.limits.whole;
-        match timeout_at(deadline, self.try_once(request)).await {
+        match timeout_at(deadline, self.try_once(post)).await {
             Ok(Ok((result, answer))) => {
                 drain(answer, deadline).await;
                 result
@@ -128,10 +173,10 @@ impl Sender {
         }
     }
 
-    async fn try_once(&self, request: &SendRequest<'_>) -> Result<(SendResult, reqwest::Response), Failure> {
-        let url = check_url(request.url, &self.policy)?;
+    async fn try_once(&self, post: &Post<'_>) -> Result<(SendResult, reqwest::Response), Failure> {
+        let url = check_url(post.url, &self.policy)?;
         let answers = self.resolve(&url).await?;
-        self.dial(&url, &answers, request).await
+        self.dial(&url, &answers, post).await
     }
 
     /// Calls one of `answers`, which a look-up gave and nobody has judged yet.
@@ -139,30 +184,19 @@ impl Sender {
         &self,
         url: &CallbackUrl,
         answers: &[IpAddr],
-        request: &SendRequest<'_>,
+        post: &Post<'_>,
     ) -> Result<(SendResult, reqwest::Response), Failure> {
         let addresses = vet(url, answers, &self.policy)?;
         self.refuse_own(url, &addresses)?;
-        let mut call = self
-            .client(addresses)?
-            .post(url.url().clone())
-            .header(CONTENT_TYPE, "application/json")
-            .header(HEADER_ID, request.event_id)
-            .header(HEADER_TIMESTAMP, request.timestamp_s.to_string());
-        if let Some(secrets) = request.secrets {
-            call = call.header(HEADER_AGENT_SIGNATURE, secrets.agent_signature(request.body)).header(
-                HEADER_SIGNATURE,
-                secrets.standard_signature(request.event_id, request.timestamp_s, request.body),
-            );
-        }
+        let call = self.client(addresses)?.post(url.url().clone()).headers(headers(&post.headers)?);
         let answer =
-            call.body(request.body.to_vec()).send().await.map_err(|error| Failure::of_transport(&error))?;
+            call.body(post.body.clone()).send().await.map_err(|error| Failure::of_transport(&error))?;
         let status = answer.status();
         let retry_after = answer
             .headers()
             .get(RETRY_AFTER)
             .and_then(|value| value.to_str().ok())
-            .and_then(|value| parse_retry_after(value, request.timestamp_s));
+            .and_then(|value| parse_retry_after(value, post.timestamp_s));
         let result = match status.as_u16() {
             410 => SendResult::Gone,
             code if status.is_success() => SendResult::Accepted { status: code },
@@ -214,6 +248,20 @@ impl Sender {
             .build()
             .map_err(|error| Failure::of_transport(&error))
     }
+}
+
+/// Such that no log of a library shows a token.
+fn headers(given: &[(&'static str, String)]) -> Result<HeaderMap, Failure> {
+    let mut headers = HeaderMap::new();
+    for (name, text) in given {
+        let mut value = HeaderValue::from_str(text).map_err(|_| Failure {
+            text: format!("the header {name} cannot be sent"),
+            kind: FailureKind::Transport,
+        })?;
+        value.set_sensitive(*name == AUTHORIZATION.as_str());
+        headers.insert(HeaderName::from_static(name), value);
+    }
+    Ok(headers)
 }
 
 /// Answers every look-up with the vetted addresses, so that no path leads back to the system's resolver.

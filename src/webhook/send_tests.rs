@@ -76,7 +76,9 @@ async fn a_name_that_leads_inward_is_not_dialled() {
     // what a look-up gave
     let answers = [address.ip()];
     let called = check_url(&url, &sender.policy).unwrap();
-    let Err(refused) = sender.dial(&called, &answers, &request).await else { panic!("it was dialled") };
+    let Err(refused) = sender.dial(&called, &answers, &request.to_post()).await else {
+        panic!("it was dialled")
+    };
     assert_eq!(refused.kind, FailureKind::Address, "{}", refused.text);
     // the same, where the owner says so
     sender.policy.allow = vec![NAME.parse().unwrap()];
@@ -86,7 +88,8 @@ async fn a_name_that_leads_inward_is_not_dialled() {
         stream.write_all(b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n").await.unwrap();
         read
     };
-    let (read, sent) = tokio::join!(receive, sender.dial(&called, &answers, &request));
+    let post = request.to_post();
+    let (read, sent) = tokio::join!(receive, sender.dial(&called, &answers, &post));
     assert!(read > 0, "the first to come is this one");
     assert!(sent.is_ok_and(|(result, _)| result == SendResult::Accepted { status: 204 }));
 }

@@ -19,6 +19,7 @@ pub struct Delivery {
     pub event_id: String,
     #[serde(rename = "type")]
     pub type_: String,
+    /// The callback URL; of a notice `notify.` and the name of its target.
     pub url: String,
     pub state: DeliveryState,
     /// Tries made so far.
@@ -91,6 +92,7 @@ pub struct ListedDelivery {
     pub event_id: String,
     #[serde(rename = "type")]
     pub type_: String,
+    /// The callback URL; of a notice `notify.` and the name of its target.
     pub url: String,
     pub state: DeliveryState,
     pub tries: u32,

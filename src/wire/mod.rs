@@ -26,6 +26,7 @@ pub mod inward;
 pub mod job;
 pub mod live;
 pub mod message;
+pub mod notice;
 pub mod options;
 pub mod pass;
 pub mod problem;

@@ -7,8 +7,6 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
 use tokio::io::AsyncReadExt as _;
 use tokio::process::Command;
 use tokio::time::timeout;
@@ -16,6 +14,7 @@ use tokio::time::timeout;
 use crate::agent::registry::find_agent;
 use crate::agent::{Agent, AuthState};
 use crate::domain::agent_kind::AgentKind;
+use crate::process::OwnGroup;
 
 /// `claude auth status` takes 0.4 s, `gemini --version` 7 s on a busy machine; several times that is a hang.
 const ASKED_MAX: Duration = Duration::from_secs(30);
@@ -48,16 +47,6 @@ pub fn native_command(agent: &dyn Agent, command: &[String], path: &OsStr) -> Ve
 /// What a program says of its version or its login is a few lines; more than that nobody reads.
 const TOLD_BYTES_MAX: u64 = 64 * 1024;
 
-/// A process group that ends with whoever asks: when there is an answer, when there is none in time, and when nobody waits any more.
-struct Group(Pid);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // nobody is left in it, as a rule
-        let _ = killpg(self.0, Signal::SIGKILL);
-    }
-}
-
 /// Runs a short command of an agent in this environment alone, and gives what it said on standard output, at most 64 KiB. `None`: it
 /// cannot be run, or hangs. Nothing that it has started in its process group outlives the answer.
 pub async fn ask_program<K, V>(
@@ -78,7 +67,7 @@ where
         .kill_on_drop(true)
         .process_group(0);
     let mut child = command.spawn().ok()?;
-    let group = Group(Pid::from_raw(i32::try_from(child.id()?).ok()?));
+    let group = OwnGroup::led_by(child.id())?;
     let said = child.stdout.take()?;
     let asked = async {
         let mut stdout = Vec::new();

@@ -240,7 +240,44 @@ const FAULTY: &[(&str, &str)] = &[
         "[callbacks]\nprevious_secret = \"x\"",
         "callbacks.previous_secret (file, line 2) needs callbacks.secret",
     ),
-    ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set"),
+    ("[notify.x]\nkind = \"ntfy\"", "notify.x.url must be set for kind ntfy, or notify.x.url_file"),
+    ("[notify.x]\non = [\"failed\"]", "notify.x.kind must be set to one of ntfy, slack,"),
+    ("[notify.x]\nkind = \"slak\"", "notify.x.kind (file, line 2) must be ntfy, slack, discord, desktop or"),
+    ("[notify.x]\nkind = \"command\"", "notify.x.command must be set for kind command"),
+    (
+        "[notify.x]\nkind = \"command\"\ncommand = [\"bin/tell\"]",
+        "notify.x.command (file, line 3) must be a program and its arguments",
+    ),
+    (
+        "[notify.x]\nkind = \"desktop\"\non = [\"job.failed\"]",
+        "notify.x.on (file, line 3) must name one or more of finished, failed, held, needs_input",
+    ),
+    ("[notify.x]\nkind = \"desktop\"\non = []", "notify.x.on (file, line 3) must name one or more of"),
+    (
+        "[notify.x]\nkind = \"desktop\"\nurl = \"https://h/\"",
+        "notify.x.url (file, line 3) is nothing for kind desktop",
+    ),
+    (
+        "[notify.x]\nkind = \"slack\"\nurl = \"https://h/\"\ntoken = \"t\"",
+        "notify.x.token (file, line 4) is nothing for kind slack",
+    ),
+    (
+        "[notify.x]\nkind = \"ntfy\"\nurl = \"https://me:pw@h/t\"",
+        "notify.x.url (file, line 3) must be an http or https URL without a user name",
+    ),
+    ("[notify.x]\nkind = \"slack\"\nurl = \"ftp://h/t\"", "notify.x.url (file, line 3) must be an http"),
+    (
+        "[notify.x]\nkind = \"ntfy\"\nurl = \"https://h/t\"\ntoken = \"a b\"",
+        "notify.x.token (file, line 4) must be printable ASCII",
+    ),
+    (
+        "[notify.x]\nkind = \"ntfy\"\nurll = \"https://h/t\"",
+        "notify.x.urll (file, line 3) is not a known key; did",
+    ),
+    (
+        "[server]\npublic_url = \"offshoot.lan\"",
+        "server.public_url (file, line 2) must be an http or https URL",
+    ),
     ("[git]\nsigning_key = \"x\"", "git.signing_key (file, line 2) is not supported yet (not_supported)"),
     ("[sandbox]\nwrite = [\"~/go\", \"go\"]", "sandbox.write (file, line 2) must hold absolute paths"),
     ("[agents.Big]\nkind = \"claude\"", "agents.Big must be named with"),
@@ -280,18 +317,29 @@ fn a_data_directory_too_deep_for_sockets_is_refused() {
 
 #[test]
 fn what_is_not_built_is_said_at_start() {
-    let text = "[retention]\nlog_days = 5\n[notify.x]\nkind = \"desktop\"\n[policy]\nsecrets = \"allow\"";
+    let text = "[retention]\nlog_days = 5\n[policy]\nsecrets = \"allow\"";
     let config = load(&[("OFFSHOOT_RIG", "/rig"), ("OFFSHOOT_SECRET", "x")], text).unwrap();
     let told: Vec<_> =
         config.warnings().iter().map(|warning| (warning.code, warning.text.as_str())).collect();
-    let expected = [
-        ("unknown_variable", "the variable OFFSHOOT_SECRET means nothing to offshoot and is ignored"),
-        ("not_supported", "notify.x.kind (file, line 4) is not supported yet and has no effect"),
-    ];
+    let expected =
+        [("unknown_variable", "the variable OFFSHOOT_SECRET means nothing to offshoot and is ignored")];
     assert_eq!(told, expected);
     // nobody who asks for it wants to go on without it
     let found = faults(load(&[("OFFSHOOT_GIT_SIGNING_KEY", "key")], ""));
     assert!(found.len() == 1 && found[0].contains("not_supported"), "{found:?}");
+}
+
+#[test]
+fn whoever_is_to_be_told_is_read_from_every_layer() {
+    let text = "[server]\npublic_url = \"https://box.example.ts.net/\"\n[notify.phone]\nkind = \"ntfy\"\n\
+        url = \"https://ntfy.sh/t\"\non = [\"failed\"]\n[notify.mine]\nkind = \"command\"\ncommand = [\"tell\", \"-x\"]";
+    let config = load(&[("OFFSHOOT_NOTIFY_PHONE_ON", "held,finished")], text).unwrap();
+    assert_eq!(config.server.public_url.as_deref(), Some("https://box.example.ts.net"));
+    let words = |name: &str| config.notify[name].on.iter().map(|one| one.as_str()).collect::<Vec<_>>();
+    assert_eq!(words("phone"), ["held", "finished"]);
+    assert_eq!(words("mine"), ["finished", "failed", "held", "needs_input"], "all, where nothing is said");
+    assert_eq!(config.notify["mine"].command, ["tell", "-x"]);
+    assert!(config.warnings().is_empty(), "{:?}", config.warnings());
 }
 
 #[test]

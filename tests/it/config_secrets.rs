@@ -146,6 +146,7 @@ fn no_listing_no_debug_and_no_message_shows_a_secret() {
         [notify.me]
         kind = "ntfy"
         url = "https://ntfy.example/hush-topic"
+        token = "hush-access"
     "#;
     write(&config_file, text, 0o600);
     let secret = "hush-hush-hush-hush-hush-hush-hush";
@@ -153,12 +154,13 @@ fn no_listing_no_debug_and_no_message_shows_a_secret() {
     assert!(!format!("{config:?}").contains("hush"));
     assert!(!format!("{:?}", config.rows()).contains("hush"));
     let masked = config.rows().iter().filter(|row| row.value == "********").count();
-    assert_eq!(masked, 7);
+    assert_eq!(masked, 8);
     // Also when the values are faulty: of the wrong kind, out of range, in an unknown key.
-    let faulty = "[callbacks]\nsecret = [\"hush\"]\n[github]\ntoken = \"hush hush\"\nprevious = \"hush\"\n";
+    let faulty = "[callbacks]\nsecret = [\"hush\"]\n[github]\ntoken = \"hush hush\"\nprevious = \"hush\"\n\
+        [notify.me]\nkind = \"ntfy\"\nurl = \"https://hush:hush@hush/hush\"\ntoken = \"hush hush\"\n";
     write(&config_file, faulty, 0o600);
     let error = load(home.path(), &[("AGENT_API_SECRET", "hush\u{1}")], Some(&config_file)).unwrap_err();
-    assert!(error.problems.len() >= 4, "{error}");
+    assert!(error.problems.len() >= 6, "{error}");
     assert!(!format!("{error} {error:?}").contains("hush"), "{error}");
 }
 

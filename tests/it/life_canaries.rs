@@ -12,7 +12,7 @@ use crate::stand::{Plan, SECRET, Stand, WEBHOOK_SECRET};
 const PREVIOUS: &str = "canary-previous-q3Xw7rTnLp5zV2kd";
 const OF_OTHERS: &str = "canary-of-others-q3Xw7rTnLp5zV2kd";
 const OF_AGENT: &str = "canary-of-agent-q3Xw7rTnLp5zV2kd";
-const TOPIC: &str = "https://ntfy.sh/canary-topic-q3Xw7rTnLp5zV2kd";
+const TOPIC: &str = "https://ntfy.invalid/canary-topic-q3Xw7rTnLp5zV2kd";
 const METERED: &str = "canary-metered-q3Xw7rTnLp5zV2kd";
 const OPENAI: &str = "canary-openai-q3Xw7rTnLp5zV2kd";
 const SYSTEM: &str = "canary-of-the-machine-q3Xw7rTnLp5z";
@@ -25,7 +25,7 @@ const NEVER_GIVEN: [&str; 10] =
 async fn stand() -> Stand {
     let config = format!(
         "[secrets]\nothers = \"{OF_OTHERS}\"\ngiven = \"{GIVEN}\"\nagent = \"{OF_AGENT}\"\n\
-         [notify.phone]\nkind = \"ntfy\"\nurl = \"{TOPIC}\"\n\
+         [notify.phone]\nkind = \"ntfy\"\nurl = \"{TOPIC}\"\non = [\"held\"]\n\
          [agents.other]\nkind = \"command\"\ncommand = \"/bin/sh\"\nset_env = {{ KEY = {{ secret = \"agent\" }} }}\n"
     );
     let callbacks = format!("previous_secret = \"{PREVIOUS}\"");

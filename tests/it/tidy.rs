@@ -24,6 +24,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("process", &["failpoint"]),
     ("isolation", &[]),
     ("webhook", &[]),
+    // `process` for the group of a program alone
+    ("notify", &["domain", "process", "webhook", "wire"]),
     ("secrets", &[]),
     ("git", &["clock", "failpoint"]),
     ("forge", &["clock", "failpoint"]),
@@ -39,12 +41,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("upkeep", &["clock", "domain", "failpoint", "git", "store", "worker"]),
     // `process` for reading the raw log of a step alone, `agent` for what a kind can carry out
     ("app", &[
-        "agent", "clock", "config", "domain", "forge", "git", "isolation", "process", "store", "upkeep", "webhook", "wire", "worker",
+        "agent", "clock", "config", "domain", "forge", "git", "isolation", "notify", "process", "store", "upkeep", "webhook", "wire", "worker",
     ]),
     // `store` for the key of a repeated request alone, which it carries through to the use case
     ("http", &["app", "clock", "domain", "store", "web", "wire"]),
     // `app` for the shape of a probe's result alone, which health shows
-    ("background", &["agent", "app", "clock", "domain", "failpoint", "store", "upkeep", "webhook", "worker"]),
+    ("background", &["agent", "app", "clock", "domain", "failpoint", "notify", "store", "upkeep", "webhook", "worker"]),
     (
         "daemon",
         &[
@@ -53,11 +55,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "background",
             "clock",
             "config",
+            "domain",
             "failpoint",
             "forge",
             "git",
             "http",
             "isolation",
+            "notify",
             "process",
             "secrets",
             "store",

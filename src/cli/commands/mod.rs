@@ -22,6 +22,7 @@ mod gc;
 pub(super) mod init;
 mod logs;
 mod ls;
+mod notify;
 mod open;
 mod profile;
 mod queue;
@@ -47,6 +48,7 @@ pub(super) use diff::DiffFlags;
 pub(super) use doctor::DoctorFlags;
 pub(super) use form::FormFlags;
 pub(super) use init::InitFlags;
+pub(super) use notify::NotifyVerb;
 pub(super) use open::OpenFlags;
 pub(super) use profile::ProfileVerb;
 pub(super) use retry::RetryFlags;
@@ -132,6 +134,7 @@ pub(super) async fn speak(verb: Verb, context: &mut Context<'_>) -> Result<Ended
         Verb::Queue(verb) => queue::run(verb, context).await,
         Verb::Gc { dry_run } => gc::run(dry_run, context).await,
         Verb::Webhook(verb) => Box::pin(webhook::run(verb, context)).await,
+        Verb::Notify(verb) => notify::run(verb, context).await,
         Verb::Usage(flags) => usage::run(flags, context).await,
         Verb::Client(verb) => Box::pin(client::run(verb, context)).await,
         Verb::Profile(verb) => Box::pin(profile::run(verb, context)).await,

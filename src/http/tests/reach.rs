@@ -43,7 +43,7 @@ async fn a_limited_token_sees_its_clients_and_counts_nothing_else() {
     assert_eq!(get("/usage?by=client").await.json()["groups"], json!([]));
     get(&format!("/clients/{other}")).await.problem(404, "not_found");
     assert_eq!(get("/jobs/1").await.status, 200);
-    for whole in ["/metrics", "/webhooks/suspended"] {
+    for whole in ["/metrics", "/webhooks/suspended", "/notify"] {
         get(whole).await.problem(403, "forbidden");
     }
     for (path, body) in [
@@ -52,6 +52,7 @@ async fn a_limited_token_sees_its_clients_and_counts_nothing_else() {
         ("/queue/try-now", json!({})),
         ("/webhooks/resume", json!({"url": "https://example.org/"})),
         ("/webhooks/test", json!({"url": "https://example.org/"})),
+        ("/notify/phone/test", json!({})),
     ] {
         bench.call_with(&token, Method::POST, path, &body).await.problem(403, "forbidden");
     }

@@ -27,7 +27,7 @@ const CALLS: &[(Scope, &str)] = &[
          GET /jobs/{id}/diff|GET /jobs/{id}/artifacts/{path}|GET /jobs/{id}/snapshots|\
          GET /jobs/{id}/snapshots/{name}|GET /jobs/{id}/events|GET /jobs/{id}/deliveries|GET /ws/jobs/{id}|\
          GET /sessions|GET /sessions/{id}|GET /events|GET /deliveries|GET /deliveries/{delivery}|\
-         GET /webhooks/suspended|GET /queue|GET /health|GET /metrics|GET /usage|GET /openapi.json|\
+         GET /webhooks/suspended|GET /notify|GET /queue|GET /health|GET /metrics|GET /usage|GET /openapi.json|\
          POST /passes",
     ),
     (Scope::Submit, "POST /jobs|POST /jobs/{id}/retry|POST /jobs/{id}/follow-up"),
@@ -35,8 +35,8 @@ const CALLS: &[(Scope, &str)] = &[
         Scope::Operate,
         "POST /jobs/{id}/cancel|POST /jobs/{id}/attach|POST /jobs/{id}/attach/prolong|POST /jobs/{id}/detach|\
          DELETE /sessions/{id}|POST /jobs/{id}/deliveries/{delivery}/redeliver|\
-         POST /deliveries/{delivery}/redeliver|POST /webhooks/resume|POST /webhooks/test|POST /queue/pause|\
-         POST /queue/resume|POST /queue/try-now|POST /sync",
+         POST /deliveries/{delivery}/redeliver|POST /webhooks/resume|POST /webhooks/test|POST /notify/{name}/test|\
+         POST /queue/pause|POST /queue/resume|POST /queue/try-now|POST /sync",
     ),
     (
         Scope::Admin,
@@ -113,7 +113,7 @@ async fn each_call_is_refused_to_narrower_scopes_and_to_no_other() {
             }
         }
     }
-    assert_eq!(refused, 3 * 16 + 2 * 13 + 3);
+    assert_eq!(refused, 3 * 16 + 2 * 14 + 3);
     let read = bench.token(Scope::Read, None).await;
     let problem = bench.call_with(&read, Method::POST, "/jobs", &job("widgets", "a")).await;
     let problem = problem.problem(403, "forbidden");

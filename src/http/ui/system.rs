@@ -23,8 +23,9 @@ pub(super) async fn show(
     Looks { viewer, caller }: Looks,
 ) -> Result<Html<String>, ApiError> {
     let backups = if viewer.scope.includes(Scope::Admin) { Some(app.backups(&caller)?) } else { None };
-    let sheet =
-        SystemSheet { health: app.health(&caller).await?, queue: app.queue_head(&caller, 0).await?, backups };
+    let targets = if viewer.sees_all { Some(app.notify_targets(&caller)?) } else { None };
+    let (health, queue) = (app.health(&caller).await?, app.queue_head(&caller, 0).await?);
+    let sheet = SystemSheet { health, queue, backups, targets };
     Ok(Html(web::system(&viewer, &sheet)))
 }
 

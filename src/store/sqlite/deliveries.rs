@@ -224,6 +224,10 @@ fn write_try(
         }
         DeliveryState::Pending => return Ok(()),
     };
+    // the history tells of what callers were told
+    if delivery.target().is_some() {
+        return Ok(());
+    }
     let payload = DeliveryMoved {
         delivery: id.as_str().to_owned(),
         state: record.state.into(),

@@ -8,6 +8,7 @@ use rusqlite::Connection;
 use super::super::Limits;
 use super::super::Store;
 use super::super::error::StoreError;
+use super::notices::Notices;
 
 impl Store {
     /// Free bytes where there are the fewest: on the data directory's disk or one of [`Store::with_places`]; `None` where
@@ -21,12 +22,13 @@ impl Store {
     }
 }
 
-/// What decides who may start. Cheap to clone.
+/// What decides who may start, and who is told of what became of it. Cheap to clone.
 #[derive(Clone, Debug)]
 pub(in super::super) struct Bounds {
     pub(in super::super) limits: Limits,
     /// Directories that jobs need room in, besides the data directory.
     pub(in super::super) places: Arc<[PathBuf]>,
+    pub(in super::super) notices: Notices,
 }
 
 impl Bounds {

@@ -1,5 +1,5 @@
 //! The one place where a status, phase or outcome is written: decided by `domain::lifecycle`, guarded by the lease,
-//! together with the event, the attempt's row, the hold and the callback that follow from it, and with what becomes of
+//! together with the event, the attempt's row, the hold, the callback and the notices that follow from it, and with what becomes of
 //! the jobs that waited for it.
 
 use std::collections::VecDeque;
@@ -202,7 +202,9 @@ fn apply_to_one(
                 visits::park(connection, number, before.attempt)?;
             }
         }
-        holds::update(connection, now, &before, &decided)?;
+        if let Some(moved) = holds::update(connection, now, &before, &decided)? {
+            bounds.notices.of_hold(connection, now, number, &moved)?;
+        }
         logins::settle(connection, number)?;
     }
     let attempt = (before.attempt > 0).then_some(before.attempt);
@@ -220,6 +222,9 @@ fn apply_to_one(
         }
     }
     let view = jobs::view(connection, now, bounds, number)?;
+    if decided.ends_job() {
+        bounds.notices.of_end(connection, now, &view)?;
+    }
     if decided.ends_job()
         && let Some(callback) = render(&view)
     {

@@ -11,6 +11,7 @@ use crate::domain::hold::LimitWindow;
 use crate::domain::id::JobNumber;
 use crate::domain::job::{Job, Status};
 use crate::domain::lifecycle::Transition;
+use crate::domain::notice::HoldMoved;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
@@ -75,13 +76,13 @@ pub(super) fn send_probe(connection: &Connection, job: &Job) -> Result<(), Store
 }
 
 /// A fault of the login holds it. An end of its probe that shows that it works again lifts the hold; after any other the next
-/// job goes out as the probe.
+/// job goes out as the probe. Gives what people are to be told of: that a hold began, or for another reason, or is over.
 pub(super) fn update(
     connection: &Connection,
     now: Moment,
     before: &Job,
     decided: &Transition,
-) -> Result<(), StoreError> {
+) -> Result<Option<HoldMoved>, StoreError> {
     if let (Some(until), Some(reason)) = (decided.hold, &decided.reason) {
         return hold(connection, now, before, (reason, until, decided.window));
     }
@@ -90,14 +91,15 @@ pub(super) fn update(
         .prepare_cached("SELECT reason_code FROM holds WHERE login = ?1 AND probe = ?2")?
         .query_row(params![login, number], |row| row.get(0))
         .optional()?;
-    let Some(code) = code else { return Ok(()) };
-    let sql = if works(connection, before, decided, &code)? {
+    let Some(code) = code else { return Ok(None) };
+    let works = works(connection, before, decided, &code)?;
+    let sql = if works {
         "DELETE FROM holds WHERE login = ?1 AND probe = ?2"
     } else {
         "UPDATE holds SET probe = NULL WHERE login = ?1 AND probe = ?2"
     };
     connection.prepare_cached(sql)?.execute(params![login, number])?;
-    Ok(())
+    Ok(works.then(|| HoldMoved::Resumed { login: login.clone() }))
 }
 
 /// Of two limits the one that ends later counts, and only who was sent to look knows of an earlier end.
@@ -106,8 +108,12 @@ fn hold(
     now: Moment,
     before: &Job,
     (reason, until, window): (&Reason, Option<Timestamp>, Option<LimitWindow>),
-) -> Result<(), StoreError> {
-    connection
+) -> Result<Option<HoldMoved>, StoreError> {
+    let held_for: Option<String> = connection
+        .prepare_cached("SELECT reason_code FROM holds WHERE login = ?1")?
+        .query_row([&before.login], |row| row.get(0))
+        .optional()?;
+    let changed = connection
         .prepare_cached(
             "INSERT INTO holds (login, reason_code, reason_message, since, until, due_at, limit_window, probe)
              VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?8, NULL)
@@ -128,7 +134,8 @@ fn hold(
             window.map(LimitWindow::as_str),
             ReasonCode::UsageLimit.as_str(),
         ])?;
-    Ok(())
+    let is_news = changed > 0 && held_for.as_deref() != Some(reason.code.as_str());
+    Ok(is_news.then(|| HoldMoved::Held { login: before.login.clone(), reason: reason.clone(), until }))
 }
 
 /// Whether the attempt shows that the login works which is held for `code`: its agent came to its end, or the model has

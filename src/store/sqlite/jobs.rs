@@ -19,6 +19,7 @@ use crate::domain::event::EventKind;
 use crate::domain::id::{JobId, JobNumber, JobRef, RANDOM_LENGTH};
 use crate::domain::job::{Chain, Job, JobView, NewJob, Start, Status};
 use crate::domain::lifecycle::{Cause, Refusal};
+use crate::domain::notice::TARGET_PREFIX;
 use crate::domain::reason::Reason;
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
@@ -439,9 +440,10 @@ pub(super) fn view_of_row(
 fn callback(connection: &Connection, job: &Job) -> rusqlite::Result<CallbackSummary> {
     let found = connection
         .prepare_cached(
-            "SELECT state, tries, last_status FROM deliveries WHERE job = ?1 ORDER BY number DESC LIMIT 1",
+            "SELECT state, tries, last_status FROM deliveries
+             WHERE job = ?1 AND substr(url, 1, length(?2)) <> ?2 ORDER BY number DESC LIMIT 1",
         )?
-        .query_row([job.number.0], |row| {
+        .query_row(params![job.number.0, TARGET_PREFIX], |row| {
             Ok(CallbackSummary {
                 state: DeliveryState::parse(row.get_ref(0)?.as_str()?),
                 tries: row.get(1)?,
