@@ -28,6 +28,9 @@ long-burst:
 # pages of the dashboard with 10,000 jobs in the queue: two minutes
 long-pages:
     cargo build --locked && npm run measure --prefix tests/browser
+# the pictures of the README, of a demonstration: half a minute
+screenshots:
+    cargo build --locked && node tests/browser/screenshots.mjs
 long-callbacks:
     cargo test --locked --test it -- --ignored --nocapture long_callbacks
 long-links:
