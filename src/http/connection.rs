@@ -19,6 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::crowd::{Crowd, Place};
+use super::lengths::Lengths;
 use crate::domain::limit::Limit;
 use crate::metrics;
 
@@ -81,6 +82,8 @@ struct Activity {
     head_begun: bool,
     /// A whole request has come at some time.
     was_used: bool,
+    /// The last request told the length of its body twice.
+    has_both_lengths: bool,
     /// Somebody else needs its place.
     is_closed: bool,
     /// Whoever waits for the peer.
@@ -96,6 +99,7 @@ impl Connection {
             deadline,
             head_begun: true,
             was_used: false,
+            has_both_lengths: false,
             is_closed: false,
             reader: None,
         };
@@ -114,6 +118,11 @@ impl Connection {
             activity.was_used = true;
         });
         Busy(self.clone())
+    }
+
+    /// Whether its request with Transfer-Encoding, which is its last one, has a Content-Length too.
+    pub(super) fn has_both_lengths(&self) -> bool {
+        self.with(|activity| activity.has_both_lengths)
     }
 
     /// Closes it if no request has come through it yet.
@@ -252,6 +261,7 @@ impl Connected<IncomingStream<'_, Bounded>> for Connection {
 pub(super) struct Stream {
     stream: TcpStream,
     connection: Connection,
+    lengths: Lengths,
     timer: Pin<Box<Sleep>>,
     /// Runs while a write waits for the peer.
     blocked: Option<Pin<Box<Sleep>>>,
@@ -274,6 +284,7 @@ impl Stream {
         Self {
             stream,
             connection,
+            lengths: Lengths::default(),
             timer: Box::pin(sleep_until(deadline)),
             blocked: None,
             blocked_max: limits.blocked,
@@ -331,8 +342,14 @@ impl AsyncRead for Stream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        let before = buffer.filled().len();
         if let Poll::Ready(result) = Pin::new(&mut self.stream).poll_read(context, buffer) {
             self.connection.has_read();
+            match self.lengths.read(&buffer.filled()[before..]) {
+                Ok(false) => {}
+                Ok(true) => self.connection.with(|activity| activity.has_both_lengths = true),
+                Err(large) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, large))),
+            }
             // a peer that sends byte by byte is out of time as well
             if self.connection.with(|activity| activity.busy > 0 || Instant::now() < activity.deadline) {
                 return Poll::Ready(result);

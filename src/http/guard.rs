@@ -8,6 +8,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::AppState;
+use super::connection::Connection;
 use super::problem::ApiError;
 
 /// All header names and values together: many times what our clients send, less than a proxy's own limit.
@@ -78,8 +79,10 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
         let detail = format!("the headers are larger than {HEADER_BYTES_MAX} bytes");
         return Err(ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", &detail));
     }
-    // both at once is how requests are smuggled (RFC 9112, section 6.1)
-    if headers.contains_key(header::TRANSFER_ENCODING) && headers.contains_key(header::CONTENT_LENGTH) {
+    // both at once is how requests are smuggled; by now only the first is left of them
+    let connection = request.extensions().get::<Connection>();
+    if headers.contains_key(header::TRANSFER_ENCODING) && connection.is_some_and(Connection::has_both_lengths)
+    {
         let detail = "a request has either Content-Length or Transfer-Encoding";
         return Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", detail));
     }

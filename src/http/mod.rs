@@ -26,6 +26,7 @@ mod guard;
 mod idempotency;
 mod job_reads;
 mod jobs;
+mod lengths;
 mod live;
 mod notify;
 mod openapi;

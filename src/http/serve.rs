@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use axum::middleware::{Next, from_fn};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -36,12 +37,18 @@ async fn serve_within(
     router: Router,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    // the extension under its own name: layers further in need not know how it came here
+    // the extension under its own name: layers further in need not know how it came here. A request with Transfer-Encoding is the
+    // last one of its connection: where the next one begins is told by its body alone (`lengths.rs`)
     let router = router.layer(from_fn(async |mut request: Request, next: Next| {
         if let Some(ConnectInfo(connection)) = request.extensions_mut().remove::<ConnectInfo<Connection>>() {
             request.extensions_mut().insert(connection);
         }
-        next.run(request).await
+        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let mut response = next.run(request).await;
+        if is_last {
+            response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+        }
+        response
     }));
     let (stopping, stops) = oneshot::channel::<()>();
     let service = router.into_make_service_with_connect_info::<Connection>();

@@ -117,8 +117,6 @@ async fn bodies() {
     assert_eq!(send("application/json", Body::from("[]")).await.pointers(422, "invalid")[0], "");
     let big = json!({"prompt": "x".repeat(256 * 1024 + 1), "githubOrg": "o", "githubRepo": "r"});
     assert_eq!(bench.post("/jobs", &big).await.pointers(422, "invalid"), ["/prompt"]);
-    let both = [("transfer-encoding", "chunked"), ("content-length", "2")];
-    bench.send(request(Method::POST, "/jobs", &both, Body::from("{}"))).await.problem(400, "malformed");
     let fat = "x".repeat(40_000);
     bench
         .send(request(Method::GET, "/jobs", &[("x-fat", &fat)], Body::empty()))

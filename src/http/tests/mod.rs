@@ -6,6 +6,7 @@ mod doors;
 mod events;
 mod gc;
 mod jobs;
+mod lengths;
 mod lists;
 mod profiles;
 mod queue;
