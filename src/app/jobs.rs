@@ -12,7 +12,7 @@ use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobId};
 use crate::domain::job::{JobView, NewJob, NewJobRequest, Start};
-use crate::domain::options::{EffectiveOptions, Layer, Publish, RunOptions};
+use crate::domain::options::{Above, EffectiveOptions, Layer, Publish, RunOptions};
 use crate::domain::profile::{Profile, UsedProfile};
 use crate::domain::token::Scope;
 use crate::store::{AnswerKey, KeyedAnswer, StoreError};
@@ -115,7 +115,7 @@ impl App {
         merged.agent.unwrap_or_else(|| EffectiveOptions::resolve(RunOptions::default(), false).agent)
     }
 
-    /// Refuses options that the caller may not set, that are out of range, or that cannot work on this server together with
+    /// Refuses options that the caller may not set or not set so high, that are out of range, or that cannot work on this server together with
     /// those of the profile and the client.
     pub(super) fn check_options(
         &self,
@@ -129,6 +129,7 @@ impl App {
         self.check_allowed(caller, options, reading)?;
         let none = RunOptions::default();
         let (profile, client) = (profile.map_or(&none, |used| &used.options), client.unwrap_or(&none));
+        refuse_above(caller, options, &RunOptions::merge(&[profile, client, &settings.defaults]))?;
         let merged = RunOptions::merge(&[options, profile, client, &settings.defaults]);
         let login = self.login(&merged, &none);
         rules::carried_out(&login, options, &merged, settings, reading);
@@ -292,6 +293,20 @@ impl App {
             Err(error) => Err(error.into()),
         }
     }
+}
+
+/// Who may only submit can ask for less than the owner's profile, client or `[defaults]` give, and for no more.
+fn refuse_above(caller: &Caller, options: &RunOptions, owner: &RunOptions) -> Result<(), AppError> {
+    if caller.scope.includes(Scope::Operate) {
+        return Ok(());
+    }
+    let Some(Above { name, most }) = options.above(&EffectiveOptions::resolve(owner.clone(), false)) else {
+        return Ok(());
+    };
+    let name = name.camel_case();
+    Err(AppError::Forbidden(format!(
+        "options.{name} can be at most {most} for a token that may only submit: so much the profile, the client, [defaults] or the server allow; more needs the scope operate"
+    )))
 }
 
 /// The client of a submission.

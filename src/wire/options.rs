@@ -12,7 +12,8 @@ use crate::domain::options::{
     Effort, Isolation, Network, OnBranchExists, PermissionMode, Publish, RunOptions, StepCommand,
 };
 
-/// Run options; `null` means that they are decided elsewhere: in the profile, the client or the configuration.
+/// Run options; `null` means that they are decided elsewhere: in the profile, the client or the configuration. With the scope
+/// `submit` a number can be at most what is decided there (403).
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Options {

@@ -33,7 +33,7 @@ pub(in crate::cli) struct TokenNewFlags {
     /// Call it this: a-z, 0-9, - and _. Jobs that it submits say so.
     #[arg(value_name = "NAME")]
     name: String,
-    /// Let it do this: read; submit jobs with safe options; operate them with any; admin also clients, profiles and tokens.
+    /// Let it do this: read; submit jobs with safe options, within your limits; operate them with any; admin also clients, profiles and tokens.
     #[arg(long, value_name = "SCOPE", default_value = "read", value_parser = Scope::WORDS.to_vec())]
     scope: String,
     /// Limit it to this client; repeatable.

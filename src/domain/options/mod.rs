@@ -12,8 +12,10 @@ use std::fmt;
 
 use thiserror::Error;
 
+mod ceilings;
 mod rules;
 
+pub use ceilings::Above;
 pub use rules::{is_entry_name, is_settable, may_reach_agent};
 
 /// A place where run options can be written down. Some options are refused in some places.

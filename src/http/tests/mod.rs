@@ -1,6 +1,7 @@
 //! The router with a real store, real git and a manual clock; requests go in without a network.
 
 mod audit;
+mod ceilings;
 mod clients;
 mod doors;
 mod events;
