@@ -108,7 +108,7 @@ const IN_HOME: &[&str] = &[
     ".config/offshoot",
 ];
 
-/// Outside of it: only a server that runs as root could read them, and so could its agents.
+/// Outside of it, whatever their modes: a group can be let in. What only root may read is found besides ([`super::closed`]).
 const IN_SYSTEM: &[&str] = &[
     "/etc/shadow",
     "/etc/shadow-",

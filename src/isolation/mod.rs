@@ -2,7 +2,7 @@
 //! worktree and nothing else.
 //!
 //! Promises: a *wrapper*, the arguments of a program that starts another one inside. In there the system and the home
-//! directory are read-only, what holds secrets is not there ([`hidden`](mod@hidden)), nor are the server's own
+//! directory are read-only, what holds secrets is not there ([`hidden`](mod@hidden), [`closed`](mod@closed)), nor are the server's own
 //! places and the other worktrees; temporary directories are its own, and so are its process numbers. Where the kernel has Landlock,
 //! sockets with abstract names of others are out of reach too (`line.rs`). What may be written
 //! is named one by one. [`Sandbox`] says whether that works on this machine, by trying it.
@@ -17,6 +17,7 @@
 //! nobody has run yet: there every job works without a sandbox, and says so.
 
 mod bubblewrap;
+pub mod closed;
 pub mod hidden;
 mod line;
 mod probe;

@@ -15,7 +15,7 @@ use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::{Isolation, Network, RunOptions};
 use crate::domain::reason::ReasonCode;
 use crate::git::Shadow;
-use crate::isolation::{Bind, Found, Inside, Sandbox, hidden, is_fresh, wrapper};
+use crate::isolation::{Bind, Found, Inside, Sandbox, closed, hidden, is_fresh, wrapper};
 
 /// Where programs look for their own places.
 const VARIABLES: &[&str] = &[
@@ -149,6 +149,7 @@ impl Line<'_> {
             variables,
             settings: settings.clone(),
             network: self.walls.network,
+            as_root: self.tools.settings.as_root,
         };
         match tokio::task::spawn_blocking(move || room.wrapper()).await {
             Ok(Ok(words)) => Ok(words),
@@ -173,6 +174,7 @@ struct Room {
     variables: BTreeMap<String, String>,
     settings: IsolationSettings,
     network: bool,
+    as_root: bool,
 }
 
 impl Room {
@@ -180,6 +182,10 @@ impl Room {
         let home = self.variables.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let places = self.agent.own_places_of(&self.command, &self.variables);
         let mut hidden = hidden::usual(home.as_deref(), |name| self.variables.get(name).map(PathBuf::from));
+        if self.as_root {
+            let home = home.as_ref().and_then(|home| home.canonicalize().ok());
+            hidden.extend(closed::to_others(home.as_deref()));
+        }
         hidden.extend(self.settings.hidden.iter().cloned());
         hidden.extend(logins_of_others(&places, &self.variables));
         let own = self.own(&places)?;

@@ -73,6 +73,10 @@ const TRIES: &[Try] = &[
 #[rustfmt::skip]
 const APART: Try = looked("reach a socket with an abstract name", "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('\\x00{abstract}')\" 2>&1 | tail -n 1", "PermissionError");
 
+/// Where the server runs as root: what nobody else could read is not there for whoever is root inside.
+#[rustfmt::skip]
+const CLOSED: Try = looked("read what only root may", "find /etc /srv /var/lib /var/log /var/spool -maxdepth 4 -xdev -type f -size +0 -not -perm -o+r | wc -l", "0");
+
 /// The same without a network.
 const OFFLINE: &[Try] = &[
     looked("reach the API", "bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && echo open'", "refused"),
@@ -189,11 +193,21 @@ fn apart() -> Option<(UnixListener, &'static Try)> {
     None
 }
 
+/// Whether there is anything that only root may read, and a server that could.
+fn as_root() -> bool {
+    let found = nix::unistd::geteuid().is_root();
+    if !found {
+        leave_out(Need::Chown, "what only root may read");
+    }
+    found
+}
+
 #[tokio::test]
 async fn an_agent_reaches_its_worktree_and_nothing_else() {
     let Some(mut stand) = sandboxed("what an agent can reach").await else { return };
     let apart = apart();
-    let row = || apart.iter().map(|(_, one)| *one);
+    let closed = as_root().then_some(&CLOSED);
+    let row = || apart.iter().map(|(_, one)| *one).chain(closed);
     hide_canaries(&stand);
     stand.start().await;
     let sibling = stand
