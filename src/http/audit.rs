@@ -21,8 +21,10 @@ use crate::domain::time::Timestamp;
 use crate::store::{Asked, Call};
 use crate::wire::audit::AuditPage;
 
-/// Of a path, in characters: ids are short, and what is longer is no path of ours.
+/// Of a path, and of a query, in characters: ids are short, and what is longer is no path of ours.
 const TARGET_CHARS_MAX: usize = 200;
+/// Parameters of changes; whatever else is in a query may be a secret that went astray.
+const TOLD_OF_QUERY: &[&str] = &["rootJobId", "clientId", "removeRepo", "force"];
 
 /// What was changed and what was refused, the newest first.
 #[utoipa::path(get, path = "/audit", tag = "system",
@@ -54,12 +56,21 @@ fn call_of(state: &AppState, request: &Request) -> Option<Arc<Call>> {
         token: caller.key().to_owned(),
         name: caller.name.clone(),
         call: format!("{} {route}", shown(request.method())),
-        target: target(request.uri().path()),
+        target: asked_for(request),
         request_id: extensions.get::<RequestId>().map(|id| id.0.to_string()).unwrap_or_default(),
         peer: extensions.get::<Connection>().map(|connection| connection.peer().to_string()),
     };
     let succeeds_with = state.0.scopes.written_as(request.method(), route);
     Some(Call::new(asked, Timestamp::from_ms(state.0.clock.now_ms()), succeeds_with))
+}
+
+/// The path, and of the query what says which one or how far.
+fn asked_for(request: &Request) -> String {
+    let path = target(request.uri().path());
+    let query = request.uri().query().unwrap_or_default();
+    let told = |part: &&str| TOLD_OF_QUERY.contains(&part.split('=').next().unwrap_or_default());
+    let told: Vec<_> = query.split('&').filter(told).collect();
+    if told.is_empty() { path } else { format!("{path}?{}", target(&told.join("&"))) }
 }
 
 pub(super) fn target(text: &str) -> String {

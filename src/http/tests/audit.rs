@@ -247,3 +247,30 @@ async fn of_too_many_rows_the_newest_stay() {
         assert_eq!(oldest().unwrap(), expected);
     }
 }
+
+/// Which conversation, of several that bear one id; how far a removal went. Nothing else of a query: it may be a secret.
+#[tokio::test]
+async fn what_a_query_decides_is_written_down_and_nothing_else_of_it() {
+    let bench = Bench::new().await;
+    let read = bench.token(Scope::Read, None).await;
+    let path = "/sessions/s-1?rootJobId=job-abc&token=ofs_lost&rootJobIdx=1";
+    bench.call_with(&read, Method::DELETE, path, &json!({})).await.problem(403, "forbidden");
+    bench.publish("acme", "widgets");
+    let client =
+        bench.post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"})).await;
+    let client = format!("/clients/{}", client.json()["id"].as_str().unwrap());
+    let path = format!("{client}?removeRepo=true&force=true&api_key=lost");
+    assert_eq!(bench.call(Method::DELETE, &path, &[], &json!({})).await.status, 200);
+    let long = format!("/sessions/{}?rootJobId={}", "s".repeat(300), "j".repeat(300));
+    bench.call_with(&read, Method::DELETE, &long, &json!({})).await.problem(403, "forbidden");
+    let rows: Vec<_> = rows(&bench).await.into_iter().filter(|row| row.contains("DELETE")).collect();
+    let cut = format!("/sessions/{}?rootJobId={}", "s".repeat(190), "j".repeat(190));
+    assert_eq!(
+        rows,
+        [
+            "403 DELETE /sessions/{id} /sessions/s-1?rootJobId=job-abc".to_owned(),
+            format!("200 DELETE /clients/{{id}} {client}?removeRepo=true&force=true"),
+            format!("403 DELETE /sessions/{{id}} {cut}"),
+        ]
+    );
+}
