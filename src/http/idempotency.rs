@@ -41,6 +41,15 @@ pub(super) struct Key(pub(super) Option<AnswerKey>);
 /// Carries a request that changes something out to its end, also when its caller goes away meanwhile: dropped half-way
 /// its key would be free before its job is stored, and the repeat would make a second job.
 pub(super) async fn repeat_answers(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    to_its_end(state, request, next, true).await
+}
+
+/// The same for a form, without the keys: pages are no answers of the API, and one that shows a token must be kept nowhere.
+pub(super) async fn carry_out(State(state): State<AppState>, request: Request, next: Next) -> Response {
+    to_its_end(state, request, next, false).await
+}
+
+async fn to_its_end(state: AppState, request: Request, next: Next, has_keys: bool) -> Response {
     if request.method().is_safe() {
         return next.run(request).await;
     }
@@ -49,7 +58,12 @@ pub(super) async fn repeat_answers(State(state): State<AppState>, request: Reque
         return problem::internal().into_response();
     };
     let work = async move {
-        let response = call.around(answer_once(state.clone(), request, next)).await;
+        // what the request takes of memory, until it is answered
+        let _place = request.extensions().get::<Place>().cloned();
+        let response = match has_keys {
+            true => call.around(answer_once(state.clone(), request, next)).await,
+            false => call.around(next.run(request)).await,
+        };
         audit::finish(&state, call, true, Answered::of(&response)).await;
         response
     };
@@ -60,7 +74,6 @@ pub(super) async fn repeat_answers(State(state): State<AppState>, request: Reque
 }
 
 async fn answer_once(state: AppState, mut request: Request, next: Next) -> Response {
-    let _place = request.extensions().get::<Place>().cloned();
     let key = match key_of(&request) {
         Ok(Some(key)) => key,
         Ok(None) => return next.run(request).await,

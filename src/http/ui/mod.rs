@@ -181,7 +181,7 @@ pub(super) fn router(state: &AppState, pages: Pages) -> Router {
     let inside = pages
         .router
         // the last one is the outermost
-        .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
+        .layer(from_fn_with_state(state.clone(), idempotency::carry_out))
         .layer(from_fn_with_state(state.clone(), body::read_form))
         .layer(from_fn_with_state(state.clone(), guard::refuse_changes))
         .layer(from_fn_with_state(state.clone(), auth::check_scope))

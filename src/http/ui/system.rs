@@ -6,7 +6,6 @@ use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use serde_json::{Value, json};
 
 use super::super::auth::Token;
-use super::super::idempotency::AnswerKept;
 use super::super::problem::ApiError;
 use super::super::query::Query;
 use super::form::Form;
@@ -102,10 +101,7 @@ pub(super) async fn make_token(
         Ok(made) => {
             sheet.tokens.insert(0, made.body.details.clone());
             let page = web::tokens(&viewer, &TokensSheet { made: Some(made.body), ..sheet });
-            let mut response = (StatusCode::CREATED, Html(page)).into_response();
-            // the page has the token, which nothing may keep, not even for who repeats the request
-            response.extensions_mut().insert(AnswerKept);
-            Ok(response)
+            Ok((StatusCode::CREATED, Html(page)).into_response())
         }
         Err(refused) => {
             let refused = ApiError::from(refused);
