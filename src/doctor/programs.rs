@@ -62,6 +62,11 @@ pub(super) async fn isolation(patient: &Patient<'_>) -> Vec<Finding> {
     let path = patient.env.get("PATH").unwrap_or_default().to_owned();
     let found = Sandbox::new(path).find().await;
     let wanted = patient.config().ok().and_then(|config| config.defaults.isolation);
+    let health = patient.server.health();
+    // what the server says counts: it may have another PATH than whoever asks
+    if let Some(health) = health.filter(|health| health.isolation == "sandbox") {
+        return vec![Finding::ok(CHECK, format!("sandbox, in force: {}", health.isolation_detail))];
+    }
     if !found.works() {
         return vec![match wanted {
             Some(Isolation::Sandbox) => Finding::of(Fault::SandboxDemanded, found.detail()),
@@ -69,12 +74,12 @@ pub(super) async fn isolation(patient: &Patient<'_>) -> Vec<Finding> {
             _ => Finding::of(Fault::SandboxMissing, found.detail()),
         }];
     }
-    vec![match patient.server.health() {
-        Some(health) if health.isolation != "sandbox" => {
+    vec![match (health, wanted) {
+        (Some(health), _) => {
             Finding::of(Fault::SandboxNotInForce, format!("the server says: {}", health.isolation_detail))
         }
-        Some(_) => Finding::ok(CHECK, format!("{}, in force", found.detail())),
-        None => Finding::ok(CHECK, found.detail()),
+        (None, Some(Isolation::None)) => Finding::ok(CHECK, "none, as defaults.isolation says"),
+        (None, _) => Finding::ok(CHECK, format!("sandbox, once the server runs: {}", found.detail())),
     }]
 }
 

@@ -260,6 +260,32 @@ async fn what_keeps_the_server_from_working_is_told_with_what_to_type() {
 }
 
 #[tokio::test]
+async fn what_jobs_are_kept_in_is_said_by_the_server_and_without_one_as_it_will_be() {
+    if cfg!(not(target_os = "linux")) {
+        return;
+    }
+    let machine = Machine::new();
+    machine.program("bwrap", "echo bubblewrap 0.8.0");
+    machine.configure(&format!("[server]\nport = 0\nsecret = \"{SECRET}\"\n"));
+    let health = health(&json!({ "isolation": "sandbox", "isolationDetail": "bubblewrap of the server" }));
+    let fake = Fake::start(move |seen, _| match seen.line.as_str() {
+        "GET /health" => Answer::json(200, &health),
+        _ => Answer::json(200, &json!({ "clients": [] })),
+    })
+    .await;
+    for (variable, value, expected) in [
+        ("OFFSHOOT_URL", fake.url.as_str(), "sandbox, in force: bubblewrap of the server"),
+        ("OFFSHOOT_DEFAULTS_ISOLATION", "auto", "sandbox, once the server runs: bubblewrap 0.8.0"),
+        ("OFFSHOOT_DEFAULTS_ISOLATION", "none", "none, as defaults.isolation says"),
+    ] {
+        let (_, found) = machine.examined(|doctor| doctor.env(variable, value)).await;
+        let one = found.iter().find(|finding| finding["check"] == "isolation").unwrap();
+        let detail = one["detail"].as_str().unwrap();
+        assert!(one["verdict"] == "ok" && detail.starts_with(expected), "{value}: {one:#}");
+    }
+}
+
+#[tokio::test]
 async fn an_address_that_does_not_answer_as_offshoot_is_told_apart() {
     let machine = Machine::new();
     machine.configure(&format!("[server]\nsecret = \"{SECRET}\"\n"));
