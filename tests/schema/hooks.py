@@ -16,10 +16,16 @@ def bytes_as_text(_context, response):
     return response.content.decode("latin-1")
 
 
+def is_nothing(value):
+    if isinstance(value, dict):
+        value = list(value.values())
+    return all(part is None or is_nothing(part) for part in value) if isinstance(value, list) else value == ""
+
+
 @schemathesis.hook
 def filter_query(_context, query):
-    """An empty parameter is an absent one, and an empty list or object is written as one."""
-    return not query or all(value not in ("", [], {}, [""], [None]) for value in query.values())
+    """An empty parameter is an absent one, and a list or an object of nothing is written as one."""
+    return not query or not any(is_nothing(value) for value in query.values())
 
 
 def is_a_repeat(ctx, case):
