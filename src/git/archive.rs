@@ -1,6 +1,8 @@
 //! The files of a commit as one stream, without a worktree.
 
-use std::io::{self, Write};
+use std::ffi::OsStr;
+use std::io::{self, Read as _, Write};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::Path;
 
 use git2::{ObjectType, Oid, Repository as Library, Tree};
@@ -8,12 +10,14 @@ use tar::{Builder, EntryType, Header};
 
 use super::commit_id::CommitId;
 use super::error::GitError;
+use super::lfs::{Pointer, open_object};
 use super::refs;
 use super::repository::Repository;
 
 impl Repository {
     /// Writes the files of `commit` to `into` as tar(5): regular files, executable ones, and links as links. All of them
-    /// have the time of the commit. Contents are those that git has: no filter runs.
+    /// have the time of the commit. Contents are those that git has, no filter runs; only in the place of a pointer of git-lfs
+    /// is what it points at, where the clone has that.
     ///
     /// # Errors
     /// [`GitError::CommitMissing`], [`GitError::Tampered`], [`GitError::Library`]; [`GitError::Io`] when `into` takes no more.
@@ -59,8 +63,8 @@ fn write_level(
             Some(ObjectType::Tree) => pending.push((path, entry.id())),
             Some(ObjectType::Blob) => {
                 let blob = library.find_blob(entry.id()).map_err(GitError::library("read the snapshot"))?;
-                append(archive, &path, entry.filemode(), taken_at, blob.content())
-                    .map_err(GitError::io("hand out the snapshot"))?;
+                let file = File { path: &path, mode: entry.filemode(), taken_at };
+                file.append(archive, &blob, library.path()).map_err(GitError::io("hand out the snapshot"))?;
             }
             // a submodule is a pointer to another repository: there is nothing of it here
             _ => {}
@@ -69,29 +73,39 @@ fn write_level(
     Ok(())
 }
 
-fn append(
-    archive: &mut Builder<impl Write>,
-    path: &[u8],
+struct File<'a> {
+    path: &'a [u8],
     mode: i32,
     taken_at: u64,
-    content: &[u8],
-) -> io::Result<()> {
-    use std::os::unix::ffi::OsStrExt as _;
-    let path = Path::new(std::ffi::OsStr::from_bytes(path));
-    let mut header = Header::new_gnu();
-    header.set_mtime(taken_at);
-    match mode {
-        0o120_000 => {
+}
+
+impl File<'_> {
+    fn append(
+        &self,
+        archive: &mut Builder<impl Write>,
+        blob: &git2::Blob<'_>,
+        clone: &Path,
+    ) -> io::Result<()> {
+        let content = blob.content();
+        let path = Path::new(OsStr::from_bytes(self.path));
+        let mut header = Header::new_gnu();
+        header.set_mtime(self.taken_at);
+        if self.mode == 0o120_000 {
             header.set_entry_type(EntryType::Symlink);
             header.set_mode(0o777);
             header.set_size(0);
-            archive.append_link(&mut header, path, std::ffi::OsStr::from_bytes(content))
+            return archive.append_link(&mut header, path, OsStr::from_bytes(content));
         }
-        mode => {
-            header.set_entry_type(EntryType::Regular);
-            header.set_mode(if mode & 0o100 == 0 { 0o644 } else { 0o755 });
-            header.set_size(u64::try_from(content.len()).unwrap_or(u64::MAX));
-            archive.append_data(&mut header, path, content)
+        header.set_entry_type(EntryType::Regular);
+        header.set_mode(if self.mode & 0o100 == 0 { 0o644 } else { 0o755 });
+        let pointer = Pointer::parse(content);
+        if let Some(pointer) = pointer
+            && let Some(object) = open_object(clone, &pointer)?
+        {
+            header.set_size(pointer.size());
+            return archive.append_data(&mut header, path, object.take(pointer.size()));
         }
+        header.set_size(u64::try_from(content.len()).unwrap_or(u64::MAX));
+        archive.append_data(&mut header, path, content)
     }
 }

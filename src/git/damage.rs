@@ -12,11 +12,12 @@ use git2::{ObjectType, Odb, Oid, Repository as Library};
 use tokio::time::Instant;
 
 use super::commit_id::CommitId;
-use super::error::GitError;
+use super::error::{GitError, is_disk_full};
 use super::fetch::REMOTE_REFS;
 use super::local_work::stashed;
 use super::repository::Repository;
-use super::{disk, ref_files, refs, tamper};
+use super::stage::shown;
+use super::{disk, lfs, ref_files, refs, tamper};
 use crate::failpoint::{self, Edge};
 
 /// Between the clone's own name and a unique end.
@@ -35,7 +36,7 @@ const NAMED_MAX: usize = 100;
 pub struct SetAside {
     /// Where it lies, beside the clone.
     pub path: PathBuf,
-    /// Refs whose objects are not whole; `None`: not looked at yet.
+    /// Refs whose objects are not whole, and large files whose content is nowhere; `None`: not looked at yet.
     pub lost: Option<Vec<String>>,
 }
 
@@ -124,14 +125,14 @@ impl Repository {
     }
 
     /// Brings what is whole of a clone that was set aside into the one that has taken its place: every ref but
-    /// the remote's, older stashes and detached heads with their objects, registrations of worktrees. What is there already stays. Repeatable.
+    /// the remote's, older stashes and detached heads with their objects, large files, registrations of worktrees. What is there already stays. Repeatable.
     ///
     /// # Errors
     /// [`GitError::Tampered`], [`GitError::Io`], [`GitError::Library`].
     pub async fn carry_over(&self, aside: &SetAside) -> Result<SetAside, GitError> {
         let _held = self.lock.administer().await;
-        let from = aside.path.clone();
-        let carried = self.verified(move |clone| carry(&from, &clone));
+        let (from, git) = (aside.path.clone(), self.git.clone());
+        let carried = self.verified(move |clone| carry(&from, &clone, || git.scratch_path()));
         let lost = failpoint::around(Edge::CarryOver, carried).await?;
         Ok(SetAside { path: aside.path.clone(), lost: Some(lost) })
     }
@@ -158,7 +159,7 @@ fn look_through(clone: &Path, ends_at: Instant) -> Result<Option<String>, GitErr
     Ok(None)
 }
 
-fn carry(from: &Path, to: &Path) -> Result<Vec<String>, GitError> {
+fn carry(from: &Path, to: &Path, scratch: impl Fn() -> PathBuf) -> Result<Vec<String>, GitError> {
     let failed = GitError::io("carry over");
     // it only lends its objects; what could lead elsewhere goes, and libgit2 can open it
     tamper::repair(from).map_err(&failed)?;
@@ -168,14 +169,16 @@ fn carry(from: &Path, to: &Path) -> Result<Vec<String>, GitError> {
     // what the old one has lost of the remote's objects, the new one has
     let mut walk =
         Walk { from: vec![&old, &new], into: Some(into), known, seen: HashSet::new(), ends_at: None };
-    let mut lost = Vec::new();
+    let (mut lost, mut whole) = (Vec::new(), Vec::new());
     let (mut found, unreadable) = ref_files::read(from, "refs", &[REMOTE_REFS]);
     found.extend(stashed(from, &old));
     if unreadable > 0 {
         lost.push(format!("{unreadable} unreadable refs"));
     }
     for (name, tip) in found {
-        match walk.follow(tip)? {
+        let broken = walk.follow(tip)?;
+        whole.extend(broken.is_none().then_some(tip));
+        match broken {
             None if refs::find(&new, &name)?.is_some() => {}
             None => match refs::set(&new, &name, tip) {
                 Err(error) if error.is_disk_full() => return Err(error),
@@ -186,11 +189,16 @@ fn carry(from: &Path, to: &Path) -> Result<Vec<String>, GitError> {
             Some(_) => lost.push(name),
         }
     }
-    carry_registrations(from, to, &mut walk, &mut lost)?;
+    whole.extend(carry_registrations(from, to, &mut walk, &mut lost)?);
+    // what a dying disk does not give is named below
+    lfs::lend_all(from, to, |error| !is_disk_full(error)).map_err(&failed)?;
+    for path in lfs::without_content(&new, to, scratch, &whole)? {
+        lost.push(format!("the content of {}", shown(&path)));
+    }
     disk::sync_file_system(to).map_err(&failed)?;
     let more = lost.len().saturating_sub(NAMED_MAX);
     lost.truncate(NAMED_MAX);
-    lost.extend((more > 0).then(|| format!("{more} further refs")));
+    lost.extend((more > 0).then(|| format!("{more} more")));
     let text: String = lost.iter().map(|name| format!("{name}\n")).collect();
     disk::replace_file(&from.join(CARRIED), text.as_bytes()).map_err(&failed)?;
     Ok(lost)
@@ -206,13 +214,15 @@ fn published(library: &Library) -> Result<HashSet<Oid>, GitError> {
 
 /// HEAD, index and branch of each worktree, not the record of which files cannot have changed: the objects that it speaks of
 /// may be lost, and without it every file is read. What cannot be read is left out: the worktree's files are there without it.
+/// Gives the commits of detached heads that are whole.
 fn carry_registrations(
     from: &Path,
     to: &Path,
     walk: &mut Walk<'_>,
     lost: &mut Vec<String>,
-) -> Result<(), GitError> {
+) -> Result<Vec<Oid>, GitError> {
     let failed = GitError::io("carry over a worktree");
+    let mut whole = Vec::new();
     for entry in fs::read_dir(from.join("worktrees")).into_iter().flatten().flatten() {
         let (old, id) = (entry.path(), entry.file_name());
         let (admin, record) = (to.join("worktrees").join(&id), to.join("offshoot").join(&id));
@@ -227,10 +237,11 @@ fn carry_registrations(
             let Ok(bytes) = fs::read(old.join(name)) else { continue };
             fs::write(admin.join(name), bytes).map_err(&failed)?;
         }
-        if let Some(commit) = detached_at(&admin)
-            && walk.follow(commit)?.is_some()
-        {
-            lost.push(format!("worktrees/{}/HEAD", id.to_string_lossy()));
+        if let Some(commit) = detached_at(&admin) {
+            match walk.follow(commit)? {
+                Some(_) => lost.push(format!("worktrees/{}/HEAD", id.to_string_lossy())),
+                None => whole.push(commit),
+            }
         }
         let branch = disk::read_small(&from.join("offshoot").join(&id).join("branch"));
         if let Ok(Some(branch)) = branch {
@@ -238,7 +249,7 @@ fn carry_registrations(
             disk::replace_file(&record.join("branch"), &branch).map_err(&failed)?;
         }
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// The commit that no branch may know.

@@ -34,6 +34,7 @@
 mod archive;
 mod attributes;
 mod branches;
+mod bundle;
 mod clone;
 mod collect;
 mod commit_id;

@@ -129,37 +129,6 @@ impl Repository {
         Ok(true)
     }
 
-    /// Writes the named refs with their history to `file`, as git-bundle(1) defines it. Its directory is made when it is
-    /// not there; the directory above that has to be.
-    ///
-    /// # Errors
-    /// [`GitError::Tampered`], [`GitError::InvalidArgument`] for no or an invalid ref name, [`GitError::Program`],
-    /// [`GitError::Io`].
-    pub async fn bundle(&self, names: &[String], file: &Path) -> Result<(), GitError> {
-        if names.is_empty() || !names.iter().all(|name| refs::is_safe_name(name)) || !file.is_absolute() {
-            return Err(GitError::InvalidArgument("a bundle takes full ref names and an absolute file"));
-        }
-        let _used = self.lock.enter().await;
-        self.verify_untampered().await?;
-        let dir = file.parent().unwrap_or(file).to_owned();
-        blocking(move || disk::make_dir(&dir).map_err(GitError::io("make the directory of the bundle")))
-            .await?;
-        let mut args: Vec<OsString> = vec!["bundle".into(), "create".into(), "-q".into(), file.into()];
-        args.extend(names.iter().map(Into::into));
-        let deadline = self.git.settings().fetch_deadline;
-        let step = "write the bundle";
-        let call =
-            Call { step, git_dir: Some(&self.path), work_tree: None, args, config: Vec::new(), deadline };
-        failpoint::around(Edge::Bundle, self.git.run_local(call)).await?;
-        // git leaves it to the kernel when it reaches the disk, and the clone is deleted next
-        let file = file.to_owned();
-        blocking(move || {
-            let synced = std::fs::File::open(&file).and_then(|bundle| bundle.sync_all());
-            synced.and_then(|()| disk::sync_parent(&file)).map_err(GitError::io("sync the bundle"))
-        })
-        .await
-    }
-
     /// The commit that a branch of the remote had at the last fetch.
     ///
     /// # Errors

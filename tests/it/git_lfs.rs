@@ -5,32 +5,13 @@ use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use offshoot::git::{BranchStart, CommitId, GitError, PushMode, PushOutcome, Remote};
-use sha2::{Digest as _, Sha256};
 
 use crate::git_fixture::{BRANCH, Rig, command, git_at, run, settings_at};
 use crate::left_out::{Need, has_program, leave_out};
+use crate::lfs_objects::{object, pointer, put_object};
 use crate::lfs_server::LfsServer;
 
 const ATTRIBUTES: &str = "*.bin filter=lfs diff=lfs merge=lfs -text\n";
-
-/// The object's name and the pointer to it.
-fn pointer(content: &[u8]) -> (String, String) {
-    let oid = hex::encode(Sha256::digest(content));
-    let text =
-        format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {}\n", content.len());
-    (oid, text)
-}
-
-fn object(repository: &Path, content: &[u8]) -> PathBuf {
-    let (oid, _) = pointer(content);
-    repository.join("lfs/objects").join(&oid[..2]).join(&oid[2..4]).join(oid)
-}
-
-fn put_object(repository: &Path, content: &[u8]) {
-    let path = object(repository, content);
-    fs::create_dir_all(path.parent().unwrap()).unwrap();
-    fs::write(path, content).unwrap();
-}
 
 /// A remote with one large file, `a.bin`, and a clone of it; and a program that does transfers or is not there.
 async fn rig(with_program: bool) -> Rig {

@@ -2,24 +2,10 @@
 //! nothing that a repository says about git-lfs leads it elsewhere.
 
 use serde_json::json;
-use sha2::{Digest as _, Sha256};
 
 use crate::left_out::{Need, has_program, leave_out};
+use crate::lfs_objects::{object, pointer, put_object};
 use crate::stand::{Stand, install_program};
-
-fn oid(content: &[u8]) -> String {
-    hex::encode(Sha256::digest(content))
-}
-
-fn pointer(content: &[u8]) -> String {
-    let (oid, size) = (oid(content), content.len());
-    format!("version https://git-lfs.github.com/spec/v1\noid sha256:{oid}\nsize {size}\n")
-}
-
-fn object(stand: &Stand, content: &[u8]) -> std::path::PathBuf {
-    let oid = oid(content);
-    stand.remote().join("lfs/objects").join(&oid[..2]).join(&oid[2..4]).join(oid)
-}
 
 #[tokio::test]
 async fn agents_see_content_and_pull_requests_have_pointers() {
@@ -42,10 +28,8 @@ async fn agents_see_content_and_pull_requests_have_pointers() {
     );
     stand.foreign_commit("main", ".gitattributes", "*.bin filter=lfs diff=lfs merge=lfs -text\n");
     stand.foreign_commit("main", ".lfsconfig", &settings);
-    stand.foreign_commit("main", "a.bin", &pointer(b"large content"));
-    let there = object(&stand, b"large content");
-    std::fs::create_dir_all(there.parent().unwrap()).unwrap();
-    std::fs::write(there, b"large content").unwrap();
+    stand.foreign_commit("main", "a.bin", &pointer(b"large content").1);
+    put_object(&stand.remote(), b"large content");
     for isolation in ["auto", "none"] {
         let prompt = format!(
             "S=$(git status --porcelain); printf '%s' \"$S\" > status.txt; cat a.bin > seen.txt; \
@@ -58,14 +42,14 @@ async fn agents_see_content_and_pull_requests_have_pointers() {
         let show = |file: &str| stand.git(&["show", &format!("{isolation}:{file}")]);
         assert_eq!((show("seen.txt"), show("status.txt")), ("large content".to_owned(), String::new()));
         let new = format!("new in {isolation}");
-        assert_eq!(show("b.bin"), pointer(new.as_bytes()).trim_end());
-        assert_eq!(std::fs::read(object(&stand, new.as_bytes())).unwrap(), new.as_bytes());
+        assert_eq!(show("b.bin"), pointer(new.as_bytes()).1.trim_end());
+        assert_eq!(std::fs::read(object(&stand.remote(), new.as_bytes())).unwrap(), new.as_bytes());
         // what goes on with the branch sees what was pushed
         let follow = json!({"prompt": "cat b.bin > again.txt; printf more >> b.bin"});
         let next = stand.post(&format!("/jobs/{id}/follow-up"), &follow).await;
         stand.completed(next["id"].as_str().unwrap()).await;
         assert_eq!(show("again.txt"), new);
-        assert_eq!(show("b.bin"), pointer(format!("{new}more").as_bytes()).trim_end());
+        assert_eq!(show("b.bin"), pointer(format!("{new}more").as_bytes()).1.trim_end());
     }
     assert!(!mark.exists(), "run: {}", std::fs::read_to_string(&mark).unwrap_or_default());
     assert!(!foreign.join("lfs").exists(), "objects went elsewhere");
@@ -87,7 +71,7 @@ async fn a_key_in_a_large_file_is_found_and_a_pointer_to_nothing_is_not_publishe
     let id = stand.submit(body).await;
     stand.failed(&id, "secret_detected").await;
     assert!(!stand.remote().join("lfs").exists(), "nothing was pushed");
-    let prompt = format!("cat > p.bin <<'END'\n{}END\n", pointer(b"of nobody"));
+    let prompt = format!("cat > p.bin <<'END'\n{}END\n", pointer(b"of nobody").1);
     let body = json!({"prompt": prompt, "branchName": "lost", "options": {"agent": "sh"}});
     let id = stand.submit(body).await;
     let job = stand.failed(&id, "push_rejected").await;

@@ -1,11 +1,12 @@
 //! Which files of a commit are pointers, by their attributes and their content.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
 use git2::{Index, ObjectType, Oid, Repository as Library, Sort, TreeWalkMode, TreeWalkResult};
 
 use super::pointer::{POINTER_BYTES_MAX, Pointer};
+use super::store::open_object;
 use crate::git::error::GitError;
 use crate::git::rules::Rules;
 
@@ -111,6 +112,26 @@ pub(super) fn new_for_remote(
         }
     }
     Ok(found.into_values().collect())
+}
+
+/// Paths of the large files whose content a push of one of `heads` would need and the clone has not.
+pub(in crate::git) fn without_content(
+    library: &Library,
+    clone: &Path,
+    scratch: impl Fn() -> PathBuf,
+    heads: &[Oid],
+) -> Result<BTreeSet<Vec<u8>>, GitError> {
+    let mut paths = BTreeSet::new();
+    for head in heads {
+        let commit = library.find_object(*head, None).and_then(|object| object.peel_to_commit());
+        let Ok(commit) = commit else { continue };
+        for (pointer, path) in new_for_remote(library, clone, &scratch, commit.id())? {
+            if open_object(clone, &pointer).map_err(GitError::io("look for a large file"))?.is_none() {
+                paths.insert(path);
+            }
+        }
+    }
+    Ok(paths)
 }
 
 /// What the remote has in a commit of its own is its own affair.

@@ -4,14 +4,15 @@
 //! attributes say so. An object is found by its hash, is checked against it each time it is used, appears by rename, and is
 //! reached through directories that are no links. The git-lfs program does transfers alone, in a repository that is made for one
 //! transfer and holds nothing but pointers: no `.lfsconfig`, no setting and no reference that an agent could have written.
-//! Nothing is pushed that points at an object which is neither here nor at the remote.
+//! Nothing is pushed that points at an object which is neither here nor at the remote. Whoever takes a clone away takes its objects
+//! along first (`lend_all`), for a push is the only other way out of it.
 //!
 //! **Must not know** jobs or clients. Without the program files stay pointers, and who changes one is told.
 //!
 //! **Fails** with [`GitError`](super::GitError); what the remote's store of large files says is a [`PushOutcome`](super::PushOutcome) or a
 //! [`RemoteFailure`](super::RemoteFailure), classified by `answer.rs`.
 //!
-//! **Tested** in `tests/it/git_lfs.rs` with the real program, `tests/it/life_lfs.rs` on a whole server, and beside the code.
+//! **Tested** in `tests/it/git_lfs.rs` with the real program, `tests/it/git_lfs_kept.rs` (what is not published), `tests/it/life_lfs.rs` on a whole server, and beside the code.
 
 mod answer;
 mod checkout;
@@ -21,8 +22,9 @@ mod store;
 mod transfer;
 
 pub(super) use checkout::check_out;
+pub(super) use find::without_content;
 pub(super) use pointer::{POINTER_BYTES_MAX, Pointer};
-pub(super) use store::{Ingest, absorb, open_object};
+pub(super) use store::{Ingest, absorb, lend_all, open_object};
 
 /// Of one file, in bytes: the most that GitHub takes by any plan. Larger ones are not fetched and not committed.
 pub(super) const FILE_BYTES_MAX: u64 = 5 << 30;

@@ -17,6 +17,12 @@ impl Pointer {
         Self { oid: hex::encode(digest), size }
     }
 
+    /// The pointer to a file by its name and its length; `None`: it is no name of an object.
+    pub(in crate::git) fn named(oid: &str, size: u64) -> Option<Self> {
+        // not `Self { .. }`: what a name may be is decided in one place
+        Self::parse(Self { oid: oid.to_owned(), size }.text().as_bytes())
+    }
+
     /// Reads exactly what [`Self::text`] writes. Pointers of older versions, with extensions or with further keys are taken
     /// for ordinary text: what they stand for is not the content alone.
     pub(in crate::git) fn parse(bytes: &[u8]) -> Option<Self> {

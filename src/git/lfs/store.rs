@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
+use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
@@ -17,6 +18,8 @@ use super::pointer::Pointer;
 use crate::git::disk;
 use crate::git::tree_walk::DIR_FLAGS;
 
+/// Names below a root, those of git-lfs.
+const OBJECTS: [&str; 2] = ["lfs", "objects"];
 /// What is held in memory of a file.
 const BLOCK_BYTES: usize = 256 * 1024;
 /// Objects that are taken over from one shadow: a sandboxed agent's own git-lfs has made them.
@@ -43,7 +46,7 @@ fn hash(from: impl Read, mut to: impl Write) -> io::Result<Option<Pointer>> {
 /// The directory of an object. `Ok(None)`: it is not there, and was not to be made. A link on the way is an error.
 fn dir_of(clone: &Path, oid: &str, make: bool) -> io::Result<Option<OwnedFd>> {
     let mut dir = nix::fcntl::open(clone, DIR_FLAGS, Mode::empty())?;
-    for name in ["lfs", "objects", &oid[..2], &oid[2..4]] {
+    for name in [OBJECTS[0], OBJECTS[1], &oid[..2], &oid[2..4]] {
         if make {
             match mkdirat(dir.as_fd(), name, Mode::from_bits_truncate(0o777)) {
                 Ok(()) | Err(Errno::EEXIST) => {}
@@ -137,31 +140,81 @@ impl Ingest<'_> {
 
 /// Takes over what somebody's own git-lfs has stored in a shadow. What is not an object by its name, size and hash stays there.
 pub(in crate::git) fn absorb(shadow: &Path, into: &Ingest<'_>) -> io::Result<()> {
-    let objects = shadow.join("lfs/objects");
-    if ![&shadow.join("lfs"), &objects].into_iter().all(|dir| disk::is_real_dir(dir)) {
+    let mut left = ABSORBED_MAX;
+    each_named(shadow, |pointer| {
+        let Some(less) = left.checked_sub(1) else { return Ok(ControlFlow::Break(())) };
+        left = less;
+        into.take_over(shadow, pointer)?;
+        Ok(ControlFlow::Continue(()))
+    })
+}
+
+/// Lends every object of one root to another, see [`lend`]; gives how many. Those that are not whole stay behind, as does one that
+/// fails with an error that `may_lack` says yes to.
+pub(in crate::git) fn lend_all(
+    from: &Path,
+    to: &Path,
+    may_lack: impl Fn(&io::Error) -> bool,
+) -> io::Result<usize> {
+    let mut lent = 0;
+    let looked = each_named(from, |pointer| {
+        match lend(from, to, pointer) {
+            Ok(is_whole) => lent += usize::from(is_whole),
+            Err(error) if may_lack(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(ControlFlow::Continue(()))
+    });
+    match looked {
+        Err(error) if !may_lack(&error) => Err(error),
+        _ => Ok(lent),
+    }
+}
+
+/// An object in another root as well: another name of it, or a copy where there can be none. False: it is not whole here.
+pub(in crate::git) fn lend(from: &Path, to: &Path, pointer: &Pointer) -> io::Result<bool> {
+    if open_object(to, pointer)?.is_some() {
+        return Ok(true);
+    }
+    let Some(mut object) = open_object(from, pointer)? else { return Ok(false) };
+    let below = below(pointer.oid());
+    let name = to.join(&below);
+    // half a copy, of who was killed over it
+    disk::remove_any(&name)?;
+    fs::create_dir_all(name.parent().unwrap_or(to))?;
+    if fs::hard_link(from.join(&below), &name).is_err() {
+        io::copy(&mut object, &mut File::create_new(&name)?)?;
+    }
+    Ok(true)
+}
+
+/// Where an object is below a root.
+fn below(oid: &str) -> PathBuf {
+    [OBJECTS[0], OBJECTS[1], &oid[..2], &oid[2..4], oid].iter().collect()
+}
+
+/// What lies below a root under the name of an object, in no order; what it is was not looked at.
+fn each_named(root: &Path, mut with: impl FnMut(&Pointer) -> io::Result<ControlFlow<()>>) -> io::Result<()> {
+    let objects = root.join(OBJECTS[0]).join(OBJECTS[1]);
+    if ![&root.join(OBJECTS[0]), &objects].into_iter().all(|dir| disk::is_real_dir(dir)) {
         return Ok(());
     }
-    let mut left = ABSORBED_MAX;
     for first in dirs_in(&objects)? {
         for second in dirs_in(&first)? {
             for entry in fs::read_dir(&second)? {
                 let entry = entry?;
                 let meta = entry.metadata()?;
                 let name = entry.file_name();
-                let named = name.to_str().filter(|_| meta.is_file()).and_then(|oid| {
-                    Pointer::parse(format!("{NAMED}{oid}\nsize {}\n", meta.len()).as_bytes())
-                });
-                let Some(pointer) = named else { continue };
-                let Some(less) = left.checked_sub(1) else { return Ok(()) };
-                left = less;
-                into.take_over(shadow, &pointer)?;
+                let named = name.to_str().filter(|_| meta.is_file());
+                let Some(pointer) = named.and_then(|oid| Pointer::named(oid, meta.len())) else { continue };
+                if with(&pointer)?.is_break() {
+                    return Ok(());
+                }
             }
         }
     }
     Ok(())
 }
-
-const NAMED: &str = "version https://git-lfs.github.com/spec/v1\noid sha256:";
 
 fn dirs_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
     let mut found = Vec::new();

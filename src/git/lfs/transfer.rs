@@ -16,7 +16,7 @@ use secrecy::SecretString;
 
 use super::answer::Trouble;
 use super::pointer::Pointer;
-use super::store::{Ingest, open_object};
+use super::store::{Ingest, lend, open_object};
 use super::{FILE_BYTES_MAX, find};
 use crate::git::commit_id::CommitId;
 use crate::git::error::{GitError, RemoteFailure, last_lines};
@@ -213,7 +213,12 @@ impl Repository {
     ) -> Result<Option<PushOutcome>, GitError> {
         let (dir, clone) = (place.to_owned(), self.path.clone());
         let oids: Vec<_> = all.keys().map(|pointer| pointer.oid().to_owned()).collect();
-        let lent = move || all.iter().try_for_each(|(pointer, _)| lend(&clone, &dir, pointer));
+        let lent = move || {
+            all.keys().try_for_each(|pointer| match lend(&clone, &dir, pointer)? {
+                true => Ok(()),
+                false => Err(io::Error::from(io::ErrorKind::NotFound)),
+            })
+        };
         blocking(move || lent().map_err(GitError::io("get the large files ready"))).await?;
         for some in oids.chunks(NAMED_MAX) {
             let mut args = ["push", "--object-id", "origin"].map(OsString::from).to_vec();
@@ -294,19 +299,6 @@ fn without_present(clone: &Path, mut wanted: Wanted) -> Result<Wanted, GitError>
         }
     });
     failed.map_or(Ok(wanted), |error| Err(GitError::io("look for a large file")(error)))
-}
-
-/// An object in the place of a transfer: another name of it, or a copy where there can be none.
-fn lend(clone: &Path, place: &Path, pointer: &Pointer) -> io::Result<()> {
-    let oid = pointer.oid();
-    let below = Path::new("lfs/objects").join(&oid[..2]).join(&oid[2..4]).join(oid);
-    let mut object = open_object(clone, pointer)?.ok_or(io::ErrorKind::NotFound)?;
-    let name = place.join(&below);
-    fs::create_dir_all(name.parent().unwrap_or(place))?;
-    if fs::hard_link(clone.join(&below), &name).is_err() {
-        io::copy(&mut object, &mut fs::File::create_new(&name)?)?;
-    }
-    Ok(())
 }
 
 fn dangling(missing: &Wanted) -> PushOutcome {
