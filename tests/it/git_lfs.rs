@@ -166,6 +166,26 @@ async fn a_pointer_to_nothing_is_not_pushed() {
     assert_eq!(rig.git.remote_tip(&rig.remote, BRANCH).await.unwrap(), Some(head));
 }
 
+/// Files are staged by the rules of the worktree, which git need not have in a commit.
+#[tokio::test]
+async fn what_became_a_pointer_by_rules_that_are_in_no_commit_goes_with_its_object() {
+    if left_out("rules that are in no commit") {
+        return;
+    }
+    let rig = Rig::without_clone(&[(".gitignore", ".gitattributes\n"), ("a.txt", "a\n")]).await;
+    rig.repository.ensure_clone(&rig.remote).await.unwrap();
+    let path = rig.worktree().await;
+    fs::write(path.join(".gitattributes"), ATTRIBUTES).unwrap();
+    fs::write(path.join("a.bin"), "by the worktree's rules").unwrap();
+    // text that nobody calls a pointer is text
+    fs::write(path.join("sample.txt"), pointer(b"of nobody").1).unwrap();
+    let head = rig.collect().await.head;
+    assert_eq!(rig.content(&head, "a.bin"), pointer(b"by the worktree's rules").1.as_bytes());
+    assert_eq!(rig.push(&head, None).await.unwrap(), PushOutcome::Pushed);
+    let there = object(&rig.remote_path(), b"by the worktree's rules");
+    assert_eq!(fs::read(there).unwrap(), b"by the worktree's rules");
+}
+
 #[tokio::test]
 async fn objects_are_what_their_name_says_before_they_leave_and_when_they_come() {
     if left_out("damaged objects") {

@@ -75,14 +75,24 @@ fn is_file(mode: u32) -> bool {
     mode & 0o170_000 == 0o100_000
 }
 
-/// What a push of `head` makes public that no branch of the remote has: each object once, with a path that points at it.
-/// `scratch` gives a path of its own each time.
+/// A pointer that is new for the remote.
+#[derive(Clone, Debug)]
+pub(super) struct New {
+    /// One of the paths that it has.
+    pub(super) path: Vec<u8>,
+    /// A commit's own attributes say that it is one. Otherwise it is one only when there is something that it points at: files
+    /// are staged by the rules of the worktree, which a commit need not have, and any text may look like a pointer.
+    pub(super) is_ruled: bool,
+}
+
+/// What a push of `head` makes public that no branch of the remote has: each object once. `scratch` gives a path of its own each
+/// time.
 pub(super) fn new_for_remote(
     library: &Library,
     clone: &Path,
     scratch: impl Fn() -> PathBuf,
     head: Oid,
-) -> Result<BTreeMap<Pointer, Vec<u8>>, GitError> {
+) -> Result<BTreeMap<Pointer, New>, GitError> {
     let failed = GitError::library("list the commits of a push");
     let mut walk = library.revwalk().map_err(&failed)?;
     walk.set_sorting(Sort::TOPOLOGICAL).map_err(&failed)?;
@@ -99,11 +109,15 @@ pub(super) fn new_for_remote(
     for oid in &commits {
         let commit = library.find_commit(*oid).map_err(&failed)?;
         grounds.extend(commit.parent_ids().filter(|parent| !commits.contains(parent)));
-        if !changes_a_pointer(library, &commit)? {
+        let changed = changed_pointers(library, &commit)?;
+        if changed.is_nothing() {
             continue;
         }
         for file in in_tree(library, clone, scratch(), commit.tree_id())? {
-            found.entry(file.blob).or_insert((file.pointer, file.path));
+            found.insert(file.blob, (file.pointer, New { path: file.path, is_ruled: true }));
+        }
+        for (blob, pointer, path) in changed.pointers {
+            found.entry(blob).or_insert((pointer, New { path, is_ruled: false }));
         }
     }
     if !found.is_empty() {
@@ -125,7 +139,8 @@ pub(in crate::git) fn without_content(
     for head in heads {
         let commit = library.find_object(*head, None).and_then(|object| object.peel_to_commit());
         let Ok(commit) = commit else { continue };
-        for (pointer, path) in new_for_remote(library, clone, &scratch, commit.id())? {
+        let ruled = new_for_remote(library, clone, &scratch, commit.id())?;
+        for (pointer, New { path, .. }) in ruled.into_iter().filter(|(_, new)| new.is_ruled) {
             if open_object(clone, &pointer).map_err(GitError::io("look for a large file"))?.is_none() {
                 paths.insert(path);
             }
@@ -138,7 +153,7 @@ pub(in crate::git) fn without_content(
 fn forget_those_of(
     library: &Library,
     commit: Oid,
-    found: &mut HashMap<Oid, (Pointer, Vec<u8>)>,
+    found: &mut HashMap<Oid, (Pointer, New)>,
 ) -> Result<(), GitError> {
     let failed = GitError::library("list the files of a commit");
     let tree = library.find_commit(commit).and_then(|commit| commit.tree()).map_err(&failed)?;
@@ -149,17 +164,35 @@ fn forget_those_of(
     .map_err(failed)
 }
 
-/// Whether a commit has a file with the text of a pointer, or other rules, that its first parent has not.
-fn changes_a_pointer(library: &Library, commit: &git2::Commit<'_>) -> Result<bool, GitError> {
+/// What a commit has that its first parent has not.
+#[derive(Default)]
+struct Changed {
+    /// Blob, what it says, and where it is.
+    pointers: Vec<(Oid, Pointer, Vec<u8>)>,
+    has_rules: bool,
+}
+
+impl Changed {
+    fn is_nothing(&self) -> bool {
+        self.pointers.is_empty() && !self.has_rules
+    }
+}
+
+fn changed_pointers(library: &Library, commit: &git2::Commit<'_>) -> Result<Changed, GitError> {
     let failed = GitError::library("compare a commit with its parent");
     let parent = commit.parent(0).and_then(|parent| parent.tree()).ok();
     let tree = commit.tree().map_err(&failed)?;
     let diff = library.diff_tree_to_tree(parent.as_ref(), Some(&tree), None).map_err(&failed)?;
     let odb = library.odb().map_err(&failed)?;
-    Ok(diff.deltas().map(|delta| delta.new_file()).any(|file| {
-        let is_rule = file.path_bytes().is_some_and(is_rule_file);
-        file.exists() && (is_rule || pointer_at(library, &odb, file.id()).is_some())
-    }))
+    let mut changed = Changed::default();
+    for file in diff.deltas().map(|delta| delta.new_file()).filter(git2::DiffFile::exists) {
+        let Some(path) = file.path_bytes() else { continue };
+        changed.has_rules |= is_rule_file(path);
+        if let Some(pointer) = pointer_at(library, &odb, file.id()) {
+            changed.pointers.push((file.id(), pointer, path.to_vec()));
+        }
+    }
+    Ok(changed)
 }
 
 /// A commit of nothing but pointers, in a repository that is made for a transfer.

@@ -4,7 +4,7 @@
 //! finds no `.lfsconfig`, and no setting beside those that are passed to it; where the objects are follows from the address
 //! that is passed to git as well. What it brings is checked and taken over; what it takes away was checked before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -180,8 +180,14 @@ impl Repository {
         let (all, missing) = self
             .verified(move |clone| {
                 let library = refs::open(&clone)?;
-                let all = find::new_for_remote(&library, &clone, || git.scratch_path(), head)?;
-                let missing = without_present(&clone, all.clone())?;
+                let new = find::new_for_remote(&library, &clone, || git.scratch_path(), head)?;
+                let unruled: HashSet<_> =
+                    new.iter().filter(|(_, new)| !new.is_ruled).map(|(pointer, _)| pointer.clone()).collect();
+                let mut all: Wanted = new.into_iter().map(|(pointer, new)| (pointer, new.path)).collect();
+                let mut missing = without_present(&clone, all.clone())?;
+                // nobody says that it is more than text
+                all.retain(|pointer, _| !missing.contains_key(pointer) || !unruled.contains(pointer));
+                missing.retain(|pointer, _| all.contains_key(pointer));
                 Ok((all, missing))
             })
             .await?;
