@@ -186,6 +186,65 @@ async fn what_became_a_pointer_by_rules_that_are_in_no_commit_goes_with_its_obje
     assert_eq!(fs::read(there).unwrap(), b"by the worktree's rules");
 }
 
+/// One that nobody can have is not asked for, and a remote's reason is told.
+#[tokio::test]
+async fn why_what_a_pointer_says_cannot_be_had_is_told() {
+    if left_out("what a server says of a fetch before a push") {
+        return;
+    }
+    let rig = rig(true).await;
+    let path = fetched_worktree(&rig).await;
+    let server = LfsServer::start().await;
+    let remote = Remote::new(server.url.clone(), None);
+    fs::write(path.join("lost.bin"), pointer(b"of nobody").1).unwrap();
+    let head = rig.collect().await.head;
+    let push = |head: CommitId| {
+        let (rig, remote) = (&rig, &remote);
+        async move { rig.repository.push(remote, &head, BRANCH, None, PushMode::FastForward).await.unwrap() }
+    };
+    let text = |outcome: &PushOutcome| match outcome {
+        PushOutcome::Rejected { text } => text.clone(),
+        other => panic!("{other:?}"),
+    };
+    server.world.lock().unwrap().refusal = Some((403, "This repository is over its data quota."));
+    let told = text(&push(head.clone()).await);
+    assert!(told.contains("lost.bin") && told.contains("over its data quota"), "{told}");
+    let asked = server.world.lock().unwrap().authorizations.len();
+    let giant = pointer(b"x").1.replace("size 1", "size 5368709121");
+    fs::write(path.join("lost.bin"), "content").unwrap();
+    fs::write(path.join("giant.bin"), giant).unwrap();
+    let told = text(&push(rig.collect().await.head).await);
+    assert!(told.contains("giant.bin: more than 5 GiB"), "{told}");
+    assert_eq!(server.world.lock().unwrap().authorizations.len(), asked, "the remote was not asked");
+}
+
+/// So many that they are not looked through: none may be taken for the remote's.
+#[tokio::test]
+async fn more_commits_than_are_looked_through_are_refused_where_there_are_large_files() {
+    if left_out("a push of many commits") {
+        return;
+    }
+    for (has_large_files, pushed) in [(true, false), (false, true)] {
+        let rig = if has_large_files { rig(true).await } else { Rig::new().await };
+        let mut text = String::new();
+        for number in 0..10_001 {
+            let from = if number == 0 { format!("from {}\n", rig.base) } else { String::new() };
+            text.push_str(&format!(
+                "commit refs/heads/many\ncommitter A <a@localhost> {number} +0000\ndata 0\n{from}M 644 inline n.txt\ndata <<E\n{number}\nE\n\n"
+            ));
+        }
+        let mut import = command(rig.repository.path(), &["fast-import", "--quiet"]);
+        let mut child = import.stdin(std::process::Stdio::piped()).spawn().unwrap();
+        std::io::Write::write_all(&mut child.stdin.take().unwrap(), text.as_bytes()).unwrap();
+        assert!(child.wait().unwrap().success());
+        let head = rig.repository.find_ref("refs/heads/many").await.unwrap().unwrap();
+        let outcome = rig.push(&head, None).await.unwrap();
+        let is_told =
+            matches!(&outcome, PushOutcome::Rejected { text } if text.contains("more than 10000 commits"));
+        assert_eq!((outcome == PushOutcome::Pushed, is_told), (pushed, !pushed), "{outcome:?}");
+    }
+}
+
 #[tokio::test]
 async fn objects_are_what_their_name_says_before_they_leave_and_when_they_come() {
     if left_out("damaged objects") {
@@ -240,10 +299,7 @@ async fn pointers_that_lie_are_left_alone() {
     let rig = Rig::without_clone(&files).await;
     rig.repository.ensure_clone(&rig.remote).await.unwrap();
     let said = rig.repository.fetch_large_files(&rig.remote, &rig.base).await.unwrap();
-    assert!(
-        said.len() == 1 && said[0].contains("giant.bin stays a pointer: it is a large file of more than"),
-        "{said:?}"
-    );
+    assert!(said.len() == 1 && said[0].contains("more than 5 GiB stay pointers: giant.bin"), "{said:?}");
     let path = rig.worktree().await;
     assert_eq!(fs::read(path.join("climbing.bin")).unwrap(), climbing.as_bytes());
     assert!(!rig.collect().await.changed);

@@ -11,7 +11,7 @@ use crate::git::error::GitError;
 use crate::git::rules::Rules;
 
 /// Commits of one push that are looked at: a result is some, so many are a history that somebody has joined in.
-const COMMITS_MAX: usize = 10_000;
+pub(super) const COMMITS_MAX: usize = 10_000;
 /// Longer rule files are not applied to a worktree either.
 const RULE_BYTES_MAX: usize = 1024 * 1024;
 
@@ -85,14 +85,14 @@ pub(super) struct New {
     pub(super) is_ruled: bool,
 }
 
-/// What a push of `head` makes public that no branch of the remote has: each object once. `scratch` gives a path of its own each
-/// time.
+/// What a push of `head` makes public that no branch of the remote has: each object once. `None`: more than [`COMMITS_MAX`] commits,
+/// in a history that has large files. `scratch` gives a path of its own each time.
 pub(super) fn new_for_remote(
     library: &Library,
     clone: &Path,
     scratch: impl Fn() -> PathBuf,
     head: Oid,
-) -> Result<BTreeMap<Pointer, New>, GitError> {
+) -> Result<Option<BTreeMap<Pointer, New>>, GitError> {
     let failed = GitError::library("list the commits of a push");
     let mut walk = library.revwalk().map_err(&failed)?;
     walk.set_sorting(Sort::TOPOLOGICAL).map_err(&failed)?;
@@ -103,7 +103,12 @@ pub(super) fn new_for_remote(
             walk.hide(tip).map_err(&failed)?;
         }
     }
-    let commits = walk.take(COMMITS_MAX).collect::<Result<HashSet<Oid>, _>>().map_err(&failed)?;
+    let commits = walk.take(COMMITS_MAX + 1).collect::<Result<HashSet<Oid>, _>>().map_err(&failed)?;
+    if commits.len() > COMMITS_MAX {
+        // not looked through; without large files nothing can be missing
+        let tree = library.find_commit(head).map_err(&failed)?.tree_id();
+        return Ok(in_tree(library, clone, scratch(), tree)?.is_empty().then(BTreeMap::new));
+    }
     let mut found = HashMap::new();
     let mut grounds = HashSet::new();
     for oid in &commits {
@@ -125,7 +130,7 @@ pub(super) fn new_for_remote(
             forget_those_of(library, ground, &mut found)?;
         }
     }
-    Ok(found.into_values().collect())
+    Ok(Some(found.into_values().collect()))
 }
 
 /// Paths of the large files whose content a push of one of `heads` would need and the clone has not.
@@ -139,8 +144,11 @@ pub(in crate::git) fn without_content(
     for head in heads {
         let commit = library.find_object(*head, None).and_then(|object| object.peel_to_commit());
         let Ok(commit) = commit else { continue };
-        let ruled = new_for_remote(library, clone, &scratch, commit.id())?;
-        for (pointer, New { path, .. }) in ruled.into_iter().filter(|(_, new)| new.is_ruled) {
+        let Some(new) = new_for_remote(library, clone, &scratch, commit.id())? else {
+            paths.insert(format!("some of the large files before {head}").into_bytes());
+            continue;
+        };
+        for (pointer, New { path, .. }) in new.into_iter().filter(|(_, new)| new.is_ruled) {
             if open_object(clone, &pointer).map_err(GitError::io("look for a large file"))?.is_none() {
                 paths.insert(path);
             }

@@ -80,27 +80,33 @@ impl Repository {
     ) -> Result<Vec<String>, GitError> {
         let _used = self.enter().await;
         let (oid, scratch, missing) = (commit.oid()?, self.git.scratch_path(), commit.clone());
-        let (wanted, too_large) = self
+        let (wanted, too_large, too_many) = self
             .verified(move |clone| {
                 let library = refs::open(&clone)?;
                 let commit = library.find_commit(oid).map_err(|_| GitError::CommitMissing(missing))?;
                 let files = find::in_tree(&library, &clone, scratch, commit.tree_id())?;
-                let mut wanted = Wanted::new();
-                let mut too_large = None;
-                for file in files.into_iter().take(FETCHED_MAX) {
+                let (mut wanted, mut too_large, mut too_many) = (Wanted::new(), Wanted::new(), 0);
+                for file in files {
                     if file.pointer.size() > FILE_BYTES_MAX {
-                        too_large = Some(shown(&file.path));
-                    } else {
+                        too_large.insert(file.pointer, file.path);
+                    } else if wanted.len() < FETCHED_MAX || wanted.contains_key(&file.pointer) {
                         wanted.insert(file.pointer, file.path);
+                    } else {
+                        too_many += 1;
                     }
                 }
-                Ok((without_present(&clone, wanted)?, too_large))
+                Ok((without_present(&clone, wanted)?, too_large, too_many))
             })
             .await?;
-        let mut said: Vec<_> = too_large
-            .map(|path| format!("{path} stays a pointer: it is a large file of more than 5 GiB"))
-            .into_iter()
-            .collect();
+        let mut said = Vec::new();
+        if !too_large.is_empty() {
+            said.push(format!("large files of more than 5 GiB stay pointers: {}", named(&too_large)));
+        }
+        if too_many > 0 {
+            said.push(format!(
+                "{too_many} files stay pointers: the commit has more than {FETCHED_MAX} large files"
+            ));
+        }
         if wanted.is_empty() {
             return Ok(said);
         }
@@ -177,10 +183,11 @@ impl Repository {
         commit: &CommitId,
     ) -> Result<Option<PushOutcome>, GitError> {
         let (head, git) = (commit.oid()?, self.git.clone());
-        let (all, missing) = self
+        let looked = self
             .verified(move |clone| {
                 let library = refs::open(&clone)?;
                 let new = find::new_for_remote(&library, &clone, || git.scratch_path(), head)?;
+                let Some(new) = new else { return Ok(None) };
                 let unruled: HashSet<_> =
                     new.iter().filter(|(_, new)| !new.is_ruled).map(|(pointer, _)| pointer.clone()).collect();
                 let mut all: Wanted = new.into_iter().map(|(pointer, new)| (pointer, new.path)).collect();
@@ -188,9 +195,26 @@ impl Repository {
                 // nobody says that it is more than text
                 all.retain(|pointer, _| !missing.contains_key(pointer) || !unruled.contains(pointer));
                 missing.retain(|pointer, _| all.contains_key(pointer));
-                Ok((all, missing))
+                Ok(Some((all, missing)))
             })
             .await?;
+        let Some((all, missing)) = looked else {
+            let text = format!(
+                "the branch has more than {} commits that no branch of the remote has: too many to look for their large files",
+                find::COMMITS_MAX
+            );
+            return Ok(Some(PushOutcome::Rejected { text }));
+        };
+        let too_large: Wanted = all
+            .iter()
+            .filter(|(pointer, _)| pointer.size() > FILE_BYTES_MAX)
+            .map(|(p, path)| (p.clone(), path.clone()))
+            .collect();
+        if !too_large.is_empty() {
+            let text =
+                format!("{}: more than 5 GiB, which is more than a large file may have", named(&too_large));
+            return Ok(Some(PushOutcome::Rejected { text }));
+        }
         let Some(path) = all.values().next() else { return Ok(None) };
         if !self.git.has_lfs().await {
             return Err(GitError::LfsMissing { path: shown(path) });
@@ -202,7 +226,8 @@ impl Repository {
                 _ if missing.is_empty() => {}
                 Some(Trouble::Unavailable(text)) => return Ok(Some(PushOutcome::Unavailable { text })),
                 Some(Trouble::Auth) => return Ok(Some(PushOutcome::AuthFailed)),
-                Some(Trouble::Refused(_)) | None => return Ok(Some(dangling(&missing))),
+                Some(Trouble::Refused(text)) => return Ok(Some(dangling(&missing, &text))),
+                None => return Ok(Some(dangling(&missing, ""))),
             }
         }
         let place = self.transfer_place(remote).await?;
@@ -307,11 +332,15 @@ fn without_present(clone: &Path, mut wanted: Wanted) -> Result<Wanted, GitError>
     failed.map_or(Ok(wanted), |error| Err(GitError::io("look for a large file")(error)))
 }
 
-fn dangling(missing: &Wanted) -> PushOutcome {
-    let text = format!(
-        "{} are committed as pointers of git-lfs, and what they point at is neither here nor at the remote",
+/// `said` is what the remote answered when it was asked for them, or nothing.
+fn dangling(missing: &Wanted, said: &str) -> PushOutcome {
+    let mut text = format!(
+        "{} are committed as pointers of git-lfs, and what they point at is not here and could not be had from the remote",
         named(missing)
     );
+    if !said.is_empty() {
+        text.push_str(&format!(": {said}"));
+    }
     PushOutcome::Rejected { text }
 }
 
