@@ -56,7 +56,7 @@ impl Trouble {
             "502 bad",
             "504 gateway",
         ];
-        let lower = stderr.to_lowercase();
+        let lower = without_addresses(stderr).to_lowercase();
         let has = |phrases: &[&str]| phrases.iter().any(|phrase| lower.contains(phrase));
         // where it keeps its own log is of no use: that goes with the place of the transfer
         let is_told =
@@ -72,6 +72,18 @@ impl Trouble {
             Self::Refused(text())
         }
     }
+}
+
+/// The text without addresses and paths: they are told with most failures, and a repository may be named after any of them.
+fn without_addresses(text: &str) -> String {
+    let kept = |word: &str| match word {
+        // the one word of a failure that looks like a path
+        "i/o" => Some(word.to_owned()),
+        _ if word.contains('/') || word.contains(".git") => word.ends_with(':').then(|| ":".to_owned()),
+        _ => Some(word.to_owned()),
+    };
+    let line = |line: &str| line.split_whitespace().filter_map(kept).collect::<Vec<_>>().join(" ");
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 #[cfg(test)]
@@ -99,6 +111,15 @@ mod tests {
                 "Auth",
             ),
             ("error transferring \"11\": [0] remote missing object 11", "Refused"),
+            (
+                "batch response: Post \"http://h/acme/quota-api.git/info/lfs/objects/batch\": dial tcp 127.0.0.1:1: connect: connection refused",
+                "Unavailable",
+            ),
+            (
+                "batch response: Post \"https://h/acme/credentials-store.git/info/lfs/objects/batch\": EOF",
+                "Unavailable",
+            ),
+            ("ssh: git-lfs-authenticate acme/too-large/quota download: i/o timeout", "Unavailable"),
             ("[404] Object does not exist on the server", "Refused"),
             (
                 "batch response: Repository or object not found: https://h/x\nCheck that it exists and that you have proper access to it",
