@@ -1,6 +1,7 @@
 //! What the commits of a result bring along: each file of each of them that no parent has as it is. A push takes the whole
 //! history, so what one commit adds and the next takes out again is in it.
 
+use std::borrow::Cow;
 use std::io::Read as _;
 use std::ops::ControlFlow;
 
@@ -180,16 +181,29 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
         let fits = |oid: &Oid| matches!(size(*oid), Ok((bytes, ObjectType::Blob)) if bytes <= self.bounds.file_bytes_max);
         let before = parents.iter().flatten().filter(|oid| fits(oid));
         let before = before.filter_map(|oid| self.library.find_blob(*oid).ok()).collect::<Vec<_>>();
-        let before: Vec<&[u8]> = before.iter().map(git2::Blob::content).collect();
         let blob = self.library.find_blob(now).map_err(&failed)?;
-        match self.behind(blob.content())? {
-            Behind::Nothing => self.show(&Written { commit, path, now: blob.content(), before: &before }),
-            Behind::Content(content) => self.show(&Written { commit, path, now: &content, before: &before }),
-            Behind::TooMuch => {
+        let now = match self.behind(blob.content())? {
+            Behind::Nothing => Cow::Borrowed(blob.content()),
+            Behind::Content(content) => Cow::Owned(content),
+            Behind::TooLarge => {
                 self.pass_over(path);
-                Ok(())
+                return Ok(());
             }
+            Behind::TooMuch => {
+                self.looked.is_whole = false;
+                return Ok(());
+            }
+        };
+        let mut contents = Vec::new();
+        for blob in &before {
+            contents.push(match self.behind(blob.content())? {
+                Behind::Content(content) => Cow::Owned(content),
+                // without it more counts as new than is
+                Behind::Nothing | Behind::TooLarge | Behind::TooMuch => Cow::Borrowed(blob.content()),
+            });
         }
+        let before: Vec<&[u8]> = contents.iter().map(|content| &**content).collect();
+        self.show(&Written { commit, path, now: &now, before: &before })
     }
 
     fn pass_over(&mut self, path: &[u8]) {
@@ -198,10 +212,13 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
         }
     }
 
-    /// What a pointer of git-lfs stands for is pushed with it.
+    /// What a pointer of git-lfs stands for: it is pushed with it.
     fn behind(&mut self, text: &[u8]) -> Result<Behind, GitError> {
         let Some(pointer) = Pointer::parse(text) else { return Ok(Behind::Nothing) };
         if pointer.size() > self.bounds.file_bytes_max {
+            return Ok(Behind::TooLarge);
+        }
+        if self.bytes.saturating_add(pointer.size()) > self.bounds.bytes_max {
             return Ok(Behind::TooMuch);
         }
         let failed = GitError::io("read a large file of the result");
@@ -227,6 +244,9 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
 enum Behind {
     Nothing,
     Content(Vec<u8>),
+    /// For one file.
+    TooLarge,
+    /// For all of them together.
     TooMuch,
 }
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use offshoot::git::{BranchStart, CommitId, GitError, PushMode, PushOutcome, Remote};
+use offshoot::git::{BranchStart, CommitId, GitError, PushMode, PushOutcome, Remote, Written, WrittenBounds};
 
 use crate::git_fixture::{BRANCH, Rig, command, git_at, run, settings_at};
 use crate::left_out::{Need, has_program, leave_out};
@@ -243,6 +243,30 @@ async fn more_commits_than_are_looked_through_are_refused_where_there_are_large_
             matches!(&outcome, PushOutcome::Rejected { text } if text.contains("more than 10000 commits"));
         assert_eq!((outcome == PushOutcome::Pushed, is_told), (pushed, !pushed), "{outcome:?}");
     }
+}
+
+/// For who compares what is new with what was there: a key that was in a large file before is not a new one.
+#[tokio::test]
+async fn a_large_file_is_looked_at_as_content_beside_the_content_that_it_had() {
+    let rig = rig(false).await;
+    put_object(rig.repository.path(), b"large content");
+    let path = rig.worktree().await;
+    fs::write(path.join("a.bin"), "large content, and more").unwrap();
+    let head = rig.snapshot().await.unwrap().commit;
+    let look = async |bytes_max: u64| {
+        let bounds = WrittenBounds { commits_max: 9, bytes_max, file_bytes_max: 1 << 20 };
+        let look = |written: &Written<'_>| {
+            let before: Vec<_> = written.before.iter().map(|before| before.to_vec()).collect();
+            let found = (written.path == b"a.bin").then(|| (written.now.to_vec(), before));
+            std::ops::ControlFlow::Continue(found.into_iter().collect())
+        };
+        let looked = rig.repository.look_at_written(&rig.base, &head, &[], bounds, look).await.unwrap();
+        (looked.found, looked.is_whole)
+    };
+    let expected = (b"large content, and more".to_vec(), vec![b"large content".to_vec()]);
+    assert_eq!(look(1 << 20).await, (vec![expected], true));
+    let pointer_bytes = pointer(b"large content, and more").1.len() as u64;
+    assert_eq!(look(pointer_bytes + 10).await, (Vec::new(), false), "not read beyond the bound");
 }
 
 #[tokio::test]
