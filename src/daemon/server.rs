@@ -95,6 +95,7 @@ impl Ground {
         };
         let scratch_dir = config.paths.data_dir.join("scratch");
         let mut git_settings = GitSettings::new(env.for_git(), scratch_dir);
+        git_settings.large_bytes_max = config.limits.worktree_bytes_max;
         // a copy of the database has the same name, but another place
         git_settings.maker = format!("{} {}", store.instance(), data_dir.display());
         let git = Git::probe(git_settings, clock.clone()).await?;

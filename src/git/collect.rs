@@ -8,6 +8,7 @@ use git2::{Delta, Oid, Repository as Library, Signature, Time};
 use super::commit_id::CommitId;
 use super::copied::Copied;
 use super::error::GitError;
+use super::give_up::GiveUp;
 use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
 use super::shadow::has_refused;
@@ -36,6 +37,8 @@ pub struct CommitSpec {
     pub committed_at: i64,
     /// A larger file fails the call; GitHub refuses more than 100 MiB.
     pub file_bytes_max: u64,
+    /// Large files may take minutes.
+    pub give_up: GiveUp,
 }
 
 /// The result of an agent's work.
@@ -63,7 +66,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`GitError::HistoryRewritten`], [`GitError::CopyCommitted`], [`GitError::UnsupportedFilter`], [`GitError::FileTooLarge`],
-    /// [`GitError::LfsMissing`], [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
+    /// [`GitError::LfsMissing`], [`GitError::LargeFilesTooLarge`], [`GitError::GivenUp`], [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
     pub async fn collect(
         &self,
         worktree: &Path,
@@ -72,7 +75,7 @@ impl Repository {
     ) -> Result<Collected, GitError> {
         let place = Place::new(&self.path, worktree)?;
         let base = base.oid()?;
-        self.absorb(worktree).await?;
+        self.absorb_unless(worktree, &spec.give_up).await?;
         let unique = self.git.unique("mend");
         {
             let _held = self.lock.administer().await;
@@ -83,7 +86,8 @@ impl Repository {
         let scratch = self.git.scratch_path();
         let made = {
             let (place, spec) = (place.clone(), spec.clone());
-            let made = self.blocking(move |_| make(&place, base, &spec, scratch));
+            let large_bytes_max = self.git.settings().large_bytes_max;
+            let made = self.blocking(move |_| make(&place, base, &spec, scratch, large_bytes_max));
             failpoint::around(Edge::MakeCommit, made).await?
         };
         if let Some(path) = &made.staged.large
@@ -114,7 +118,13 @@ fn settle_registration(place: &Place, unique: &str) -> Result<(), GitError> {
     mend(place, &branch, unique).map_err(GitError::io("mend the worktree"))
 }
 
-fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result<Made, GitError> {
+fn make(
+    place: &Place,
+    base: Oid,
+    spec: &CommitSpec,
+    scratch: PathBuf,
+    large_bytes_max: u64,
+) -> Result<Made, GitError> {
     let library = refs::open(&place.clone)?;
     let at = read_head(place);
     let found = resolve(&library, &at)?;
@@ -128,6 +138,8 @@ fn make(place: &Place, base: Oid, spec: &CommitSpec, scratch: PathBuf) -> Result
         file_bytes_max: spec.file_bytes_max,
         // whoever may have a worktree of this size may publish it
         new: SizeCaps { bytes_max: u64::MAX, files_max: u64::MAX },
+        large_bytes_max,
+        give_up: spec.give_up.clone(),
         strict: true,
     };
     let mut staged = stage(&library, place, scratch, parent, &rules)?;

@@ -58,6 +58,14 @@ pub enum GitError {
         /// The limit of the call.
         bytes_max: u64,
     },
+    /// The large files of a worktree have more bytes together, holes counted, than a result may bring.
+    #[error("{path} and the large files before it have more than {bytes_max} bytes together")]
+    LargeFilesTooLarge {
+        /// Relative to the worktree, unprintable bytes escaped.
+        path: String,
+        /// The limit.
+        bytes_max: u64,
+    },
     /// A push that would drop commits of the remote branch without being asked to.
     #[error("{commit} does not descend from {expected}, which the remote branch has")]
     NotFastForward {

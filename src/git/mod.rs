@@ -47,6 +47,7 @@ mod diff_piece;
 mod disk;
 mod error;
 mod fetch;
+mod give_up;
 mod index;
 mod leash;
 mod leftovers;
@@ -91,6 +92,7 @@ pub use diff_piece::{DiffLine, DiffPiece, FileLines, LineKind, Piece, PieceReque
 pub use disk::remove_any;
 pub use error::{GitError, RemoteFailure, is_disk_full};
 pub use fetch::Fetched;
+pub use give_up::GiveUp;
 pub use leftovers::Leftover;
 pub use locks::{InUse, RepositoryLocks};
 pub use maintenance::{Gain, Maintained};

@@ -22,6 +22,9 @@ pub struct GitSettings {
     pub maker: String,
     /// The transports that git may use, as in `GIT_ALLOW_PROTOCOL` (git(1)), for instance `https:ssh`.
     pub allowed_protocols: String,
+    /// Of the large files of one result, and of those that an agent has stored by itself, in bytes as they are read: a hole in a file
+    /// takes no room in a worktree, and is written out in an object.
+    pub large_bytes_max: u64,
     /// The deadline of a clone or a fetch.
     pub fetch_deadline: Duration,
     /// The deadline of a push.
@@ -46,6 +49,7 @@ impl GitSettings {
             scratch_dir,
             maker: String::new(),
             allowed_protocols: String::from("https:http:ssh:git:file"),
+            large_bytes_max: 20 << 30,
             fetch_deadline: Duration::from_secs(60 * 60),
             push_deadline: Duration::from_secs(10 * 60),
             query_deadline: Duration::from_secs(60),

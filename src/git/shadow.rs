@@ -19,6 +19,7 @@ use secrecy::SecretString;
 
 use super::collect::resolve;
 use super::error::GitError;
+use super::give_up::GiveUp;
 use super::program::Call;
 use super::repository::{Repository, blocking};
 use super::worktree::{Head, Place, head_in, read_head, write_own_registration};
@@ -108,6 +109,11 @@ impl Repository {
     /// [`GitError::Tampered`], [`GitError::Program`] when git has failed for another reason than the commits,
     /// [`GitError::Deadline`], [`GitError::Library`], [`GitError::Io`]. The next call tries again.
     pub async fn absorb(&self, worktree: &Path) -> Result<(), GitError> {
+        self.absorb_unless(worktree, &GiveUp::default()).await
+    }
+
+    /// As [`Self::absorb`], until nobody waits any more: [`GitError::GivenUp`] then.
+    pub(super) async fn absorb_unless(&self, worktree: &Path, give_up: &GiveUp) -> Result<(), GitError> {
         let place = Place::new(&self.path, worktree)?;
         let looked = {
             let place = place.clone();
@@ -115,18 +121,29 @@ impl Repository {
         };
         let Some((branch, state)) = looked else { return Ok(()) };
         let _used = self.lock.enter().await;
-        self.take_large_files(&place).await?;
         let refused = self.take_objects(&place, &state).await?;
+        self.take_large_files(&place, give_up).await?;
         let _held = self.lock.administer().await;
         self.verified(move |_| settle(&place, &branch, &state, refused)).await
     }
 
-    /// Those that an agent's own git-lfs has put into the shadow: commits there may point at them.
-    async fn take_large_files(&self, place: &Place) -> Result<(), GitError> {
+    /// Those that an agent's own git-lfs has put into the shadow, as far as something in the clone points at them: its commits came
+    /// before.
+    async fn take_large_files(&self, place: &Place, give_up: &GiveUp) -> Result<(), GitError> {
         let (from, new) = (dir(place), place.clone.join("offshoot").join(self.git.unique("large")));
+        let (bytes_max, give_up) = (self.git.settings().large_bytes_max, give_up.clone());
         self.verified(move |clone| {
+            let library = refs::open(&clone)?;
+            let odb = library.odb().map_err(GitError::library("look for pointers"))?;
+            let is_wanted = |pointer: &lfs::Pointer| pointer.blob().is_ok_and(|blob| odb.exists(blob));
             let into = lfs::Ingest { clone: &clone, new };
-            lfs::absorb(&from, &into).map_err(GitError::io("take over an agent's large files"))
+            if !lfs::absorb(&from, &into, is_wanted, bytes_max, &give_up)? {
+                tracing::warn!(
+                    bytes_max,
+                    "an agent's git-lfs has stored more than may be taken over: the rest stays there"
+                );
+            }
+            Ok(())
         })
         .await
     }

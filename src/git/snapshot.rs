@@ -10,6 +10,7 @@ use super::commit_id::CommitId;
 use super::copied::{Copied, carried};
 use super::disk;
 use super::error::GitError;
+use super::give_up::GiveUp;
 use super::measure::SizeCaps;
 use super::refs;
 use super::repository::Repository;
@@ -66,14 +67,21 @@ impl Repository {
         let place = Place::new(&self.path, worktree)?;
         let base = base.oid()?;
         self.absorb(worktree).await?;
-        let scratch = self.git.scratch_path();
+        let (scratch, large_bytes_max) = (self.git.scratch_path(), self.git.settings().large_bytes_max);
         let (name, taken_at) = (spec.name.clone(), spec.taken_at);
         let (commit, notes) = self
             .verified(move |_| {
                 let library = refs::open(&place.clone)?;
                 let parent = resolve(&library, &read_head(&place))?.unwrap_or(base);
-                let rules =
-                    StageRules { base, file_bytes_max: spec.file_bytes_max, new: spec.new, strict: false };
+                let rules = StageRules {
+                    base,
+                    file_bytes_max: spec.file_bytes_max,
+                    new: spec.new,
+                    large_bytes_max,
+                    // whoever gives up wants it kept
+                    give_up: GiveUp::default(),
+                    strict: false,
+                };
                 let staged = stage(&library, &place, scratch, parent, &rules)?;
                 let copied = Copied::recorded(&place)?.committed(&library, base, parent)?;
                 let mut commit = commit_spec(&spec);
@@ -199,6 +207,7 @@ fn commit_spec(spec: &SnapshotSpec) -> CommitSpec {
         author: Author { name: String::from("offshoot"), email: String::from("offshoot@localhost") },
         committed_at: spec.taken_at,
         file_bytes_max: spec.file_bytes_max,
+        give_up: GiveUp::default(),
     }
 }
 

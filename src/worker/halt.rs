@@ -110,6 +110,12 @@ impl From<GitError> for Halt {
                 let message = format!("Nothing was committed, for the remote would refuse it: {text}.");
                 return Self::told(ReasonCode::PushRejected, &message);
             }
+            GitError::LargeFilesTooLarge { .. } => {
+                let message = format!(
+                    "Nothing was committed: {text}, holes in them counted, and limits.worktree_bytes_max allows no more."
+                );
+                return Self::told(ReasonCode::ResourceLimit, &message);
+            }
             GitError::WorktreeBroken(how) => {
                 return Self::internal(&format!("The agent's worktree cannot be used: {how}."), text);
             }

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use offshoot::clock::Clock;
 use offshoot::git::{
-    Author, BranchStart, Collected, CommitId, CommitSpec, Git, GitError, GitSettings, KeepCaps, PushMode,
-    PushOutcome, Remote, Repository, RepositoryLocks, SizeCaps, Snapshot, SnapshotSpec, Wishes,
+    Author, BranchStart, Collected, CommitId, CommitSpec, Git, GitError, GitSettings, GiveUp, KeepCaps,
+    PushMode, PushOutcome, Remote, Repository, RepositoryLocks, SizeCaps, Snapshot, SnapshotSpec, Wishes,
 };
 use tempfile::TempDir;
 
@@ -165,6 +165,7 @@ pub(crate) fn spec() -> CommitSpec {
         author: Author { name: String::from("Somebody"), email: String::from("s@example.com") },
         committed_at: 1_700_000_000,
         file_bytes_max: 1 << 20,
+        give_up: GiveUp::default(),
     }
 }
 

@@ -4,9 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use offshoot::git::{BranchStart, CommitId, GitError, PushMode, PushOutcome, Remote, Written, WrittenBounds};
+use offshoot::git::{
+    BranchStart, CommitId, CommitSpec, GitError, GitSettings, GiveUp, PushMode, PushOutcome, Remote, Written,
+    WrittenBounds,
+};
 
-use crate::git_fixture::{BRANCH, Rig, command, git_at, run, settings_at};
+use crate::git_fixture::{BRANCH, Rig, command, git_at, run, settings_at, spec};
 use crate::left_out::{Need, has_program, leave_out};
 use crate::lfs_objects::{object, pointer, put_object};
 use crate::lfs_server::LfsServer;
@@ -15,17 +18,24 @@ const ATTRIBUTES: &str = "*.bin filter=lfs diff=lfs merge=lfs -text\n";
 
 /// A remote with one large file, `a.bin`, and a clone of it; and a program that does transfers or is not there.
 async fn rig(with_program: bool) -> Rig {
+    rig_with(|settings| {
+        if !with_program {
+            settings.lfs_program = settings.scratch_dir.join("not-installed");
+        }
+    })
+    .await
+}
+
+async fn rig_with(change: impl FnOnce(&mut GitSettings)) -> Rig {
     let (_, text) = pointer(b"large content");
     let files = [(".gitattributes", ATTRIBUTES), ("a.bin", &text), ("a.txt", "a\n")];
     let mut rig = Rig::without_clone(&files).await;
     put_object(&rig.remote_path(), b"large content");
-    if !with_program {
-        let mut settings = settings_at(rig.dir.path());
-        settings.lfs_program = rig.dir.path().join("not-installed");
-        rig.git = offshoot::git::Git::probe(settings, offshoot::clock::Clock::system()).await.unwrap();
-        let path = rig.repository.path().to_owned();
-        rig.repository = offshoot::git::Repository::new(rig.git.clone(), path, &rig.locks).unwrap();
-    }
+    let mut settings = settings_at(rig.dir.path());
+    change(&mut settings);
+    rig.git = offshoot::git::Git::probe(settings, offshoot::clock::Clock::system()).await.unwrap();
+    let path = rig.repository.path().to_owned();
+    rig.repository = offshoot::git::Repository::new(rig.git.clone(), path, &rig.locks).unwrap();
     rig.repository.ensure_clone(&rig.remote).await.unwrap();
     rig
 }
@@ -184,6 +194,24 @@ async fn what_became_a_pointer_by_rules_that_are_in_no_commit_goes_with_its_obje
     assert_eq!(rig.push(&head, None).await.unwrap(), PushOutcome::Pushed);
     let there = object(&rig.remote_path(), b"by the worktree's rules");
     assert_eq!(fs::read(there).unwrap(), b"by the worktree's rules");
+}
+
+#[tokio::test]
+async fn holes_count_in_large_files_and_whoever_gives_up_is_obeyed() {
+    let rig = rig_with(|settings| settings.large_bytes_max = 100_000).await;
+    let path = rig.worktree().await;
+    for name in ["c.bin", "d.bin"] {
+        fs::File::create(path.join(name)).unwrap().set_len(60_000).unwrap();
+    }
+    let failed = rig.try_collect().await;
+    assert!(matches!(&failed, Err(GitError::LargeFilesTooLarge { bytes_max: 100_000, .. })), "{failed:?}");
+    let kept = rig.snapshot().await.unwrap();
+    assert_eq!(kept.notes.len(), 1, "one of them fits: {:?}", kept.notes);
+    let stop = tokio_util::sync::CancellationToken::new();
+    stop.cancel();
+    let spec = CommitSpec { give_up: GiveUp::new(vec![stop]), ..spec() };
+    let failed = rig.repository.collect(&path, &rig.base, spec).await;
+    assert!(matches!(failed, Err(GitError::GivenUp)), "{failed:?}");
 }
 
 /// One that nobody can have is not asked for, and a remote's reason is told.
@@ -349,10 +377,12 @@ async fn what_an_agents_own_git_lfs_stored_in_its_shadow_is_taken_over() {
     put_object(&shadow.shadow, content);
     put_object(&shadow.shadow, b"another");
     fs::write(object(&shadow.shadow, b"another"), b"changed").unwrap();
+    put_object(&shadow.shadow, b"of no commit");
     let id = commit_in(&shadow.shadow, &path, "own.bin", &pointer(content).1);
     let collected = rig.collect().await;
     assert!(rig.repository.descends_from(&collected.head, &id).await.unwrap());
     assert_eq!(fs::read(object(rig.repository.path(), content)).unwrap(), content);
+    assert!(!object(rig.repository.path(), b"of no commit").exists(), "nothing points at it");
     assert!(
         !object(rig.repository.path(), b"another").exists(),
         "what is not what its name says stays there"

@@ -1,5 +1,7 @@
 //! What stands in a commit in the place of a large file (the specification of Git LFS, "The Pointer").
 
+use git2::{ObjectType, Oid};
+
 /// Longer files are no pointers, by the specification.
 pub(in crate::git) const POINTER_BYTES_MAX: u64 = 1024;
 
@@ -49,6 +51,11 @@ impl Pointer {
 
     pub(in crate::git) fn text(&self) -> String {
         format!("{VERSION}\noid sha256:{}\nsize {}\n", self.oid, self.size)
+    }
+
+    /// The name that git gives to it.
+    pub(in crate::git) fn blob(&self) -> Result<Oid, git2::Error> {
+        Oid::hash_object(ObjectType::Blob, self.text().as_bytes())
     }
 
     /// 64 lower-case hexadecimal digits.

@@ -16,13 +16,15 @@ use sha2::{Digest as _, Sha256};
 use super::FILE_BYTES_MAX;
 use super::pointer::Pointer;
 use crate::git::disk;
+use crate::git::error::GitError;
+use crate::git::give_up::GiveUp;
 use crate::git::tree_walk::DIR_FLAGS;
 
 /// Names below a root, those of git-lfs.
 const OBJECTS: [&str; 2] = ["lfs", "objects"];
 /// What is held in memory of a file.
 const BLOCK_BYTES: usize = 256 * 1024;
-/// Objects that are taken over from one shadow: a sandboxed agent's own git-lfs has made them.
+/// Names that are looked at in one shadow: a sandboxed agent's own git-lfs has made them.
 const ABSORBED_MAX: usize = 10_000;
 
 /// Hashes what it reads, which is never more than one byte beyond the bound; gives the pointer, or `None` for a longer file.
@@ -138,15 +140,33 @@ impl Ingest<'_> {
     }
 }
 
-/// Takes over what somebody's own git-lfs has stored in a shadow. What is not an object by its name, size and hash stays there.
-pub(in crate::git) fn absorb(shadow: &Path, into: &Ingest<'_>) -> io::Result<()> {
-    let mut left = ABSORBED_MAX;
+/// Takes over what somebody's own git-lfs has stored in a shadow and `is_wanted`. What is not an object by its name, size and hash stays
+/// there. False: so does the rest, for it has more than `bytes_max` bytes, or there are too many.
+pub(in crate::git) fn absorb(
+    shadow: &Path,
+    into: &Ingest<'_>,
+    is_wanted: impl Fn(&Pointer) -> bool,
+    bytes_max: u64,
+    give_up: &GiveUp,
+) -> Result<bool, GitError> {
+    let (mut names, mut bytes, mut fits) = (0, 0_u64, true);
+    let mut wanted = Vec::new();
     each_named(shadow, |pointer| {
-        let Some(less) = left.checked_sub(1) else { return Ok(ControlFlow::Break(())) };
-        left = less;
-        into.take_over(shadow, pointer)?;
-        Ok(ControlFlow::Continue(()))
+        names += 1;
+        if is_wanted(pointer) {
+            bytes = bytes.saturating_add(pointer.size());
+            fits = bytes <= bytes_max;
+            wanted.extend(fits.then(|| pointer.clone()));
+        }
+        fits &= names <= ABSORBED_MAX;
+        Ok(if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })
+    .map_err(GitError::io("list an agent's large files"))?;
+    for pointer in wanted {
+        give_up.check()?;
+        into.take_over(shadow, &pointer).map_err(GitError::io("take over an agent's large files"))?;
+    }
+    Ok(fits)
 }
 
 /// Lends every object of one root to another, see [`lend`]; gives how many. Those that are not whole stay behind, as does one that
@@ -259,6 +279,30 @@ mod tests {
         // put again, it is a file in the place of the link, and what the link named is as it was
         ingest(clone).put(&b"content"[..]).unwrap();
         assert!(place.symlink_metadata().unwrap().is_file());
+    }
+
+    #[test]
+    fn of_a_shadow_only_what_is_wanted_is_taken_and_no_more_than_fits() {
+        let (shadow, clone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let put = |content: &'static [u8]| ingest(shadow.path()).put(content).unwrap().unwrap();
+        let (wanted, other) = (put(b"wanted"), put(b"nobody points at it"));
+        // a hole has a size, and takes no room
+        let sparse = Pointer::new(&[7; 32], 1 << 40);
+        let place = shadow.path().join(below(sparse.oid()));
+        fs::create_dir_all(place.parent().unwrap()).unwrap();
+        File::create(place).unwrap().set_len(1 << 40).unwrap();
+        let absorb = |is_wanted: &dyn Fn(&Pointer) -> bool, give_up: &GiveUp| {
+            super::absorb(shadow.path(), &ingest(clone.path()), is_wanted, 100, give_up)
+        };
+        let token = tokio_util::sync::CancellationToken::new();
+        token.cancel();
+        let given_up = absorb(&|pointer| *pointer == wanted, &GiveUp::new(vec![token]));
+        assert!(matches!(given_up, Err(GitError::GivenUp)), "{given_up:?}");
+        assert!(open_object(clone.path(), &wanted).unwrap().is_none());
+        assert!(absorb(&|pointer| *pointer == wanted, &GiveUp::default()).unwrap());
+        assert!(open_object(clone.path(), &wanted).unwrap().is_some());
+        assert!(open_object(clone.path(), &other).unwrap().is_none());
+        assert!(!absorb(&|pointer| *pointer == sparse, &GiveUp::default()).unwrap());
     }
 
     #[test]

@@ -55,6 +55,16 @@ impl Stager<'_> {
         if bytes > FILE_BYTES_MAX && self.rules.strict {
             return Err(GitError::FileTooLarge { path: shown(&path), bytes, bytes_max: FILE_BYTES_MAX });
         }
+        self.rules.give_up.check()?;
+        let together = self.large_bytes.saturating_add(bytes);
+        let bytes_max = self.rules.large_bytes_max;
+        if together > bytes_max {
+            if self.rules.strict {
+                return Err(GitError::LargeFilesTooLarge { path: shown(&path), bytes_max });
+            }
+            return self.leave(&path, NO_ROOM);
+        }
+        self.large_bytes = together;
         let mut file = match open_file(dir, name) {
             Ok(Some(file)) if bytes <= FILE_BYTES_MAX => file,
             Ok(_) => return self.leave(&path, CHANGED),

@@ -23,6 +23,7 @@ use nix::sys::stat::FileStat;
 use super::attributes::{clean, has_crlf};
 use super::copied::Copied;
 use super::error::GitError;
+use super::give_up::GiveUp;
 use super::index::{Baseline, bare_entry, with_status};
 use super::measure::{SizeCaps, WorktreeSize};
 use super::rules::{ContentRules, Rules};
@@ -65,6 +66,9 @@ pub(super) struct StageRules {
     pub(super) file_bytes_max: u64,
     /// Bytes and files that may be stored beyond what the commit has; what comes later is left out with a note.
     pub(super) new: SizeCaps,
+    /// Of all large files that are read.
+    pub(super) large_bytes_max: u64,
+    pub(super) give_up: GiveUp,
     /// Whether what cannot be taken over faithfully fails the staging, or is noted.
     pub(super) strict: bool,
 }
@@ -148,6 +152,8 @@ struct Stager<'a> {
     notes: Vec<Note>,
     room: large::Room,
     large: Option<Vec<u8>>,
+    /// Of large files that were read.
+    large_bytes: u64,
 }
 
 impl<'a> Stager<'a> {
@@ -182,6 +188,7 @@ impl<'a> Stager<'a> {
             notes: Vec::new(),
             room,
             large: None,
+            large_bytes: 0,
         }
     }
 
