@@ -214,6 +214,37 @@ async fn holes_count_in_large_files_and_whoever_gives_up_is_obeyed() {
     assert!(matches!(failed, Err(GitError::GivenUp)), "{failed:?}");
 }
 
+/// A cancelled job does not come to the line that tidies up.
+#[tokio::test]
+async fn a_transfer_that_is_given_up_leaves_nothing() {
+    if left_out("a transfer that is given up") {
+        return;
+    }
+    let rig = rig(true).await;
+    let server = LfsServer::start().await;
+    server.world.lock().unwrap().stalls = true;
+    let remote = Remote::new(server.url.clone(), None);
+    let places = || {
+        let entries = fs::read_dir(rig.repository.path().join("offshoot")).into_iter().flatten().flatten();
+        entries.filter(|entry| entry.file_name().to_string_lossy().starts_with("large")).count()
+    };
+    let ends_at = std::time::Instant::now() + std::time::Duration::from_secs(60);
+    let asked = async {
+        while server.world.lock().unwrap().authorizations.is_empty() {
+            assert!(std::time::Instant::now() < ends_at, "the server was never asked");
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::select! {
+        ended = rig.repository.fetch_large_files(&remote, &rig.base) => panic!("{ended:?}"),
+        () = asked => assert_eq!(places(), 1),
+    }
+    while places() > 0 {
+        assert!(std::time::Instant::now() < ends_at, "the place of the transfer is still there");
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
 /// One that nobody can have is not asked for, and a remote's reason is told.
 #[tokio::test]
 async fn why_what_a_pointer_says_cannot_be_had_is_told() {

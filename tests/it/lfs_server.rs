@@ -17,6 +17,8 @@ pub(crate) struct World {
     pub(crate) objects: HashMap<String, Vec<u8>>,
     /// Answered to every batch call instead of its answer.
     pub(crate) refusal: Option<(u16, &'static str)>,
+    /// No batch call is answered any more.
+    pub(crate) stalls: bool,
     /// What each batch call brought as `Authorization`.
     pub(crate) authorizations: Vec<String>,
 }
@@ -51,9 +53,16 @@ impl LfsServer {
 }
 
 async fn batch(State(shared): State<Shared>, headers: HeaderMap, body: Bytes) -> impl IntoResponse {
-    let mut world = shared.world.lock().unwrap();
     let authorization = headers.get("authorization").map_or("", |value| value.to_str().unwrap());
-    world.authorizations.push(authorization.to_owned());
+    let stalls = {
+        let mut world = shared.world.lock().unwrap();
+        world.authorizations.push(authorization.to_owned());
+        world.stalls
+    };
+    if stalls {
+        std::future::pending::<()>().await;
+    }
+    let world = shared.world.lock().unwrap();
     let kind = [("content-type", "application/vnd.git-lfs+json")];
     if let Some((status, message)) = world.refusal {
         let body = json!({"message": message}).to_string();

@@ -17,6 +17,7 @@
 mod answer;
 mod checkout;
 mod find;
+mod place;
 mod pointer;
 mod store;
 mod transfer;

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
-use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -15,6 +14,7 @@ use git2::Repository as Library;
 use secrecy::SecretString;
 
 use super::answer::Trouble;
+use super::place::TransferPlace;
 use super::pointer::Pointer;
 use super::store::{Ingest, lend, open_object};
 use super::{FILE_BYTES_MAX, find};
@@ -22,10 +22,10 @@ use crate::git::commit_id::CommitId;
 use crate::git::error::{GitError, RemoteFailure, last_lines};
 use crate::git::program::{Call, Git, Output};
 use crate::git::push::PushOutcome;
+use crate::git::refs;
 use crate::git::remote::Remote;
 use crate::git::repository::{Repository, blocking};
 use crate::git::stage::shown;
-use crate::git::{disk, refs, tamper};
 
 /// The ref of a transfer's repository that says what is wanted.
 pub(super) const WANTED: &str = "refs/heads/wanted";
@@ -144,15 +144,15 @@ impl Repository {
         let place = self.transfer_place(remote).await?;
         let new = self.transfer_path();
         let fetched = async {
-            let (dir, names) = (place.clone(), wanted.clone());
+            let (dir, names) = (place.path().to_owned(), wanted.clone());
             blocking(move || {
                 let library = Library::open_bare(&dir).map_err(GitError::library("list what is wanted"))?;
                 find::commit_pointers(&library, names.keys()).map(drop)
             })
             .await?;
             let args = ["fetch", "origin", WANTED].map(OsString::from).to_vec();
-            let trouble = self.transfer(remote, &place, args).await?;
-            let (dir, clone) = (place.clone(), self.path.clone());
+            let trouble = self.transfer(remote, place.path(), args).await?;
+            let (dir, clone) = (place.path().to_owned(), self.path.clone());
             let missing = blocking(move || {
                 let ingest = Ingest { clone: &clone, new };
                 let mut missing = Wanted::new();
@@ -168,7 +168,7 @@ impl Repository {
             Ok((missing, trouble))
         };
         let fetched = fetched.await;
-        remove(place).await?;
+        place.remove().await?;
         fetched
     }
 
@@ -231,8 +231,8 @@ impl Repository {
             }
         }
         let place = self.transfer_place(remote).await?;
-        let pushed = self.push_all(remote, &place, all).await;
-        remove(place).await?;
+        let pushed = self.push_all(remote, place.path(), all).await;
+        place.remove().await?;
         pushed
     }
 
@@ -272,19 +272,11 @@ impl Repository {
         self.path.join("offshoot").join(self.git.unique("large"))
     }
 
-    async fn transfer_place(&self, remote: &Remote) -> Result<PathBuf, GitError> {
+    async fn transfer_place(&self, remote: &Remote) -> Result<TransferPlace, GitError> {
         if remote.url().starts_with('-') {
             return Err(GitError::InvalidArgument("an address does not begin with a dash"));
         }
-        let place = self.transfer_path();
-        let dir = place.clone();
-        self.verified(move |_| {
-            fs::create_dir_all(&dir)
-                .and_then(|()| tamper::lay_out(&dir))
-                .map_err(GitError::io("make the place of a transfer"))
-        })
-        .await?;
-        Ok(place)
+        TransferPlace::make(self, self.transfer_path()).await
     }
 
     /// `None`: it is done.
@@ -314,10 +306,6 @@ impl Repository {
             Err(error) => Err(error),
         }
     }
-}
-
-async fn remove(place: PathBuf) -> Result<(), GitError> {
-    blocking(move || disk::remove_any(&place).map_err(GitError::io("remove the place of a transfer"))).await
 }
 
 fn without_present(clone: &Path, mut wanted: Wanted) -> Result<Wanted, GitError> {
