@@ -217,7 +217,7 @@ reason_codes! {
         "renew a key that is real, and put the file into .gitignore: offshoot retry JOB --prompt TEXT; if it is none: offshoot retry JOB --allow-secret FINGERPRINT";
     UnsupportedFilter, "unsupported_filter", Fail,
         "A changed file needs a git filter that offshoot does not run.",
-        "let the agent leave that file alone: offshoot retry JOB --prompt TEXT";
+        "install what is named above, if anything is, then: offshoot retry JOB; or let the agent leave that file alone: offshoot retry JOB --prompt TEXT";
     UnsupportedOption, "unsupported_option", Fail,
         "An option asks for what the agent cannot do; that was set, or known, only after the job was accepted.",
         "take it out of the job, the client (PATCH /clients/:id) or [defaults], or name another agent there, then: offshoot retry JOB";

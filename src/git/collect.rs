@@ -91,7 +91,7 @@ impl Repository {
             failpoint::around(Edge::MakeCommit, made).await?
         };
         if let Some(path) = &made.staged.large
-            && !self.git.has_lfs().await
+            && !self.git.has_lfs().await?
         {
             return Err(GitError::LfsMissing { path: shown(path) });
         }

@@ -6,7 +6,7 @@ use crate::domain::attempt::AttemptEnd;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::forge::{ForgeError, Refusal};
-use crate::git::{GitError, RemoteFailure};
+use crate::git::{GitError, LFS_INSTALL, RemoteFailure};
 use crate::process::ProcessError;
 use crate::store::StoreError;
 
@@ -100,10 +100,7 @@ impl From<GitError> for Halt {
             GitError::CopyCommitted { .. } => ReasonCode::SecretDetected,
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
             GitError::LfsMissing { path } => {
-                let message = format!(
-                    "{path} is kept by git-lfs, which is not installed where the server runs: apt install git-lfs, then retry."
-                );
-                return Self::told(ReasonCode::UnsupportedFilter, &message);
+                return Self::told(ReasonCode::UnsupportedFilter, &without_lfs(path));
             }
             GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
             GitError::FileTooLarge { .. } => {
@@ -123,6 +120,11 @@ impl From<GitError> for Halt {
         };
         Self::fault(code, &text)
     }
+}
+
+/// The message of a job that cannot go on for want of the program. Before its commit the agent runs again, after it only the push.
+pub(super) fn without_lfs(path: &str) -> String {
+    format!("{path} is kept by git-lfs, which is not installed where the server runs: {LFS_INSTALL}")
 }
 
 impl From<ProcessError> for Halt {

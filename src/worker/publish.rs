@@ -1,7 +1,7 @@
 //! Phases 5 and 6: exactly one branch by commit id, and one pull request.
 
 use super::attempt::Line;
-use super::halt::{Halt, Step, forge_halt};
+use super::halt::{Halt, Step, forge_halt, without_lfs};
 use super::remotes::forge_name;
 use super::text;
 use crate::domain::job::{Effects, Outcome, Phase, Start};
@@ -10,7 +10,7 @@ use crate::domain::policy::{Guard, Guarded, Touched};
 use crate::domain::reason::ReasonCode;
 use crate::failpoint::{self, Edge};
 use crate::forge::{EnsureWaits, Forge, NewPullRequest, PullRequest, ensure_pull_request};
-use crate::git::{CommitId, PushMode, PushOutcome, Remote, Repository};
+use crate::git::{CommitId, GitError, PushMode, PushOutcome, Remote, Repository};
 
 /// What a push is pinned to, and whether it may drop commits.
 struct Pin {
@@ -75,7 +75,13 @@ impl Line<'_> {
     ) -> Step<()> {
         let branch = self.job.request.branch.as_str().to_owned();
         let pin = self.pin(repository, remote, head, base_sha).await?;
-        let outcome = repository.push(remote, head, &branch, pin.expected.as_ref(), pin.mode).await?;
+        let outcome = match repository.push(remote, head, &branch, pin.expected.as_ref(), pin.mode).await {
+            // the commit is made: a retry pushes it, and the agent does not run again
+            Err(GitError::LfsMissing { path }) => {
+                return Err(Halt::told(ReasonCode::PushRejected, &without_lfs(&path)));
+            }
+            outcome => outcome?,
+        };
         match outcome {
             PushOutcome::Pushed | PushOutcome::AlreadyThere => {
                 self.effects(Effects { pushed_sha: Some(head.as_str().to_owned()), ..Effects::default() })

@@ -111,6 +111,21 @@ async fn without_the_program_files_stay_pointers_and_a_change_is_told_what_to_in
     assert!(rig.snapshot().await.unwrap().notes.is_empty(), "it is kept all the same");
 }
 
+/// What is there and does not work is told as that: nobody is told to install what he has.
+#[tokio::test]
+async fn a_program_that_fails_is_not_taken_for_one_that_is_not_there() {
+    let rig = rig_with(|settings| {
+        settings.lfs_program = settings.scratch_dir.with_file_name("broken");
+        crate::stand::install_program(&settings.lfs_program, "#!/bin/sh\necho 'no library' >&2\nexit 127\n");
+    })
+    .await;
+    let failed = rig.repository.fetch_large_files(&rig.remote, &rig.base).await;
+    assert!(
+        matches!(&failed, Err(GitError::Program { text, .. }) if text.contains("no library")),
+        "{failed:?}"
+    );
+}
+
 #[tokio::test]
 async fn a_snapshot_keeps_large_files_and_they_come_back() {
     let rig = rig(false).await;

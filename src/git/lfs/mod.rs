@@ -27,5 +27,9 @@ pub(super) use find::without_content;
 pub(super) use pointer::{POINTER_BYTES_MAX, Pointer};
 pub(super) use store::{Ingest, absorb, lend_all, open_object};
 
+/// What brings the program.
+pub const LFS_INSTALL: &str =
+    if cfg!(target_os = "macos") { "brew install git-lfs" } else { "sudo apt install git-lfs" };
+
 /// Of one file, in bytes: the most that GitHub takes by any plan. Larger ones are not fetched and not committed.
 pub(super) const FILE_BYTES_MAX: u64 = 5 << 30;

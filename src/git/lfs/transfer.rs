@@ -17,7 +17,7 @@ use super::answer::Trouble;
 use super::place::TransferPlace;
 use super::pointer::Pointer;
 use super::store::{Ingest, lend, open_object};
-use super::{FILE_BYTES_MAX, find};
+use super::{FILE_BYTES_MAX, LFS_INSTALL, find};
 use crate::git::commit_id::CommitId;
 use crate::git::error::{GitError, RemoteFailure, last_lines};
 use crate::git::program::{Call, Git, Output};
@@ -48,10 +48,21 @@ type Wanted = BTreeMap<Pointer, Vec<u8>>;
 
 impl Git {
     /// Whether transfers are possible: the git-lfs program is on the path. It may be installed while the server runs.
-    pub(in crate::git) async fn has_lfs(&self) -> bool {
+    ///
+    /// # Errors
+    /// [`GitError::Program`], [`GitError::Deadline`], [`GitError::Io`] for one that is there and does not say its version.
+    pub(in crate::git) async fn has_lfs(&self) -> Result<bool, GitError> {
         let version =
             self.lfs_call(None, vec![OsString::from("version")], Vec::new(), self.settings().query_deadline);
-        version.await.is_ok_and(|output| output.success)
+        match version.await {
+            Ok(output) if output.success => Ok(true),
+            Ok(output) => Err(GitError::Program {
+                step: "ask git-lfs for its version",
+                text: last_lines(&output.stderr),
+            }),
+            Err(GitError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn lfs_call(
@@ -110,9 +121,9 @@ impl Repository {
         if wanted.is_empty() {
             return Ok(said);
         }
-        if !self.git.has_lfs().await {
+        if !self.git.has_lfs().await? {
             said.push(format!(
-                "{} stay pointers: the repository keeps them with git-lfs, which is not installed here (apt install git-lfs)",
+                "{} stay pointers: the repository keeps them with git-lfs, which is not installed here ({LFS_INSTALL})",
                 named(&wanted)
             ));
             return Ok(said);
@@ -216,7 +227,7 @@ impl Repository {
             return Ok(Some(PushOutcome::Rejected { text }));
         }
         let Some(path) = all.values().next() else { return Ok(None) };
-        if !self.git.has_lfs().await {
+        if !self.git.has_lfs().await? {
             return Err(GitError::LfsMissing { path: shown(path) });
         }
         if !missing.is_empty() {
