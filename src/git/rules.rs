@@ -19,7 +19,7 @@ use super::tree_walk::read_file;
 /// The rule files that are looked for in every directory.
 const FILES: [&[u8]; 2] = [b".gitignore", b".gitattributes"];
 /// Larger rule files are left out with a note; real ones have a few kilobytes.
-const RULE_BYTES_MAX: u64 = 1024 * 1024;
+pub(super) const RULE_BYTES_MAX: u64 = 1024 * 1024;
 
 /// The rules that were met so far in a walk. Parents are met before their children.
 pub(super) struct Rules {
@@ -75,7 +75,7 @@ impl Rules {
     }
 
     /// Takes over one rule file by its path, from wherever it was read.
-    pub(super) fn put(&self, path: &[u8], bytes: &[u8]) -> Result<(), GitError> {
+    pub(super) fn put(&self, path: &[u8], bytes: &[u8]) {
         let copy = self.copies.join(OsStr::from_bytes(path));
         // as in a worktree, a path near the system's limit has no rules
         if let Some(dir) = copy.parent()
@@ -83,7 +83,6 @@ impl Rules {
         {
             let _ = fs::write(copy, bytes);
         }
-        Ok(())
     }
 
     /// Whether `.gitignore` files exclude a path; a directory's path ends in `/`.

@@ -387,6 +387,20 @@ async fn a_server_that_is_down_is_tried_again() {
     assert!(failed.is_retryable(), "{failed:?}");
 }
 
+#[tokio::test]
+async fn no_file_of_a_repository_is_in_the_way_of_a_large_one() {
+    let (_, text) = pointer(b"large content");
+    let files = [(".gitattributes", ATTRIBUTES), ("a.bin", &text), (".offshoot-large-file", "committed")];
+    let rig = Rig::without_clone(&files).await;
+    rig.repository.ensure_clone(&rig.remote).await.unwrap();
+    put_object(rig.repository.path(), b"large content");
+    let path = rig.worktree().await;
+    assert_eq!(fs::read(path.join("a.bin")).unwrap(), b"large content");
+    assert_eq!(fs::read(path.join(".offshoot-large-file")).unwrap(), b"committed");
+    let names: Vec<_> = fs::read_dir(&path).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(names.len(), 4, "{names:?}");
+}
+
 /// What the base has of giants and of names that lead elsewhere is text.
 #[tokio::test]
 async fn pointers_that_lie_are_left_alone() {

@@ -34,6 +34,7 @@ pub(in crate::git) fn check_out(place: &Place, scratch: PathBuf, commit: Oid) ->
     let library = refs::open(&place.clone)?;
     let failed = GitError::library("read the worktree's commit");
     let tree = library.find_commit(commit).map_err(failed)?.tree_id();
+    let new = [b".offshoot.", scratch.file_name().unwrap_or_default().as_bytes()].concat();
     let files = find::in_tree(&library, &place.clone, scratch, tree)?;
     if files.is_empty() {
         return Ok(());
@@ -45,7 +46,9 @@ pub(in crate::git) fn check_out(place: &Place, scratch: PathBuf, commit: Oid) ->
     let mut index = Index::open(&place.admin.join("index")).map_err(&library_failed)?;
     for file in files {
         let Some(object) = open_object(&place.clone, &file.pointer).map_err(&failed)? else { continue };
-        let Some(stat) = put_content(&root, &file, object).map_err(&failed)? else { continue };
+        let Some(stat) = put_content(&root, &file, object, OsStr::from_bytes(&new)).map_err(&failed)? else {
+            continue;
+        };
         if let Some(entry) = index.get_path(as_path(&file.path), 0).filter(|entry| entry.id == file.blob) {
             index.add(&with_status(entry, &stat)).map_err(&library_failed)?;
         }
@@ -54,7 +57,8 @@ pub(in crate::git) fn check_out(place: &Place, scratch: PathBuf, commit: Oid) ->
 }
 
 /// `None`: there is no such pointer any more.
-fn put_content(root: &OwnedFd, file: &Found, mut object: File) -> io::Result<Option<FileStat>> {
+/// `new` is a name that nothing has.
+fn put_content(root: &OwnedFd, file: &Found, mut object: File, new: &OsStr) -> io::Result<Option<FileStat>> {
     let at = memchr::memrchr(b'/', &file.path);
     let (parent, name) = at.map_or((&b""[..], &file.path[..]), |at| (&file.path[..at], &file.path[at + 1..]));
     let dir = match open_below(root, parent) {
@@ -64,12 +68,6 @@ fn put_content(root: &OwnedFd, file: &Found, mut object: File) -> io::Result<Opt
     };
     if read_file(&dir, name, POINTER_BYTES_MAX)?.is_none_or(|now| now != file.pointer.text().as_bytes()) {
         return Ok(None);
-    }
-    // no file of a repository has such a name, and a killed server's worktree is made anew
-    let new = ".offshoot-large-file";
-    match unlinkat(&dir, new, UnlinkatFlags::NoRemoveDir) {
-        Ok(()) | Err(Errno::ENOENT) => {}
-        Err(errno) => return Err(errno.into()),
     }
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mode = Mode::from_bits_truncate(if file.mode & 0o100 == 0 { 0o666 } else { 0o777 });

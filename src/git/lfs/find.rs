@@ -8,12 +8,10 @@ use git2::{Index, ObjectType, Oid, Repository as Library, Sort, TreeWalkMode, Tr
 use super::pointer::{POINTER_BYTES_MAX, Pointer};
 use super::store::open_object;
 use crate::git::error::GitError;
-use crate::git::rules::Rules;
+use crate::git::rules::{RULE_BYTES_MAX, Rules};
 
 /// Commits of one push that are looked at: a result is some, so many are a history that somebody has joined in.
 pub(super) const COMMITS_MAX: usize = 10_000;
-/// Longer rule files are not applied to a worktree either.
-const RULE_BYTES_MAX: usize = 1024 * 1024;
 
 /// A file that stands for an object.
 #[derive(Clone, Debug)]
@@ -34,11 +32,13 @@ pub(super) fn in_tree(
     let failed = GitError::library("list the files of a commit");
     let mut index = Index::new().map_err(&failed)?;
     library.find_tree(tree).and_then(|tree| index.read_tree(&tree)).map_err(&failed)?;
+    let odb = library.odb().map_err(&failed)?;
+    // not read before it is known how much there is
+    let is_small = |id: Oid| odb.read_header(id).is_ok_and(|(bytes, _)| bytes as u64 <= RULE_BYTES_MAX);
     let rule_files: Vec<_> = index
         .iter()
-        .filter(|entry| is_rule_file(&entry.path) && is_file(entry.mode))
+        .filter(|entry| is_rule_file(&entry.path) && is_file(entry.mode) && is_small(entry.id))
         .filter_map(|entry| Some((entry.path, library.find_blob(entry.id).ok()?)))
-        .filter(|(_, blob)| blob.size() <= RULE_BYTES_MAX)
         .collect();
     // what almost every repository ends with
     if !rule_files.iter().any(|(_, blob)| memchr::memmem::find(blob.content(), b"filter=lfs").is_some()) {
@@ -46,9 +46,8 @@ pub(super) fn in_tree(
     }
     let rules = Rules::new(clone, scratch)?;
     for (path, blob) in &rule_files {
-        rules.put(path, blob.content())?;
+        rules.put(path, blob.content());
     }
-    let odb = library.odb().map_err(&failed)?;
     let mut found = Vec::new();
     for entry in index.iter().filter(|entry| is_file(entry.mode)) {
         let Some(pointer) = pointer_at(library, &odb, entry.id) else { continue };
@@ -59,7 +58,8 @@ pub(super) fn in_tree(
     Ok(found)
 }
 
-fn pointer_at(library: &Library, odb: &git2::Odb<'_>, id: Oid) -> Option<Pointer> {
+/// The pointer that a blob is.
+pub(in crate::git) fn pointer_at(library: &Library, odb: &git2::Odb<'_>, id: Oid) -> Option<Pointer> {
     let (bytes, kind) = odb.read_header(id).ok()?;
     if kind != ObjectType::Blob || bytes as u64 > POINTER_BYTES_MAX {
         return None;

@@ -23,7 +23,7 @@ mod store;
 mod transfer;
 
 pub(super) use checkout::check_out;
-pub(super) use find::without_content;
+pub(super) use find::{pointer_at, without_content};
 pub(super) use pointer::{POINTER_BYTES_MAX, Pointer};
 pub(super) use store::{Ingest, absorb, lend_all, open_object};
 

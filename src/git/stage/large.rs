@@ -6,15 +6,14 @@ use std::path::PathBuf;
 use git2::{ObjectType, Oid};
 use nix::sys::stat::FileStat;
 
-use super::{COPIED, NO_ROOM, Stager, as_path, shown};
+use super::{CHANGED, COPIED, NO_ROOM, Stager, as_path, shown};
 use crate::git::error::GitError;
-use crate::git::lfs::{FILE_BYTES_MAX, Ingest, POINTER_BYTES_MAX, Pointer};
+use crate::git::lfs::{FILE_BYTES_MAX, Ingest, POINTER_BYTES_MAX, Pointer, pointer_at};
 use crate::git::tree_walk::{open_file, read_file};
 use crate::git::worktree::Place;
 
 const RAW_IN_HISTORY: &str =
     "a pointer of git-lfs now; a commit of the agent has its whole content, which stays in the history";
-const CHANGED: &str = "left out: too large, or changed while it was read";
 
 /// Where objects go.
 pub(super) struct Room {
@@ -71,7 +70,8 @@ impl Stager<'_> {
             Err(_) => return self.leave(&path, "left out: it cannot be read"),
         };
         if let Some((id, _)) = tracked {
-            let pointer = self.tracked_pointer(id);
+            let odb = self.library.odb().map_err(GitError::library("read a file of the commit"))?;
+            let pointer = pointer_at(self.library, &odb, id);
             if pointer.as_ref().is_some_and(|pointer| pointer.size() == bytes)
                 && Ingest::look(&mut file).map_err(&failed)? == pointer
             {
@@ -100,14 +100,6 @@ impl Stager<'_> {
         self.large.get_or_insert_with(|| path.clone());
         self.take(path, id, mode, stat);
         Ok(())
-    }
-
-    fn tracked_pointer(&self, id: Oid) -> Option<Pointer> {
-        let (bytes, kind) = self.library.odb().ok()?.read_header(id).ok()?;
-        if kind != ObjectType::Blob || bytes as u64 > POINTER_BYTES_MAX {
-            return None;
-        }
-        Pointer::parse(self.library.find_blob(id).ok()?.content())
     }
 
     /// Whether the file, as git would store it without git-lfs, is wanted. Files that git would not be given are not.

@@ -38,6 +38,8 @@ const FORBIDDEN: &str = "left out: git does not track this name";
 
 const COPIED: &str = "left out: a file of copyFiles, which may hold secrets";
 
+const CHANGED: &str = "left out: too large, or changed while it was read";
+
 const NO_ROOM: &str = "left out: more new files or bytes than are kept";
 
 /// Notes beyond this become one: they are read by people, with every job of a list.
@@ -251,7 +253,7 @@ impl<'a> Stager<'a> {
             Ok(None) if bytes > bytes_max && self.rules.strict => {
                 return Err(GitError::FileTooLarge { path: shown(&path), bytes, bytes_max });
             }
-            Ok(None) => return self.leave(&path, "left out: too large, or changed while it was read"),
+            Ok(None) => return self.leave(&path, CHANGED),
             Err(_) => return self.leave(&path, "left out: it cannot be read"),
         };
         let (id, stored) = self.stored_form(&content, &rules, tracked)?;
