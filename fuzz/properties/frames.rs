@@ -1,5 +1,8 @@
 //! The log of a step, which a shim writes and a command that is not walled in could bend.
 
+use std::fs::{DirBuilder, File};
+use std::io::Write as _;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::PathBuf;
 use std::thread::ThreadId;
 
@@ -105,7 +108,7 @@ fn whole_frames(bytes: &[u8]) -> (Vec<(u64, Record)>, usize) {
 
 /// All that is given out from `offset` on, with what ends it.
 fn read(file: &Scratch, offset: u64, bytes: usize) -> Vec<ReadFrame> {
-    let mut reader = LogReader::open(&file.0, offset).expect("the file opens");
+    let mut reader = LogReader::open(&file.file(), offset).expect("the file opens");
     let mut found = Vec::new();
     loop {
         let before = reader.offset();
@@ -120,21 +123,35 @@ fn read(file: &Scratch, offset: u64, bytes: usize) -> Vec<ReadFrame> {
     }
 }
 
-/// A file of this thread.
+/// A file in a directory of its own, which nobody else can have put there.
 struct Scratch(PathBuf);
 
 impl Scratch {
     fn new(bytes: &[u8]) -> Self {
-        let thread: ThreadId = std::thread::current().id();
-        let name = format!("offshoot-frames-{}-{thread:?}", std::process::id()).replace(['(', ')'], "");
-        let file = Self(std::env::temp_dir().join(name));
-        std::fs::write(&file.0, bytes).expect("a temporary file");
-        file
+        let taken = std::io::ErrorKind::AlreadyExists;
+        for number in 0_u64.. {
+            let thread: ThreadId = std::thread::current().id();
+            let name = format!("offshoot-frames-{}-{thread:?}-{number}", std::process::id());
+            let dir = std::env::temp_dir().join(name.replace(['(', ')'], ""));
+            match DirBuilder::new().mode(0o700).create(&dir) {
+                Err(error) if error.kind() == taken => continue,
+                made => made.expect("a temporary directory"),
+            }
+            let scratch = Self(dir);
+            let mut file = File::create_new(scratch.file()).expect("a temporary file");
+            file.write_all(bytes).expect("a temporary file is written");
+            return scratch;
+        }
+        unreachable!("there is always a further number")
+    }
+
+    fn file(&self) -> PathBuf {
+        self.0.join("frames")
     }
 }
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        let _ = std::fs::remove_file(&self.0);
+        let _ = std::fs::remove_dir_all(&self.0);
     }
 }

@@ -9,7 +9,7 @@ use offshoot::git::{
     WrittenBounds,
 };
 
-use crate::git_fixture::{BRANCH, Rig, command, git_at, run, settings_at, spec};
+use crate::git_fixture::{BRANCH, Rig, command, run, settings_at, spec};
 use crate::left_out::{Need, has_program, leave_out};
 use crate::lfs_objects::{object, pointer, put_object};
 use crate::lfs_server::LfsServer;
@@ -450,7 +450,6 @@ async fn what_an_agents_own_git_lfs_stored_in_its_shadow_is_taken_over() {
     let remade = rig.repository.ensure_worktree(&path, BRANCH, &id, BranchStart::Reset).await.unwrap();
     assert!(remade.created);
     assert_eq!(fs::read(path.join("own.bin")).unwrap(), content);
-    assert_eq!(git_at(rig.dir.path()).await.version(), rig.git.version());
 }
 
 /// A commit in the shadow on its branch, by plain git with the clone's objects lent.
