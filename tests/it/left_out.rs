@@ -78,21 +78,6 @@ fn judge(needed: &str, need: Need, what: &str) -> Result<String, String> {
     Ok(format!("{line}\n"))
 }
 
-/// Whether this kernel has the Landlock that knows sockets with abstract names (landlock_create_ruleset(2)): the sixth version.
-#[cfg_attr(
-    target_os = "linux",
-    expect(unsafe_code, reason = "the kernel is asked past the crate of the program")
-)]
-pub(crate) fn has_landlock() -> bool {
-    #[cfg(target_os = "linux")]
-    // SAFETY: with no attributes and this flag it only answers.
-    let version =
-        unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, std::ptr::null::<u8>(), 0_usize, 1_u32) };
-    #[cfg(not(target_os = "linux"))]
-    let version = 0;
-    version >= 6
-}
-
 /// Whether a program lies where systems keep theirs.
 pub(crate) fn has_program(name: &str) -> bool {
     ["/usr/local/bin", "/usr/bin", "/bin"].iter().any(|dir| std::path::Path::new(dir).join(name).exists())

@@ -8,7 +8,7 @@ use offshoot::isolation::{Found, Sandbox};
 use serde_json::{Value, json};
 
 use crate::git_fixture::PATH;
-use crate::left_out::{Need, has_landlock, has_program, leave_out};
+use crate::left_out::{Need, has_program, leave_out};
 use crate::stand::{Plan, Stand};
 
 /// In all that nobody may read.
@@ -103,6 +103,11 @@ async fn sandboxed(what: &str) -> Option<Stand> {
     Some(stand)
 }
 
+/// Not the kernel's word alone: the program itself has to bear it.
+async fn has_line() -> bool {
+    matches!(Sandbox::new(PATH.into()).find().await, Found::Works { line: true, .. })
+}
+
 fn program_dir() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_offshoot")).parent().unwrap()
 }
@@ -182,8 +187,8 @@ fn abstract_name() -> String {
 }
 
 /// A listener of the machine with an abstract name, and what an agent tries to reach it; nothing where it would.
-fn apart() -> Option<(UnixListener, &'static Try)> {
-    match (has_landlock(), has_program("python3")) {
+async fn apart() -> Option<(UnixListener, &'static Try)> {
+    match (has_line().await, has_program("python3")) {
         (true, true) => {
             return Some((abstract_listener(&abstract_name()), &APART));
         }
@@ -205,7 +210,7 @@ fn as_root() -> bool {
 #[tokio::test]
 async fn an_agent_reaches_its_worktree_and_nothing_else() {
     let Some(mut stand) = sandboxed("what an agent can reach").await else { return };
-    let apart = apart();
+    let apart = apart().await;
     let closed = as_root().then_some(&CLOSED);
     let row = || apart.iter().map(|(_, one)| *one).chain(closed);
     hide_canaries(&stand);
@@ -273,7 +278,7 @@ async fn an_agent_commits_in_a_repository_of_its_own_and_its_commits_are_publish
     let health = stand.get("/health").await;
     assert_eq!(health["isolation"], "sandbox", "{health:#}");
     let detail = health["isolationDetail"].as_str().unwrap();
-    let with = if has_landlock() { " and Landlock" } else { ", without Landlock" };
+    let with = if has_line().await { " and Landlock" } else { ", without Landlock" };
     assert!(detail.starts_with("bubblewrap") && detail.contains(with), "{detail}");
     stand.finish().await;
 }
