@@ -121,10 +121,12 @@ edges! {
     DeleteClone, "git.delete-clone", "a clone is deleted";
     RepairClone, "git.repair-clone", "a clone's administration is written anew";
     Bundle, "git.bundle", "unpublished work is written to a file";
+    FetchLargeFiles, "git.fetch-large-files", "large files of a commit come into the clone, if it has any";
     RegisterWorktree, "git.register-worktree", "a worktree is registered, empty";
     FillWorktree, "git.fill-worktree", "a worktree gets its files";
     CopyIn, "git.copy-in", "files of the owner are copied into a worktree";
     CopyOut, "git.copy-out", "files of a worktree are copied to where they are kept";
+    AbsorbShadow, "git.absorb-shadow", "what was made in a sandbox comes into the clone, if anything was";
     CommitSnapshot, "git.commit-snapshot", "a snapshot is committed";
     SetSnapshot, "git.set-snapshot", "a snapshot gets its ref";
     KeepHead, "git.keep-head", "a result, or what only a branch has, gets its ref";
@@ -133,6 +135,7 @@ edges! {
     FinishCommit, "git.finish-commit", "the worktree's branch moves to the result";
     ReplayCommits, "git.replay-commits", "commits are repeated on where their branch is now";
     RestoreFiles, "git.restore-files", "kept files are laid out in a worktree";
+    PushLargeFiles, "git.push-large-files", "large files of the result go to the remote, if it has any";
     Push, "git.push", "the result goes to the remote";
     RenameWorktree, "git.rename-worktree", "a worktree is renamed away";
     DeleteWorktree, "git.delete-worktree", "a worktree is deleted";

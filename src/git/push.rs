@@ -73,7 +73,8 @@ impl Repository {
         {
             return Err(GitError::NotFastForward { commit: commit.clone(), expected: expected.clone() });
         }
-        if let Some(outcome) = self.push_large_files(remote, commit).await? {
+        let sent = failpoint::around(Edge::PushLargeFiles, self.push_large_files(remote, commit)).await?;
+        if let Some(outcome) = sent {
             return Ok(outcome);
         }
         let lease = expected.map_or("", CommitId::as_str);

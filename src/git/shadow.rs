@@ -24,6 +24,7 @@ use super::program::Call;
 use super::repository::{Repository, blocking};
 use super::worktree::{Head, Place, head_in, read_head, write_own_registration};
 use super::{disk, index, lfs, ref_files, refs, tamper};
+use crate::failpoint::{self, Edge};
 
 /// Where in a shadow the objects of the clone are lent.
 const LENT: &str = "lent";
@@ -114,6 +115,10 @@ impl Repository {
 
     /// As [`Self::absorb`], until nobody waits any more: [`GitError::GivenUp`] then.
     pub(super) async fn absorb_unless(&self, worktree: &Path, give_up: &GiveUp) -> Result<(), GitError> {
+        failpoint::around(Edge::AbsorbShadow, self.absorb_now(worktree, give_up)).await
+    }
+
+    async fn absorb_now(&self, worktree: &Path, give_up: &GiveUp) -> Result<(), GitError> {
         let place = Place::new(&self.path, worktree)?;
         let looked = {
             let place = place.clone();

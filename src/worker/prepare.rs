@@ -12,6 +12,7 @@ use crate::domain::branch::BranchName;
 use crate::domain::job::{Effects, Job};
 use crate::domain::options::{OnBranchExists, Publish};
 use crate::domain::reason::ReasonCode;
+use crate::failpoint::{self, Edge};
 use crate::forge::ForgeError;
 use crate::git::{BranchStart, CommitId, GitError, Remote, Repository};
 use crate::store::StoreError;
@@ -75,7 +76,9 @@ impl Line<'_> {
         .await?;
         let branch = beginning.branch.as_str();
         let wanted = kept.as_ref().map_or(&beginning.start, Kept::files);
-        for said in repository.fetch_large_files(&remote, wanted).await? {
+        let begins = self.say("fetching large files");
+        let fetched = repository.fetch_large_files(&remote, wanted, begins);
+        for said in failpoint::around(Edge::FetchLargeFiles, fetched).await? {
             self.warn(&said).await?;
         }
         self.keep_old_branch(&repository, &beginning.start, kept.as_ref()).await?;

@@ -41,7 +41,7 @@ async fn rig_with(change: impl FnOnce(&mut GitSettings)) -> Rig {
 }
 
 async fn fetched_worktree(rig: &Rig) -> PathBuf {
-    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base).await.unwrap();
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
     assert_eq!(said, Vec::<String>::new());
     rig.worktree().await
 }
@@ -94,7 +94,7 @@ async fn large_files_come_as_content_and_go_as_pointers_and_objects() {
 #[tokio::test]
 async fn without_the_program_files_stay_pointers_and_a_change_is_told_what_to_install() {
     let rig = rig(false).await;
-    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base).await.unwrap();
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
     assert!(
         said.len() == 1 && said[0].contains("a.bin") && said[0].contains("apt install git-lfs"),
         "{said:?}"
@@ -119,7 +119,7 @@ async fn a_program_that_fails_is_not_taken_for_one_that_is_not_there() {
         crate::stand::install_program(&settings.lfs_program, "#!/bin/sh\necho 'no library' >&2\nexit 127\n");
     })
     .await;
-    let failed = rig.repository.fetch_large_files(&rig.remote, &rig.base).await;
+    let failed = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await;
     assert!(
         matches!(&failed, Err(GitError::Program { text, .. }) if text.contains("no library")),
         "{failed:?}"
@@ -251,7 +251,7 @@ async fn a_transfer_that_is_given_up_leaves_nothing() {
         }
     };
     tokio::select! {
-        ended = rig.repository.fetch_large_files(&remote, &rig.base) => panic!("{ended:?}"),
+        ended = rig.repository.fetch_large_files(&remote, &rig.base, async {}) => panic!("{ended:?}"),
         () = asked => assert_eq!(places(), 1),
     }
     while places() > 0 {
@@ -366,7 +366,7 @@ async fn objects_are_what_their_name_says_before_they_leave_and_when_they_come()
     let stored = object(rig.repository.path(), b"large content");
     fs::remove_file(&stored).unwrap();
     fs::write(&stored, "largE content").unwrap();
-    rig.repository.fetch_large_files(&rig.remote, &rig.base).await.unwrap();
+    rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
     assert_eq!(fs::read(&stored).unwrap(), b"large content");
 }
 
@@ -383,7 +383,7 @@ async fn a_server_that_is_down_is_tried_again() {
     let outcome = rig.repository.push(&gone, &head, BRANCH, None, PushMode::FastForward).await;
     assert!(matches!(outcome.unwrap(), PushOutcome::Unavailable { .. }));
     fs::remove_dir_all(rig.repository.path().join("lfs")).unwrap();
-    let failed = rig.repository.fetch_large_files(&gone, &rig.base).await.unwrap_err();
+    let failed = rig.repository.fetch_large_files(&gone, &rig.base, async {}).await.unwrap_err();
     assert!(failed.is_retryable(), "{failed:?}");
 }
 
@@ -410,7 +410,7 @@ async fn pointers_that_lie_are_left_alone() {
     let files = [(".gitattributes", ATTRIBUTES), ("giant.bin", &giant), ("climbing.bin", &climbing)];
     let rig = Rig::without_clone(&files).await;
     rig.repository.ensure_clone(&rig.remote).await.unwrap();
-    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base).await.unwrap();
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
     assert!(said.len() == 1 && said[0].contains("more than 5 GiB stay pointers: giant.bin"), "{said:?}");
     let path = rig.worktree().await;
     assert_eq!(fs::read(path.join("climbing.bin")).unwrap(), climbing.as_bytes());
@@ -491,7 +491,10 @@ async fn a_server_over_http_gets_them_with_our_token_before_git_is_asked() {
     server.world.lock().unwrap().objects.insert(oid, b"large content".to_vec());
     let token = secrecy::SecretString::from("s3cret-token");
     let remote = Remote::new(server.url.clone(), Some(token));
-    assert_eq!(rig.repository.fetch_large_files(&remote, &rig.base).await.unwrap(), Vec::<String>::new());
+    assert_eq!(
+        rig.repository.fetch_large_files(&remote, &rig.base, async {}).await.unwrap(),
+        Vec::<String>::new()
+    );
     let path = rig.worktree().await;
     assert_eq!(fs::read(path.join("a.bin")).unwrap(), b"large content");
     fs::write(path.join("b.bin"), "new content").unwrap();

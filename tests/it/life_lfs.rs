@@ -39,6 +39,10 @@ async fn agents_see_content_and_pull_requests_have_pointers() {
         let id = stand.submit(json!({"prompt": prompt, "branchName": isolation, "options": options})).await;
         let job = stand.completed(&id).await;
         assert_eq!(job["warnings"], json!([]), "{job:#}");
+        let said = stand.messages(&id).await;
+        let told = said.iter().any(|message| message["content"].to_string().contains("fetching large files"));
+        // the clone has them by the second job
+        assert_eq!(told, isolation == "auto", "{said:?}");
         let show = |file: &str| stand.git(&["show", &format!("{isolation}:{file}")]);
         assert_eq!((show("seen.txt"), show("status.txt")), ("large content".to_owned(), String::new()));
         let new = format!("new in {isolation}");

@@ -79,15 +79,17 @@ impl Git {
 
 impl Repository {
     /// Brings the objects of the large files of `commit` into the clone, as far as they are not there; gives what somebody who
-    /// works with the files should know. Nothing is asked of the remote where nothing is missing.
+    /// works with the files should know. Nothing is asked of the remote where nothing is missing; `begins` is done before it is, for
+    /// it may take an hour.
     ///
     /// # Errors
     /// [`GitError::Remote`] for a remote that is not reachable or refuses the credentials, [`GitError::CommitMissing`],
     /// [`GitError::Tampered`], [`GitError::Deadline`], [`GitError::Io`].
-    pub async fn fetch_large_files(
+    pub async fn fetch_large_files<T>(
         &self,
         remote: &Remote,
         commit: &CommitId,
+        begins: impl Future<Output = T>,
     ) -> Result<Vec<String>, GitError> {
         let _used = self.enter().await;
         let (oid, scratch, missing) = (commit.oid()?, self.git.scratch_path(), commit.clone());
@@ -128,6 +130,7 @@ impl Repository {
             ));
             return Ok(said);
         }
+        begins.await;
         let (missing, trouble) = self.fetch_wanted(remote, wanted).await?;
         if missing.is_empty() {
             return Ok(said);
