@@ -4,9 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use crate::git_fixture::{Rig, run};
+use crate::git_lfs::ATTRIBUTES;
 use crate::lfs_objects::{object, pointer, put_object};
-
-const ATTRIBUTES: &str = "*.bin filter=lfs diff=lfs merge=lfs -text\n";
 
 /// A clone with a snapshot of a large file, which is nowhere else.
 async fn kept() -> (Rig, offshoot::git::Snapshot) {

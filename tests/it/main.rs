@@ -48,6 +48,7 @@ mod git_fixture;
 mod git_hostile;
 mod git_lfs;
 mod git_lfs_kept;
+mod git_lfs_limits;
 mod git_maintenance;
 mod git_remote;
 mod git_replay;
