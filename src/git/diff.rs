@@ -177,7 +177,7 @@ fn build(library: &Library, base: Oid, head: Oid, request: &DiffRequest) -> Resu
     let stats = diff.stats().map_err(&failed)?;
     let mut files = Vec::new();
     for at in 0..diff.deltas().len().min(request.files_max) {
-        files.extend(changed_file(&diff, at)?);
+        files.extend(changed_file(&diff, at)?.map(|(file, _)| file));
     }
     let mut is_truncated = stats.files_changed() > files.len();
     let mut patch = Vec::new();
@@ -210,7 +210,10 @@ fn build(library: &Library, base: Oid, head: Oid, request: &DiffRequest) -> Resu
     })
 }
 
-pub(super) fn changed_file(diff: &git2::Diff<'_>, at: usize) -> Result<Option<ChangedFile>, GitError> {
+pub(super) fn changed_file<'d>(
+    diff: &'d git2::Diff<'_>,
+    at: usize,
+) -> Result<Option<(ChangedFile, Option<git2::Patch<'d>>)>, GitError> {
     let failed = GitError::library("compare two files");
     let Some(delta) = diff.get_delta(at) else { return Ok(None) };
     let patch = git2::Patch::from_diff(diff, at).map_err(&failed)?;
@@ -228,14 +231,8 @@ pub(super) fn changed_file(diff: &git2::Diff<'_>, at: usize) -> Result<Option<Ch
     };
     let path = delta.new_file().path_bytes().or_else(|| delta.old_file().path_bytes()).unwrap_or_default();
     let old_path = (kind == ChangeKind::Renamed).then(|| delta.old_file().path_bytes().map(shown)).flatten();
-    Ok(Some(ChangedFile {
-        path: shown(path),
-        old_path,
-        kind,
-        is_binary,
-        insertions: count(insertions),
-        deletions: count(deletions),
-    }))
+    let (path, insertions, deletions) = (shown(path), count(insertions), count(deletions));
+    Ok(Some((ChangedFile { path, old_path, kind, is_binary, insertions, deletions }, patch)))
 }
 
 fn count(number: usize) -> u64 {

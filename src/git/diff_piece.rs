@@ -183,8 +183,10 @@ fn begin<'d>(
     at: usize,
 ) -> Result<Option<(FileLines, Option<Patch<'d>>)>, GitError> {
     let failed = GitError::library("compare two files");
-    let (Some(file), Some(delta)) = (changed_file(diff, at)?, diff.get_delta(at)) else { return Ok(None) };
-    let patch = Patch::from_diff(diff, at).map_err(&failed)?.filter(|_| !file.is_binary);
+    let Some(((file, patch), delta)) = changed_file(diff, at)?.zip(diff.get_delta(at)) else {
+        return Ok(None);
+    };
+    let patch = patch.filter(|_| !file.is_binary);
     let mut total = 0;
     if let Some(patch) = &patch {
         for hunk in 0..patch.num_hunks() {
