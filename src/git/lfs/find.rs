@@ -148,7 +148,8 @@ pub(in crate::git) fn without_content(
             paths.insert(format!("some of the large files before {head}").into_bytes());
             continue;
         };
-        for (pointer, New { path, .. }) in new.into_iter().filter(|(_, new)| new.is_ruled) {
+        // whoever's rules made it one: rather name a text too much than lose work unseen
+        for (pointer, New { path, .. }) in new {
             if open_object(clone, &pointer).map_err(GitError::io("look for a large file"))?.is_none() {
                 paths.insert(path);
             }
