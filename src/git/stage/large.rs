@@ -63,12 +63,12 @@ impl Stager<'_> {
             }
             return self.leave(&path, NO_ROOM);
         }
-        self.large_bytes = together;
         let mut file = match open_file(dir, name) {
             Ok(Some(file)) if bytes <= FILE_BYTES_MAX => file,
             Ok(_) => return self.leave(&path, CHANGED),
             Err(_) => return self.leave(&path, "left out: it cannot be read"),
         };
+        self.large_bytes = together;
         if let Some((id, _)) = tracked {
             let odb = self.library.odb().map_err(GitError::library("read a file of the commit"))?;
             let pointer = pointer_at(self.library, &odb, id);
