@@ -292,7 +292,7 @@ mod tests {
         fs::create_dir_all(place.parent().unwrap()).unwrap();
         File::create(place).unwrap().set_len(1 << 40).unwrap();
         let absorb = |is_wanted: &dyn Fn(&Pointer) -> bool, give_up: &GiveUp| {
-            super::absorb(shadow.path(), &ingest(clone.path()), is_wanted, 100, give_up)
+            absorb(shadow.path(), &ingest(clone.path()), is_wanted, 100, give_up)
         };
         let token = tokio_util::sync::CancellationToken::new();
         token.cancel();
