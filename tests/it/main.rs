@@ -55,6 +55,7 @@ mod git_replay;
 mod git_shadow;
 mod git_synced;
 mod git_vectors;
+mod image_files;
 mod left_out;
 mod lfs_objects;
 mod lfs_server;
