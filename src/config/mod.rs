@@ -57,6 +57,7 @@ pub use sections::{
     Callbacks, Git, Github, Limits, LogFileSettings, LogSettings, Retention, Server, SignatureStyle,
     local_url,
 };
+pub use serving::{TOKEN_PLACEHOLDER, how_to_add_a_secret};
 pub use values::Origin;
 
 use values::Values;

@@ -8,6 +8,7 @@ use url::Url;
 
 use super::paths::{PlatformDirs, absolute};
 use super::secret;
+use super::serving::TOKEN_PLACEHOLDER;
 use super::values::Values;
 use crate::domain::policy::{ChangePolicy, Guard, Guarded};
 use crate::domain::retention::Kept;
@@ -67,6 +68,14 @@ pub struct Github {
     pub token: Option<SecretString>,
     /// Empty: every organisation.
     pub allowed_orgs: Vec<String>,
+}
+
+impl Github {
+    /// Whether the token is still the word that `offshoot init` wrote where one is to be put.
+    #[must_use]
+    pub fn has_placeholder(&self) -> bool {
+        self.token.as_ref().is_some_and(|token| token.expose_secret() == TOKEN_PLACEHOLDER)
+    }
 }
 
 /// `[git]`

@@ -1,15 +1,23 @@
 //! Whether a server may be started with this configuration, and what its owner should know.
 
+use std::path::Path;
+
 use secrecy::{ExposeSecret as _, SecretString};
+use toml::{Table, Value};
 use url::Host;
 
 use super::error::{Problem, Warning};
 use super::keys::NOT_BUILT;
 use super::sections::{Callbacks, Github, Server};
 use super::values::{Origin, Values};
+use crate::domain::phrases::shell_word;
 
 /// Characters of the admin token; 32 of hex are 128 bits, beyond guessing over a network.
 const SECRET_CHARS_MIN: usize = 32;
+
+/// What `offshoot init` writes where a token is to be put. Taken for a token it would cost each job its work: the push is
+/// refused after the agent was paid.
+pub const TOKEN_PLACEHOLDER: &str = "put-a-token-here";
 
 const HOW_TO_SECRET: &str = "export AGENT_API_SECRET=$(openssl rand -hex 32)";
 
@@ -28,6 +36,28 @@ pub(super) fn admin_secret(server: &Server) -> Result<&SecretString, Problem> {
         return Err(problem(rule).remedy(format!("{HOW_TO_SECRET}, or set server.bind to 127.0.0.1")));
     }
     Ok(secret)
+}
+
+/// What makes a secret and names it in the configuration file `file`, which is there: each with what it is for.
+#[must_use]
+pub fn how_to_add_a_secret(file: &Path) -> Vec<(String, String)> {
+    let secret = file.with_file_name("secret");
+    let shown = |path: &Path| shell_word(&path.display().to_string());
+    let mut steps = Vec::new();
+    if !secret.exists() {
+        let command = format!("(umask 077 && openssl rand -hex 32 > {})", shown(&secret));
+        steps.push(("make a secret".to_owned(), command));
+    }
+    let line = format!("secret_file = {}", Value::String(secret.display().to_string()));
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    // a table is written once
+    if toml::from_str::<Table>(&text).is_ok_and(|table| table.contains_key("server")) {
+        steps.push((format!("then put below [server] {line}"), format!("${{EDITOR:-vi}} {}", shown(file))));
+    } else {
+        let command = format!("printf '\\n[server]\\n%s\\n' {} >> {}", shell_word(&line), shown(file));
+        steps.push(("then name it".to_owned(), command));
+    }
+    steps
 }
 
 pub(super) fn is_short(secret: &SecretString) -> bool {
@@ -59,6 +89,12 @@ pub(super) fn check(
             "server.secret has fewer than {SECRET_CHARS_MIN} characters; that is accepted on loopback only. Better: {HOW_TO_SECRET}"
         );
         warn("weak_secret", text);
+    }
+    if github.is_some_and(Github::has_placeholder) {
+        let rule = "is still the word that offshoot init put in its place: every push would be refused";
+        let file = values.text("github.token_file").unwrap_or_else(|| "FILE".to_owned());
+        let problem = Problem::new("github.token", rule);
+        values.problems.push(problem.remedy(format!("${{EDITOR:-vi}} {file}")));
     }
     if !server.bind.to_canonical().is_loopback() {
         let bind = server.bind;

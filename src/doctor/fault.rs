@@ -56,7 +56,10 @@ faults! {
         "There is no secret for the API; the server does not start without one.",
         "offshoot init";
     SecretWeak, "secret", "secret_weak", Warn,
-        "The secret is shorter than 32 characters, which can be guessed; at an address that others can reach the server refuses it.",
+        "The secret is shorter than 32 characters, which can be guessed.",
+        "openssl rand -hex 32";
+    SecretRefused, "secret", "secret_refused", Fail,
+        "The secret is shorter than 32 characters, and others can reach the server's address: it does not start so.",
         "openssl rand -hex 32";
     UserUnknown, "user", "user_unknown", Warn,
         "USER is not set: agents find no login in a keychain without it.",
@@ -100,6 +103,9 @@ faults! {
     TokenMissing, "github", "token_missing", Warn,
         "There is no GitHub token: jobs have to say --publish branch.",
         "gh auth login";
+    TokenPlaceholder, "github", "token_placeholder", Fail,
+        "The file of the token still holds the word that `offshoot init` put there: the server does not start.",
+        "${EDITOR:-vi} FILE";
     TokenRefused, "github", "token_refused", Fail,
         "GitHub does not accept the token (looked at with --online only).",
         "gh auth login";

@@ -8,6 +8,7 @@ use nix::unistd::AccessFlags;
 use super::fault::Fault;
 use super::finding::Finding;
 use super::patient::Patient;
+use crate::config::how_to_add_a_secret;
 use crate::domain::phrases;
 
 pub(super) fn config(patient: &Patient<'_>) -> Vec<Finding> {
@@ -57,9 +58,21 @@ pub(super) fn secret(patient: &Patient<'_>) -> Vec<Finding> {
             Finding::of(Fault::SecretWeak, "shorter than 32 characters, which is accepted on loopback only")
         }
         (Ok(_), _) => Finding::ok(CHECK, "there, and long enough"),
-        (Err(error), true) => Finding::of(Fault::SecretWeak, rule_of(&error)),
-        (Err(error), false) => Finding::of(Fault::SecretMissing, rule_of(&error)),
+        (Err(error), true) => Finding::of(Fault::SecretRefused, rule_of(&error)),
+        (Err(error), false) => missing(&rule_of(&error), patient.config_file.as_deref()),
     }]
+}
+
+/// A file that is there is added to: to make the first one is refused then.
+fn missing(rule: &str, file: Option<&Path>) -> Finding {
+    let Some(file) = file.filter(|file| file.exists()) else {
+        return Finding::of(Fault::SecretMissing, rule);
+    };
+    let steps = how_to_add_a_secret(file);
+    let labels: Vec<&str> = steps.iter().map(|(label, _)| label.as_str()).collect();
+    let commands: Vec<&str> = steps.iter().map(|(_, command)| command.as_str()).collect();
+    let detail = format!("{rule}; {}", labels.join(", "));
+    Finding::of(Fault::SecretMissing, detail).mended_by(commands.join(" && "))
 }
 
 fn rule_of(error: &crate::config::ConfigError) -> String {

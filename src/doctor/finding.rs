@@ -3,7 +3,7 @@
 use serde::Serialize;
 
 use super::fault::Fault;
-use crate::domain::phrases::for_a_shell;
+use crate::domain::phrases::shell_word;
 
 /// How it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -80,7 +80,7 @@ impl Finding {
 
     /// Puts what was found in the place of a word in capitals of the command, quoted for a shell where it needs that.
     pub(super) fn with(self, word: &str, value: &str) -> Self {
-        let mend = self.mend.map(|mend| mend.replace(word, &for_a_shell(value)));
+        let mend = self.mend.map(|mend| mend.replace(word, &shell_word(value)));
         Self { mend, ..self }
     }
 

@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::fault::Fault;
 use super::finding::Finding;
 use super::patient::Patient;
+use crate::config::TOKEN_PLACEHOLDER;
 use crate::domain::options::Isolation;
 use crate::forge::{ForgeError, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
 use crate::isolation::Sandbox;
@@ -89,6 +90,14 @@ pub(super) async fn github(patient: &Patient<'_>) -> Vec<Finding> {
         Ok(config) => config,
         Err(why) => return vec![Finding::skipped(CHECK, why)],
     };
+    if config.github.has_placeholder() {
+        let row = config.rows().iter().find(|row| row.key == "github.token_file");
+        let named = row.map(|row| row.value.trim_matches('"').to_owned()).filter(|file| !file.is_empty());
+        let usual = || patient.config_file.as_ref().map(|file| file.display().to_string());
+        let file = named.or_else(usual).unwrap_or_else(|| "FILE".to_owned());
+        let detail = format!("{file} still holds {TOKEN_PLACEHOLDER}: put the token in its place");
+        return vec![Finding::of(Fault::TokenPlaceholder, detail).with("FILE", &file)];
+    }
     let (api_url, from) = (&config.github.api_url, config.github.token.as_ref());
     let (token, from) = match from {
         Some(token) => (Some(token.clone()), "configured"),

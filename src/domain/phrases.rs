@@ -11,6 +11,16 @@ const MINUTE: u64 = 60;
 const HOUR: u64 = 60 * MINUTE;
 const DAY: u64 = 24 * HOUR;
 
+/// `text` as one word of a shell, for commands that people are told to type.
+#[must_use]
+pub fn shell_word(text: &str) -> String {
+    let is_plain = |one: char| one.is_ascii_alphanumeric() || "/._-:@+=,%".contains(one);
+    if !text.is_empty() && text.chars().all(is_plain) {
+        return text.to_owned();
+    }
+    format!("'{}'", text.replace('\'', "'\\''"))
+}
+
 /// A stretch of time as a clock shows it: `0:07`, `5:23`, `1:02:03`.
 #[must_use]
 pub fn took(seconds: u64) -> String {
@@ -148,16 +158,6 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs(total))
 }
 
-/// `text` as one word of a shell (POSIX, 2.2): as it stands where nothing in it means anything to one, else in single quotes.
-#[must_use]
-pub fn for_a_shell(text: &str) -> String {
-    let is_plain = |one: char| one.is_ascii_alphanumeric() || "/._-:=@+,%".contains(one);
-    if !text.is_empty() && text.chars().all(is_plain) {
-        return text.to_owned();
-    }
-    format!("'{}'", text.replace('\'', "'\\''"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -171,7 +171,7 @@ mod tests {
             ("two\nlines", "'two\nlines'"),
             ("~", "'~'"),
         ] {
-            assert_eq!(for_a_shell(text), expected);
+            assert_eq!(shell_word(text), expected);
         }
     }
 

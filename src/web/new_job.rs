@@ -6,7 +6,7 @@ use super::Viewer;
 use super::fields::{Entries, Field};
 use super::parts::icon;
 use super::shell::{Place, Sheet, page};
-use crate::domain::phrases::for_a_shell;
+use crate::domain::phrases::shell_word;
 use crate::domain::token::Scope;
 use crate::wire::profile::Profile;
 
@@ -198,7 +198,7 @@ fn curl(sheet: &NewJobSheet) -> String {
     format!(
         "curl {}/jobs -H \"Authorization: Bearer $AGENT_API_SECRET\" \\\n  -H 'Content-Type: application/json' \\\n  -d {}",
         sheet.url,
-        for_a_shell(&sheet.body)
+        shell_word(&sheet.body)
     )
 }
 
@@ -220,28 +220,28 @@ fn typed(sheet: &NewJobSheet) -> String {
     let entries = &sheet.entries;
     let given = |name: &str| entries.given(name);
     for (name, flag) in flags {
-        words.extend(given(name).map(|value| format!("{flag}={}", for_a_shell(value))));
+        words.extend(given(name).map(|value| format!("{flag}={}", shell_word(value))));
     }
     words.extend(
-        given("timeoutSeconds").map(|value| format!("--timeout={}", for_a_shell(&format!("{value}s")))),
+        given("timeoutSeconds").map(|value| format!("--timeout={}", shell_word(&format!("{value}s")))),
     );
     words.extend(given("publish").map(|value| match value {
         "none" => "--dry-run".to_owned(),
-        how => format!("--publish={}", for_a_shell(how)),
+        how => format!("--publish={}", shell_word(how)),
     }));
     let labels = entries.value("labels").split(',').map(str::trim).filter(|label| !label.is_empty());
-    words.extend(labels.map(|label| format!("--label={}", for_a_shell(label))));
+    words.extend(labels.map(|label| format!("--label={}", shell_word(label))));
     let variables =
         entries.fields.iter().filter_map(|(name, value)| Some((name.strip_prefix(VARIABLE)?, value)));
     words.extend(
         variables
             .filter(|(_, value)| !value.is_empty())
-            .map(|(name, value)| format!("--var={}", for_a_shell(&format!("{name}={value}")))),
+            .map(|(name, value)| format!("--var={}", shell_word(&format!("{name}={value}")))),
     );
     if let Some(prompt) = given("prompt") {
         // what begins like a flag is none behind this
         words.extend(prompt.starts_with('-').then(|| "--".to_owned()));
-        words.push(for_a_shell(prompt));
+        words.push(shell_word(prompt));
     }
     words.join(" \\\n  ")
 }

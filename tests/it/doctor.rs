@@ -181,15 +181,33 @@ async fn secrets_that_are_weak_or_open_to_others_are_told() {
     machine.configure(text);
     let (_, found) = machine.examined(|doctor| doctor).await;
     assert!(mend(&found, "secret_weak").is_some(), "{found:#?}");
-    assert!(mend(&found, "config_warning").is_none(), "it is told once");
+    let warned: Vec<_> = found.iter().filter(|finding| finding["code"] == "config_warning").collect();
+    assert!(
+        warned.iter().all(|finding| !finding["detail"].as_str().unwrap().contains("32 char")),
+        "it is told once"
+    );
     assert_eq!(mend(&found, "user_unknown"), None);
     let (_, found) = machine.examined(|doctor| doctor.env_remove("USER")).await;
     assert_eq!(mend(&found, "user_unknown"), Some("export USER=$(id -un)"));
-    // where others reach it, it is not accepted at all
+    // where others reach it, it is not accepted at all: on a machine that lacks nothing else
+    machine.program("git", GIT);
+    machine.program("claude", CLAUDE);
+    let (code, found) = machine.examined(|doctor| doctor).await;
+    assert_eq!((code, mend(&found, "secret_weak").is_some()), (0, true), "{found:#?}");
     let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_SERVER_BIND", "0.0.0.0")).await;
-    assert_eq!(code, 1);
-    let weak = found.iter().find(|finding| finding["code"] == "secret_weak").unwrap();
-    assert!(weak["detail"].as_str().unwrap().contains("others can reach"), "{weak}");
+    let refused = found.iter().find(|finding| finding["code"] == "secret_refused").unwrap();
+    assert!(refused["detail"].as_str().unwrap().contains("others can reach"), "{refused}");
+    assert_eq!((code, &refused["verdict"]), (1, &"fail".into()), "{found:#?}");
+    // and what a server would warn of is told here too
+    let told = |found: &[Value], words: &str| {
+        found.iter().any(|finding| {
+            finding["code"] == "config_warning" && finding["detail"].as_str().unwrap().contains(words)
+        })
+    };
+    machine.configure(&format!("[server]\nport = 0\nsecret = \"{SECRET}\"\nbind = \"0.0.0.0\"\n"));
+    let (code, found) = machine.examined(|doctor| doctor).await;
+    assert!(told(&found, "callbacks are not signed") && told(&found, "TLS proxy"), "{found:#?}");
+    assert_eq!(code, 0, "{found:#?}");
 }
 
 #[tokio::test]

@@ -56,6 +56,7 @@ mod git_shadow;
 mod git_synced;
 mod git_vectors;
 mod image_files;
+mod init;
 mod left_out;
 mod lfs_objects;
 mod lfs_server;

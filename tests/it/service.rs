@@ -1,4 +1,4 @@
-//! `offshoot service` and `offshoot init`: whole commands, with a stand-in for `systemctl` and `loginctl` that writes down
+//! `offshoot service`: whole commands, with a stand-in for `systemctl` and `loginctl` that writes down
 //! what it is asked.
 
 #![cfg(target_os = "linux")]
@@ -15,10 +15,10 @@ use crate::cli::{Ran, command, finish};
 const UNIT: &str = ".config/systemd/user/offshoot.service";
 
 /// A home directory with stand-ins for the programs of the system.
-struct Home(TempDir);
+pub(crate) struct Home(TempDir);
 
 impl Home {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let home = Self(tempfile::tempdir().unwrap());
         home.program("loginctl", "[ \"$1\" = show-user ] && cat \"$HOME/linger\"; [ \"$1\" = enable-linger ] && echo yes > \"$HOME/linger\"; [ \"$1\" = disable-linger ] && echo no > \"$HOME/linger\"; true");
         home.program("systemctl", "[ \"$2\" = show ] && cat \"$HOME/state\"; true");
@@ -28,48 +28,48 @@ impl Home {
         home
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.0.path().join(name)
     }
 
-    fn write(&self, name: &str, text: &str) {
+    pub(crate) fn write(&self, name: &str, text: &str) {
         let file = self.path(name);
         std::fs::create_dir_all(file.parent().unwrap()).unwrap();
         std::fs::write(file, text).unwrap();
     }
 
-    fn read(&self, name: &str) -> String {
+    pub(crate) fn read(&self, name: &str) -> String {
         std::fs::read_to_string(self.path(name)).unwrap_or_default()
     }
 
     /// One that notes how it was called and does `script`.
-    fn program(&self, name: &str, script: &str) {
+    pub(crate) fn program(&self, name: &str, script: &str) {
         let note = format!("#!/bin/sh\necho \"{name} $*\" >> \"$HOME/asked\"\n{script}\n");
         self.write(&format!("bin/{name}"), &note);
         std::fs::set_permissions(self.path(&format!("bin/{name}")), PermissionsExt::from_mode(0o755))
             .unwrap();
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = command("", arguments);
         command.env_remove("OFFSHOOT_URL").env_remove("OFFSHOOT_TOKEN").env("HOME", self.0.path());
         command.env("PATH", format!("{}:/usr/bin:/bin", self.path("bin").display()));
         command
     }
 
-    async fn run(&self, arguments: &[&str]) -> Ran {
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Ran {
         finish(self.command(arguments), "").await
     }
 
     /// What the programs were asked since the last time.
-    fn asked(&self) -> Vec<String> {
+    pub(crate) fn asked(&self) -> Vec<String> {
         let asked = self.read("asked");
         let _ = std::fs::remove_file(self.path("asked"));
         asked.lines().filter(|line| !line.contains(" show")).map(str::to_owned).collect()
     }
 
     /// All files, without the stand-ins.
-    fn files(&self) -> Vec<String> {
+    pub(crate) fn files(&self) -> Vec<String> {
         let mut found = Vec::new();
         let mut dirs = vec![self.0.path().to_path_buf()];
         while let Some(dir) = dirs.pop() {
@@ -204,35 +204,4 @@ async fn the_service_is_started_stopped_and_looked_at() {
     let ran = home.run(&["service", "start"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("export XDG_RUNTIME_DIR=/run/user/$(id -u)"), "{ran:?}");
-}
-
-#[tokio::test]
-async fn init_writes_a_configuration_that_serves_and_never_a_second_one() {
-    let home = Home::new();
-    let ran = home.run(&["init", "--token", "none", "--port", "4567"]).await;
-    assert_eq!(ran.code, 0, "{ran:?}");
-    let mode = |name: &str| home.path(name).metadata().unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(".config/offshoot/config.toml"), 0o600);
-    assert_eq!(mode(".config/offshoot/secret"), 0o600);
-    let secret = home.read(".config/offshoot/secret");
-    assert!(secret.trim().len() >= 32);
-    assert!(!ran.out.contains(secret.trim()) && !ran.err.contains(secret.trim()), "it is not shown");
-    assert!(ran.err.ends_with("start the server:     offshoot serve\n"), "{ran:?}");
-    let shown = home.run(&["config", "show"]).await;
-    assert!(
-        shown.out.lines().any(|line| line.starts_with("server.port ") && line.ends_with("4567")),
-        "{shown:?}"
-    );
-    assert!(shown.out.lines().any(|line| line.starts_with("defaults.publish ") && line.contains("branch")));
-
-    let config = home.read(".config/offshoot/config.toml");
-    let again = home.run(&["init"]).await;
-    assert_eq!(again.code, 6, "{again:?}");
-    assert_eq!(home.read(".config/offshoot/config.toml"), config);
-    assert_eq!(home.read(".config/offshoot/secret"), secret);
-    // a secret that is there already is taken over
-    std::fs::remove_file(home.path(".config/offshoot/config.toml")).unwrap();
-    assert_eq!(home.run(&["init", "--token", "file"]).await.code, 0);
-    assert_eq!(home.read(".config/offshoot/secret"), secret);
-    assert_eq!(mode(".config/offshoot/github_token"), 0o600);
 }

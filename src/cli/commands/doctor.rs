@@ -11,7 +11,7 @@ use crate::cli::human;
 use crate::cli::output::{Output, Tone};
 use crate::cli::views::plural;
 use crate::clock::Clock;
-use crate::config::{Config, Environment, Flags};
+use crate::config::{Config, ConfigError, Environment, Flags};
 use crate::doctor::{Finding, Patient, Report, ServerLook, Verdict, examine};
 
 /// The longest name of a check, and that of an agent behind it.
@@ -41,7 +41,7 @@ pub(in crate::cli) fn run(
     let report = runtime.block_on(async {
         let patient = Patient {
             env,
-            config: Config::load(&Flags::default(), env, global.config.as_deref()),
+            config: as_served(global, env),
             config_file: Config::file(env, global.config.as_deref()).map(|(path, _)| path),
             server: ask_server(global, env).await,
             clock: Clock::system(),
@@ -61,6 +61,12 @@ pub(in crate::cli) fn run(
         out.say(&sum(&report));
     }
     Ok(ExitCode::from(u8::from(report.problems > 0)))
+}
+
+/// With what a server would warn of. What it would not start with alone, each check says for itself.
+fn as_served(global: &Global, env: &Environment) -> Result<Config, ConfigError> {
+    let load = |serving| Config::load(&Flags { serving, ..Flags::default() }, env, global.config.as_deref());
+    load(true).or_else(|_| load(false))
 }
 
 async fn ask_server(global: &Global, env: &Environment) -> ServerLook {

@@ -11,7 +11,7 @@ use crate::cli::args::Global;
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::output::Output;
 use crate::clock::Clock;
-use crate::config::{Config, Environment, Flags};
+use crate::config::{Config, Environment, Flags, TOKEN_PLACEHOLDER, how_to_add_a_secret};
 
 /// Random characters of the secret: some 165 bits.
 const SECRET_CHARS: usize = 32;
@@ -22,7 +22,7 @@ pub(in crate::cli) enum TokenFrom {
     // Plain comments: documented values would turn every help into the long form.
     // Of the gh program, asked at each start of the server.
     Gh,
-    // In a file of its own, which is made empty.
+    // In a file of its own, which is made with a word in its place; the server does not start before it is replaced.
     File,
     // None: jobs push with git's own keys and open no pull requests.
     None,
@@ -38,7 +38,7 @@ pub(in crate::cli) struct InitFlags {
     #[arg(long, value_enum, value_name = "FROM")]
     token: Option<TokenFrom>,
     /// Let the server listen on this port; without it that is asked for.
-    #[arg(long, value_name = "PORT")]
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
     /// Install the server as a service afterwards.
     #[arg(long, conflicts_with = "no_service")]
@@ -70,19 +70,22 @@ pub(in crate::cli) fn run(
             .hint("say where it is", "export HOME=...")
     };
     let (file, _) = Config::file(env, global.config.as_deref()).ok_or_else(no_home)?;
-    if file.exists() {
-        return Err(CliError::new(ErrorKind::Conflict, format!("{} is there already", file.display()))
-            .hint("see what it says", "offshoot config show --origin")
-            .hint("see what is missing", "offshoot doctor"));
+    let file = std::path::absolute(&file).map_err(|error| CliError::file(&file, &error))?;
+    // a link that leads nowhere is there too
+    if file.symlink_metadata().is_ok() {
+        return Err(is_there(&file, env));
     }
     let may_ask =
         !flags.yes && !out.is_json() && std::io::stdin().is_terminal() && Output::is_on_a_terminal();
     let decided = decide(flags, may_ask, out)?;
     let dir = file.parent().map(Path::to_path_buf).unwrap_or_default();
-    let written = write(&file, &dir, &decided)?;
-    // what was written is what a server would read
-    let check = Flags { serving: true, ..Flags::default() };
-    Config::load(&check, env, Some(&file))?;
+    let mut made = Made::default();
+    let done = write(&file, &dir, &decided, &mut made).and_then(|()| check(&file, env));
+    if let Err(error) = done {
+        made.take_back();
+        return Err(error.about("nothing was written"));
+    }
+    let written = made.files;
     if out.is_json() {
         let files: Vec<_> = written.iter().map(|file| file.display().to_string()).collect();
         out.json(&json!({ "config": file.display().to_string(), "written": files, "port": decided.port }))?;
@@ -94,12 +97,55 @@ pub(in crate::cli) fn run(
     out.say("The secret of the API stands in its file, and commands on this machine find it there.");
     if decided.token == TokenFrom::File {
         let file = dir.join("github_token");
-        out.say(&format!("  put a GitHub token into it:  ${{EDITOR:-vi}} {}", file.display()));
+        out.say(&format!(
+            "  put a GitHub token into it, the server does not start before:  ${{EDITOR:-vi}} {}",
+            file.display()
+        ));
     }
     if !decided.service {
         out.say("  see what is missing:  offshoot doctor\n  start the server:     offshoot serve");
     }
     Ok(decided.service)
+}
+
+/// What somebody has in the place is not written over; where it only lacks a secret, that is what helps.
+fn is_there(file: &Path, env: &Environment) -> CliError {
+    let error = CliError::new(ErrorKind::Conflict, format!("{} is there already", file.display()));
+    if !file.exists() {
+        return error.hint("it is a link that leads nowhere; look", format!("ls -l {}", file.display()));
+    }
+    let error = error.hint("see what it says", "offshoot config show --origin");
+    match Config::load(&Flags::default(), env, Some(file)) {
+        Ok(config) if config.server.secret.is_none() => how_to_add_a_secret(file)
+            .into_iter()
+            .fold(error, |error, (label, command)| error.hint(&label, command)),
+        _ => error.hint("see what is missing", "offshoot doctor"),
+    }
+}
+
+/// What was written is what a server would read, but for a token that is still to come.
+fn check(file: &Path, env: &Environment) -> Result<(), CliError> {
+    Config::load(&Flags::default(), env, Some(file))?.admin_secret()?;
+    Ok(())
+}
+
+/// What was made, so that it can be taken back.
+#[derive(Default)]
+struct Made {
+    /// In the order in which they were made.
+    files: Vec<PathBuf>,
+    dir: Option<PathBuf>,
+}
+
+impl Made {
+    /// Takes all of it away; what does not go stays, since there is an error to be told already.
+    fn take_back(&self) {
+        for file in &self.files {
+            let _ = std::fs::remove_file(file);
+        }
+        // only if nothing else is in it
+        let _ = self.dir.as_deref().map(std::fs::remove_dir);
+    }
 }
 
 fn decide(flags: &InitFlags, may_ask: bool, out: &mut Output) -> Result<Decided, CliError> {
@@ -151,29 +197,32 @@ fn ask_port(out: &mut Output) -> Result<u16, CliError> {
         let answer = ask("On which port of this machine shall the server listen? [3456] ", out)?;
         match answer.parse() {
             _ if answer.is_empty() => return Ok(3456),
-            Ok(port) => return Ok(port),
-            Err(_) => out.say("  a number from 1 to 65535"),
+            Ok(port) if port > 0 => return Ok(port),
+            _ => out.say("  a number from 1 to 65535"),
         }
     }
 }
 
-/// The files, in the order in which they were made. None that is there is written over.
-fn write(file: &Path, dir: &Path, decided: &Decided) -> Result<Vec<PathBuf>, CliError> {
+/// Makes the files and notes them in `made`. None that is there is written over: a secret and a token are taken as they are.
+fn write(file: &Path, dir: &Path, decided: &Decided, made: &mut Made) -> Result<(), CliError> {
     let cannot = |file: &Path, error: &std::io::Error| {
         CliError::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
             .hint("look", format!("ls -ld {}", dir.display()))
     };
-    let mut made = std::fs::DirBuilder::new();
-    made.recursive(true).mode(0o700).create(dir).map_err(|error| cannot(dir, &error))?;
-    let mut written = Vec::new();
-    let mut new = |file: PathBuf, text: &str| {
-        let open = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&file);
-        match open.and_then(|mut open| open.write_all(text.as_bytes()).and_then(|()| open.sync_all())) {
-            Ok(()) => written.push(file),
-            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {}
-            Err(error) => return Err(cannot(&file, &error)),
-        }
-        Ok(())
+    made.dir = (!dir.exists()).then(|| dir.to_path_buf());
+    let mut builder = std::fs::DirBuilder::new();
+    builder.recursive(true).mode(0o700).create(dir).map_err(|error| cannot(dir, &error))?;
+    let mut new = |path: PathBuf, text: &str| {
+        let opened = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path);
+        let mut opened = match opened {
+            Ok(opened) => opened,
+            Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists && path != file => return Ok(()),
+            Err(error) => return Err(cannot(&path, &error)),
+        };
+        // before it is filled: half a file is taken back too
+        made.files.push(path.clone());
+        let filled = opened.write_all(text.as_bytes()).and_then(|()| opened.sync_all());
+        filled.map_err(|error| cannot(&path, &error))
     };
     let secret = dir.join("secret");
     new(secret.clone(), &format!("{}\n", Clock::system().random_text(SECRET_CHARS)))?;
@@ -181,7 +230,7 @@ fn write(file: &Path, dir: &Path, decided: &Decided) -> Result<Vec<PathBuf>, Cli
     let token_line = match decided.token {
         TokenFrom::Gh => "# the token of the gh program is taken: gh auth login".to_owned(),
         TokenFrom::File => {
-            new(token.clone(), "put-a-token-here\n")?;
+            new(token.clone(), &format!("{TOKEN_PLACEHOLDER}\n"))?;
             format!("token_file = {}", quoted(&token))
         }
         TokenFrom::None => "# no token: jobs open no pull requests".to_owned(),
@@ -193,8 +242,7 @@ fn write(file: &Path, dir: &Path, decided: &Decided) -> Result<Vec<PathBuf>, Cli
         decided.port,
         quoted(&secret)
     );
-    new(file.to_path_buf(), &text)?;
-    Ok(written)
+    new(file.to_path_buf(), &text)
 }
 
 /// As a text of TOML.

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
 
 use clap::Subcommand;
@@ -12,7 +12,7 @@ use crate::cli::args::Global;
 use crate::cli::connection;
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::output::Output;
-use crate::config::{Config, ConfigError, Environment, Flags};
+use crate::config::{Config, ConfigError, Environment, Flags, Problem, how_to_add_a_secret};
 use crate::service::{Init, Owner, Plan, ServiceError, State};
 
 #[derive(Debug, Subcommand)]
@@ -161,17 +161,27 @@ fn as_the_service(owner: &Owner, global: &Global, env: &Environment) -> Result<C
     // the usual place is the platform's, which an environment of one's own does not know
     let file = Config::file(env, global.config.as_deref()).filter(|(file, _)| file.exists());
     let service = Environment::from_pairs(pairs);
-    Config::load(&flags, &service, file.as_ref().map(|(file, _)| file.as_path())).map_err(would_not_start)
+    let file = file.as_ref().map(|(file, _)| file.as_path());
+    Config::load(&flags, &service, file).map_err(|error| would_not_start(error, file))
 }
 
-fn would_not_start(error: ConfigError) -> CliError {
+fn would_not_start(error: ConfigError, file: Option<&Path>) -> CliError {
     let code = error.exit_code();
     let kind = ErrorKind::Configuration { exit_code: code };
-    CliError::new(
+    let told = CliError::new(
         kind,
         format!("the service would not start, for it sees no variable of this shell: {error}"),
-    )
-    .hint("write a configuration with a secret", "offshoot init")
+    );
+    let is_absent =
+        |problem: &Problem| problem.key == "server.secret" && problem.rule.starts_with("must be set");
+    let lacks_secret = error.problems.iter().any(is_absent);
+    match file {
+        None => told.hint("write a configuration with a secret", "offshoot init"),
+        Some(file) if lacks_secret => how_to_add_a_secret(file)
+            .into_iter()
+            .fold(told, |told, (label, command)| told.hint(&label, command)),
+        Some(file) => told.hint("mend it", format!("${{EDITOR:-vi}} {}", file.display())),
+    }
     .hint("or see what is missing", "offshoot doctor")
 }
 
