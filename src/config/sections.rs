@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::PathBuf;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use url::Url;
+use url::{Host, Url};
 
 use super::paths::{PlatformDirs, absolute};
 use super::secret;
@@ -44,6 +44,22 @@ impl Server {
     #[must_use]
     pub fn local_url(&self) -> String {
         local_url(self.address())
+    }
+
+    /// Whether a program on this machine that speaks to `url` speaks to this server.
+    #[must_use]
+    pub fn is_reached_at(&self, url: &Url) -> bool {
+        let bind = self.bind.to_canonical();
+        let named = match url.host() {
+            Some(Host::Ipv4(address)) => Some(IpAddr::V4(address)),
+            Some(Host::Ipv6(address)) => Some(IpAddr::V6(address).to_canonical()),
+            Some(Host::Domain("localhost")) => Some(IpAddr::V4(Ipv4Addr::LOCALHOST)),
+            Some(Host::Domain(_)) | None => None,
+        };
+        let is_here = named.is_some_and(|named| {
+            named == bind || (named.is_loopback() && (bind.is_loopback() || bind.is_unspecified()))
+        });
+        is_here && url.port_or_known_default() == Some(self.port)
     }
 }
 

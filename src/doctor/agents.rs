@@ -65,7 +65,7 @@ async fn one(patient: &Patient<'_>, name: &str, entry: &AgentEntry) -> Finding {
     if finding.verdict != Verdict::Ok {
         return finding;
     }
-    let of_server = patient.server.health().and_then(|health| {
+    let of_server = patient.server.own_health().and_then(|health| {
         health.agents.iter().find(|agent| agent.name == name && agent.checked_at.is_some())
     });
     of_server.and_then(|agent| as_the_server_sees(agent, &look)).unwrap_or(finding)

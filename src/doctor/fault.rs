@@ -87,10 +87,10 @@ faults! {
         "offshoot config show --origin";
     ServiceMissesAgent, "agents", "server_misses_agent", Fail,
         "The running server does not find an agent that this shell finds: its PATH is another one.",
-        "offshoot service install --force";
+        "offshoot service install";
     ServerNotLoggedIn, "agents", "server_not_logged_in", Fail,
         "The running server finds an agent not logged in that is logged in for this shell: its environment is another one.",
-        "offshoot service install --force";
+        "offshoot service install";
     SandboxMissing, "isolation", "sandbox_missing", Warn,
         "There is no sandbox here: agents can read what the user can read who runs offshoot.",
         "sudo apt install bubblewrap";
@@ -130,6 +130,9 @@ faults! {
     ServerAway, "server", "server_away", Warn,
         "No server answers.",
         "offshoot serve";
+    NamedServerAway, "server", "named_server_away", Fail,
+        "The server that --url or OFFSHOOT_URL names does not answer, or is none of offshoot.",
+        "curl -sS URL";
     ServerRefuses, "server", "server_refuses", Fail,
         "The server does not accept the token of this shell.",
         "unset OFFSHOOT_TOKEN AGENT_API_SECRET";

@@ -30,40 +30,40 @@ pub struct Patient<'a> {
 pub enum ServerLook {
     Answers {
         url: String,
+        /// Whether it is the server of this configuration, and not one that somebody has named.
+        own: bool,
         health: Box<Health>,
         clients: Vec<Client>,
     },
     Failed {
-        url: String,
+        /// As of [`Self::Answers`].
+        own: bool,
         error: ApiError,
     },
     /// It could not be asked: no address, or no token for it.
-    NotAsked {
-        why: String,
-    },
+    NotAsked { why: String },
 }
 
 impl ServerLook {
-    /// Asks the server, once.
-    pub async fn at(api: &ApiClient) -> Self {
+    /// Asks the server, once. `own`: it is the one of this configuration.
+    pub async fn at(api: &ApiClient, own: bool) -> Self {
         let url = api.base_url().to_owned();
         let asked = async {
             let health = api.health().await?;
             Ok((health, api.list_clients().await?))
         };
         match tokio::time::timeout(ANSWERS_WITHIN, asked).await {
-            Ok(Ok((health, clients))) => Self::Answers { url, health: Box::new(health), clients },
-            Ok(Err(error)) => Self::Failed { url, error },
-            Err(_) => {
-                Self::Failed { error: ApiError::TimedOut { url: url.clone(), limit: ANSWERS_WITHIN }, url }
-            }
+            Ok(Ok((health, clients))) => Self::Answers { url, own, health: Box::new(health), clients },
+            Ok(Err(error)) => Self::Failed { own, error },
+            Err(_) => Self::Failed { own, error: ApiError::TimedOut { url, limit: ANSWERS_WITHIN } },
         }
     }
 
-    pub(super) fn health(&self) -> Option<&Health> {
+    /// What the server of this configuration says, which can be compared with this machine.
+    pub(super) fn own_health(&self) -> Option<&Health> {
         match self {
-            Self::Answers { health, .. } => Some(health),
-            Self::Failed { .. } | Self::NotAsked { .. } => None,
+            Self::Answers { own: true, health, .. } => Some(health),
+            Self::Answers { .. } | Self::Failed { .. } | Self::NotAsked { .. } => None,
         }
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn isolation(patient: &Patient<'_>) -> Vec<Finding> {
     let path = patient.env.get("PATH").unwrap_or_default().to_owned();
     let found = Sandbox::new(path).find().await;
     let wanted = patient.config().ok().and_then(|config| config.defaults.isolation);
-    let health = patient.server.health();
+    let health = patient.server.own_health();
     // what the server says counts: it may have another PATH than whoever asks
     if let Some(health) = health.filter(|health| health.isolation == "sandbox") {
         return vec![Finding::ok(CHECK, format!("sandbox, in force: {}", health.isolation_detail))];

@@ -18,13 +18,18 @@ pub(super) async fn server(patient: &Patient<'_>) -> Vec<Finding> {
     match &patient.server {
         ServerLook::Answers { url, health, .. } => answering(url, health),
         ServerLook::NotAsked { why } => vec![Finding::skipped(SERVER, why.clone())],
-        ServerLook::Failed { error, .. } => vec![match error {
-            ApiError::Unreachable { .. } | ApiError::BadAddress { .. } => absent(error, address).await,
+        ServerLook::Failed { error, own } => vec![match error {
+            ApiError::Unauthorised(_) => Finding::of(Fault::ServerRefuses, error.to_string()),
+            // what is free here says nothing of a server elsewhere
+            ApiError::Unreachable { url, .. } | ApiError::Unintelligible { url, .. } if !own => {
+                let asked = format!("{}/livez", url.trim_end_matches('/'));
+                Finding::of(Fault::NamedServerAway, error.to_string()).with("URL", &asked)
+            }
+            ApiError::Unreachable { .. } => absent(error, address).await,
             ApiError::Unintelligible { .. } => {
                 let next = address.map_or(3457, |address| address.port().saturating_add(1));
                 Finding::of(Fault::PortTaken, error.to_string()).with("PORT", &next.to_string())
             }
-            ApiError::Unauthorised(_) => Finding::of(Fault::ServerRefuses, error.to_string()),
             _ => Finding::of(Fault::ServerSilent, error.to_string()),
         }],
     }
@@ -93,4 +98,24 @@ pub(super) fn queue(patient: &Patient<'_>) -> Vec<Finding> {
         findings.push(Finding::ok(QUEUE, format!("open: {running} running, {queued} waiting")));
     }
     findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_address_is_tried_by_listening_there() {
+        let url = "http://server".to_owned();
+        let error = ApiError::Unreachable { url, why: "refused".to_owned(), maybe_done: false };
+        // an address of the documentation's own, which no machine has (RFC 5737)
+        let found = absent(&error, "192.0.2.1:1".parse().ok()).await;
+        assert_eq!(found.code, Some("address_unusable"));
+        let taken = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let found = absent(&error, taken.local_addr().ok()).await;
+        assert_eq!(found.code, Some("port_taken"));
+        // the system chooses one that is free
+        let found = absent(&error, "127.0.0.1:0".parse().ok()).await;
+        assert_eq!((found.code, found.mend.as_deref()), (Some("server_away"), Some("offshoot serve")));
+    }
 }

@@ -122,7 +122,7 @@ async fn a_configuration_without_a_secret_is_added_to_with_the_commands_that_are
             let ran = home.run(verb).await;
             assert!(ran.code == 6 || ran.code == 78, "{ran:?}");
             assert!(ran.err.contains(commands[0]), "{verb:?} says the same: {ran:?}, {mend}");
-            assert!(!ran.err.contains("offshoot init"), "{ran:?}");
+            assert!(!ran.err.contains("write a configuration"), "{ran:?}");
         }
         if has_server {
             let line = format!("secret_file = \"{}\"", secret.display());

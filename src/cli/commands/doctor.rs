@@ -3,7 +3,9 @@
 use std::process::ExitCode;
 
 use clap::Args;
+use url::Url;
 
+use crate::api_client::ApiClient;
 use crate::cli::args::Global;
 use crate::cli::connection;
 use crate::cli::error::{CliError, ErrorKind};
@@ -39,11 +41,12 @@ pub(in crate::cli) fn run(
         .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
     let mut written = Ok(());
     let report = runtime.block_on(async {
+        let config = as_served(global, env);
         let patient = Patient {
             env,
-            config: as_served(global, env),
             config_file: Config::file(env, global.config.as_deref()).map(|(path, _)| path),
-            server: ask_server(global, env).await,
+            server: ask_server(config.as_ref().ok(), global, env).await,
+            config,
             clock: Clock::system(),
             online: flags.online,
         };
@@ -69,9 +72,13 @@ fn as_served(global: &Global, env: &Environment) -> Result<Config, ConfigError> 
     load(true).or_else(|_| load(false))
 }
 
-async fn ask_server(global: &Global, env: &Environment) -> ServerLook {
+async fn ask_server(config: Option<&Config>, global: &Global, env: &Environment) -> ServerLook {
+    let is_own = |api: &ApiClient| {
+        let url = Url::parse(api.base_url());
+        config.zip(url.ok()).is_some_and(|(config, url)| config.server.is_reached_at(&url))
+    };
     match connection::connect(global, env) {
-        Ok(api) => ServerLook::at(&api).await,
+        Ok(api) => ServerLook::at(&api, is_own(&api)).await,
         Err(CliError { kind: ErrorKind::Configuration { .. }, .. }) => ServerLook::NotAsked {
             why: "the configuration cannot be read, which says where it is".to_owned(),
         },
