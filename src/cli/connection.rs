@@ -4,8 +4,6 @@
 //! `OFFSHOOT_TOKEN`, else the local secret; that one is given to this machine only, since whoever holds it may run
 //! commands here.
 
-use std::net::IpAddr;
-
 use secrecy::SecretString;
 use url::Url;
 
@@ -28,7 +26,7 @@ pub(super) fn connect(global: &Global, env: &Environment) -> Result<ApiClient, C
         }
         (None, token) => {
             let config = load(global, env)?;
-            let url = own_url(config.server.bind, config.server.port);
+            let url = config.server.local_url();
             (url, token.or(config.server.secret))
         }
     };
@@ -52,18 +50,6 @@ fn local_secret(url: &str, global: &Global, env: &Environment) -> Result<SecretS
 /// The configuration as this user's server would read it.
 pub(super) fn load(global: &Global, env: &Environment) -> Result<Config, CliError> {
     Ok(Config::load(&Flags::default(), env, global.config.as_deref())?)
-}
-
-/// Where a server with this configuration answers, from this machine.
-fn own_url(bind: IpAddr, port: u16) -> String {
-    let host = match bind.to_canonical() {
-        // Bound to every address: loopback is one of them.
-        address if address.is_unspecified() && bind.is_ipv6() => "[::1]".to_owned(),
-        address if address.is_unspecified() => "127.0.0.1".to_owned(),
-        IpAddr::V4(address) => address.to_string(),
-        IpAddr::V6(address) => format!("[{address}]"),
-    };
-    format!("http://{host}:{port}")
 }
 
 impl From<ConfigError> for CliError {
@@ -103,17 +89,5 @@ mod tests {
         assert!(connected(Some("http://example.com"), &[secret, ("OFFSHOOT_TOKEN", "t")]).is_ok());
         let error = connected(Some("127.0.0.1:3456"), &[secret]).expect_err("no scheme");
         assert_eq!(error.kind, ErrorKind::Usage);
-    }
-
-    #[test]
-    fn an_address_that_means_all_is_reached_by_loopback() {
-        for (bind, url) in [
-            ("0.0.0.0", "http://127.0.0.1:1"),
-            ("::", "http://[::1]:1"),
-            ("::1", "http://[::1]:1"),
-            ("100.64.0.7", "http://100.64.0.7:1"),
-        ] {
-            assert_eq!(own_url(bind.parse().unwrap(), 1), url);
-        }
     }
 }

@@ -71,6 +71,8 @@ pub enum Ended {
     JobFailed,
     /// The job that was waited for was cancelled.
     JobCancelled,
+    /// The answer, which was told, says what of it failed.
+    InPart,
 }
 
 impl Ended {
@@ -81,6 +83,7 @@ impl Ended {
             Self::Done => 0,
             Self::JobFailed => 10,
             Self::JobCancelled => 11,
+            Self::InPart => 1,
         }
     }
 }
@@ -156,6 +159,11 @@ impl CliError {
     pub(super) fn file(path: &std::path::Path, error: &io::Error) -> Self {
         Self::new(ErrorKind::Usage, format!("cannot read {}: {error}", path.display()))
             .hint("look", format!("ls -l {}", path.display()))
+    }
+
+    /// Where files are meant to be below it.
+    pub(super) fn no_home() -> Self {
+        Self::new(ErrorKind::Failed, "there is no home directory").hint("say where it is", "export HOME=...")
     }
 
     /// The message, its details, and what to type next, one per line.

@@ -88,7 +88,7 @@ fn none_yet() -> Markup {
         "No repository is known yet",
         html! {
             p { "The first job for one registers it, and so does this:" }
-            p { (command("offshoot repos add acme/widgets")) }
+            p { (command("offshoot client add acme/widgets")) }
         },
     )
 }
@@ -102,13 +102,9 @@ fn address(client: &Client) -> String {
     format!("/ui/clients/{}", client.id)
 }
 
-fn full_name(client: &Client) -> String {
-    format!("{}/{}", client.github_org, client.github_repo)
-}
-
 fn row(viewer: &Viewer, detail: &ClientDetail, here: &str) -> Markup {
     let client = &detail.client;
-    let name = full_name(client);
+    let name = client.full_name();
     html! {
         li .row .plain-row id={ "client-" (client.id) } data-job=(client.id) {
             div .main {
@@ -146,7 +142,7 @@ fn freshness(viewer: &Viewer, detail: &ClientDetail) -> Markup {
 }
 
 fn jobs_link(detail: &ClientDetail) -> Markup {
-    let query = encoded(&format!("repo:{}", full_name(&detail.client)));
+    let query = encoded(&format!("repo:{}", detail.client.full_name()));
     html! {
         a .faint href={ "/ui/jobs?q=" (query) } {
             @if detail.active_jobs > 0 { (detail.active_jobs) " live of " }
@@ -159,7 +155,7 @@ fn sync(client: &Client, back: &str, class: &str) -> Markup {
     act(
         &format!("{}/sync", address(client)),
         back,
-        html! { button .(class) { (icon("retry")) "Sync" span .unseen { " " (full_name(client)) } } },
+        html! { button .(class) { (icon("retry")) "Sync" span .unseen { " " (client.full_name()) } } },
     )
 }
 
@@ -181,7 +177,7 @@ fn register(sheet: &ClientsSheet) -> Markup {
 #[must_use]
 pub fn client(viewer: &Viewer, sheet: &ClientSheet) -> String {
     let client = &sheet.client.client;
-    let name = full_name(client);
+    let name = client.full_name();
     let body = html! {
         div .head {
             h1 { (phrases::one_line(&name, 120)) }
@@ -254,7 +250,7 @@ fn actions(viewer: &Viewer, client: &Client) -> Markup {
     html! {
         div .next {
             @if viewer.may(Scope::Submit) {
-                a .button .primary href={ "/ui/new?repo=" (encoded(&full_name(client))) } { (icon("plus")) "New job for it" }
+                a .button .primary href={ "/ui/new?repo=" (encoded(&client.full_name())) } { (icon("plus")) "New job for it" }
             }
             @if viewer.may(Scope::Operate) { (sync(client, &here, "button")) }
             @if viewer.may(Scope::Admin) {
@@ -269,7 +265,7 @@ fn actions(viewer: &Viewer, client: &Client) -> Markup {
                         p { "The repository is forgotten, and takes no more jobs. The history of its jobs stays." }
                         label .check { input type="checkbox" name="removeRepo" value="true"; " Delete the clone, too" }
                         label .check { input type="checkbox" name="force" value="true"; " Also when jobs of it are live, which are cancelled, or work is published nowhere, which is written to a bundle first" }
-                        button data-ask={ "Remove " (full_name(client)) "?" } { (icon("cancelled")) "Remove " (full_name(client)) }
+                        button data-ask={ "Remove " (client.full_name()) "?" } { (icon("cancelled")) "Remove " (client.full_name()) }
                     }
                 }
             }

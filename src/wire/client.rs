@@ -52,6 +52,12 @@ impl Client {
             deleted_at: client.deleted_at.map(UtcTime),
         }
     }
+
+    /// `org/repo`
+    #[must_use]
+    pub fn full_name(&self) -> String {
+        format!("{}/{}", self.github_org, self.github_repo)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]

@@ -380,9 +380,20 @@ fn a_program_on_this_machine_finds_the_server() {
         ("127.0.0.1", "http://127.0.0.1:3456"),
         ("0.0.0.0", "http://127.0.0.1:3456"),
         ("::", "http://[::1]:3456"),
+        ("::1", "http://[::1]:3456"),
+        ("::ffff:0.0.0.0", "http://127.0.0.1:3456"),
         ("10.0.0.7", "http://10.0.0.7:3456"),
     ] {
-        assert_eq!(load(&[("OFFSHOOT_SERVER_BIND", bind)], "").unwrap().server.local_url(), url);
+        let server = load(&[("OFFSHOOT_SERVER_BIND", bind)], "").unwrap().server;
+        assert_eq!(server.local_url(), url);
+        assert!(server.is_reached_at(&url.parse().unwrap()), "{url}");
+        for other in
+            ["http://127.0.0.1:3457", "https://127.0.0.1", "http://192.0.2.1:3456", "http://example.org:3456"]
+        {
+            assert!(!server.is_reached_at(&other.parse().unwrap()), "{bind}, {other}");
+        }
+        let is_here = !bind.starts_with("10.");
+        assert_eq!(server.is_reached_at(&"http://localhost:3456".parse().unwrap()), is_here, "{bind}");
     }
 }
 

@@ -67,7 +67,7 @@ async fn client(app: &App, caller: &Caller, name: &str) -> Result<String, AppErr
     let found = clients.into_iter().find(|client| {
         client.id == name
             || client.name.eq_ignore_ascii_case(name)
-            || format!("{}/{}", client.github_org, client.github_repo).eq_ignore_ascii_case(name)
+            || client.full_name().eq_ignore_ascii_case(name)
     });
     found.map(|client| client.id).ok_or(AppError::NotFound("repository"))
 }

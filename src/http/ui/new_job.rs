@@ -143,11 +143,7 @@ async fn page(
     let sheet = NewJobSheet {
         body: serde_json::to_string_pretty(&shown).unwrap_or_default(),
         entries: Entries { fields, problem },
-        repositories: clients
-            .into_iter()
-            .take(REPOSITORIES_MAX)
-            .map(|client| format!("{}/{}", client.github_org, client.github_repo))
-            .collect(),
+        repositories: clients.into_iter().take(REPOSITORIES_MAX).map(|client| client.full_name()).collect(),
         agents: agents.into_iter().map(|agent| agent.name).collect(),
         profiles,
         url: address(headers)?,
