@@ -101,8 +101,9 @@ fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Res
         }
         Verb::Doctor(flags) => commands::doctor::run(&cli.global, &flags, env, out),
         Verb::Init(flags) => {
-            if commands::init::run(&cli.global, &flags, env, out)? {
-                let install = commands::ServiceVerb::Install { print: false, force: false };
+            if let Some(before) = commands::init::run(&cli.global, &flags, env, out)? {
+                let before = Some(before);
+                let install = commands::ServiceVerb::Install { print: false, force: false, before };
                 return commands::service::run(install, &cli.global, env, out);
             }
             Ok(ExitCode::SUCCESS)
@@ -115,13 +116,18 @@ fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Res
     }
 }
 
+/// What waits and speaks for a verb, on this thread.
+fn runtime() -> Result<tokio::runtime::Runtime, CliError> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))
+}
+
 /// Runs a verb that speaks to the server.
 fn speak(verb: Verb, global: &Global, env: &Environment, out: &mut Output) -> Result<ExitCode, CliError> {
     let api = connection::connect(global, env)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
+    let runtime = runtime()?;
     // it is asked for by few, and what it says wrongly does not concern them
     let config = matches!(verb, Verb::Attach(_)).then(|| connection::load(global, env).ok()).flatten();
     let mut context = commands::Context {

@@ -17,6 +17,7 @@ mod fault;
 mod files;
 mod finding;
 mod patient;
+mod places;
 mod programs;
 mod server;
 mod table;
@@ -24,6 +25,7 @@ mod table;
 pub use fault::Fault;
 pub use finding::{Finding, Report, Verdict};
 pub use patient::{Patient, ServerLook};
+pub use places::where_agents_are;
 pub use table::{CHECKS, Check};
 
 /// Makes all checks, in the order of the table, and tells each finding as it comes.

@@ -31,11 +31,16 @@ impl ServiceError {
         match self {
             Self::NotInstalled => ("install it", "offshoot service install".to_owned()),
             Self::Foreign { file } => ("look at it, then say --force", format!("less {}", file.display())),
-            Self::Unnameable { .. } => {
-                ("install the program elsewhere", "cargo install --locked --path .".to_owned())
-            }
+            Self::Unnameable { path } => (
+                "give it a name of letters, digits and /._- only; look",
+                format!("ls -ld '{}'", path.display()),
+            ),
             Self::NoProgram { .. } => ("run it by hand instead", "offshoot serve".to_owned()),
-            Self::Refused { said, .. } if said.contains("bus") || said.contains("XDG_RUNTIME_DIR") => (
+            Self::Refused { command, .. } if command.starts_with("loginctl") => (
+                "let somebody do it who may, then repeat",
+                "sudo loginctl enable-linger \"$USER\"".to_owned(),
+            ),
+            Self::Refused { said, .. } if is_of_the_bus(said) => (
                 "this shell is not a login of its user; give it one",
                 "export XDG_RUNTIME_DIR=/run/user/$(id -u)".to_owned(),
             ),
@@ -44,5 +49,30 @@ impl ServiceError {
             }
             Self::File { file, .. } => ("look", format!("ls -ld {}", file.display())),
         }
+    }
+}
+
+/// Both ways in which systemctl says that it did not reach the user's own manager.
+fn is_of_the_bus(said: &str) -> bool {
+    (said.contains("connect to") && said.contains(" bus")) || said.contains("XDG_RUNTIME_DIR")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bus_that_is_not_reached_is_told_from_one_that_is_busy() {
+        let hint = |said: &str| {
+            let command = "systemctl --user start offshoot.service".to_owned();
+            ServiceError::Refused { command, said: said.to_owned() }.hint().1
+        };
+        for said in [
+            "Failed to connect to bus: No medium found",
+            "Failed to connect to user scope bus via local transport: Connection refused",
+        ] {
+            assert_eq!(hint(said), "export XDG_RUNTIME_DIR=/run/user/$(id -u)");
+        }
+        assert_eq!(hint("Device or resource busy"), "offshoot service logs -n 50");
     }
 }

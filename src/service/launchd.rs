@@ -94,7 +94,7 @@ pub(super) fn logs(owner: &Owner, lines: u32, follow: bool) -> Vec<String> {
 }
 
 pub(super) async fn state(owner: &Owner) -> Result<State, ServiceError> {
-    let said = match program::run(&launchctl(&["print", &target(owner)]), &owner.environment).await {
+    let said = match program::ask(&launchctl(&["print", &target(owner)]), &owner.environment).await {
         Ok(said) => said,
         Err(ServiceError::Refused { .. }) => {
             return Ok(State { installed: true, words: "not loaded".to_owned(), ..State::default() });

@@ -25,7 +25,6 @@ use std::path::{Path, PathBuf};
 
 pub use error::ServiceError;
 pub use plan::{Plan, Step};
-pub use program::run;
 
 /// Which program starts services here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -185,6 +184,12 @@ impl Owner {
             Ok(text) if !force && !text.contains(MARK) => Err(ServiceError::Foreign { file }),
             _ => Ok(()),
         }
+    }
+
+    /// Whether a directory of [`Self::path_before`] can stand in both kinds of file.
+    #[must_use]
+    pub fn can_name_in_path(dir: &Path) -> bool {
+        nameable(dir).is_ok_and(|dir| !dir.contains(':'))
     }
 
     /// PATH of the service: what is needed first, then what the file has by itself.

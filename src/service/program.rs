@@ -11,6 +11,8 @@ use super::error::ServiceError;
 
 /// A start waits until the server is ready, for which the unit gives it five minutes.
 const ENDS_WITHIN: Duration = Duration::from_secs(330);
+/// How a service is, systemd says within milliseconds; on a loaded machine within a second or two.
+const SAYS_WITHIN: Duration = Duration::from_secs(10);
 /// Of what a program complains about.
 const SAID_CHARS_MAX: usize = 600;
 
@@ -18,7 +20,23 @@ const SAID_CHARS_MAX: usize = 600;
 ///
 /// # Errors
 /// It is not there, it failed, or it does not end.
-pub async fn run(
+pub(super) async fn run(
+    command: &[String],
+    environment: &BTreeMap<OsString, OsString>,
+) -> Result<String, ServiceError> {
+    within(ENDS_WITHIN, command, environment).await
+}
+
+/// As [`run`], for a question that changes nothing.
+pub(super) async fn ask(
+    command: &[String],
+    environment: &BTreeMap<OsString, OsString>,
+) -> Result<String, ServiceError> {
+    within(SAYS_WITHIN, command, environment).await
+}
+
+async fn within(
+    limit: Duration,
     command: &[String],
     environment: &BTreeMap<OsString, OsString>,
 ) -> Result<String, ServiceError> {
@@ -27,9 +45,9 @@ pub async fn run(
     let mut process = Command::new(program);
     process.args(arguments).env_clear().envs(environment).kill_on_drop(true);
     process.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let output = match tokio::time::timeout(ENDS_WITHIN, process.output()).await {
+    let output = match tokio::time::timeout(limit, process.output()).await {
         Err(_) => {
-            return Err(ServiceError::Silent { command: shown(), seconds: ENDS_WITHIN.as_secs() });
+            return Err(ServiceError::Silent { command: shown(), seconds: limit.as_secs() });
         }
         Ok(Err(_)) => return Err(ServiceError::NoProgram { program: program.clone() }),
         Ok(Ok(output)) => output,

@@ -50,18 +50,19 @@ pub(super) async fn install(owner: &Owner) -> Result<Plan, ServiceError> {
     let there = std::fs::read_to_string(file(owner)).unwrap_or_default();
     let turn_on = lingers(owner).await == Some(false);
     let text = unit(owner, turn_on || there.contains(LINGER_MARK))?;
-    let changed = !there.is_empty() && there != text;
-    let mut steps = vec![
-        Step::Write { file: file(owner), text },
-        Step::Run { command: systemctl(&["daemon-reload"]) },
-        Step::Run { command: systemctl(&["enable", "--now", NAME]) },
-    ];
-    if changed {
-        // one that runs already goes on with the old file
-        steps.push(Step::Run { command: systemctl(&["restart", NAME]) });
-    }
+    let mut steps = Vec::new();
     if turn_on {
+        // first: where it is refused nothing is there, and the file says that it was turned on only if it was
         steps.push(Step::Run { command: vec!["loginctl".to_owned(), "enable-linger".to_owned()] });
+    }
+    steps.push(Step::Write { file: file(owner), text: text.clone() });
+    steps.push(Step::Run { command: systemctl(&["daemon-reload"]) });
+    if there.is_empty() || there == text {
+        steps.push(Step::Run { command: systemctl(&["enable", "--now", NAME]) });
+    } else {
+        // one that runs goes on with the old file until it is started anew; one that does not is started once
+        steps.push(Step::Run { command: systemctl(&["enable", NAME]) });
+        steps.push(Step::Run { command: systemctl(&["restart", NAME]) });
     }
     Ok(Plan::of(steps))
 }
@@ -101,7 +102,7 @@ pub(super) fn logs(lines: u32, follow: bool) -> Vec<String> {
 
 pub(super) async fn state(owner: &Owner) -> Result<State, ServiceError> {
     let asked = "--property=ActiveState,SubState,MainPID,UnitFileState";
-    let said = program::run(&systemctl(&["show", NAME, asked]), &owner.environment).await?;
+    let said = program::ask(&systemctl(&["show", NAME, asked]), &owner.environment).await?;
     let value = |name: &str| {
         said.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix('=')).unwrap_or_default()
     };
@@ -120,7 +121,7 @@ async fn lingers(owner: &Owner) -> Option<bool> {
     let uid = owner.uid.to_string();
     let words = ["loginctl", "show-user", &uid, "--property=Linger", "--value"];
     let command: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();
-    match program::run(&command, &owner.environment).await.ok()?.trim() {
+    match program::ask(&command, &owner.environment).await.ok()?.trim() {
         "yes" => Some(true),
         "no" => Some(false),
         _ => None,

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::cli::{Ran, command, finish};
+use crate::cli_fake::{Answer, Fake};
 
 const UNIT: &str = ".config/systemd/user/offshoot.service";
 
@@ -101,7 +102,7 @@ async fn a_service_is_installed_once_and_leaves_nothing_when_it_is_removed() {
     let ran = home.run(&["service", "install"]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     let calls = ["systemctl --user daemon-reload", "systemctl --user enable --now offshoot.service"];
-    assert_eq!(home.asked(), [calls[0], calls[1], "loginctl enable-linger"]);
+    assert_eq!(home.asked(), ["loginctl enable-linger", calls[0], calls[1]]);
     let unit = home.read(UNIT);
     let program = env!("CARGO_BIN_EXE_offshoot");
     assert!(unit.contains(&format!("\nExecStart={program} serve\n")), "{unit}");
@@ -146,7 +147,10 @@ async fn a_unit_of_somebody_else_is_spared_until_it_is_said() {
     }
     assert!(home.read(UNIT).contains("/bin/true") && home.asked().is_empty());
     assert_eq!(home.run(&["service", "install", "--force"]).await.code, 0);
-    assert!(home.asked().contains(&"systemctl --user restart offshoot.service".to_owned()));
+    let asked = home.asked();
+    let after = asked.iter().skip_while(|call| !call.contains("daemon-reload")).skip(1);
+    let calls = ["systemctl --user enable offshoot.service", "systemctl --user restart offshoot.service"];
+    assert_eq!(after.collect::<Vec<_>>(), calls, "it is started once: {asked:?}");
 }
 
 #[tokio::test]
@@ -204,4 +208,125 @@ async fn the_service_is_started_stopped_and_looked_at() {
     let ran = home.run(&["service", "start"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(ran.err.contains("export XDG_RUNTIME_DIR=/run/user/$(id -u)"), "{ran:?}");
+}
+
+#[tokio::test]
+async fn lingering_that_is_refused_leaves_nothing_and_a_start_that_fails_says_what_is_there() {
+    let home = Home::new();
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    let before = home.files();
+    home.program("loginctl", "[ \"$1\" = show-user ] && echo no && exit; echo 'Access denied' >&2; exit 1");
+    let ran = home.run(&["service", "install"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(ran.err.contains("sudo loginctl enable-linger") && !ran.err.contains("uninstall"), "{ran:?}");
+    home.asked();
+    assert_eq!(home.files(), before);
+    home.program("loginctl", "[ \"$1\" = show-user ] && echo yes; true");
+    home.program("systemctl", "[ \"$2\" != enable ]");
+    let ran = home.run(&["service", "install"]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    assert!(home.path(UNIT).exists() && ran.err.contains("offshoot service uninstall"), "{ran:?}");
+    assert!(!home.read(UNIT).contains("Lingering was turned on"), "somebody else has turned it on");
+    home.asked();
+    assert_eq!(home.run(&["service", "uninstall"]).await.code, 0);
+    assert!(home.asked().iter().all(|call| !call.contains("linger")));
+}
+
+#[tokio::test]
+async fn a_service_reads_the_configuration_that_was_looked_at_and_no_other() {
+    let home = Home::new();
+    let told =
+        |ran: &Ran| ran.out.lines().find(|line| line.trim().starts_with("ExecStart=")).map(str::to_owned);
+    let elsewhere = home.path("elsewhere/my.toml");
+    let mut init = home.command(&["init"]);
+    init.env("OFFSHOOT_CONFIG", &elsewhere);
+    assert_eq!(finish(init, "").await.code, 0);
+    let mut install = home.command(&["service", "install", "--print"]);
+    install.env("OFFSHOOT_CONFIG", &elsewhere);
+    let ran = finish(install, "").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let line = told(&ran).unwrap();
+    assert!(line.ends_with(&format!(" serve --config {}", elsewhere.display())), "{line}");
+    // without that variable there is nothing that it could start with
+    assert_eq!(home.run(&["service", "install", "--print"]).await.code, 78);
+
+    // the places of this shell are not those of the service, which knows its home directory alone
+    let mut init = home.command(&["init"]);
+    init.env("XDG_CONFIG_HOME", home.path("xdg"));
+    assert_eq!(finish(init, "").await.code, 0);
+    let mut install = home.command(&["service", "install"]);
+    install.env("XDG_CONFIG_HOME", home.path("xdg")).env("XDG_DATA_HOME", home.path("data"));
+    let ran = finish(install, "").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let file = home.path("xdg/offshoot/config.toml");
+    let line = format!(" serve --config {}\n", file.display());
+    assert!(
+        home.read(UNIT).contains(&line),
+        "below the home directory, and with the file: {}",
+        home.read(UNIT)
+    );
+    assert!(!home.path("xdg/systemd").exists());
+}
+
+#[tokio::test]
+async fn a_directory_that_a_unit_cannot_name_is_left_out_of_its_path() {
+    let home = Home::new();
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    home.program("codex", "true");
+    home.write("my programs/claude", "#!/bin/sh\n");
+    std::fs::set_permissions(home.path("my programs/claude"), PermissionsExt::from_mode(0o755)).unwrap();
+    let mut install = home.command(&["service", "install"]);
+    let path = format!("{}:{}:/usr/bin:/bin", home.path("my programs").display(), home.path("bin").display());
+    install.env("PATH", path);
+    let ran = finish(install, "").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert!(
+        ran.err.contains("warning: PATH of the service cannot name") && ran.err.contains("my programs"),
+        "{ran:?}"
+    );
+    let dir = home.path("bin").display().to_string();
+    assert!(
+        home.read(UNIT).contains(&format!("\nEnvironment=PATH={dir}:%h/.local/bin:")),
+        "{}",
+        home.read(UNIT)
+    );
+}
+
+#[tokio::test]
+async fn what_is_told_to_programs_is_one_value_each_time() {
+    let home = Home::new();
+    let value = |ran: &Ran| -> Value {
+        serde_json::from_str(&ran.out).unwrap_or_else(|error| panic!("{error}: {ran:?}"))
+    };
+    let ran = home.run(&["init", "--service", "--json"]).await;
+    let told = value(&ran);
+    assert_eq!((ran.code, &told["installed"], &told["port"]), (0, &true.into(), &3456.into()), "{ran:?}");
+    assert!(
+        told["written"].as_array().unwrap().len() == 2 && told["file"].as_str().unwrap().ends_with(UNIT),
+        "{told}"
+    );
+    let ran = home.run(&["service", "stop", "--json"]).await;
+    assert_eq!((ran.code, value(&ran)), (0, serde_json::json!({ "running": false })));
+    let ran = home.run(&["service", "start", "--json"]).await;
+    assert_eq!((ran.code, value(&ran)), (0, serde_json::json!({ "running": true })));
+    let ran = home.run(&["service", "logs", "--json"]).await;
+    assert_eq!((ran.code, value(&ran)["code"].as_str()), (2, Some("usage")));
+}
+
+#[tokio::test]
+async fn the_status_is_of_the_service_and_says_why_nobody_answers() {
+    let home = Home::new();
+    // a port that nobody listens at
+    assert_eq!(home.run(&["init", "--port", "9"]).await.code, 0);
+    assert_eq!(home.run(&["service", "install"]).await.code, 0);
+    let other = Fake::start(|_, _| Answer::text(200, "nothing")).await;
+    let mut status = home.command(&["service", "status"]);
+    status.env("OFFSHOOT_URL", &other.url);
+    let ran = finish(status, "").await;
+    assert_eq!(ran.code, 0, "systemd says that it runs: {ran:?}");
+    assert!(ran.out.contains("\n  cannot reach offshoot at http://127.0.0.1:9 ("), "{ran:?}");
+    assert_eq!(other.seen().len(), 0, "what the shell names is another server");
+    let ran = home.run(&["service", "status", "--json"]).await;
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    assert!(told["silence"].as_str().unwrap().contains("127.0.0.1:9") && told["url"].is_null(), "{told}");
 }

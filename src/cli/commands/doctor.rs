@@ -35,18 +35,14 @@ pub(in crate::cli) fn run(
     env: &Environment,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
+    let runtime = crate::cli::runtime()?;
     let mut written = Ok(());
     let report = runtime.block_on(async {
-        let config = as_served(global, env);
         let patient = Patient {
             env,
+            config: as_served(global, env),
             config_file: Config::file(env, global.config.as_deref()).map(|(path, _)| path),
-            server: ask_server(config.as_ref().ok(), global, env).await,
-            config,
+            server: ask_server(global, env).await,
             clock: Clock::system(),
             online: flags.online,
         };
@@ -72,10 +68,10 @@ fn as_served(global: &Global, env: &Environment) -> Result<Config, ConfigError> 
     load(true).or_else(|_| load(false))
 }
 
-async fn ask_server(config: Option<&Config>, global: &Global, env: &Environment) -> ServerLook {
+async fn ask_server(global: &Global, env: &Environment) -> ServerLook {
     let is_own = |api: &ApiClient| {
-        let url = Url::parse(api.base_url());
-        config.zip(url.ok()).is_some_and(|(config, url)| config.server.is_reached_at(&url))
+        let (config, url) = (as_served(global, env).ok(), Url::parse(api.base_url()).ok());
+        config.zip(url).is_some_and(|(config, url)| config.server.is_reached_at(&url))
     };
     match connection::connect(global, env) {
         Ok(api) => ServerLook::at(&api, is_own(&api)).await,

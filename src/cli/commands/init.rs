@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::args::Global;
 use crate::cli::error::{CliError, ErrorKind};
@@ -58,18 +58,15 @@ struct Decided {
     service: bool,
 }
 
-/// Writes a first configuration with a secret; whether a service is to be installed now.
+/// Writes a first configuration with a secret. If a service is to be installed now: what is to be told with `--json`, which that
+/// does then.
 pub(in crate::cli) fn run(
     global: &Global,
     flags: &InitFlags,
     env: &Environment,
     out: &mut Output,
-) -> Result<bool, CliError> {
-    let no_home = || {
-        CliError::new(ErrorKind::Failed, "there is no home directory")
-            .hint("say where it is", "export HOME=...")
-    };
-    let (file, _) = Config::file(env, global.config.as_deref()).ok_or_else(no_home)?;
+) -> Result<Option<Value>, CliError> {
+    let (file, _) = Config::file(env, global.config.as_deref()).ok_or_else(CliError::no_home)?;
     let file = std::path::absolute(&file).map_err(|error| CliError::file(&file, &error))?;
     // a link that leads nowhere is there too
     if file.symlink_metadata().is_ok() {
@@ -86,10 +83,13 @@ pub(in crate::cli) fn run(
         return Err(error.about("nothing was written"));
     }
     let written = made.files;
+    let files: Vec<_> = written.iter().map(|file| file.display().to_string()).collect();
+    let told = json!({ "config": file.display().to_string(), "written": files, "port": decided.port });
     if out.is_json() {
-        let files: Vec<_> = written.iter().map(|file| file.display().to_string()).collect();
-        out.json(&json!({ "config": file.display().to_string(), "written": files, "port": decided.port }))?;
-        return Ok(decided.service);
+        if !decided.service {
+            out.json(&told)?;
+        }
+        return Ok(decided.service.then_some(told));
     }
     for file in &written {
         out.line(&format!("Wrote {}", file.display()))?;
@@ -105,7 +105,7 @@ pub(in crate::cli) fn run(
     if !decided.service {
         out.say("  see what is missing:  offshoot doctor\n  start the server:     offshoot serve");
     }
-    Ok(decided.service)
+    Ok(decided.service.then_some(told))
 }
 
 /// What somebody has in the place is not written over; where it only lacks a secret, that is what helps.
@@ -247,5 +247,5 @@ fn write(file: &Path, dir: &Path, decided: &Decided, made: &mut Made) -> Result<
 
 /// As a text of TOML.
 fn quoted(path: &Path) -> String {
-    serde_json::Value::String(path.display().to_string()).to_string()
+    Value::String(path.display().to_string()).to_string()
 }

@@ -1,19 +1,25 @@
 //! `offshoot service`
 
-use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{ExitCode, Stdio};
+use std::time::Duration;
 
 use clap::Subcommand;
-use serde_json::json;
+use serde_json::{Value, json};
 
+use crate::api_client::{ApiClient, ApiError};
 use crate::cli::args::Global;
-use crate::cli::connection;
 use crate::cli::error::{CliError, ErrorKind};
+use crate::cli::human;
 use crate::cli::output::Output;
-use crate::config::{Config, ConfigError, Environment, Flags, Problem, how_to_add_a_secret};
+use crate::config::{Config, ConfigError, Environment, Flags, PlatformDirs, Problem, how_to_add_a_secret};
+use crate::doctor::where_agents_are;
 use crate::service::{Init, Owner, Plan, ServiceError, State};
+use crate::wire::health::Health;
+
+/// A server on this machine answers within milliseconds; one that takes so long hangs.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ServiceVerb {
@@ -25,6 +31,9 @@ pub(in crate::cli) enum ServiceVerb {
         /// Replace a file that this command has not written.
         #[arg(long)]
         force: bool,
+        /// What was told with `--json` by the command that this one ends; one value holds both.
+        #[arg(skip)]
+        before: Option<Value>,
     },
     /// Stop the server and take away what install has made; data and configuration stay.
     Uninstall {
@@ -59,26 +68,35 @@ pub(in crate::cli) fn run(
     env: &Environment,
     out: &mut Output,
 ) -> Result<ExitCode, CliError> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| CliError::new(ErrorKind::Failed, format!("cannot start: {error}")))?;
+    let runtime = crate::cli::runtime()?;
     let owner = owner(global, env)?;
     runtime.block_on(async {
         match verb {
-            ServiceVerb::Install { print, force } => install(&owner, print, force, global, env, out).await?,
+            ServiceVerb::Install { print, force, before } => {
+                install(&owner, print, force, before, env, out).await?;
+            }
             ServiceVerb::Uninstall { print, force } => uninstall(&owner, print, force, out).await?,
             ServiceVerb::Start => {
                 out.say("Starting the service ...");
                 owner.start()?.carry_out(&owner.environment).await?;
+                if out.is_json() {
+                    out.json(&json!({ "running": true }))?;
+                }
                 out.say("It runs.\n  look at it:  offshoot service status");
             }
             ServiceVerb::Stop => {
                 out.say("Stopping the service ...");
                 owner.stop()?.carry_out(&owner.environment).await?;
+                if out.is_json() {
+                    out.json(&json!({ "running": false }))?;
+                }
                 out.say("It is stopped; agents that ran go on.\n  start it:  offshoot service start");
             }
-            ServiceVerb::Status => return status(&owner, global, env, out).await,
+            ServiceVerb::Status => return status(&owner, env, out).await,
+            ServiceVerb::Logs { .. } if out.is_json() => {
+                return Err(CliError::usage("the log is text, and has no --json")
+                    .hint("as text", "offshoot service logs"));
+            }
             ServiceVerb::Logs { follow, lines } => return logs(&owner.logs(lines, follow)?, &owner).await,
         }
         Ok(ExitCode::SUCCESS)
@@ -87,66 +105,91 @@ pub(in crate::cli) fn run(
 
 /// This user, and the program that runs now.
 fn owner(global: &Global, env: &Environment) -> Result<Owner, CliError> {
-    let home = env.dirs().map(|dirs| dirs.home.clone()).ok_or_else(|| {
-        CliError::new(ErrorKind::Failed, "there is no home directory")
-            .hint("say where it is", "export HOME=...")
-    })?;
+    let home = env.dirs().map(|dirs| dirs.home.clone()).ok_or_else(CliError::no_home)?;
     let program = std::env::current_exe().map_err(|error| {
         CliError::new(ErrorKind::Failed, format!("cannot tell where this program lies: {error}"))
     })?;
-    let arguments = match &global.config {
-        Some(file) => {
-            let file = std::path::absolute(file).map_err(|error| CliError::file(file, &error))?;
+    let arguments = match Config::file(env, global.config.as_deref()) {
+        Some((file, required)) if (required || file.exists()) && Some(&file) != usual_file(env).as_ref() => {
+            let file = std::path::absolute(&file).map_err(|error| CliError::file(&file, &error))?;
             vec!["--config".to_owned(), file.display().to_string()]
         }
-        None => Vec::new(),
+        _ => Vec::new(),
     };
-    let config_home = env.get("XDG_CONFIG_HOME").map(PathBuf::from);
     Ok(Owner {
         init: Init::of_this_system(),
-        config_home: config_home.unwrap_or_else(|| home.join(".config")),
+        // not where this shell has it: the service manager looks below the home directory and knows no variable of ours
+        config_home: home.join(".config"),
         home,
         uid: nix::unistd::getuid().as_raw(),
         program,
         arguments,
         path_before: Vec::new(),
-        environment: environment(env),
+        // of a shell: what finds programs, and the user's own services
+        environment: env.for_git(),
     })
 }
 
-/// Of a shell: what finds programs, and the user's own services.
-fn environment(env: &Environment) -> BTreeMap<OsString, OsString> {
-    env.for_git()
+/// Where the service finds its configuration by itself: it sees no variable of this shell that says another place.
+fn usual_file(env: &Environment) -> Option<PathBuf> {
+    let dirs = env.dirs()?;
+    // macOS has no such variables
+    Some(if cfg!(target_os = "macos") {
+        dirs.config_file()
+    } else {
+        PlatformDirs::below(&dirs.home).config_file()
+    })
 }
 
 async fn install(
     owner: &Owner,
     print: bool,
     force: bool,
-    global: &Global,
+    before: Option<Value>,
     env: &Environment,
     out: &mut Output,
 ) -> Result<(), CliError> {
-    let config = as_the_service(owner, global, env)?;
-    let owner = Owner { path_before: where_agents_are(&config, env), ..owner.clone() };
+    let config = as_the_service(owner, env)?;
+    let (path_before, left_out) =
+        where_agents_are(&config, env).into_iter().partition(|dir| Owner::can_name_in_path(dir.as_path()));
+    let owner = Owner { path_before, ..owner.clone() };
+    for dir in left_out {
+        out.say(&format!(
+            "warning: PATH of the service cannot name {}; an agent that is there is not found by it",
+            dir.display()
+        ));
+    }
     let plan = owner.install(force).await?;
     if print {
         return shown(&plan, out);
     }
     out.say("Installing the service, and waiting until it takes work ...");
-    plan.carry_out(&owner.environment).await?;
+    plan.carry_out(&owner.environment).await.map_err(|error| half_installed(error, &owner))?;
     if out.is_json() {
-        return out.json(&json!({ "installed": true, "file": owner.file().display().to_string() }));
+        let mut told = json!({ "installed": true, "file": owner.file().display().to_string() });
+        if let (Value::Object(told), Some(Value::Object(before))) = (&mut told, before) {
+            told.extend(before);
+        }
+        return out.json(&told);
     }
     out.line(&format!("Installed and started: {}", owner.file().display()))?;
     out.say("  look at it:    offshoot service status\n  and its log:   offshoot service logs -f");
     Ok(())
 }
 
+/// What failed, and that a file of the service is there all the same.
+fn half_installed(error: ServiceError, owner: &Owner) -> CliError {
+    let error = CliError::from(error);
+    if !owner.file().exists() {
+        return error;
+    }
+    error.hint("its file is there all the same; to take it away", "offshoot service uninstall")
+}
+
 /// The configuration as the service will read it, which sees no variable of this shell.
-fn as_the_service(owner: &Owner, global: &Global, env: &Environment) -> Result<Config, CliError> {
+fn as_the_service(owner: &Owner, env: &Environment) -> Result<Config, CliError> {
     let mut pairs: Vec<(OsString, OsString)> = Vec::new();
-    let kept = ["HOME", "USER", "LOGNAME", "XDG_CONFIG_HOME", "XDG_DATA_HOME"];
+    let kept = ["HOME", "USER", "LOGNAME"];
     pairs.extend(kept.iter().filter_map(|name| Some((name.into(), env.get(name)?.to_owned()))));
     if owner.init == Init::Systemd {
         let file = owner.home.join(".config/offshoot/env");
@@ -158,11 +201,11 @@ fn as_the_service(owner: &Owner, global: &Global, env: &Environment) -> Result<C
         );
     }
     let flags = Flags { serving: true, ..Flags::default() };
-    // the usual place is the platform's, which an environment of one's own does not know
-    let file = Config::file(env, global.config.as_deref()).filter(|(file, _)| file.exists());
+    // one that is not in the usual place is handed on; and an environment of one's own does not know the platform's place
+    let named = owner.arguments.last().map(PathBuf::from);
+    let file = named.or_else(|| usual_file(env).filter(|file| file.exists()));
     let service = Environment::from_pairs(pairs);
-    let file = file.as_ref().map(|(file, _)| file.as_path());
-    Config::load(&flags, &service, file).map_err(|error| would_not_start(error, file))
+    Config::load(&flags, &service, file.as_deref()).map_err(|error| would_not_start(error, file.as_deref()))
 }
 
 fn would_not_start(error: ConfigError, file: Option<&Path>) -> CliError {
@@ -183,16 +226,6 @@ fn would_not_start(error: ConfigError, file: Option<&Path>) -> CliError {
         Some(file) => told.hint("mend it", format!("${{EDITOR:-vi}} {}", file.display())),
     }
     .hint("or see what is missing", "offshoot doctor")
-}
-
-/// Where this shell finds the agents.
-fn where_agents_are(config: &Config, env: &Environment) -> Vec<PathBuf> {
-    let path = env.get("PATH").unwrap_or_default();
-    let names = config.agents.values().filter_map(|entry| entry.command.as_deref());
-    let bare = names.filter(|name| !name.contains('/'));
-    let dir_of =
-        |name: &str| std::env::split_paths(path).find(|dir| dir.is_absolute() && dir.join(name).is_file());
-    bare.filter_map(dir_of).collect()
 }
 
 async fn uninstall(owner: &Owner, print: bool, force: bool, out: &mut Output) -> Result<(), CliError> {
@@ -225,16 +258,23 @@ fn shown(plan: &Plan, out: &mut Output) -> Result<(), CliError> {
     lines.iter().try_for_each(|line| out.line(line))
 }
 
-async fn status(
-    owner: &Owner,
-    global: &Global,
-    env: &Environment,
-    out: &mut Output,
-) -> Result<ExitCode, CliError> {
+/// The health of the service's own server, with its address; or why there is none.
+async fn ask(owner: &Owner, env: &Environment) -> Result<(String, Health), String> {
+    let config = as_the_service(owner, env).map_err(|error| error.message)?;
+    let url = config.server.local_url();
+    let api = ApiClient::new(&url, config.server.secret).map_err(|error| error.to_string())?;
+    match tokio::time::timeout(ANSWERS_WITHIN, api.health()).await {
+        Ok(Ok(health)) => Ok((url, health)),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err(ApiError::TimedOut { url, limit: ANSWERS_WITHIN }.to_string()),
+    }
+}
+
+async fn status(owner: &Owner, env: &Environment, out: &mut Output) -> Result<ExitCode, CliError> {
     let state = owner.state().await?;
-    let health = match connection::connect(global, env) {
-        Ok(api) if state.running => api.health().await.ok().map(|health| (api.base_url().to_owned(), health)),
-        _ => None,
+    let (health, silence) = match state.running {
+        true => ask(owner, env).await.map_or_else(|why| (None, Some(why)), |health| (Some(health), None)),
+        false => (None, None),
     };
     let code = ExitCode::from(u8::from(!state.running));
     if out.is_json() {
@@ -242,6 +282,7 @@ async fn status(
             "installed": state.installed, "running": state.running, "state": state.words, "enabled": state.enabled,
             "lingers": state.lingers, "pid": state.pid, "file": owner.file().display().to_string(),
             "url": health.as_ref().map(|(url, _)| url), "version": health.as_ref().map(|(_, health)| &health.version),
+            "silence": silence,
         }))?;
         return Ok(code);
     }
@@ -249,6 +290,9 @@ async fn status(
     if let Some((url, health)) = health {
         let (running, queued) = (health.queue.running, health.queue.queued);
         out.line(&format!("  {url}  {}  {running} running, {queued} waiting", health.version))?;
+    }
+    if let Some(why) = silence {
+        out.line(&format!("  {}", human::printable(&why)))?;
     }
     if state.installed {
         out.line(&format!("  {}", owner.file().display()))?;
