@@ -24,6 +24,14 @@ pub struct Tagged<T> {
     pub etag: Option<String>,
 }
 
+/// What a job changed, in git's format.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    pub bytes: Vec<u8>,
+    /// Whether it was longer than the server tells.
+    pub is_cut: bool,
+}
+
 /// Which jobs to list. What is `None` does not matter.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobQuery {
@@ -179,12 +187,13 @@ impl ApiClient {
         Ok(Download { response, url: self.base_url().to_owned() })
     }
 
-    /// What the job changed, as a patch.
+    /// What the job changed, as a patch: bytes, for its files have an encoding of their own.
     ///
     /// # Errors
     /// When there is no such job, or no commit of it.
-    pub async fn get_patch(&self, job: &str) -> Result<String, ApiError> {
-        self.call(Method::GET, &["jobs", job, "diff"], &[("format", "patch".to_owned())]).text().await
+    pub async fn get_patch(&self, job: &str) -> Result<Patch, ApiError> {
+        let call = self.call(Method::GET, &["jobs", job, "diff"], &[("format", "patch".to_owned())]);
+        call.bytes().await.map(|(bytes, is_cut)| Patch { bytes, is_cut })
     }
 
     /// What the job changed, as files and numbers.

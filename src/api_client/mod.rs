@@ -24,7 +24,7 @@ mod webhooks;
 
 pub use error::ApiError;
 pub use events::{EventStream, Heard, Since};
-pub use jobs::{Download, JobQuery, Tagged};
+pub use jobs::{Download, JobQuery, Patch, Tagged};
 pub use usage::UsageQuery;
 
 use std::time::Duration;

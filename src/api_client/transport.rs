@@ -116,9 +116,15 @@ impl Call<'_> {
 
     /// The answer as text.
     pub(super) async fn text(self) -> Result<String, ApiError> {
+        Ok(String::from_utf8_lossy(&self.bytes().await?.0).into_owned())
+    }
+
+    /// The answer as it is, and whether the server says that its end is missing.
+    pub(super) async fn bytes(self) -> Result<(Vec<u8>, bool), ApiError> {
         let (client, limit) = (self.client, self.limit);
         let response = self.send().await?;
-        Ok(String::from_utf8_lossy(&read(client, response, limit).await?).into_owned())
+        let is_cut = response.headers().contains_key("x-truncated");
+        Ok((read(client, response, limit).await?, is_cut))
     }
 
     /// The answer while it comes in; an error answer is an error here already.

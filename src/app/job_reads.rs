@@ -69,6 +69,14 @@ pub struct DiffQuery {
     pub context: i64,
 }
 
+/// What a job changed, in git's format; in whatever encoding its files have.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Patch {
+    pub bytes: Vec<u8>,
+    /// Whether its end is missing.
+    pub is_cut: bool,
+}
+
 impl App {
     /// # Errors
     /// [`AppError::Invalid`] for values out of range.
@@ -158,7 +166,7 @@ impl App {
         caller: &Caller,
         job: &str,
         query: &DiffQuery,
-    ) -> Result<(wire::diff::Diff, Vec<u8>), AppError> {
+    ) -> Result<(wire::diff::Diff, Patch), AppError> {
         let context = in_range("?context", query.context, 0, CONTEXT_LINES_MAX)?;
         let view = self.view(caller, job).await?;
         let (base_sha, head_sha) = result_of(&view).ok_or(AppError::NotFound("a result of this job"))?;
@@ -176,7 +184,7 @@ impl App {
         let diff =
             repository.diff(&commit(base_sha)?, &commit(head_sha)?, request).await.map_err(AppError::git)?;
         let shown = shown_diff(base_sha, head_sha, &diff);
-        Ok((shown, diff.patch))
+        Ok((shown, Patch { bytes: diff.patch, is_cut: diff.is_patch_cut }))
     }
 
     /// The job, if there is one that the caller sees.

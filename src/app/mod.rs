@@ -64,7 +64,7 @@ pub use error::AppError;
 pub use events::{After, Follower};
 pub use health::AgentProbe;
 pub use job_log::LogFollower;
-pub use job_reads::{DiffFormat, DiffQuery, JobQuery};
+pub use job_reads::{DiffFormat, DiffQuery, JobQuery, Patch};
 pub use sessions::SessionQuery;
 pub use settings::Settings;
 pub use story::{Piece, Story};

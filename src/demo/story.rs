@@ -105,7 +105,8 @@ async fn show_result(stage: &Stage, out: &mut Output, job: &Job) -> anyhow::Resu
         summary.insertions.unwrap_or(0),
         summary.deletions.unwrap_or(0),
     ))?;
-    for line in stage.client.get_patch(&summary.id).await?.lines() {
+    let patch = stage.client.get_patch(&summary.id).await?;
+    for line in String::from_utf8_lossy(&patch.bytes).lines() {
         out.line(&format!("   {line}"))?;
     }
     Ok(())

@@ -40,6 +40,8 @@ pub struct Diff {
     pub patch: Vec<u8>,
     /// Whether files or patch are incomplete.
     pub is_truncated: bool,
+    /// Whether the patch is.
+    pub is_patch_cut: bool,
 }
 
 /// One file of a difference.
@@ -179,14 +181,14 @@ fn build(library: &Library, base: Oid, head: Oid, request: &DiffRequest) -> Resu
     for at in 0..diff.deltas().len().min(request.files_max) {
         files.extend(changed_file(&diff, at)?.map(|(file, _)| file));
     }
-    let mut is_truncated = stats.files_changed() > files.len();
+    let mut is_patch_cut = false;
     let mut patch = Vec::new();
     if request.patch_bytes_max > 0 {
         let printed = diff.print(DiffFormat::Patch, |_, _, line| {
             let origin = line.origin();
             let sign = matches!(origin, '+' | '-' | ' ');
             if patch.len() + line.content().len() + usize::from(sign) > request.patch_bytes_max {
-                is_truncated = true;
+                is_patch_cut = true;
                 return false;
             }
             if sign {
@@ -195,18 +197,19 @@ fn build(library: &Library, base: Oid, head: Oid, request: &DiffRequest) -> Resu
             patch.extend_from_slice(line.content());
             true
         });
-        if !is_truncated {
+        if !is_patch_cut {
             printed.map_err(&failed)?;
         }
     }
     let (insertions, deletions) = (count(stats.insertions()), count(stats.deletions()));
     Ok(Diff {
+        is_truncated: is_patch_cut || stats.files_changed() > files.len(),
+        is_patch_cut,
         files,
         files_changed: count(stats.files_changed()),
         insertions,
         deletions,
         patch,
-        is_truncated,
     })
 }
 

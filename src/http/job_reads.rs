@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use axum::Json;
 use axum::body::Body;
 use axum::extract::{Extension, Path, State};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use futures_util::{Stream, stream};
 use tokio::io::AsyncReadExt as _;
@@ -20,6 +20,9 @@ use crate::app::{App, AppError, DiffFormat, DiffQuery, JobQuery, LogFollower};
 use crate::wire::diff::Diff;
 use crate::wire::job::{Job, JobPage, JobSummary};
 use crate::wire::message::MessagePage;
+
+/// With a text whose end is missing.
+const TRUNCATED: HeaderName = HeaderName::from_static("x-truncated");
 
 /// Jobs, newest first.
 #[utoipa::path(get, path = "/jobs", tag = "jobs",
@@ -150,7 +153,8 @@ fn followed(
     })
 }
 
-/// What the job changed.
+/// What the job changed. A patch is as many bytes as its files say, in their encoding; where it was longer than 8 MiB it is cut, and
+/// the header `X-Truncated: true` says so.
 #[utoipa::path(get, path = "/jobs/{id}/diff", tag = "jobs",
     params(("id" = String, Path), ("format" = Option<String>, Query, description = "patch (default), stat or json"),
         ("path" = Option<String>, Query), ("context" = Option<i64>, Query, minimum = 0, maximum = 1000, description = "3 when absent")),
@@ -172,7 +176,10 @@ pub(super) async fn get_diff(
         app.diff_job(&caller, &id, &DiffQuery { format, path: query.text("path"), context }).await?;
     Ok(match format {
         DiffFormat::Json => Json(diff).into_response(),
-        DiffFormat::Patch => text(Body::from(patch)),
+        DiffFormat::Patch if patch.is_cut => {
+            ([(TRUNCATED, "true")], text(Body::from(patch.bytes))).into_response()
+        }
+        DiffFormat::Patch => text(Body::from(patch.bytes)),
         DiffFormat::Stat => text(Body::from(stat(&diff))),
     })
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::cli::run;
+use crate::cli::{command, run};
 use crate::cli_fake::{Answer, Fake};
 
 fn client(changes: &Value) -> Value {
@@ -30,6 +30,9 @@ async fn a_client_is_unpaused_changed_fetched_and_removed_by_its_name() {
         _ if seen.line.contains("force=true") => {
             Answer::json(200, &json!({ "deleted": true, "repoRemoved": true }))
         }
+        _ if seen.line.contains("removeRepo=true") => {
+            Answer::problem(409, "unpublished_work", "the clone keeps unpublished work", json!({}))
+        }
         _ => Answer::problem(409, "client_busy", "2 jobs of it are live", json!({})),
     })
     .await;
@@ -44,10 +47,19 @@ async fn a_client_is_unpaused_changed_fetched_and_removed_by_its_name() {
     let ran = run(&fake, &["client", "sync", "widgets"]).await;
     assert_eq!((ran.code, ran.out.as_str()), (1, "acme/widgets  no route\n"), "{ran:?}");
     assert_eq!(fake.lines().pop().unwrap(), "POST /sync?clientId=client-ab12");
+    assert!(ran.err.contains("git ls-remote git@github.com:acme/widgets.git"), "{ran:?}");
+    let ran = run(&fake, &["client", "sync", "--json"]).await;
+    let told: Value = serde_json::from_str(&ran.out).unwrap();
+    assert_eq!((ran.code, &told["synced"][0]["error"]), (1, &"no route".into()), "{ran:?}");
 
     let ran = run(&fake, &["client", "rm", "widgets"]).await;
     assert_eq!(ran.code, 6, "{ran:?}");
-    assert!(ran.err.contains("offshoot client rm client-ab12 --force"), "{ran:?}");
+    assert!(ran.err.contains("cancel its jobs with it:  offshoot client rm client-ab12 --force"), "{ran:?}");
+    let ran = run(&fake, &["client", "rm", "widgets", "--remove-repo"]).await;
+    assert!(
+        ran.err.contains("a bundle first:  offshoot client rm client-ab12 --remove-repo --force"),
+        "{ran:?}"
+    );
     let ran = run(&fake, &["client", "rm", "widgets", "--force", "--remove-repo"]).await;
     assert_eq!(ran.out, "Removed Widgets (client-ab12); its clone is gone too.\n", "{ran:?}");
     assert_eq!(fake.lines().pop().unwrap(), "DELETE /clients/client-ab12?removeRepo=true&force=true");
@@ -56,8 +68,12 @@ async fn a_client_is_unpaused_changed_fetched_and_removed_by_its_name() {
 #[tokio::test]
 async fn what_a_job_changed_comes_as_a_patch_as_numbers_or_as_names() {
     const PATCH: &str = "diff --git a/x b/x\n--- a/x\n+++ b/x\n@@ -1 +1 @@\n-a\r\n+b\n";
+    const LATIN: &[u8] =
+        b"--- a/x\n+++ b/x\n@@ -1 +1 @@\n-caf\xe9\n+caf\xe8\nBinary files a/y and b/y differ\n";
     let fake = Fake::start(|seen, _| match seen.line.as_str() {
         "GET /jobs/142/diff?format=patch" => Answer::text(200, PATCH),
+        "GET /jobs/144/diff?format=patch" => Answer::text(200, LATIN),
+        "GET /jobs/145/diff?format=patch" => Answer::text(200, PATCH).header("x-truncated", "true"),
         "GET /jobs/142/diff?format=json" => Answer::json(
             200,
             &json!({
@@ -72,7 +88,19 @@ async fn what_a_job_changed_comes_as_a_patch_as_numbers_or_as_names() {
     })
     .await;
     let ran = run(&fake, &["diff", "142"]).await;
-    assert_eq!((ran.code, ran.out.as_str()), (0, PATCH), "byte for byte in a pipe");
+    assert_eq!((ran.code, ran.out.as_str(), ran.err.as_str()), (0, PATCH, ""), "byte for byte in a pipe");
+    // in an encoding of its own, which a text of ours could not hold
+    let mut latin = command(&fake.url, &["diff", "144"]);
+    let output = latin.output().await.unwrap();
+    assert_eq!((output.status.code(), output.stdout), (Some(0), LATIN.to_vec()));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("note: 1 binary file only named"), "{said}");
+    let ran = run(&fake, &["diff", "145"]).await;
+    assert_eq!((ran.code, ran.out.as_str()), (1, PATCH), "{ran:?}");
+    assert!(
+        ran.err.contains("its end is missing") && ran.err.contains("offshoot diff 145 --stat"),
+        "{ran:?}"
+    );
     let ran = run(&fake, &["diff", "142", "--stat"]).await;
     let sum = " 2 files changed, 1 insertion, 3 deletions";
     assert_eq!(ran.out, format!(" src/x | +1 -3\n logo.png | binary\n{sum}\n"));

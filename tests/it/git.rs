@@ -406,7 +406,15 @@ async fn a_diff_is_complete_or_says_that_it_is_cut() {
     assert!(text.contains("\n-two\n+2\n") && !diff.is_truncated, "{text}");
     request.patch_bytes_max = 100;
     let cut = rig.repository.diff(&rig.base, &head, request.clone()).await.unwrap();
-    assert!(cut.is_truncated && cut.patch.len() <= 100 && diff.patch.starts_with(&cut.patch));
+    assert!(
+        cut.is_truncated && cut.is_patch_cut && cut.patch.len() <= 100 && diff.patch.starts_with(&cut.patch)
+    );
+    let few = DiffRequest { files_max: 1, patch_bytes_max: 1 << 20, ..request.clone() };
+    let few = rig.repository.diff(&rig.base, &head, few).await.unwrap();
+    assert!(
+        few.is_truncated && !few.is_patch_cut && few.patch == diff.patch,
+        "the list is cut, the patch is not"
+    );
     request.paths = vec![String::from("a.*")];
     assert_eq!(
         rig.repository.diff(&rig.base, &head, request).await.unwrap().files_changed,

@@ -107,7 +107,7 @@ pub(super) async fn find(api: &ApiClient, name: &str) -> Result<Client, CliError
             .hint("see which there are", "offshoot client ls")
             .hint("or register one", "offshoot client add ORG/REPO")),
         several => {
-            let names = several.iter().map(|client| format!("{}/{}", client.github_org, client.github_repo));
+            let names = several.iter().map(|client| client.full_name());
             let names = names.collect::<Vec<_>>().join(", ");
             Err(CliError::usage(format!("{name:?} may mean {names}"))
                 .hint("say which by its id", "offshoot client ls"))
@@ -121,11 +121,10 @@ fn matching<'a>(clients: &'a [Client], name: &str) -> Vec<&'a Client> {
     if !by_id.is_empty() {
         return by_id;
     }
-    let full = |client: &Client| format!("{}/{}", client.github_org, client.github_repo);
     let is_called = |client: &&Client| {
         client.name == name
             || client.os_client_id.as_deref() == Some(name)
-            || full(client).eq_ignore_ascii_case(name)
+            || client.full_name().eq_ignore_ascii_case(name)
             || client.github_repo.eq_ignore_ascii_case(name)
     };
     clients.iter().filter(is_called).collect()
@@ -161,7 +160,7 @@ async fn add(flags: ClientAddFlags, context: &mut Context<'_>) -> Result<Ended, 
         return Ok(Ended::Done);
     }
     let client = &created.client;
-    let full = format!("{}/{}", client.github_org, client.github_repo);
+    let full = client.full_name();
     let branch = client.default_branch.as_deref().unwrap_or("its default branch");
     context
         .out
@@ -187,7 +186,7 @@ async fn list(context: &mut Context<'_>) -> Result<Ended, CliError> {
         vec![
             client.id.clone(),
             client.name.clone(),
-            format!("{}/{}", client.github_org, client.github_repo),
+            client.full_name(),
             client.default_branch.clone().unwrap_or_else(|| "-".to_owned()),
             state(client).to_owned(),
         ]
@@ -243,20 +242,22 @@ async fn sync(name: Option<&str>, context: &mut Context<'_>) -> Result<Ended, Cl
     };
     context.out.say("Fetching ...");
     let done = context.api.sync(id).await?;
-    let has_failed = done.synced.iter().any(|one| !one.success);
+    let failed = done.synced.iter().find(|one| !one.success);
     if context.out.is_json() {
         context.out.json(&done)?;
-    } else {
-        for one in &done.synced {
-            let end = one.error.as_deref().unwrap_or("up to date");
-            context.out.line(&human::printable(&format!("{}  {end}", one.repo)))?;
-        }
+        return Ok(if failed.is_some() { Ended::InPart } else { Ended::Done });
     }
-    if has_failed && !context.out.is_json() {
-        return Err(CliError::new(ErrorKind::Failed, "not all could be fetched")
-            .hint("see whether git itself gets there", "git ls-remote git@github.com:ORG/REPO.git"));
+    for one in &done.synced {
+        let end = one.error.as_deref().unwrap_or("up to date");
+        context.out.line(&human::printable(&format!("{}  {end}", one.repo)))?;
     }
-    Ok(Ended::Done)
+    match failed {
+        Some(one) => Err(CliError::new(ErrorKind::Failed, "not all could be fetched").hint(
+            "see whether git itself gets there",
+            format!("git ls-remote git@github.com:{}.git", one.repo),
+        )),
+        None => Ok(Ended::Done),
+    }
 }
 
 async fn remove(
@@ -267,10 +268,16 @@ async fn remove(
 ) -> Result<Ended, CliError> {
     let client = find(&context.api, name).await?;
     let removed = context.api.delete_client(&client.id, remove_repo, force).await.map_err(|error| {
+        let code = error.problem().map(|problem| problem.code.clone()).unwrap_or_default();
         let error = CliError::from(error);
-        let is_busy = error.kind == ErrorKind::Conflict && !force;
-        let say_so = format!("offshoot client rm {} --force", client.id);
-        if is_busy { error.hint("or cancel its jobs with it", say_so) } else { error }
+        let label = match code.as_str() {
+            "client_busy" => "or cancel its jobs with it",
+            "unpublished_work" => "or write that work to a bundle first",
+            _ => "or insist",
+        };
+        let flag = if remove_repo { " --remove-repo" } else { "" };
+        let say_so = format!("offshoot client rm {}{flag} --force", client.id);
+        if error.kind == ErrorKind::Conflict && !force { error.hint(label, say_so) } else { error }
     })?;
     if context.out.is_json() {
         context.out.json(&removed)?;
@@ -286,14 +293,13 @@ fn sheet(detail: &ClientDetail, view: &crate::cli::views::Viewpoint) -> String {
     let disk = detail.disk_bytes.map_or_else(|| "-".to_owned(), human::size);
     let fetched =
         detail.last_fetched_at.map_or_else(|| "never".to_owned(), |at| format!("{} ago", view.age(at)));
-    let mut text =
-        format!("{}  {}/{}  {}", client.name, client.github_org, client.github_repo, state(client));
+    let mut text = format!("{}  {}  {}", client.name, client.full_name(), state(client));
     let rows = [
         ("id", client.id.clone()),
         ("base", client.default_branch.clone().unwrap_or_else(|| "the remote's default branch".to_owned())),
         ("jobs", format!("{} live, {} in all", detail.active_jobs, detail.total_jobs)),
         ("clone", format!("{disk}, fetched {fetched}")),
-        ("next", format!("offshoot submit -r {}/{} \"what to do\"", client.github_org, client.github_repo)),
+        ("next", format!("offshoot submit -r {} \"what to do\"", client.full_name())),
         ("", format!("offshoot ls client={}", client.id)),
     ];
     let rows = rows

@@ -4,8 +4,9 @@ use clap::Args;
 
 use super::Context;
 use super::show::which_job;
+use crate::api_client::Patch;
 use crate::cli::args::job_name;
-use crate::cli::error::{CliError, Ended};
+use crate::cli::error::{CliError, Ended, ErrorKind};
 use crate::cli::human;
 use crate::cli::output::{Output, Tone};
 use crate::cli::views::plural;
@@ -29,10 +30,10 @@ pub(super) async fn run(flags: &DiffFlags, context: &mut Context<'_>) -> Result<
     let in_numbers = flags.stat || flags.name_only || context.out.is_json();
     if !in_numbers {
         let patch = context.api.get_patch(&flags.job).await.map_err(which_job)?;
-        for line in patch.split_inclusive('\n') {
+        for line in patch.bytes.split_inclusive(|&byte| byte == b'\n') {
             print_line(line, context.out)?;
         }
-        return Ok(Ended::Done);
+        return told_whole(&patch, &flags.job, context.out);
     }
     let diff = context.api.get_diff(&flags.job).await.map_err(which_job)?;
     if context.out.is_json() {
@@ -53,13 +54,32 @@ pub(super) async fn run(flags: &DiffFlags, context: &mut Context<'_>) -> Result<
     Ok(Ended::Done)
 }
 
-/// As it came where a program reads it, so that `git apply` takes it; for people in colour, and with nothing in it that
-/// steers their terminal.
-fn print_line(line: &str, out: &mut Output) -> Result<(), CliError> {
-    if !out.is_for_people() {
-        return out.bytes(line.as_bytes());
+/// What the patch lacks: `git apply` refuses one that names binary files, and takes one that ends in the middle for another change.
+fn told_whole(patch: &Patch, job: &str, out: &mut Output) -> Result<Ended, CliError> {
+    if patch.is_cut {
+        return Err(CliError::new(
+            ErrorKind::Failed,
+            "the patch is longer than the server tells: its end is missing",
+        )
+        .hint("see all that changed", format!("offshoot diff {job} --stat")));
     }
-    let text = human::printable(line.trim_end_matches('\n'));
+    let lines = patch.bytes.split(|&byte| byte == b'\n');
+    let binary =
+        lines.filter(|line| line.starts_with(b"Binary files ") && line.ends_with(b" differ")).count();
+    if binary > 0 {
+        let files = plural(i64::try_from(binary).unwrap_or(i64::MAX), "binary file");
+        out.say(&format!("note: {binary} {files} only named in it; fetch the branch for what is in them"));
+    }
+    Ok(Ended::Done)
+}
+
+/// Byte for byte where a program reads it, so that `git apply` takes it; for people in colour, and with nothing in it that
+/// steers their terminal.
+fn print_line(line: &[u8], out: &mut Output) -> Result<(), CliError> {
+    if !out.is_for_people() {
+        return out.bytes(line);
+    }
+    let text = human::printable(String::from_utf8_lossy(line).trim_end_matches('\n'));
     let tone = match text.as_bytes() {
         [b'+', b'+', b'+', ..] | [b'-', b'-', b'-', ..] => None,
         [b'+', ..] => Some(Tone::Good),
@@ -97,7 +117,8 @@ mod tests {
         let printed = |style: Style| {
             let captured = Captured::default();
             let mut out = captured.output(style);
-            patch.split_inclusive('\n').for_each(|line| print_line(line, &mut out).unwrap());
+            let lines = patch.as_bytes().split_inclusive(|&byte| byte == b'\n');
+            lines.for_each(|line| print_line(line, &mut out).unwrap());
             captured.out()
         };
         assert_eq!(printed(Style::default()), patch);

@@ -1,5 +1,6 @@
 //! What jobs leave behind: log, diff, deliveries, and what a retry makes of it.
 
+use axum::http::StatusCode;
 use serde_json::json;
 
 use super::{Bench, git};
@@ -15,6 +16,11 @@ use crate::wire::callback::render_callback;
 
 /// A claimed job of a cloned client, with a commit that adds a file of two lines.
 async fn working(bench: &Bench, options: serde_json::Value) -> Lease {
+    working_with(bench, options, "one\ntwo\n").await
+}
+
+/// As [`working`], with a file of this content.
+async fn working_with(bench: &Bench, options: serde_json::Value, content: &str) -> Lease {
     bench.publish("acme", "widgets");
     let client = bench
         .post("/clients", &json!({"name": "w", "githubOrg": "acme", "githubRepo": "widgets"}))
@@ -26,7 +32,7 @@ async fn working(bench: &Bench, options: serde_json::Value) -> Lease {
     let lease = bench.store.claim().await.unwrap().unwrap().lease;
     let clone = std::path::PathBuf::from(client["bareRepoPath"].as_str().unwrap());
     let base = git(&clone, &["rev-parse", "refs/remotes/origin/main"]);
-    std::fs::write(bench.dir.path().join("lines"), "one\ntwo\n").unwrap();
+    std::fs::write(bench.dir.path().join("lines"), content).unwrap();
     let blob = git(&clone, &["hash-object", "-w", bench.dir.path().join("lines").to_str().unwrap()]);
     let index = bench.dir.path().join("index");
     let index = format!("GIT_INDEX_FILE={}", index.display());
@@ -53,6 +59,7 @@ async fn the_diff_in_three_forms() {
     let text = String::from_utf8(patch.body.clone()).unwrap();
     assert!(text.contains("+++ b/new.txt") && text.contains("+one\n+two\n"), "{text}");
     assert_eq!(patch.header("content-type"), Some("text/plain; charset=utf-8"));
+    assert_eq!(patch.header("x-truncated"), None);
     let stat = bench.get("/jobs/1/diff?format=stat").await;
     assert!(String::from_utf8(stat.body).unwrap().starts_with(" new.txt | +2 -0\n"));
     let diff = bench.get("/jobs/1/diff?format=json").await.json();
@@ -65,6 +72,16 @@ async fn the_diff_in_three_forms() {
     assert_eq!(elsewhere["files"], json!([]));
     bench.get("/jobs/1/diff?format=html").await.problem(422, "invalid");
     bench.get("/jobs/1/diff?context=-1").await.problem(422, "invalid");
+}
+
+#[tokio::test]
+async fn a_patch_that_is_cut_says_so() {
+    let bench = Bench::new().await;
+    // 9 MB of lines, of which 8 MiB are told
+    working_with(&bench, json!({}), &"a line\n".repeat(1_300_000)).await;
+    let patch = bench.get("/jobs/1/diff").await;
+    assert_eq!((patch.status, patch.header("x-truncated")), (StatusCode::OK, Some("true")));
+    assert!(patch.body.ends_with(b"\n+a line\n"), "at the end of a line");
 }
 
 #[tokio::test]
