@@ -10,6 +10,7 @@ use super::finding::{Finding, Verdict};
 use super::patient::Patient;
 use crate::config::{AgentEntry, Config, Origin};
 use crate::domain::agent_kind::AgentKind;
+use crate::domain::phrases::shell_word;
 use crate::wire::health::AgentHealth;
 use crate::worker::{ProgramLook, find_program, look_at_program};
 
@@ -52,8 +53,15 @@ fn of_lesser_weight(finding: Finding) -> Finding {
 
 async fn one(patient: &Patient<'_>, name: &str, entry: &AgentEntry) -> Finding {
     let Some(program) = &entry.command else {
-        return Finding::of(Fault::AgentMissing, format!("agents.{name}.command names no program"))
-            .mended_by(format!("export OFFSHOOT_AGENTS_{}_COMMAND=/path/of/program", name.to_uppercase()));
+        let finding = Finding::of(Fault::AgentMissing, format!("agents.{name}.command names no program"));
+        // a name with a hyphen is in no variable
+        return if name.contains('-') {
+            let file = patient.config_file.as_ref().map_or("FILE".into(), |file| file.to_string_lossy());
+            finding.mended_by(format!("${{EDITOR:-vi}} {}", shell_word(&file)))
+        } else {
+            finding
+                .mended_by(format!("export OFFSHOOT_AGENTS_{}_COMMAND=/path/of/program", name.to_uppercase()))
+        };
     };
     let command: Vec<String> = std::iter::once(program).chain(&entry.args).cloned().collect();
     let mut environment = patient.env.for_agent(&entry.env);

@@ -75,16 +75,16 @@ faults! {
         "sudo apt install git-lfs";
     AgentMissing, "agents", "agent_missing", Fail,
         "The agent that jobs use was not found in PATH, or does not say its version.",
-        "export PATH=DIR_OF_PROGRAM:$PATH";
+        "npm install -g PACKAGE";
     AgentOld, "agents", "agent_old", Fail,
         "The agent is older than the oldest version that is known to work.",
         "PROGRAM update";
     AgentNotLoggedIn, "agents", "agent_not_logged_in", Fail,
         "The agent is there, but not logged in.",
-        "PROGRAM login";
+        "PROGRAM auth login";
     OtherAgentUnusable, "agents", "other_agent_unusable", Warn,
         "An agent that the configuration names, and no job uses by itself, cannot be used.",
-        "offshoot config show --origin";
+        "npm install -g PACKAGE";
     ServiceMissesAgent, "agents", "server_misses_agent", Fail,
         "The running server does not find an agent that this shell finds: its PATH is another one.",
         "offshoot service install";

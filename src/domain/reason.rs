@@ -205,7 +205,7 @@ reason_codes! {
         "tell the agent not to rebase, amend or reset: offshoot retry JOB --prompt TEXT; what it has done: offshoot rescue JOB";
     RepoTampered, "repo_tampered", Fail,
         "Files of the local clone that only offshoot writes were changed; its client is paused.",
-        "look at the clone's config and hooks, then unpause the client, which writes them anew: PATCH /clients/:id {\"paused\": false}";
+        "look at the clone's config and hooks, then unpause the client, which writes them anew: offshoot client set CLIENT --unpause";
     PolicyDenied, "policy_denied", Fail,
         "The change touches files that the policy keeps closed.",
         "let the agent leave those files alone: offshoot retry JOB --prompt TEXT; or allow them in [policy], then: offshoot retry JOB --publish";
