@@ -2,13 +2,17 @@
 //! The commands of the guides are looked at in the same way.
 
 use std::path::Path;
-use std::process::Command;
+use std::time::Duration;
 
 use offshoot::config::{Config, Environment, Flags};
 use offshoot::domain::job::WaitingFor;
 use offshoot::domain::reason::ReasonCode;
+use tokio::time::timeout;
 
 use crate::tidy_source::{files_below, root};
+
+/// For one `--help`, on a loaded machine.
+const DEADLINE: Duration = Duration::from_secs(60);
 
 fn page() -> String {
     std::fs::read_to_string(root().join("docs/troubleshooting.md")).unwrap()
@@ -57,8 +61,8 @@ fn commands(text: &str) -> Vec<String> {
 }
 
 /// Every verb and flag is one of the program's: with `--help` at its end the command is read and not run.
-#[test]
-fn docs_type_only_commands_that_there_are() {
+#[tokio::test]
+async fn docs_type_only_commands_that_there_are() {
     let root = root();
     let mut pages = files_below("docs/guides", "md");
     pages.extend(["troubleshooting.md", "callbacks.md"].map(|name| root.join("docs").join(name)));
@@ -68,7 +72,9 @@ fn docs_type_only_commands_that_there_are() {
         let text = std::fs::read_to_string(&page).unwrap();
         for line in commands(&text) {
             let typed = format!("{line} --help");
-            let help = Command::new("/bin/sh").args(["-c", &typed]).env("PATH", programs).output().unwrap();
+            let mut shell = tokio::process::Command::new("/bin/sh");
+            let help = shell.args(["-c", &typed]).env("PATH", programs).kill_on_drop(true).output();
+            let help = timeout(DEADLINE, help).await.expect("help that hangs").unwrap();
             let told = String::from_utf8_lossy(&help.stderr);
             assert!(help.status.success(), "{}: {line}\n{told}", page.display());
             count += 1;
