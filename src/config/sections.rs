@@ -66,7 +66,7 @@ impl Server {
 /// Where a program on this machine reaches a listener at `address`: one that means "everywhere" becomes loopback.
 #[must_use]
 pub fn local_url(address: SocketAddr) -> String {
-    let host = match address.ip() {
+    let host = match address.ip().to_canonical() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),
         other => other,
