@@ -88,7 +88,7 @@ pub(super) enum Verb {
     Artifacts(ArtifactsFlags),
     /// Take a job over: open its agent in its worktree and conversation, and hand it back when that ends.
     Attach(AttachFlags),
-    /// List the work of a job that is kept, or unpack it into a new directory.
+    /// Get back what an agent had done when its job failed or was cancelled: list it, or unpack it into a new directory.
     Rescue(RescueFlags),
     /// Look at the queue, close and open it.
     #[command(subcommand)]

@@ -54,8 +54,13 @@ pub(super) fn load(global: &Global, env: &Environment) -> Result<Config, CliErro
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
-        Self::new(ErrorKind::Configuration { exit_code: error.exit_code() }, error.to_string())
-            .hint("see all values", "offshoot config show --origin")
+        let kind = ErrorKind::Configuration { exit_code: error.exit_code() };
+        let told = Self::new(kind, error.to_string());
+        // not `config show`, which would say the same again
+        match &error.file {
+            Some(file) => told.hint("mend it", format!("${{EDITOR:-vi}} {}", file.display())),
+            None => told.hint("see what else is missing", "offshoot doctor"),
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::io;
 
+use super::typed;
 use crate::api_client::ApiError;
 use crate::domain::id::ClientId;
 use crate::wire::problem::{JobName, Problem};
@@ -145,6 +146,28 @@ impl CliError {
     /// As [`Self::hint`], unless something to type is there already.
     pub(super) fn hint_if_none(self, label: &str, command: impl Into<String>) -> Self {
         if self.hints.is_empty() { self.hint(label, command) } else { self }
+    }
+
+    /// Calls members of a request by the flags that set them, as far as the command has such a flag: who has typed `--timeout` knows
+    /// of no `/options/timeoutSeconds`. With `--json` the server's own words stay.
+    pub(super) fn as_typed(mut self, has_flag: impl Fn(&str) -> bool) -> Self {
+        let faults = self.problem.iter().flat_map(|problem| &problem.errors);
+        let told: Vec<_> = faults
+            .map(|fault| {
+                let (pointer, detail) = (&fault.pointer, &fault.detail);
+                let name = typed::flag_of(pointer).filter(|flag| has_flag(flag));
+                let name = name.map_or_else(|| typed::member(pointer), |flag| format!("--{flag}"));
+                (format!("{pointer} {detail}"), format!("{name} {detail}"))
+            })
+            .collect();
+        for (said, typed) in &told {
+            for line in self.details.iter_mut().chain([&mut self.message]) {
+                if line.trim_start_matches(['/', '?']) == said.trim_start_matches(['/', '?']) {
+                    line.clone_from(typed);
+                }
+            }
+        }
+        self
     }
 
     /// What became of standard output.

@@ -17,6 +17,7 @@ mod connection;
 mod error;
 mod human;
 mod output;
+mod typed;
 mod unpack;
 mod views;
 
@@ -28,7 +29,7 @@ use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
@@ -79,6 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, local: &Local) -> Exit
     match dispatch(cli, &env, local, &mut out) {
         Ok(code) => code,
         Err(error) => {
+            let error = error.as_typed(|flag| has_flag(verb, flag));
             let error = error.hint_if_none("see", format!("offshoot {verb} --help"));
             if error.kind != ErrorKind::ReaderGone {
                 out.error(&error);
@@ -86,6 +88,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, local: &Local) -> Exit
             ExitCode::from(error.kind.exit_code())
         }
     }
+}
+
+/// Whether the verb, or one below it, takes this long flag.
+fn has_flag(verb: &str, flag: &str) -> bool {
+    let command = Cli::command();
+    let mut left: Vec<_> = command.find_subcommand(verb).into_iter().collect();
+    while let Some(command) = left.pop() {
+        if command.get_arguments().any(|argument| argument.get_long() == Some(flag)) {
+            return true;
+        }
+        left.extend(command.get_subcommands());
+    }
+    false
 }
 
 fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Result<ExitCode, CliError> {

@@ -83,8 +83,8 @@ impl Viewpoint {
         vec![
             job.number.to_string(),
             job.status.to_string(),
-            self.state(job),
-            or_dash(job.title.as_deref().map(|title| human::one_line(title, TITLE_CHARS_MAX))),
+            retried(self.state(job), job),
+            or_dash(Some(title(job)).filter(|title| !title.is_empty())),
             job.client_name.clone(),
             job.branch_name.clone(),
             self.age(job.created_at),
@@ -189,13 +189,28 @@ impl Viewpoint {
     }
 }
 
+/// What to call a job in one line.
+fn title(job: &JobSummary) -> String {
+    human::one_line(job.title.as_deref().unwrap_or(&job.prompt_line), TITLE_CHARS_MAX)
+}
+
+/// What was tried again is no longer what somebody has to look at.
+fn retried(state: String, job: &JobSummary) -> String {
+    match job.retried_as {
+        Some(number) if state == "-" => format!("retried as #{number}"),
+        Some(number) => format!("{state}, retried as #{number}"),
+        None => state,
+    }
+}
+
 /// Above the rows that [`Viewpoint::job_row`] makes.
 pub(super) const JOB_COLUMNS: [&str; 10] =
     ["#", "STATUS", "STATE", "TITLE", "REPO", "BRANCH", "AGE", "TIME", "COST", "PR"];
 
-/// The colour of a status.
-pub(super) const fn tone(status: Status) -> Option<Tone> {
-    match status {
+/// The colour of how a job is.
+pub(super) fn tone(job: &JobSummary) -> Option<Tone> {
+    match job.status.0 {
+        _ if job.retried_as.is_some() => Some(Tone::Quiet),
         Status::Running => Some(Tone::Busy),
         Status::Completed => Some(Tone::Good),
         Status::Failed => Some(Tone::Bad),
@@ -320,24 +335,28 @@ mod tests {
             job(changes)
         };
         let jobs = [
-            with(json!({ "number": 144, "status": "queued", "startedAt": null, "title": null,
-                         "waiting": { "for": "usage_limit", "until": "2026-11-21T14:00:00.000Z" } })),
+            with(
+                json!({ "number": 144, "status": "queued", "startedAt": null, "title": null, "promptLine": "Fix the flaky login test",
+                         "waiting": { "for": "usage_limit", "until": "2026-11-21T14:00:00.000Z" } }),
+            ),
             with(json!({ "number": 143, "status": "running", "phase": "opening_pr",
                          "usage": { "inputTokens": 0, "outputTokens": 0, "cacheReadTokens": 0, "cacheWriteTokens": 0,
                                     "costUsd": null, "turns": 0, "durationMs": 0 } })),
             job(json!({})),
             failed(),
+            job(json!({ "number": 138, "status": "cancelled", "outcome": "cancelled", "retriedAs": 139 })),
         ];
         let captured = Captured::default();
         let mut out = captured.output(Style::default());
         let rows = jobs.iter().map(|job| viewpoint().job_row(&job.summary)).collect();
         out.table(&JOB_COLUMNS, rows, &[]).unwrap();
         assert_snapshot!(captured.out(), @r"
-        #    STATUS     STATE                                   TITLE           REPO  BRANCH              AGE  TIME  COST   PR
-        144  queued     waits for the usage limit, until 14:00  -               widg  feature/quotes-tab  7m   -     $0.41  -
-        143  running    opening pr                              Add Quotes tab  widg  feature/quotes-tab  7m   6:50  -      -
-        142  completed  pull request                            Add Quotes tab  widg  feature/quotes-tab  7m   5:23  $0.41  #42
-        139  failed     verify_failed                           -               widg  feature/quotes-tab  7m   5:23  $0.41  -
+        #    STATUS     STATE                                   TITLE                     REPO  BRANCH              AGE  TIME  COST   PR
+        144  queued     waits for the usage limit, until 14:00  Fix the flaky login test  widg  feature/quotes-tab  7m   -     $0.41  -
+        143  running    opening pr                              Add Quotes tab            widg  feature/quotes-tab  7m   6:50  -      -
+        142  completed  pull request                            Add Quotes tab            widg  feature/quotes-tab  7m   5:23  $0.41  #42
+        139  failed     verify_failed                           -                         widg  feature/quotes-tab  7m   5:23  $0.41  -
+        138  cancelled  retried as #139                         Add Quotes tab            widg  feature/quotes-tab  7m   5:23  $0.41  #42
         ");
     }
 
@@ -400,7 +419,7 @@ mod tests {
             let captured = Captured::default();
             let mut out: Output = captured.output(Style { colour_out, ..Style::default() });
             let rows = vec![vec!["1".to_owned(), "failed\u{1b}[2J".to_owned()]];
-            out.table(&["#", "STATUS"], rows, &[tone(Status::Failed)]).unwrap();
+            out.table(&["#", "STATUS"], rows, &[tone(&failed().summary)]).unwrap();
             assert_eq!(captured.out().contains("\u{1b}["), expected, "{:?}", captured.out());
             assert!(!captured.out().contains("\u{1b}[2J"));
         }

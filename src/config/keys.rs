@@ -84,7 +84,7 @@ pub(super) static KEYS: &[Key] = &[
     set("server", "allowed_hosts", Kind::Texts, "[]", "Further names under which the server may be addressed; others are answered 421."),
     unset("server", "public_url", Kind::Text, r#""https://offshoot.example.ts.net""#, "Under which you reach the server from elsewhere, for links in notices; without it they lead to this machine."),
     unset("server", "secret", Kind::Secret, r#""at-least-32-characters-of-your-own""#, "The admin token of the API. Better kept in a file of its own:"),
-    unset("server", "secret_file", Kind::Path, r#""~/.config/offshoot/secret""#, "File with the admin token, mode 0600 or 0400."),
+    unset("server", "secret_file", Kind::Path, r#""~/.config/offshoot/secret""#, "File with the admin token, mode 0600 or 0400. Where nobody names a token, the file `secret` beside the configuration is taken if it is there."),
     unset("paths", "data_dir", Kind::Path, r#""~/.local/share/offshoot""#, "Database, logs and sockets; by default the platform's place for data. At most 58 bytes long."),
     unset("paths", "repos_dir", Kind::Path, r#""~/.local/share/offshoot/repos""#, "Bare clones; by default `repos` in data_dir."),
     unset("paths", "worktrees_dir", Kind::Path, r#""~/.local/share/offshoot/worktrees""#, "Checkouts of running jobs; by default `worktrees` in data_dir."),

@@ -125,6 +125,7 @@ impl Config {
         secret::read_credentials(env, &mut values);
         env.read(&mut values, &mut warnings);
         read_flags(flags, &mut values);
+        secret::look_in_usual_place(&mut values, env.dirs());
         match build(&mut values, env.dirs(), flags.serving, warnings) {
             Some(mut config) if values.problems.is_empty() => {
                 config.private_files.extend(file.map(|(path, _)| path));

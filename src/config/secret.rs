@@ -36,6 +36,17 @@ pub(super) fn take(values: &mut Values, key: &str, dirs: Option<&PlatformDirs>) 
     }
 }
 
+/// Where `offshoot init` and the README lay the admin token: taken where nobody names one, so that no shell need be told.
+pub(super) fn look_in_usual_place(values: &mut Values, dirs: Option<&PlatformDirs>) {
+    const FILE_KEY: &str = "server.secret_file";
+    let is_said = values.entry("server.secret").or_else(|| values.entry(FILE_KEY)).is_some();
+    let usual = dirs.map(|dirs| dirs.config_dir.join("secret")).filter(|file| file.exists());
+    if let (false, Some(file), Some(key)) = (is_said, usual, keys::find(FILE_KEY)) {
+        let path = Value::String(file.to_string_lossy().into_owned());
+        values.set(FILE_KEY, key, path, Origin::Default);
+    }
+}
+
 /// Takes the entry `secrets.<name>`.
 pub(super) fn take_named(
     values: &mut Values,

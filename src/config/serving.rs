@@ -26,7 +26,7 @@ pub(super) fn admin_secret(server: &Server) -> Result<&SecretString, Problem> {
     let problem = |rule: String| Problem::new("server.secret", rule).from("AGENT_API_SECRET");
     let Some(secret) = &server.secret else {
         let rule = "must be set: without a secret anybody on this machine could run commands as you";
-        return Err(problem(rule.to_owned()).remedy(HOW_TO_SECRET));
+        return Err(problem(rule.to_owned()).remedy(format!("offshoot init, or {HOW_TO_SECRET}")));
     };
     if is_short(secret) && !server.bind.to_canonical().is_loopback() {
         let rule = format!(

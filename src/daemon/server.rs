@@ -93,6 +93,25 @@ impl Ground {
                 opened?.with_places(parts::places(config)).with_subscriptions(parts::subscriptions(config))
             }
         };
+        let laid = Self::lay_on(lock, store.clone(), config, env, brought, clock).await;
+        if laid.is_err()
+            && store.damage().is_none()
+            && let Err(error) = store.note_unused().await
+        {
+            tracing::warn!(%error, "the next start checks the whole database");
+        }
+        laid
+    }
+
+    async fn lay_on(
+        lock: InstanceLock,
+        store: Store,
+        config: &Config,
+        env: &Environment,
+        brought: Override,
+        clock: &Clock,
+    ) -> Result<Self, StartError> {
+        let data_dir = &config.paths.data_dir;
         let scratch_dir = config.paths.data_dir.join("scratch");
         let mut git_settings = GitSettings::new(env.for_git(), scratch_dir);
         git_settings.large_bytes_max = config.limits.worktree_bytes_max;

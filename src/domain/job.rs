@@ -376,6 +376,8 @@ pub struct JobView {
     pub waiting: Option<Waiting>,
     /// 1 + the queued jobs before it; `None` when the job is not queued.
     pub position: Option<i64>,
+    /// The newest job that retries it.
+    pub retried_as: Option<JobNumber>,
     pub callback: CallbackSummary,
 }
 

@@ -91,7 +91,7 @@ reason_codes! {
         "log the agent in as the user who runs offshoot (claude: `claude auth login`; codex: `codex login`; opencode: `opencode auth login`; gemini: start `gemini` once) or give it its key; to try it now: offshoot queue try-now";
     AgentMissing, "agent_missing", HoldLogin,
         "The agent's program was not found, cannot be run or is too old.",
-        "install or update it, or name it in [agents.<name>] command; to try it now: offshoot queue try-now";
+        "see what is missing, and for the service too: offshoot doctor; install or update it, or name it in [agents.<name>] command; to try it now: offshoot queue try-now";
     Overloaded, "overloaded", Backoff,
         "The model's service was overloaded.",
         "offshoot retry JOB";
@@ -172,19 +172,19 @@ reason_codes! {
         "try by hand as the user who runs offshoot: git ls-remote URL; then: offshoot retry JOB";
     RepoNotFound, "repo_not_found", Fail,
         "The repository does not exist, or this login may not see it.",
-        "check the name and the access of the token or key, then: offshoot retry JOB";
+        "check the name and the access of the token or key, then: offshoot retry JOB; a name that was mistyped is in the list of clients now, and goes by: offshoot client rm ORG/REPO";
     RepoArchived, "repo_archived", Fail,
         "The repository is archived and takes no changes.",
         "unarchive it on the forge, then: offshoot retry JOB";
     BaseNotFound, "base_not_found", Fail,
         "The base branch does not exist on the remote.",
-        "name one that exists: offshoot submit --base BRANCH; or as the client's defaultBranch (PATCH /clients/:id)";
+        "name one that exists: offshoot submit --repo ORG/REPO --base BRANCH TEXT; or for all its jobs: offshoot client set ORG/REPO --default-branch BRANCH";
     ProtectedBranch, "protected_branch", Fail,
         "Work is never pushed to the default branch or to a protected one.",
-        "submit it under another name: offshoot submit --branch NAME";
+        "submit it under another name: offshoot submit --repo ORG/REPO --branch NAME TEXT";
     BranchExists, "branch_exists", Fail,
         "The branch exists on the remote and options.onBranchExists is \"fail\".",
-        "submit it under another name: offshoot submit --branch NAME; or let onBranchExists of the client (PATCH /clients/:id) be continue, suffix or reset";
+        "submit it under another name: offshoot submit --repo ORG/REPO --branch NAME TEXT; or let onBranchExists of the client (PATCH /clients/:id) be continue, suffix or reset";
     BranchMoved, "branch_moved", Fail,
         "Somebody else moved the branch while the job ran; nothing was overwritten.",
         "offshoot retry JOB (the commits are brought onto the branch; the agent runs again only where they conflict)";
@@ -205,7 +205,7 @@ reason_codes! {
         "tell the agent not to rebase, amend or reset: offshoot retry JOB --prompt TEXT; what it has done: offshoot rescue JOB";
     RepoTampered, "repo_tampered", Fail,
         "Files of the local clone that only offshoot writes were changed; its client is paused.",
-        "look at the clone's config and hooks, then unpause the client, which writes them anew: offshoot client set CLIENT --unpause";
+        "look at the clone's config and hooks, then unpause the client, which writes them anew: offshoot client set ORG/REPO --unpause";
     PolicyDenied, "policy_denied", Fail,
         "The change touches files that the policy keeps closed.",
         "let the agent leave those files alone: offshoot retry JOB --prompt TEXT; or allow them in [policy], then: offshoot retry JOB --publish";

@@ -206,6 +206,14 @@ impl Store {
         self.database.note_orderly_stop().await
     }
 
+    /// Notes that the database was opened and nothing was begun with it, so that the next start need not look it all through.
+    ///
+    /// # Errors
+    /// What the database said.
+    pub async fn note_unused(&self) -> Result<(), StoreError> {
+        self.database.note_unused().await
+    }
+
     /// Hints about changes, from now on.
     #[must_use]
     pub fn watch(&self) -> broadcast::Receiver<Change> {

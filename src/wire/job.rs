@@ -14,6 +14,10 @@ use crate::domain;
 use crate::domain::artifact::Artifacts;
 use crate::domain::attempt;
 use crate::domain::job::JobView;
+use crate::domain::phrases;
+
+/// Enough to tell jobs apart in a list.
+const PROMPT_LINE_CHARS: usize = 120;
 
 /// A job as lists show it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -37,6 +41,9 @@ pub struct JobSummary {
     pub base_sha: Option<String>,
     pub head_sha: Option<String>,
     pub title: Option<String>,
+    /// The first line of the prompt, at most 120 characters: what to call a job without a title.
+    #[serde(default)]
+    pub prompt_line: String,
     pub os_feature_id: Option<String>,
     pub os_callback_url: Option<String>,
     pub metadata: Option<Value>,
@@ -53,6 +60,9 @@ pub struct JobSummary {
     pub profile: Option<String>,
     pub root_job_id: String,
     pub original_job_id: Option<String>,
+    /// The number of the newest job that retries this one.
+    #[serde(default)]
+    pub retried_as: Option<i64>,
     pub parent_job_id: Option<String>,
     /// The `[agents.<name>]` entry that works on it.
     pub agent: String,
@@ -296,6 +306,7 @@ impl From<&JobView> for JobSummary {
             base_sha: effects.base_sha.clone(),
             head_sha: effects.head_sha.clone(),
             title: request.title.clone(),
+            prompt_line: phrases::one_line(request.prompt.trim_start(), PROMPT_LINE_CHARS),
             os_feature_id: request.os_feature_id.clone(),
             os_callback_url: request.callback_url.clone(),
             metadata: metadata(request.metadata.as_deref()),
@@ -307,6 +318,7 @@ impl From<&JobView> for JobSummary {
             profile: request.profile.as_ref().map(|profile| profile.name.clone()),
             root_job_id: job.chain.root.to_string(),
             original_job_id: job.chain.original.as_ref().map(ToString::to_string),
+            retried_as: view.retried_as.map(|number| number.0),
             parent_job_id: job.chain.parent.as_ref().map(ToString::to_string),
             agent: job.login.clone(),
             session_id: effects.session_id.clone(),
@@ -447,6 +459,7 @@ pub(super) mod tests {
             repository: RepositoryName::parse("acme", "widgets").unwrap(),
             waiting: None,
             position: None,
+            retried_as: None,
             callback: CallbackSummary { state: None, tries: 0, last_status: None },
         }
     }

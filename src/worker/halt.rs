@@ -6,7 +6,7 @@ use crate::domain::attempt::AttemptEnd;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::forge::{ForgeError, Refusal};
-use crate::git::{GitError, LFS_INSTALL, RemoteFailure};
+use crate::git::{GitError, LFS_INSTALL, Remote, RemoteFailure};
 use crate::process::ProcessError;
 use crate::store::StoreError;
 
@@ -56,6 +56,24 @@ impl Halt {
     pub(super) fn internal(what: &str, error: impl std::fmt::Display) -> Self {
         tracing::error!(%error, "{what}");
         Self::fault(ReasonCode::Internal, what)
+    }
+
+    /// Where a repository was looked for that is not there: a wrong name is seen in its address. Directories of this machine are nobody
+    /// else's business, and their last two names say as much.
+    pub(super) fn naming(self, remote: &Remote) -> Self {
+        let Self::Ended(AttemptEnd::Faulted { reason, until, window, spent }) = self else { return self };
+        if reason.code != ReasonCode::RepoNotFound {
+            return Self::Ended(AttemptEnd::Faulted { reason, until, window, spent });
+        }
+        let url = remote.url();
+        let last_two = |path: &str| {
+            let names: Vec<_> = path.rsplit('/').filter(|name| !name.is_empty()).take(2).collect();
+            names.into_iter().rev().collect::<Vec<_>>().join("/")
+        };
+        let is_local = url.starts_with('/') || url.starts_with("file:");
+        let place = if is_local { last_two(url) } else { url.to_owned() };
+        let reason = Reason::told(reason.code, &format!("{} Looked for at {place}", reason.message));
+        Self::Ended(AttemptEnd::Faulted { reason, until, window, spent })
     }
 
     /// Whether the server took the step along when it was stopped in order.

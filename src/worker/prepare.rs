@@ -35,14 +35,18 @@ struct Beginning {
 impl Line<'_> {
     /// Makes the worktree, from the base or from where the branch is. Repeatable until the agent was released.
     pub(super) async fn prepare(&mut self) -> Step<PathBuf> {
+        let remote = self.remote().await?;
+        self.prepare_from(&remote).await.map_err(|halt| halt.naming(&remote))
+    }
+
+    async fn prepare_from(&mut self, remote: &Remote) -> Step<PathBuf> {
         let tools = self.tools;
         let repository = tools.repository(&self.client)?;
-        let remote = self.remote().await?;
-        self.ensure_clone(&repository, &remote).await?;
+        self.ensure_clone(&repository, remote).await?;
         self.carry_over(&repository).await?;
-        let base = self.base_branch(&remote).await?;
+        let base = self.base_branch(remote).await?;
         self.refuse_protected(&self.job.request.branch.clone(), &base)?;
-        repository.fetch(&remote, FETCH_AGE_MAX).await?;
+        repository.fetch(remote, FETCH_AGE_MAX).await?;
         tools.store.record_fetch(&self.client.id, None, None).await?;
         let Some(base_tip) = repository.resolve_base(&base).await? else {
             return Err(Halt::fault(
@@ -77,7 +81,7 @@ impl Line<'_> {
         let branch = beginning.branch.as_str();
         let wanted = kept.as_ref().map_or(&beginning.start, Kept::files);
         let begins = self.say("fetching large files");
-        let fetched = repository.fetch_large_files(&remote, wanted, begins);
+        let fetched = repository.fetch_large_files(remote, wanted, begins);
         for said in failpoint::around(Edge::FetchLargeFiles, fetched).await? {
             self.warn(&said).await?;
         }

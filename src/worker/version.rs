@@ -56,10 +56,24 @@ impl Versions {
 }
 
 impl Line<'_> {
+    /// Holds the login of an agent whose program is nowhere, by its name: a supervisor could only say what the system says. A path is
+    /// left to the system, for it may lead into the worktree.
+    fn refuse_missing(&self, entry: &AgentEntry, agent: &dyn Agent, path: &OsStr) -> Step<()> {
+        let Some(name) = entry.command.first().filter(|name| !name.contains('/')) else { return Ok(()) };
+        let own = self.own_environment(entry, agent);
+        let own = own.get("PATH").map(OsStr::new);
+        if own.into_iter().chain([path]).any(|path| find_program(name, path).is_some()) {
+            return Ok(());
+        }
+        let detail = format!("\"{name}\" is in no directory of the server's PATH.");
+        Err(Halt::unspent(ReasonCode::AgentMissing, &detail))
+    }
+
     /// Holds the login of an agent that is too old. One that does not tell its version is started: how it ends says more. Whoever
     /// was found too old is asked again each time, for something else behind its file may have changed.
     pub(super) async fn refuse_too_old(&self, entry: &AgentEntry, agent: &dyn Agent) -> Step<()> {
         let path = self.tools.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        self.refuse_missing(entry, agent, &path)?;
         let command = native_command(agent, &entry.command, &path);
         let (Some(spec), Some(stamp)) =
             (agent.probe(&spoken_command(agent, command.clone())), FileStamp::of(&command, &path))

@@ -10,13 +10,13 @@ use crate::left_out::{Need, leave_out};
 use crate::stand::{PATIENCE, Plan, SECRET, Stand};
 
 /// Runs its arguments in a terminal, and ends as they do.
-const IN_A_TERMINAL: &str =
+pub(crate) const IN_A_TERMINAL: &str =
     "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])) % 256)";
 
 /// What the user has, and what is none of the agent's business.
 const MINE: &str = "of-the-user-alone";
 
-fn has_python() -> bool {
+pub(crate) fn has_python() -> bool {
     std::process::Command::new("python3").arg("--version").output().is_ok_and(|run| run.status.success())
 }
 

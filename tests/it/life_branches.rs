@@ -144,7 +144,11 @@ async fn what_is_protected_or_missing_fails_with_its_code() {
         .submit(json!({"prompt": "x", "branchName": "b", "githubOrg": "acme", "githubRepo": "nowhere"}))
         .await;
     stand.failed(&missing, "repo_not_found").await;
-    assert_eq!(stand.callback(&missing).await.body["reason"]["code"], "repo_not_found");
+    let said = stand.callback(&missing).await.body["reason"].clone();
+    assert_eq!(said["code"], "repo_not_found");
+    let (message, hint) = (said["message"].as_str().unwrap(), said["hint"].as_str().unwrap());
+    assert!(message.contains(" Looked for at "), "{said:#}");
+    assert!(hint.contains("offshoot client rm ORG/REPO"), "{said:#}");
     assert!(!stand.path("repos/acme/nowhere.git").exists());
     assert_eq!(stand.runs(), 0);
     let other = stand.submit(json!({"prompt": "Greet", "branchName": "x", "baseBranch": "main"})).await;

@@ -65,6 +65,20 @@ async fn a_missing_agent_holds_the_queue_until_it_is_installed() {
     stand.finish().await;
 }
 
+/// Nobody who reads "no such file" knows which.
+#[tokio::test]
+async fn an_agent_that_is_in_no_directory_of_the_path_is_named() {
+    let config = "[agents.gone]\nkind = \"command\"\ncommand = \"no-such-agent\"\n".to_owned();
+    let stand = Stand::with(Plan { config, ..Plan::default() }).await;
+    let id = stand.submit(json!({"prompt": "x", "branchName": "b", "options": {"agent": "gone"}})).await;
+    let job = stand.wait_for(&id, "held", |job| job["waiting"]["for"] == "login").await;
+    let reason = &job["attempts"][0]["reason"];
+    let message = reason["message"].as_str().unwrap();
+    assert_eq!(reason["code"], "agent_missing", "{job:#}");
+    assert!(message.contains("\"no-such-agent\" is in no directory of the server's PATH."), "{message}");
+    stand.finish().await;
+}
+
 /// A program that is there and too old for its adapter is not given a prompt.
 #[tokio::test]
 async fn an_agent_that_is_too_old_holds_the_queue_until_it_is_updated() {

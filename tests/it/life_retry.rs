@@ -40,6 +40,10 @@ async fn what_a_retry_has_published_is_not_published_again() {
     stand.failed(&first, "pull_request_refused").await;
     let again = stand.retry(&first, json!({})).await;
     let number = stand.completed(&again).await["number"].clone();
+    assert_eq!(stand.job(&first).await["retriedAs"], number);
+    let listed = stand.get("/jobs").await["jobs"].clone();
+    let first_of_list = listed.as_array().unwrap().iter().find(|job| job["id"] == first.as_str()).unwrap();
+    assert_eq!((&first_of_list["retriedAs"], &first_of_list["promptLine"]), (&number, &json!("Greet")));
     for mode in ["auto", "publish", "fresh", "resume"] {
         let answer = stand.call("POST", &format!("/jobs/{first}/retry"), Some(&json!({"mode": mode}))).await;
         assert_eq!((answer.0, &answer.1["code"]), (409, &json!("job_completed")), "{mode}: {:#}", answer.1);

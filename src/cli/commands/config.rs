@@ -15,14 +15,9 @@ pub(in crate::cli) fn show(
     env: &Environment,
     out: &mut Output,
 ) -> Result<(), CliError> {
-    let config = match connection::load(global, env) {
-        Ok(config) => config,
-        // The usual hint is this very command.
-        Err(error) => {
-            return Err(CliError::new(error.kind, error.message)
-                .hint("see every key", "less config.example.toml   (in the sources of offshoot)"));
-        }
-    };
+    let config = connection::load(global, env).map_err(|error| {
+        error.hint("see every key", "less config.example.toml   (in the sources of offshoot)")
+    })?;
     let file = Config::file(env, global.config.as_deref()).map(|(path, _)| path);
     if out.is_json() {
         let rows: Vec<Value> = config

@@ -9,11 +9,47 @@ use super::logs::{self, Told};
 use super::watch;
 use crate::api_client::{ApiError, EventStream, Heard, Since, Tagged};
 use crate::cli::error::CliError;
+use crate::domain::event::EventKind;
+use crate::domain::job::Status;
 use crate::wire::event::StreamItem;
-use crate::wire::job::Job;
+use crate::wire::job::{Job, JobSummary};
 
 /// Silence after which somebody wonders whether the agent is still alive.
 const SILENCE: Duration = Duration::from_secs(60);
+
+/// What a job waits for changes without an event of its own.
+const LOOK: Duration = Duration::from_secs(5);
+
+/// What was said about how a job waits.
+#[derive(Debug, Default)]
+struct Queued {
+    /// Whether it did at the last look.
+    waits: bool,
+    said: String,
+}
+
+impl Queued {
+    /// Says why the job waits, when that is not what was said last.
+    async fn tell(&mut self, job: &JobSummary, context: &mut Context<'_>) {
+        self.waits = job.status.0 == Status::Queued;
+        let state = if job.waiting.is_some() { watch::progress(context, job) } else { String::new() };
+        if state == self.said {
+            return;
+        }
+        if !state.is_empty() {
+            let text = watch::standing(context, job).await;
+            context.out.say(&text);
+        }
+        self.said = state;
+    }
+
+    async fn look(&mut self, id: &str, context: &mut Context<'_>) {
+        // a server that is away is noticed by the stream
+        if let Ok(job) = context.api.get_job(id).await {
+            self.tell(&job.value.summary, context).await;
+        }
+    }
+}
 
 /// What the stream came to.
 enum Break {
@@ -36,6 +72,8 @@ pub(super) async fn follow(
     let mut since = Since::Now;
     let mut first = true;
     let mut away_since = None;
+    let mut queued = Queued::default();
+    queued.tell(&job.value.summary, context).await;
     loop {
         let mut stream = match context.api.follow_events(&id, since).await {
             Ok(stream) => stream,
@@ -56,7 +94,7 @@ pub(super) async fn follow(
         }
         away_since = None;
         let number = job.value.summary.number;
-        match listen(&id, number, &mut stream, &mut told, context).await? {
+        match listen((&id, number), &mut stream, &mut told, &mut queued, context).await? {
             Break::Over => match watch::insist(context, &id).await? {
                 job if !job.summary.status.0.is_live() => return Ok(job),
                 // it was put back from a backup in which it goes on
@@ -77,16 +115,23 @@ pub(super) async fn follow(
 }
 
 async fn listen(
-    id: &str,
-    number: i64,
+    (id, number): (&str, i64),
     stream: &mut EventStream,
     told: &mut Told,
+    queued: &mut Queued,
     context: &mut Context<'_>,
 ) -> Result<Break, CliError> {
     let mut silent_since = Instant::now();
     let mut wondered = false;
     loop {
-        let item = match stream.next().await {
+        let mut next = std::pin::pin!(stream.next());
+        let heard = loop {
+            tokio::select! {
+                heard = &mut next => break heard,
+                () = tokio::time::sleep(LOOK), if queued.waits => queued.look(id, context).await,
+            }
+        };
+        let item = match heard {
             Ok(Some(Heard::Item(item))) => item,
             Ok(Some(Heard::Alive)) => {
                 if !wondered && silent_since.elapsed() > SILENCE {
@@ -109,6 +154,11 @@ async fn listen(
                 if let Some(message) = event.message() {
                     told.print(&message, context)?;
                     (silent_since, wondered) = (Instant::now(), false);
+                } else if matches!(
+                    event.type_.0,
+                    EventKind::JobQueued | EventKind::JobHeld | EventKind::AttemptStarted
+                ) {
+                    queued.look(id, context).await;
                 }
             }
         }

@@ -29,7 +29,7 @@ pub(super) async fn run(flags: LsFlags, context: &mut Context<'_>) -> Result<End
     }
     let view = context.viewpoint();
     let rows = page.jobs.iter().map(|job| view.job_row(job)).collect();
-    let tones: Vec<_> = page.jobs.iter().map(|job| tone(job.status.0)).collect();
+    let tones: Vec<_> = page.jobs.iter().map(tone).collect();
     context.out.table(&JOB_COLUMNS, rows, &tones)?;
     // The list is the answer; what stands below it is only said, and not worth failing for.
     if let Ok(queue) = context.api.queue().await {

@@ -46,7 +46,7 @@ fn show(job: &str, list: &SnapshotList, context: &mut Context<'_>) -> Result<End
     });
     context.out.table(&["NAME", "TAKEN", "FILES", "WHAT", "COMMIT"], rows.collect(), &[])?;
     context.out.say(&format!(
-        "  unpack one:  offshoot rescue {job} {name} --into DIR\n  with git:    git fetch {clone} {name_of_ref}",
+        "  get its files:  offshoot rescue {job} {name} --into DIR\n  or with git:    git fetch {clone} {name_of_ref}",
         name = newest.name,
         clone = list.bare_repo_path,
         name_of_ref = newest.ref_,

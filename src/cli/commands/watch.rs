@@ -6,7 +6,8 @@ use super::Context;
 use super::show::which_job;
 use crate::api_client::{ApiError, Tagged};
 use crate::cli::error::{CliError, Ended, ErrorKind};
-use crate::domain::job::Status;
+use crate::cli::human;
+use crate::domain::job::{Status, WaitingFor};
 use crate::wire::job::{Job, JobSummary};
 
 /// How long the server may hold one request open while nothing changes. Shorter than what proxies cut.
@@ -54,7 +55,7 @@ pub(super) async fn until_over(context: &mut Context<'_>, job: &str) -> Result<J
     while known.value.summary.status.0.is_live() {
         let state = progress(context, &known.value.summary);
         if state != said {
-            context.out.say(&state);
+            context.out.say(&standing(context, &known.value.summary).await);
             said = state;
         }
         match news(context, &known, LONG_POLL).await {
@@ -135,7 +136,30 @@ pub(super) const fn ended(status: Status) -> Ended {
     }
 }
 
-fn progress(context: &Context<'_>, job: &JobSummary) -> String {
+/// The state in words; of a job that waits also why, as far as somebody has to do something about it.
+pub(super) async fn standing(context: &Context<'_>, job: &JobSummary) -> String {
+    let state = progress(context, job);
+    let waits_for = job.waiting.map(|waiting| waiting.for_.0);
+    let command = match waits_for {
+        Some(WaitingFor::UsageLimit | WaitingFor::Login) => {
+            let holds = context.api.health().await.map(|health| health.holds).unwrap_or_default();
+            let hold = holds.into_iter().find(|hold| hold.login == job.agent);
+            return match hold {
+                Some(hold) => {
+                    let hint = hold.code.0.hint_while_it_goes_on();
+                    human::printable(&format!("{state}\n  {}\n  {hint}", hold.message))
+                }
+                None => state,
+            };
+        }
+        Some(WaitingFor::Paused) => "offshoot queue status",
+        Some(WaitingFor::Disk) => "offshoot gc --dry-run",
+        _ => return state,
+    };
+    format!("{state}\n  see why:  {command}")
+}
+
+pub(super) fn progress(context: &Context<'_>, job: &JobSummary) -> String {
     let position = job.position.map(|position| format!(" (position {position})")).unwrap_or_default();
     format!("#{}  {}  {}{position}", job.number, job.status, context.viewpoint().state(job))
 }

@@ -430,11 +430,21 @@ pub(super) fn view_of_row(
     Ok(JobView {
         waiting: queued.then(|| context.waiting(&job, row.get("client").unwrap_or(0), row)).transpose()?,
         position: queued.then(|| super::queue::position(connection, row)).transpose()?,
+        retried_as: if queued { None } else { retried_as(connection, &job)? },
         callback: callback(connection, &job)?,
         client_name: facts.name,
         repository: facts.repository,
         job,
     })
+}
+
+fn retried_as(connection: &Connection, job: &Job) -> rusqlite::Result<Option<JobNumber>> {
+    connection
+        .prepare_cached(
+            "SELECT number FROM jobs WHERE root_id = ?1 AND original_id = ?2 ORDER BY number DESC LIMIT 1",
+        )?
+        .query_row([job.chain.root.as_str(), job.id.as_str()], |row| row.get(0).map(JobNumber))
+        .optional()
 }
 
 fn callback(connection: &Connection, job: &Job) -> rusqlite::Result<CallbackSummary> {

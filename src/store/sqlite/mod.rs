@@ -245,8 +245,20 @@ impl Database {
     /// Notes that everything that was begun here has ended in order, and folds the whole log in: one file is left, which
     /// is all there is.
     pub(super) async fn note_orderly_stop(&self) -> Result<(), StoreError> {
+        self.note_closed(|connection| deaths::note_leaving(connection)).await
+    }
+
+    /// As [`Self::note_orderly_stop`], of a server that has begun nothing: whether the one before it died stays to be found out.
+    pub(super) async fn note_unused(&self) -> Result<(), StoreError> {
+        self.note_closed(|_| Ok(())).await
+    }
+
+    async fn note_closed(
+        &self,
+        also: impl FnOnce(&Connection) -> Result<(), StoreError> + Send + 'static,
+    ) -> Result<(), StoreError> {
         self.write(Edge::NoteStop, |connection| {
-            deaths::note_leaving(connection)?;
+            also(connection)?;
             clear_meta(connection, RUNNING)
         })
         .await?;
