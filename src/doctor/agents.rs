@@ -16,7 +16,7 @@ use crate::worker::{ProgramLook, find_program, look_at_program};
 
 const CHECK: &str = "agents";
 /// What jobs use where nobody says otherwise.
-const USUAL: &str = "claude";
+pub(super) const USUAL: &str = "claude";
 
 pub(super) async fn agents(patient: &Patient<'_>) -> Vec<Finding> {
     let config = match patient.config() {
@@ -37,7 +37,7 @@ pub(super) async fn agents(patient: &Patient<'_>) -> Vec<Finding> {
 }
 
 /// Whether the entry is more than ready-made.
-fn is_named_by_owner(config: &Config, name: &str) -> bool {
+pub(super) fn is_named_by_owner(config: &Config, name: &str) -> bool {
     let section = format!("agents.{name}.");
     config.rows().iter().any(|row| row.key.starts_with(&section) && row.origin != Origin::Default)
 }

@@ -91,6 +91,15 @@ faults! {
     ServerNotLoggedIn, "agents", "server_not_logged_in", Fail,
         "The running server finds an agent not logged in that is logged in for this shell: its environment is another one.",
         "offshoot service install";
+    ServiceLacksProgram, "service", "service_lacks_program", Fail,
+        "The PATH of the installed service does not lead to git, or to the agent that jobs use.",
+        "offshoot service install";
+    ServiceLacksOther, "service", "service_lacks_other", Warn,
+        "The PATH of the installed service does not lead to an agent that the configuration names.",
+        "offshoot service install";
+    LingeringOff, "service", "lingering_off", Warn,
+        "The service ends when its user logs out, and does not start with the machine.",
+        "loginctl enable-linger";
     SandboxMissing, "isolation", "sandbox_missing", Warn,
         "There is no sandbox here: agents can read what the user can read who runs offshoot.",
         "sudo apt install bubblewrap";

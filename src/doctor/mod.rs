@@ -20,11 +20,12 @@ mod patient;
 mod places;
 mod programs;
 mod server;
+mod service;
 mod table;
 
 pub use fault::Fault;
 pub use finding::{Finding, Report, Verdict};
-pub use patient::{Patient, ServerLook};
+pub use patient::{InstalledService, Patient, ServerLook};
 pub use places::where_agents_are;
 pub use table::{CHECKS, Check};
 

@@ -1,5 +1,6 @@
 //! What the checks look at, gathered once.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -20,9 +21,21 @@ pub struct Patient<'a> {
     /// The file that was read, or would be.
     pub config_file: Option<PathBuf>,
     pub server: ServerLook,
+    /// `None`: none is installed.
+    pub service: Option<InstalledService>,
     pub clock: Clock,
     /// Whether other hosts may be asked.
     pub online: bool,
+}
+
+/// The service as its file has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstalledService {
+    pub file: PathBuf,
+    /// The PATH that the file gives it; `None`: it names none.
+    pub path: Option<OsString>,
+    /// Whether it goes on without anybody logged in; `None`: the system has no such thing, or does not say.
+    pub lingers: Option<bool>,
 }
 
 /// What became of asking the server.

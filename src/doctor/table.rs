@@ -5,7 +5,7 @@ use futures_util::future::BoxFuture;
 
 use super::finding::Finding;
 use super::patient::Patient;
-use super::{agents, files, programs, server};
+use super::{agents, files, programs, server, service};
 
 type Look = for<'a> fn(&'a Patient<'a>) -> BoxFuture<'a, Vec<Finding>>;
 
@@ -28,6 +28,7 @@ pub const CHECKS: &[Check] = &[
     Check { name: "git", about: "The git program and its version.", look: |patient| programs::git(patient).boxed() },
     Check { name: "git_lfs", about: "The git-lfs program.", look: |patient| programs::git_lfs(patient).boxed() },
     Check { name: "agents", about: "The agent that jobs use, and those that the configuration names: program, version, login; as this shell finds them and as the running server does.", look: |patient| agents::agents(patient).boxed() },
+    Check { name: "service", about: "The installed service, which sees nothing of this shell: whether the PATH that its file gives it leads to git and the agents, and whether it goes on without anybody logged in.", look: |patient| ready(service::service(patient)) },
     Check { name: "isolation", about: "The sandbox: whether it works here, and whether the running server uses it.", look: |patient| programs::isolation(patient).boxed() },
     Check { name: "github", about: "The GitHub token; with --online also whether GitHub accepts it.", look: |patient| programs::github(patient).boxed() },
     Check { name: "data_dir", about: "Whether the data directory can be written, by whom it can be read, and on which file system it lies.", look: |patient| ready(files::data_dir(patient)) },

@@ -174,6 +174,14 @@ impl Owner {
         }
     }
 
+    /// Whether the user's services go on without anybody logged in; `None`: the system has no such thing, or does not say.
+    pub async fn lingers(&self) -> Option<bool> {
+        match self.init {
+            Init::Systemd => systemd::lingers(self).await,
+            Init::Launchd => None,
+        }
+    }
+
     fn installed(&self) -> Result<(), ServiceError> {
         if self.file().exists() { Ok(()) } else { Err(ServiceError::NotInstalled) }
     }

@@ -117,7 +117,7 @@ pub(super) async fn state(owner: &Owner) -> Result<State, ServiceError> {
 }
 
 /// Whether the user's services go on without anybody logged in.
-async fn lingers(owner: &Owner) -> Option<bool> {
+pub(super) async fn lingers(owner: &Owner) -> Option<bool> {
     let uid = owner.uid.to_string();
     let words = ["loginctl", "show-user", &uid, "--property=Linger", "--value"];
     let command: Vec<String> = words.iter().map(|&word| word.to_owned()).collect();

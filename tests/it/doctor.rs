@@ -343,6 +343,50 @@ async fn an_address_that_does_not_answer_as_offshoot_is_told_apart() {
     assert_eq!((code, mend(&found, "server_silent").is_some()), (1, true));
 }
 
+/// The unit as it stands on the disk decides, not what this shell finds.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_environment_of_the_installed_service_is_looked_at() {
+    const UNIT: &str = ".config/systemd/user/offshoot.service";
+    let machine = Machine::new();
+    machine.program("git", GIT);
+    machine.program("claude", CLAUDE);
+    machine.program("loginctl", "[ \"$1 $3\" = 'show-user --property=Linger' ] && echo no");
+    machine.configure(&format!(
+        "[server]\nport = 0\nsecret = \"{SECRET}\"\n[agents.mine]\nkind = \"command\"\ncommand = \"my-agent\"\n"
+    ));
+    machine.program("my-agent", "true");
+    let unit = |path: &str| {
+        machine.write(
+            UNIT,
+            &format!("[Service]\nEnvironment=PATH={path}\nExecStart=/bin/true serve\n"),
+            0o644,
+        );
+    };
+    let (_, found) = machine.examined(|doctor| doctor).await;
+    let service = |found: &[Value]| {
+        let all = found.iter().filter(|finding| finding["check"] == "service");
+        let codes = all.map(|one| json!([one["subject"], one["code"], one["mend"]]));
+        codes.collect::<Vec<_>>()
+    };
+    assert_eq!(service(&found), [json!([null, null, null])], "none is installed");
+    // this shell finds all three, and the service none
+    unit("%h/elsewhere:/nowhere");
+    let (code, found) = machine.examined(|doctor| doctor).await;
+    let (again, linger) = ("offshoot service install", "loginctl enable-linger");
+    let expected = [
+        json!(["git", "service_lacks_program", again]),
+        json!(["claude", "service_lacks_program", again]),
+        json!(["mine", "service_lacks_other", again]),
+        json!([null, "lingering_off", linger]),
+    ];
+    assert_eq!((code, service(&found)), (1, expected.to_vec()), "{found:#?}");
+    unit("/nowhere:%h/bin");
+    machine.program("loginctl", "echo yes");
+    let (code, found) = machine.examined(|doctor| doctor).await;
+    assert_eq!((code, service(&found)), (0, vec![json!([null, null, null])]), "{found:#?}");
+}
+
 #[tokio::test]
 async fn github_is_asked_only_when_somebody_says_so() {
     let machine = Machine::new();

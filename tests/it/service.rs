@@ -11,7 +11,9 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::cli::{Ran, command, finish};
+use crate::cli_attach::{IN_A_TERMINAL, has_python};
 use crate::cli_fake::{Answer, Fake};
+use crate::left_out::{Need, leave_out};
 
 const UNIT: &str = ".config/systemd/user/offshoot.service";
 
@@ -123,6 +125,26 @@ async fn a_service_is_installed_once_and_leaves_nothing_when_it_is_removed() {
     assert_eq!(home.files(), before, "nothing is left");
     let ran = home.run(&["service", "uninstall"]).await;
     assert_eq!((ran.code, home.asked()), (0, vec![]), "{ran:?}");
+}
+
+/// The file that `install` has made of ours, by the judge of the system.
+#[tokio::test]
+async fn systemd_accepts_the_unit_that_is_installed() {
+    let home = Home::new();
+    home.program("claude", "true");
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    assert_eq!(home.run(&["service", "install"]).await.code, 0);
+    let mut analyse = Command::new("systemd-analyze");
+    analyse.args(["--user", "verify"]).arg(home.path(UNIT)).kill_on_drop(true);
+    // `%h` is the home of whoever asks, which is here the one of the test
+    analyse.env("HOME", home.0.path()).env("XDG_RUNTIME_DIR", home.0.path()).env("SYSTEMD_COLORS", "0");
+    let Ok(output) = analyse.output().await else {
+        return leave_out(Need::SystemdAnalyze, "judging the unit that is installed");
+    };
+    let said = String::from_utf8_lossy(&output.stderr);
+    // the analyser also reads the units that are installed here; only what it says about ours counts
+    let ours: Vec<&str> = said.lines().filter(|line| line.contains("offshoot")).collect();
+    assert!(output.status.success() && ours.is_empty(), "{said}");
 }
 
 #[tokio::test]
@@ -329,4 +351,40 @@ async fn the_status_is_of_the_service_and_says_why_nobody_answers() {
     let ran = home.run(&["service", "status", "--json"]).await;
     let told: Value = serde_json::from_str(&ran.out).unwrap();
     assert!(told["silence"].as_str().unwrap().contains("127.0.0.1:9") && told["url"].is_null(), "{told}");
+}
+
+/// What is not said by flags is asked for, three questions at most, and a wrong answer is asked for again.
+#[tokio::test]
+async fn init_asks_on_a_terminal_and_not_for_what_is_said() {
+    if !has_python() {
+        return leave_out(Need::Python, "the questions of `offshoot init`");
+    }
+    let asked = async |flags: &[&str], answers: &str| {
+        let home = Home::new();
+        let mut terminal = Command::new("python3");
+        terminal.args(["-c", IN_A_TERMINAL, env!("CARGO_BIN_EXE_offshoot"), "init"]).args(flags);
+        terminal.env_clear().env("HOME", home.0.path()).env("TERM", "dumb").kill_on_drop(true);
+        terminal.env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", home.path("bin").display()));
+        terminal.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+        let ran = finish(terminal, answers).await;
+        let config = home.read(".config/offshoot/config.toml");
+        (home, ran, config)
+    };
+    let (home, ran, config) = asked(&[], "nowhere\nnone\nmany\n4711\n\n").await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    let count = |ran: &Ran, question: &str| ran.out.matches(question).count();
+    let questions = ["Where does the GitHub token come from", "On which port", "as a service of yours?"];
+    assert_eq!(questions.map(|question| count(&ran, question)), [2, 2, 1], "{ran:?}");
+    assert!(config.contains("port = 4711") && config.contains("publish = \"branch\""), "{config}");
+    assert!(!home.path(UNIT).exists() && home.asked().is_empty(), "the usual answer is no");
+
+    let (home, ran, config) = asked(&["--token", "gh", "--port", "4712"], "y\n").await;
+    assert_eq!(questions.map(|question| count(&ran, question)), [0, 0, 1], "{ran:?}");
+    assert!(config.contains("port = 4712"), "{config}");
+    assert!(home.path(UNIT).exists(), "{ran:?}");
+
+    // whoever says yes to all is not asked
+    let (_, ran, config) = asked(&["--yes"], "").await;
+    assert_eq!((ran.code, questions.map(|question| count(&ran, question))), (0, [0; 3]), "{ran:?}");
+    assert!(config.contains("port = 3456"), "{config}");
 }

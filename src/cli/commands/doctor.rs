@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use clap::Args;
 use url::Url;
 
+use super::service;
 use crate::api_client::ApiClient;
 use crate::cli::args::Global;
 use crate::cli::connection;
@@ -43,6 +44,7 @@ pub(in crate::cli) fn run(
             config: as_served(global, env),
             config_file: Config::file(env, global.config.as_deref()).map(|(path, _)| path),
             server: ask_server(global, env).await,
+            service: service::installed(global, env).await,
             clock: Clock::system(),
             online: flags.online,
         };

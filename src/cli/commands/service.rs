@@ -14,7 +14,7 @@ use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::human;
 use crate::cli::output::Output;
 use crate::config::{Config, ConfigError, Environment, Flags, PlatformDirs, Problem, how_to_add_a_secret};
-use crate::doctor::where_agents_are;
+use crate::doctor::{InstalledService, where_agents_are};
 use crate::service::{Init, Owner, Plan, ServiceError, State};
 use crate::wire::health::Health;
 
@@ -101,6 +101,16 @@ pub(in crate::cli) fn run(
         }
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// The service that is installed here, as its file has it.
+pub(super) async fn installed(global: &Global, env: &Environment) -> Option<InstalledService> {
+    let owner = owner(global, env).ok()?;
+    let file = owner.file();
+    if !file.exists() {
+        return None;
+    }
+    Some(InstalledService { path: owner.path_of_installed(), lingers: owner.lingers().await, file })
 }
 
 /// This user, and the program that runs now.
