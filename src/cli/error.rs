@@ -150,7 +150,7 @@ impl CliError {
 
     /// Calls members of a request by the flags that set them, as far as the command has such a flag: who has typed `--timeout` knows
     /// of no `/options/timeoutSeconds`. With `--json` the server's own words stay.
-    pub(super) fn as_typed(mut self, has_flag: impl Fn(&str) -> bool) -> Self {
+    pub(super) fn in_typed_words(mut self, has_flag: impl Fn(&str) -> bool) -> Self {
         let faults = self.problem.iter().flat_map(|problem| &problem.errors);
         let told: Vec<_> = faults
             .map(|fault| {

@@ -80,7 +80,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>, local: &Local) -> Exit
     match dispatch(cli, &env, local, &mut out) {
         Ok(code) => code,
         Err(error) => {
-            let error = error.as_typed(|flag| has_flag(verb, flag));
+            let error = error.in_typed_words(|flag| has_flag(verb, flag));
             let error = error.hint_if_none("see", format!("offshoot {verb} --help"));
             if error.kind != ErrorKind::ReaderGone {
                 out.error(&error);

@@ -245,7 +245,7 @@ impl Database {
     /// Notes that everything that was begun here has ended in order, and folds the whole log in: one file is left, which
     /// is all there is.
     pub(super) async fn note_orderly_stop(&self) -> Result<(), StoreError> {
-        self.note_closed(|connection| deaths::note_leaving(connection)).await
+        self.note_closed(deaths::note_leaving).await
     }
 
     /// As [`Self::note_orderly_stop`], of a server that has begun nothing: whether the one before it died stays to be found out.
