@@ -135,7 +135,7 @@ edges! {
     FinishCommit, "git.finish-commit", "the worktree's branch moves to the result";
     ReplayCommits, "git.replay-commits", "commits are repeated on where their branch is now";
     RestoreFiles, "git.restore-files", "kept files are laid out in a worktree";
-    PushLargeFiles, "git.push-large-files", "large files of the result go to the remote, if it has any";
+    SendLargeFiles, "git.send-large-files", "large files of the result go to the remote, if it has any";
     Push, "git.push", "the result goes to the remote";
     RenameWorktree, "git.rename-worktree", "a worktree is renamed away";
     DeleteWorktree, "git.delete-worktree", "a worktree is deleted";

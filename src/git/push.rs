@@ -73,7 +73,7 @@ impl Repository {
         {
             return Err(GitError::NotFastForward { commit: commit.clone(), expected: expected.clone() });
         }
-        let sent = failpoint::around(Edge::PushLargeFiles, self.push_large_files(remote, commit)).await?;
+        let sent = failpoint::around(Edge::SendLargeFiles, self.push_large_files(remote, commit)).await?;
         if let Some(outcome) = sent {
             return Ok(outcome);
         }
