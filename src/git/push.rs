@@ -73,8 +73,7 @@ impl Repository {
         {
             return Err(GitError::NotFastForward { commit: commit.clone(), expected: expected.clone() });
         }
-        let sent = failpoint::around(Edge::SendLargeFiles, self.push_large_files(remote, commit)).await?;
-        if let Some(outcome) = sent {
+        if let Some(outcome) = self.push_large_files(remote, commit).await? {
             return Ok(outcome);
         }
         let lease = expected.map_or("", CommitId::as_str);

@@ -18,6 +18,7 @@ use super::place::TransferPlace;
 use super::pointer::Pointer;
 use super::store::{Ingest, lend, open_object};
 use super::{FILE_BYTES_MAX, LFS_INSTALL, find};
+use crate::failpoint::{self, Edge};
 use crate::git::commit_id::CommitId;
 use crate::git::error::{GitError, RemoteFailure, last_lines};
 use crate::git::program::{Call, Git, Output};
@@ -192,6 +193,14 @@ impl Repository {
     /// # Errors
     /// [`GitError::LfsMissing`], [`GitError::Tampered`], [`GitError::Io`].
     pub(in crate::git) async fn push_large_files(
+        &self,
+        remote: &Remote,
+        commit: &CommitId,
+    ) -> Result<Option<PushOutcome>, GitError> {
+        failpoint::around(Edge::SendLargeFiles, self.send_large_files(remote, commit)).await
+    }
+
+    async fn send_large_files(
         &self,
         remote: &Remote,
         commit: &CommitId,
