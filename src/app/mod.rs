@@ -65,7 +65,7 @@ pub use events::{After, Follower};
 pub use health::AgentProbe;
 pub use job_log::LogFollower;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery, Patch};
-pub use sessions::SessionQuery;
+pub use sessions::{SessionChoice, SessionQuery};
 pub use settings::Settings;
 pub use story::{Piece, Story};
 pub use usage::UsageParameters;

@@ -14,6 +14,17 @@ const PAGE_MAX: i64 = 200;
 /// When nobody says how many.
 const PAGE_DEFAULT: i64 = 50;
 
+/// Which conversation is meant, as a caller says it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionChoice {
+    /// As the agent calls it.
+    pub id: String,
+    /// The root of the chain that holds it, where several bear the id.
+    pub root_job_id: Option<String>,
+    /// The `[agents.<name>]` entry that holds it, where several of one chain do.
+    pub agent: Option<String>,
+}
+
 /// What `GET /sessions` may ask for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SessionQuery {
@@ -37,13 +48,8 @@ impl App {
 
     /// # Errors
     /// [`AppError::NotFound`].
-    pub async fn get_session(
-        &self,
-        caller: &Caller,
-        id: &str,
-        root: Option<&str>,
-    ) -> Result<Session, AppError> {
-        Ok(shown(self.0.store.get_session(named(caller, id, root)?).await?))
+    pub async fn get_session(&self, caller: &Caller, choice: &SessionChoice) -> Result<Session, AppError> {
+        Ok(shown(self.0.store.get_session(named(caller, choice)?).await?))
     }
 
     /// Has every job forget the conversation: none can go on with it any more. The agent's own files stay.
@@ -53,14 +59,13 @@ impl App {
     pub async fn delete_session(
         &self,
         caller: &Caller,
-        id: &str,
-        root: Option<&str>,
+        choice: &SessionChoice,
     ) -> Result<SessionDeleted, AppError> {
         caller.needs(Scope::Operate)?;
-        match self.0.store.delete_session(named(caller, id, root)?).await? {
+        match self.0.store.delete_session(named(caller, choice)?).await? {
             Forgotten::All { jobs } => {
-                tracing::info!(session = id, jobs, "conversation forgotten");
-                Ok(SessionDeleted { deleted: id.to_owned(), jobs })
+                tracing::info!(session = choice.id, jobs, "conversation forgotten");
+                Ok(SessionDeleted { deleted: choice.id.clone(), jobs })
             }
             Forgotten::Not { live } => {
                 let names: Vec<_> = live.iter().map(|number| format!("#{number}")).collect();
@@ -70,11 +75,12 @@ impl App {
                 );
                 Err(AppError::conflict("session_live", detail))
             }
-            Forgotten::NotOne { roots } => {
-                let roots: Vec<_> = roots.iter().map(JobId::as_str).collect();
+            Forgotten::NotOne { holders } => {
+                let holders: Vec<_> =
+                    holders.iter().map(|(root, agent)| format!("?rootJobId={root}&agent={agent}")).collect();
                 let detail = format!(
-                    "several conversations bear this id; say which with ?rootJobId=, for example {}",
-                    roots.join(", ")
+                    "several conversations bear this id; say which, for example {}",
+                    holders.join(", ")
                 );
                 Err(AppError::conflict("session_ambiguous", detail))
             }
@@ -83,10 +89,11 @@ impl App {
 }
 
 /// A conversation of others is not there, and makes none of one's own ambiguous.
-fn named(caller: &Caller, id: &str, root: Option<&str>) -> Result<SessionName, AppError> {
+fn named(caller: &Caller, choice: &SessionChoice) -> Result<SessionName, AppError> {
     let wrong_root = |_| AppError::invalid("?rootJobId", "is not the id of a job");
-    let root = root.map(JobId::parse).transpose().map_err(wrong_root)?;
-    Ok(SessionName { id: id.to_owned(), root, reach: caller.reach.clone() })
+    let root = choice.root_job_id.as_deref().map(JobId::parse).transpose().map_err(wrong_root)?;
+    let (id, agent) = (choice.id.clone(), choice.agent.clone());
+    Ok(SessionName { id, root, agent, reach: caller.reach.clone() })
 }
 
 fn filter(query: &SessionQuery, reach: &Reach) -> Result<SessionFilter, AppError> {

@@ -29,6 +29,8 @@ pub struct SessionName {
     pub id: String,
     /// The chain whose conversation it is, where that is told.
     pub root: Option<JobId>,
+    /// The `[agents.<name>]` entry that holds it, where that is told.
+    pub agent: Option<String>,
     /// Whose conversations.
     pub reach: Reach,
 }
@@ -69,6 +71,6 @@ pub enum Forgotten {
     All { jobs: u64 },
     /// These hold it, or are going to.
     Not { live: Vec<JobNumber> },
-    /// Several conversations bear the id: some of the chains that hold them.
-    NotOne { roots: Vec<JobId> },
+    /// Several conversations bear the id: some of the chains with the entries that hold them.
+    NotOne { holders: Vec<(JobId, String)> },
 }

@@ -1,6 +1,7 @@
 //! Conversations of agents, on a whole server: who is cut off goes on where it was, with its files; where that cannot be, the
 //! job says that it begins anew.
 
+use std::path::Path;
 use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
@@ -229,9 +230,13 @@ async fn an_agent_that_cannot_continue_begins_anew_and_that_is_said() {
     stand.finish().await;
 }
 
-/// The columns of the database in which this text occurs, but for the answers that were given.
 fn places_of(stand: &Stand, text: &str) -> Vec<String> {
-    let database = rusqlite::Connection::open(stand.path("data/offshoot.db")).unwrap();
+    places_in(&stand.path("data/offshoot.db"), text)
+}
+
+/// The columns of the database in which this text occurs, but for the answers that were given.
+pub(crate) fn places_in(database: &Path, text: &str) -> Vec<String> {
+    let database = rusqlite::Connection::open(database).unwrap();
     let names = |sql: &str| -> Vec<String> {
         let mut statement = database.prepare(sql).unwrap();
         statement.query_map([], |row| row.get(0)).unwrap().collect::<Result<_, _>>().unwrap()

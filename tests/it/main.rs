@@ -160,6 +160,7 @@ mod store_messages;
 mod store_model;
 mod store_outbox;
 mod store_queue;
+mod store_sessions;
 mod store_upgrades;
 mod store_usage;
 mod store_visits;

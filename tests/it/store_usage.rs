@@ -12,6 +12,7 @@ use offshoot::domain::usage::Grouping;
 use offshoot::store::{UsageGroup, UsagePage, UsagePlace, UsageQuery};
 
 use crate::store_fixture::{Bench, done, ended_before, job};
+use crate::store_sessions::{submit, works};
 
 const DAY_MS: i64 = 86_400_000;
 const STEP: &str = "agent-1";
@@ -191,6 +192,22 @@ async fn steps_add_up_and_a_conversation_is_known_by_all_its_steps() {
     assert_eq!(stranger, Usage::default());
     let total = page(&bench, by(&[])).await.total;
     assert_eq!((total.usage, total.runs, total.runs_without_cost), (usage(5, Some(6)), 2, 0));
+}
+
+/// Two agents of one chain that call their conversations the same.
+#[tokio::test]
+async fn what_another_agent_has_used_is_taken_off_nobody() {
+    let bench = Bench::new(1);
+    let client = bench.client("a").await;
+    let first = submit(&bench, &client, None).await;
+    bench.end(works(&bench, "claude", "s").await, done()).await;
+    for (agent, before) in [("other", 0), ("claude", 1), ("other", 1)] {
+        submit(&bench, &client, Some(&first)).await;
+        let lease = works(&bench, agent, "s").await;
+        let used = bench.store.used_in_session(lease, STEP, "s").await.unwrap();
+        assert_eq!(used.turns, before, "{agent}");
+        bench.end(lease, done()).await;
+    }
 }
 
 async fn budget(bench: &Bench, client: &Client, micros: Option<u64>) {

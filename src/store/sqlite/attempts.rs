@@ -15,6 +15,12 @@ use crate::domain::options::{EffectiveOptions, RunOptions};
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
 
+/// The login that worked on an attempt, in SQL; `attempt` and `job` are what the two rows are called. The job's own is the one that it
+/// waits for now.
+pub(super) fn login_of(attempt: &str, job: &str) -> String {
+    format!("coalesce(json_extract({attempt}.options, '$.agent'), {job}.login)")
+}
+
 impl Store {
     /// All attempts of a job, oldest first.
     ///

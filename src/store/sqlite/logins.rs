@@ -5,7 +5,7 @@ use rusqlite::{Connection, params};
 
 use super::super::error::StoreError;
 use super::super::{Change, Store};
-use super::set_meta;
+use super::{attempts, set_meta};
 use crate::domain::id::{JobId, JobNumber};
 use crate::failpoint::Edge;
 
@@ -51,11 +51,11 @@ impl Store {
         self.database
             .read(move |connection| {
                 Ok(connection
-                    .prepare_cached(
-                        "SELECT max(coalesce(json_extract(a.options, '$.agent'), j.login) = ?3)
-                         FROM jobs j CROSS JOIN attempts a ON a.job = j.number
+                    .prepare_cached(&format!(
+                        "SELECT max({} = ?3) FROM jobs j CROSS JOIN attempts a ON a.job = j.number
                          WHERE j.root_id = ?1 AND a.session_id = ?2",
-                    )?
+                        attempts::login_of("a", "j")
+                    ))?
                     .query_row(params![root.as_str(), session, login], |row| row.get(0))?)
             })
             .await

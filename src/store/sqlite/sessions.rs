@@ -11,11 +11,16 @@ use super::super::session_view::{
     Forgotten, SESSION_JOBS_MAX, SessionFilter, SessionJob, SessionName, SessionView,
 };
 use super::jobs::JOB_VIEW;
-use super::{reach, rows};
+use super::{attempts, reach, rows};
 use crate::domain::id::{ClientId, JobId, JobNumber};
 use crate::domain::job::Status;
 use crate::domain::time::Timestamp;
 use crate::failpoint::Edge;
+
+/// Of the jobs that hold a conversation the newest, which stands for it.
+const IS_NEWEST: &str = "NOT EXISTS (SELECT 1 FROM jobs later INDEXED BY jobs_by_root
+    WHERE later.root_id = j.root_id AND later.session_id = j.session_id AND later.login = j.login
+        AND later.number > j.number)";
 
 impl Store {
     /// Conversations, the one with the newest job first, with the number to go on behind.
@@ -32,9 +37,7 @@ impl Store {
                 let mut statement = connection.prepare_cached(&format!(
                     "{newest} WHERE j.session_id IS NOT NULL AND j.number < ?1 AND (?2 IS NULL OR c.id = ?2)
                        AND (?4 IS NULL OR c.id IN (SELECT value FROM json_each(?4)))
-                       AND NOT EXISTS (SELECT 1 FROM jobs later INDEXED BY jobs_by_root
-                           WHERE later.root_id = j.root_id AND later.session_id = j.session_id
-                               AND later.login = j.login AND later.number > j.number)
+                       AND {IS_NEWEST}
                      ORDER BY j.number DESC LIMIT ?3"
                 ))?;
                 let client = filter.client.as_ref().map(ClientId::as_str);
@@ -79,40 +82,50 @@ impl Store {
             .write(Edge::DeleteSession, move |connection| {
                 let mut found = find(connection, &name)?.into_iter();
                 let one = found.next().ok_or(StoreError::NotFound("session"))?;
-                let others: Vec<_> = found.map(|other| other.root).collect();
+                let others: Vec<_> = found.map(|other| (other.root, other.agent)).collect();
                 if !others.is_empty() {
-                    let roots = std::iter::once(one.root).chain(others).collect();
-                    return Ok(Forgotten::NotOne { roots });
+                    let holders = std::iter::once((one.root, one.agent)).chain(others).collect();
+                    return Ok(Forgotten::NotOne { holders });
                 }
                 let live = live_jobs(connection, &one)?;
                 if !live.is_empty() {
                     return Ok(Forgotten::Not { live });
                 }
-                const OF_CHAIN: &str = "SELECT number FROM jobs WHERE root_id = ?2 AND login = ?3";
-                for change in [
-                    format!(
-                        "UPDATE attempts SET session_id = NULL WHERE session_id = ?1 AND job IN ({OF_CHAIN})"
-                    ),
-                    // what a step has told in it is counted; nothing of it will ever be told again
-                    format!("UPDATE steps SET session = NULL WHERE session = ?1 AND job IN ({OF_CHAIN})"),
-                    format!(
-                        "UPDATE jobs SET start_session_id = '' WHERE start_session_id = ?1
-                             AND number IN ({OF_CHAIN})"
-                    ),
-                    format!(
-                        "UPDATE jobs SET session_id = NULL WHERE session_id = ?1 AND number IN ({OF_CHAIN})"
-                    ),
-                ] {
-                    connection.prepare_cached(&change)?.execute([
-                        one.id.as_str(),
-                        one.root.as_str(),
-                        &one.agent,
-                    ])?;
-                }
+                forget(connection, &one)?;
                 Ok(Forgotten::All { jobs: one.jobs_total })
             })
             .await
     }
+}
+
+/// Takes the id out of everything that the login has left of the conversation in its chain. A job may wait for another login by now than
+/// the one that worked on its attempts, so of a job the id stays where an attempt still shows that its login held one of that name.
+fn forget(connection: &Connection, one: &SessionView) -> Result<(), StoreError> {
+    let login = attempts::login_of("a", "j");
+    let in_chain = "FROM jobs j INDEXED BY jobs_by_root CROSS JOIN attempts a ON a.job = j.number
+        WHERE j.root_id = ?2";
+    let of_login = format!("SELECT a.job, a.number {in_chain} AND {login} = ?3");
+    let is_of_another = format!(
+        "login <> ?3 AND EXISTS (SELECT 1 {in_chain} AND a.session_id = ?1 AND {login} = jobs.login)"
+    );
+    for change in [
+        // what a step has told in it is counted; nothing of it will ever be told again
+        format!("UPDATE steps SET session = NULL WHERE session = ?1 AND (job, attempt) IN ({of_login})"),
+        format!(
+            "UPDATE attempts SET session_id = NULL WHERE session_id = ?1 AND (job, number) IN ({of_login})"
+        ),
+        format!(
+            "UPDATE jobs SET session_id = NULL
+             WHERE root_id = ?2 AND session_id = ?1 AND NOT ({is_of_another})"
+        ),
+        format!(
+            "UPDATE jobs SET start_session_id = ''
+             WHERE root_id = ?2 AND start_session_id = ?1 AND NOT ({is_of_another})"
+        ),
+    ] {
+        connection.prepare_cached(&change)?.execute([one.id.as_str(), one.root.as_str(), &one.agent])?;
+    }
+    Ok(())
 }
 
 /// Those that bear the name, the one with the newest job first; no more than are worth naming.
@@ -122,13 +135,17 @@ fn find(connection: &Connection, name: &SessionName) -> Result<Vec<SessionView>,
         .prepare_cached(&format!(
             "{JOB_VIEW} WHERE j.session_id = ?1 AND (?2 IS NULL OR j.root_id = ?2)
                  AND (?3 IS NULL OR c.id IN (SELECT value FROM json_each(?3)))
-                 AND NOT EXISTS (SELECT 1 FROM jobs later INDEXED BY jobs_by_root
-                     WHERE later.root_id = j.root_id AND later.session_id = j.session_id
-                         AND later.login = j.login AND later.number > j.number)
+                 AND (?5 IS NULL OR j.login = ?5) AND {IS_NEWEST}
              ORDER BY j.number DESC LIMIT ?4"
         ))?
         .query_map(
-            params![name.id, name.root.as_ref().map(JobId::as_str), reach::list(&name.reach), NAMED_MAX],
+            params![
+                name.id,
+                name.root.as_ref().map(JobId::as_str),
+                reach::list(&name.reach),
+                NAMED_MAX,
+                name.agent
+            ],
             |row| view(connection, row),
         )?
         .collect::<Result<_, _>>()?;

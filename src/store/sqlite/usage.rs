@@ -62,7 +62,8 @@ impl Store {
         let (step, session) = (step.to_owned(), session.to_owned());
         self.database
             .read(move |connection| {
-                let mut statement = connection.prepare_cached(
+                let (theirs, ours) = (attempts::login_of("a", "j"), attempts::login_of("mine", "of"));
+                let mut statement = connection.prepare_cached(&format!(
                     "SELECT s.usage FROM attempts mine
                      JOIN jobs of ON of.number = mine.job
                      CROSS JOIN jobs j INDEXED BY jobs_by_root ON j.root_id = of.root_id
@@ -70,9 +71,8 @@ impl Store {
                      JOIN attempts a ON a.job = s.job AND a.number = s.attempt
                      WHERE mine.job = ?2 AND mine.number = ?3 AND s.session = ?1 AND s.usage IS NOT NULL
                          AND NOT (s.job = ?2 AND s.attempt = ?3 AND s.name = ?4)
-                         AND coalesce(json_extract(a.options, '$.agent'), j.login)
-                             = coalesce(json_extract(mine.options, '$.agent'), of.login)",
-                )?;
+                         AND {theirs} = {ours}"
+                ))?;
                 let known = statement
                     .query_map(params![session, lease.job.0, lease.attempt, step], rows::usage)?
                     .try_fold(Usage::default(), |sum, next| next.map(|next| sum.plus(next)))?;
