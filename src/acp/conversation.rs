@@ -3,8 +3,8 @@
 use std::future::Future;
 use std::pin::pin;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use agent_client_protocol::schema::ProtocolVersion;
@@ -29,7 +29,7 @@ use super::policy::{Answer, outcome};
 use super::said::{Said, Speaker};
 use super::settings::{Offered, Setting};
 use super::signals::Signals;
-use crate::agent::is_session_id;
+use crate::agent::{SESSION_ID_BYTES_MAX, is_session_id};
 
 /// Until the agent says who it is: opencode takes five seconds, fifteen on a busy machine; a look at it may take half a minute,
 /// in which the agent has to be gone as well.
@@ -46,6 +46,7 @@ const HISTORY_PAUSE: Duration = Duration::from_millis(250);
 const HISTORY_PAUSES_MAX: u32 = 40;
 
 pub(super) const INITIALIZE: &str = "initialize";
+const LOAD: &str = "session/load";
 const PROMPT: &str = "session/prompt";
 
 /// Why there is no answer.
@@ -84,7 +85,9 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
     let (lines, rest) = incoming(stdout, heard.clone(), shown);
     let transport = Lines::new(outgoing(stdin, heard.clone()), Box::pin(lines));
     let (of_questions, answering, deciding) = (asked.clone(), speaker.clone(), Deciding::new(order, &heard));
-    let ended = Client
+    let mut ended = Err(Halt::Gone);
+    // how the connection ended says less than how the conversation did
+    let _ = Client
         .v1()
         .on_receive_request(
             async move |request: RequestPermissionRequest,
@@ -103,11 +106,16 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
         )
         .connect_with(transport, async |to: ConnectionTo<AgentRole>| {
             let talk = Talk { order, to, heard: &heard, asked: &asked, speaker };
-            Ok(talk.run(prompt, &mut signals).await)
+            let over = talk.run(prompt, &mut signals).await;
+            if !matches!(over, Err(Halt::Gone)) {
+                // what the agent has not read by now it need not read
+                heard.break_off("the conversation is over");
+            }
+            ended = over;
+            Ok(())
         })
         .await;
     // the transport went with the connection, and with it the agent's input
-    let ended = ended.unwrap_or(Err(Halt::Gone));
     if let Err(Halt::Failed(said)) = &ended {
         speaker.say(said);
     }
@@ -117,8 +125,7 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
         Err(Halt::Failed(_)) => ExitCode::FAILURE,
         Err(Halt::Stopped(code)) => ExitCode::from(code),
         Err(Halt::Gone) => {
-            let step = if asked.knows_who.load(Ordering::Acquire) { PROMPT } else { INITIALIZE };
-            if let Some(said) = gone(status, step, &heard) {
+            if let Some(said) = gone(status, asked.step(), &heard) {
                 speaker.say(&said);
             }
             exit_code_of(status)
@@ -130,16 +137,29 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
     exit
 }
 
-/// Whether a question was asked that nobody could answer.
-#[derive(Default)]
+/// What the agent was asked last, and whether it has asked something that nobody could answer.
 struct Asked {
-    /// The agent has said who it is.
-    knows_who: AtomicBool,
+    step: Mutex<&'static str>,
     is_in_vain: AtomicBool,
     told: Notify,
 }
 
+impl Default for Asked {
+    fn default() -> Self {
+        Self { step: Mutex::new(INITIALIZE), is_in_vain: AtomicBool::default(), told: Notify::default() }
+    }
+}
+
 impl Asked {
+    /// Notes that it is asked now.
+    fn ask(&self, step: &'static str) {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner) = step;
+    }
+
+    fn step(&self) -> &'static str {
+        *self.step.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn in_vain(&self) {
         self.is_in_vain.store(true, Ordering::Release);
         self.told.notify_one();
@@ -167,7 +187,6 @@ impl Talk<'_> {
         let me = Implementation::new("offshoot", env!("CARGO_PKG_VERSION"));
         let hello = InitializeRequest::new(ProtocolVersion::V1).client_info(me);
         let who = self.answer(INITIALIZE, max, self.to.send_request(hello).block_task(), signals).await?;
-        self.asked.knows_who.store(true, Ordering::Release);
         let (agent, version) = match &who.agent_info {
             Some(info) => (Some(info.name.clone()), Some(info.version.clone())),
             None => (None, None),
@@ -180,7 +199,7 @@ impl Talk<'_> {
         let (session, offered) = self.session(&who, signals).await?;
         self.set(&session, &offered, signals).await?;
         if self.order.resume.is_some() {
-            self.hear_history().await;
+            hear_history(self.heard, signals.next()).await?;
         }
         let (session_id, resumed) = (session.to_string(), self.order.resume.is_some());
         self.speaker.say(&Said::Started { session_id, agent, version, resumed });
@@ -211,9 +230,11 @@ impl Talk<'_> {
                 .answer("session/new", SESSION_MAX, self.to.send_request(request).block_task(), signals)
                 .await?;
             if !is_session_id(&new.session_id.to_string()) {
-                let text =
-                    "the id of the new session is empty, longer than 256 bytes, or holds control characters";
-                return Err(broken("session/new", text));
+                let text = format!(
+                    "the id of the new session is no word of 1 to {SESSION_ID_BYTES_MAX} letters, digits and signs of ASCII, \
+                     or begins with a dash"
+                );
+                return Err(broken("session/new", &text));
             }
             let options = new.config_options.unwrap_or_default();
             return Ok((new.session_id, Offered { modes: new.modes, options }));
@@ -227,13 +248,12 @@ impl Talk<'_> {
             (old.modes, old.config_options)
         } else if can.load_session {
             let request = LoadSessionRequest::new(id.clone(), dir).additional_directories(more);
-            let old = self
-                .answer("session/load", SESSION_MAX, self.to.send_request(request).block_task(), signals)
-                .await?;
+            let old =
+                self.answer(LOAD, SESSION_MAX, self.to.send_request(request).block_task(), signals).await?;
             (old.modes, old.config_options)
         } else {
             let text = "the agent cannot go on with a conversation";
-            return Err(Halt::failed(Said::failed_for("session/load", "not_offered", text)));
+            return Err(Halt::failed(Said::failed_for(LOAD, "not_offered", text)));
         };
         Ok((id, Offered { modes, options: options.unwrap_or_default() }))
     }
@@ -285,22 +305,11 @@ impl Talk<'_> {
         sent: impl Future<Output = Result<T, Error>>,
         signals: &mut Signals,
     ) -> Result<T, Halt> {
+        self.asked.ask(step);
         tokio::select! {
             biased;
-            answered = answer(step, max, sent, signals) => answered,
+            answered = within(step, max, sent, signals) => answered,
             why = self.heard.broken() => Err(broken(step, &why)),
-        }
-    }
-
-    async fn hear_history(&self) {
-        let mut before = u64::MAX;
-        for _ in 0..HISTORY_PAUSES_MAX {
-            let now = self.heard.notifications();
-            if now == before {
-                return;
-            }
-            before = now;
-            sleep(HISTORY_PAUSE).await;
         }
     }
 
@@ -311,6 +320,7 @@ impl Talk<'_> {
         prompt: String,
         signals: &mut Signals,
     ) -> Result<PromptResponse, Halt> {
+        self.asked.ask(PROMPT);
         let words = vec![ContentBlock::Text(TextContent::new(prompt))];
         let sent = self.to.send_request(PromptRequest::new(session.clone(), words)).block_task();
         let mut answered = pin!(sent);
@@ -336,8 +346,30 @@ impl Talk<'_> {
     }
 }
 
-/// The agent's answer to one step before the prompt, or why there is none.
-async fn answer<T>(
+/// Waits until what was said long ago has been told again, and no longer once the conversation is over or `stopped`: the prompt costs
+/// something.
+async fn hear_history(heard: &Heard, stopped: impl Future<Output = u8>) -> Result<(), Halt> {
+    let quiet = async {
+        let mut before = u64::MAX;
+        for _ in 0..HISTORY_PAUSES_MAX {
+            let now = heard.notifications();
+            if now == before {
+                return;
+            }
+            before = now;
+            sleep(HISTORY_PAUSE).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        code = stopped => Err(Halt::Stopped(code)),
+        why = heard.broken() => Err(broken(LOAD, &why)),
+        () = quiet => Ok(()),
+    }
+}
+
+/// Waits for what was `sent`, for `max` at the longest, and no longer once a signal says to stop.
+async fn within<T>(
     step: &'static str,
     max: Duration,
     sent: impl Future<Output = Result<T, Error>>,
@@ -395,12 +427,27 @@ mod tests {
         let mut signals = Signals::listen().unwrap();
         let began = tokio::time::Instant::now();
         let never = std::future::pending::<Result<(), Error>>();
-        let halt = answer("session/new", SESSION_MAX, never, &mut signals).await;
+        let halt = within("session/new", SESSION_MAX, never, &mut signals).await;
         let Err(halt) = halt else { panic!("nobody answers") };
         let Said::Failed { step, why, message, .. } = failed(halt) else { panic!("it has not failed") };
         assert_eq!((step, why), ("session/new", Some("deadline")));
         assert_eq!(message, "the agent did not answer session/new within 120 s");
         assert_eq!(began.elapsed().as_secs(), SESSION_MAX.as_secs());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_waits_for_old_words_whose_prompt_will_never_be_sent() {
+        use std::future::{pending, ready};
+        let (began, heard) = (tokio::time::Instant::now(), Heard::default());
+        let stopped = hear_history(&heard, ready(130)).await;
+        assert!(matches!(stopped, Err(Halt::Stopped(130))));
+        assert_eq!(began.elapsed(), Duration::ZERO);
+        assert!(hear_history(&heard, pending()).await.is_ok());
+        assert_eq!(began.elapsed(), HISTORY_PAUSE, "nothing came");
+        heard.break_off("it has said what is none");
+        let Err(halt) = hear_history(&heard, pending()).await else { panic!("it cannot go on") };
+        let Said::Failed { step, why, .. } = failed(halt) else { panic!("it has not failed") };
+        assert_eq!((step, why, began.elapsed()), (LOAD, Some("malformed"), HISTORY_PAUSE));
     }
 
     #[test]

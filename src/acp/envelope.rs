@@ -1,8 +1,10 @@
 //! What a line is, as far as it matters here: by its outermost members alone.
 
+use std::collections::BTreeMap;
+
 use agent_client_protocol::v1::schema::{PermissionOption, RequestPermissionRequest};
 use serde::Deserialize;
-use serde::de::{Deserializer, IgnoredAny};
+use serde::de::IgnoredAny;
 use serde_json::{Value, json};
 
 use super::heard::Heard;
@@ -11,73 +13,98 @@ use crate::agent::{Line, parse_line};
 /// The mark on a question that was put into words that can be read.
 pub(super) const UNREADABLE: &str = "offshoot.unreadable";
 const QUESTION: &str = "session/request_permission";
+/// What is given back to the agent with an answer waits in memory until it is read.
+const ID_BYTES_MAX: usize = 1_024;
 /// How much of a line is looked at that was cut where it was too long.
 const BEGINNING_BYTES: usize = 1_024;
 
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(super) enum Kind {
     Notification,
-    Request,
-    Answer,
+    /// What the protocol has to see, in a form that whoever reads it next can read as well.
+    Request(Value),
+    Answer(Value),
     /// It has the member that our own lines are known by.
     Forged,
-    /// An answer that nobody would take for one, and why.
+    /// A request or an answer that nobody would take for one, and why.
     Malformed(&'static str),
     /// No message at all.
     Noise,
 }
 
+/// The outermost members that tell what a line is.
+#[derive(Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(field_identifier, rename_all = "lowercase")]
+enum Member {
+    Acp,
+    Jsonrpc,
+    Id,
+    Method,
+    Result,
+    Error,
+    #[serde(other)]
+    Other,
+}
+
+/// Those that a line has, and whether they are more than `null`. Whatever can be read as an object by anybody can be read so: members that
+/// are repeated, numbers that no variable holds and any depth count for nothing.
 #[derive(Deserialize)]
-struct Envelope {
-    #[serde(default, deserialize_with = "is_there")]
-    acp: bool,
-    jsonrpc: Option<Value>,
-    id: Option<Value>,
-    method: Option<IgnoredAny>,
-    /// It is there; an answer may well be `null`.
-    #[serde(default, deserialize_with = "is_there")]
-    result: bool,
-    #[serde(default, deserialize_with = "some")]
-    error: Option<Value>,
+struct Members(BTreeMap<Member, Option<IgnoredAny>>);
+
+impl Members {
+    fn has(&self, member: Member) -> bool {
+        self.0.contains_key(&member)
+    }
+
+    fn says(&self, member: Member) -> bool {
+        self.0.get(&member).is_some_and(Option::is_some)
+    }
+
+    fn is_answer(&self) -> bool {
+        (self.has(Member::Result) || self.has(Member::Error)) && !self.says(Member::Method)
+    }
 }
 
-fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
-    IgnoredAny::deserialize(value).map(|_| true)
-}
-
-/// Also a `null`.
-fn some<'de, D: Deserializer<'de>>(value: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(value).map(Some)
+/// Whether a line of ours answers something, also where it cannot say what: it has no id then.
+pub(super) fn is_answer(line: &[u8]) -> bool {
+    parse_line::<Members>(line).is_some_and(|members| members.is_answer())
 }
 
 pub(super) fn kind_of(line: &Line) -> Kind {
-    let Some(read) = parse_line::<Envelope>(&line.bytes) else { return kind_of_other(line) };
-    if read.acp {
+    const UNREADABLE_FOR_ALL: Kind =
+        Kind::Malformed("it is nested too deep, or holds a number that is too large");
+    let Some(members) = parse_line::<Members>(&line.bytes) else { return kind_of_other(line) };
+    if members.has(Member::Acp) {
         return Kind::Forged;
     }
-    match *read {
-        Envelope { id: None, method: Some(_), .. } => Kind::Notification,
-        Envelope { id: Some(_), method: Some(_), .. } => Kind::Request,
-        Envelope { jsonrpc, id: Some(id), result, error, .. } if result || error.is_some() => {
-            match flaw(jsonrpc.as_ref(), &id, result, error.as_ref()) {
-                Some(why) => Kind::Malformed(why),
-                None => Kind::Answer,
+    let read = || parse_line::<Value>(&line.bytes).map(|message| *message);
+    match (members.says(Member::Id), members.says(Member::Method)) {
+        (false, true) => Kind::Notification,
+        (true, true) => match read() {
+            Some(message) if message["id"].as_str().is_some_and(|id| id.len() > ID_BYTES_MAX) => {
+                Kind::Malformed("its id is longer than 1,024 bytes")
             }
-        }
+            message => message.map_or(UNREADABLE_FOR_ALL, Kind::Request),
+        },
+        (true, false) if members.is_answer() => match read() {
+            Some(message) => flaw(&message).map_or(Kind::Answer(message), Kind::Malformed),
+            None => UNREADABLE_FOR_ALL,
+        },
         _ => Kind::Noise,
     }
 }
 
 /// JSON-RPC 2.0, sections 4 and 5.
-fn flaw(jsonrpc: Option<&Value>, id: &Value, result: bool, error: Option<&Value>) -> Option<&'static str> {
-    if jsonrpc.and_then(Value::as_str) != Some("2.0") {
+fn flaw(message: &Value) -> Option<&'static str> {
+    let id = &message["id"];
+    if message["jsonrpc"].as_str() != Some("2.0") {
         return Some("it lacks \"jsonrpc\": \"2.0\"");
     }
     if !(id.is_string() || id.is_i64() || id.is_u64()) {
         return Some("its id is neither a text nor a whole number");
     }
-    let error = error?;
-    if result {
+    let error = message.get("error")?;
+    if message.get("result").is_some() {
         return Some("it has both a result and an error");
     }
     if error["code"].as_i64().and_then(|code| i32::try_from(code).ok()).is_none() {
@@ -90,8 +117,8 @@ fn flaw(jsonrpc: Option<&Value>, id: &Value, result: bool, error: Option<&Value>
 fn kind_of_other(line: &Line) -> Kind {
     let bytes = line.bytes.trim_ascii_start();
     if bytes.starts_with(b"[") {
-        let is_batch = serde_json::from_slice::<Vec<Envelope>>(bytes)
-            .is_ok_and(|all| all.iter().any(|one| one.jsonrpc.is_some() && one.id.is_some()));
+        let is_batch = serde_json::from_slice::<Vec<Members>>(bytes)
+            .is_ok_and(|all| all.iter().any(|one| one.says(Member::Jsonrpc) && one.says(Member::Id)));
         return if is_batch { Kind::Malformed("it is a list of messages") } else { Kind::Noise };
     }
     let beginning = &bytes[..bytes.len().min(BEGINNING_BYTES)];
@@ -103,22 +130,24 @@ fn kind_of_other(line: &Line) -> Kind {
 
 /// A question as it can be read: `None`, it can be as it is, or is another request. What of it cannot be read is left out, so that it is
 /// answered by the policy and not with an error of which nobody hears. Notes what it tells of its tool.
-pub(super) fn question(line: &[u8], heard: &Heard) -> Option<String> {
-    memchr::memmem::find(line, QUESTION.as_bytes())?;
-    let mut message = *parse_line::<Value>(line)?;
+pub(super) fn question(message: &Value, heard: &Heard) -> Option<Value> {
     if message["method"] != QUESTION {
         return None;
     }
-    let params = message["params"].take();
+    let params = &message["params"];
     heard.learn(&params["toolCall"]);
-    if message["jsonrpc"] == "2.0" && RequestPermissionRequest::deserialize(&params).is_ok() {
+    let offered: Vec<&Value> = params["options"].as_array().into_iter().flatten().collect();
+    let fits = |option: &&Value| {
+        option["optionId"].as_str().is_some_and(|id| id.len() <= ID_BYTES_MAX)
+            && PermissionOption::deserialize(*option).is_ok()
+    };
+    // an answer of a kind that is not known takes nothing from the others
+    let options: Vec<&Value> = offered.iter().copied().filter(fits).collect();
+    let is_whole = message["jsonrpc"] == "2.0" && options.len() == offered.len();
+    if is_whole && RequestPermissionRequest::deserialize(params).is_ok() {
         return None;
     }
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let offered = params["options"].as_array().into_iter().flatten();
-    let options: Vec<&Value> =
-        offered.filter(|option| PermissionOption::deserialize(*option).is_ok()).collect();
-    // an answer of a kind that is not known takes nothing from the others
     let is_read = !options.is_empty() && params["toolCall"]["toolCallId"].is_string();
     let read = json!({
         "sessionId": text(&params["sessionId"]),
@@ -126,7 +155,7 @@ pub(super) fn question(line: &[u8], heard: &Heard) -> Option<String> {
         "options": options,
         "_meta": {UNREADABLE: !is_read},
     });
-    Some(json!({"jsonrpc": "2.0", "id": message["id"], "method": QUESTION, "params": read}).to_string())
+    Some(json!({"jsonrpc": "2.0", "id": message["id"], "method": QUESTION, "params": read}))
 }
 
 #[cfg(test)]
@@ -150,8 +179,7 @@ mod tests {
     fn a_question_is_read_as_far_as_it_can_be() {
         let heard = Heard::default();
         let asked = |params: Value| {
-            let line = json!({"jsonrpc": "2.0", "id": 7, "method": QUESTION, "params": params}).to_string();
-            question(line.as_bytes(), &heard).map(|text| serde_json::from_str::<Value>(&text).unwrap())
+            question(&json!({"jsonrpc": "2.0", "id": 7, "method": QUESTION, "params": params}), &heard)
         };
         let known = json!({"optionId": "a", "name": "a", "kind": "allow_once"});
         let tool = json!({"toolCallId": "t", "kind": "edit"});
@@ -160,14 +188,14 @@ mod tests {
         let read = asked(json!({"sessionId": "s", "toolCall": tool, "options": [new, known]})).unwrap();
         assert_eq!((&read["id"], &read["params"]["options"]), (&json!(7), &json!([known])));
         assert_eq!(read["params"]["_meta"][UNREADABLE], false);
+        let long = json!({"optionId": "a".repeat(ID_BYTES_MAX + 1), "name": "a", "kind": "allow_once"});
+        let read = asked(json!({"sessionId": "s", "toolCall": tool, "options": [long, known]})).unwrap();
+        assert_eq!(read["params"]["options"], json!([known]), "it would have to be given back");
         for params in [json!({"sessionId": "s"}), json!(null), json!({"toolCall": tool, "options": [new]})] {
             let read = asked(params).unwrap();
             assert_eq!(read["params"]["_meta"][UNREADABLE], true);
             assert!(RequestPermissionRequest::deserialize(&read["params"]).is_ok(), "{read}");
         }
-        assert_eq!(
-            question(br#"{"id":1,"method":"fs/read_text_file","x":"session/request_permission"}"#, &heard),
-            None
-        );
+        assert_eq!(question(&json!({"id": 1, "method": "fs/read_text_file", "x": QUESTION}), &heard), None);
     }
 }

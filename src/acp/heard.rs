@@ -1,13 +1,14 @@
 //! What is known of the agent's output from outside.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use serde::Deserialize;
 use serde_json::Value;
 use tokio::sync::Notify;
 
 use super::uses::{Facts, Uses};
+use crate::agent::parse_line;
 
 /// Questions whose answers the agent has not read: agents ask a handful at a time.
 const OPEN_MAX: u64 = 64;
@@ -29,13 +30,9 @@ pub(super) struct Heard {
 }
 
 #[derive(Deserialize)]
-struct Update {
-    params: Option<UpdateParams>,
-}
-
-#[derive(Deserialize)]
-struct UpdateParams {
-    update: Option<Value>,
+struct Notification {
+    #[serde(default)]
+    params: Value,
 }
 
 impl Heard {
@@ -58,21 +55,27 @@ impl Heard {
     /// A notification came: of a tool it may tell what a later question is about.
     pub(super) fn notify(&self, line: &[u8]) {
         self.notifications.fetch_add(1, Ordering::AcqRel);
-        if memchr::memmem::find(line, b"toolCallId").is_none() {
+        // a letter may be written as its number
+        let has = |text: &[u8]| memchr::memmem::find(line, text).is_some();
+        if !has(b"toolCallId") && !has(b"\\u") {
             return;
         }
-        let update = serde_json::from_slice::<Update>(line).ok();
-        if let Some(update) = update.and_then(|it| it.params).and_then(|params| params.update) {
-            self.learn(&update);
+        match parse_line::<Notification>(line) {
+            Some(told) => self.learn(&told.params["update"]),
+            None => self.uses().miss(),
         }
     }
 
     pub(super) fn learn(&self, update: &Value) {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner).learn(update);
+        self.uses().learn(update);
     }
 
     pub(super) fn facts(&self, tool_call_id: &str) -> Facts {
-        self.uses.lock().unwrap_or_else(PoisonError::into_inner).facts(tool_call_id)
+        self.uses().facts(tool_call_id)
+    }
+
+    fn uses(&self) -> MutexGuard<'_, Uses> {
+        self.uses.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Resolves once another question may come, which counts then.

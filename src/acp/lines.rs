@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::sync::Mutex;
 use tokio::time::timeout;
 
-use super::envelope::{Kind, kind_of, question};
+use super::envelope::{Kind, is_answer, kind_of, question};
 use super::heard::Heard;
 use super::said::Speaker;
 use crate::agent::{Line, LineSplitter};
@@ -117,20 +117,20 @@ fn sort(line: Line, heard: &Heard, speaker: &Speaker) -> Option<Passed> {
     let line = line.bytes;
     let shows = heard.shows();
     let tell = |line: &[u8]| if shows { speaker.pass_on(line) } else { speaker.heard(line) };
-    match &kind {
+    match kind {
         Kind::Notification => {
             heard.notify(&line);
             tell(&line);
             None
         }
-        Kind::Request => {
+        Kind::Request(message) => {
             tell(&line);
-            let text = question(&line, heard).unwrap_or_else(|| text_of(line));
+            let text = question(&message, heard).unwrap_or(message).to_string();
             Some(Passed { text, is_request: true })
         }
-        Kind::Answer => {
+        Kind::Answer(message) => {
             speaker.heard(&line);
-            Some(Passed { text: text_of(line), is_request: false })
+            Some(Passed { text: message.to_string(), is_request: false })
         }
         // it would be taken for one of ours
         Kind::Forged => {
@@ -139,8 +139,7 @@ fn sort(line: Line, heard: &Heard, speaker: &Speaker) -> Option<Passed> {
         }
         Kind::Malformed(why) => {
             speaker.pass_on(&line);
-            heard
-                .break_off(&format!("the agent has answered with what is no message of the protocol: {why}"));
+            heard.break_off(&format!("the agent has said what is no message of the protocol: {why}"));
             None
         }
         Kind::Noise => {
@@ -148,11 +147,6 @@ fn sort(line: Line, heard: &Heard, speaker: &Speaker) -> Option<Passed> {
             None
         }
     }
-}
-
-/// What is not UTF-8 in a text must not cost the answer.
-fn text_of(line: Vec<u8>) -> String {
-    String::from_utf8(line).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned())
 }
 
 /// Where the protocol's own lines go.
@@ -172,8 +166,7 @@ pub(super) fn outgoing(
             // the connection waits for its last words to be read
             why = heard.broken() => return Err(io::Error::other(why)),
         }
-        let sent = Line { bytes: line.into_bytes(), dropped_bytes: 0 };
-        if kind_of(&sent) == Kind::Answer {
+        if is_answer(line.as_bytes()) {
             heard.answered();
         }
         Ok((to, heard))
@@ -252,7 +245,10 @@ mod tests {
     /// Each of them would be waited for in vain.
     #[tokio::test]
     async fn an_answer_that_is_none_breaks_the_conversation_off_and_stays_in_the_log() {
-        let lines: [&'static [u8]; 7] = [
+        let deep: &'static str = Box::leak(nested(200).into_boxed_str());
+        let long: &'static str =
+            Box::leak(format!(r#"{{"id":"{}","method":"m"}}"#, "i".repeat(2_000)).into_boxed_str());
+        let lines: [&'static [u8]; 12] = [
             br#"{"id":3,"result":{}}"#,
             br#"{"jsonrpc":"2.0","id":3,"error":{"code":-32603}}"#,
             br#"{"jsonrpc":"2.0","id":3,"error":{"code":"E","message":"m"}}"#,
@@ -260,6 +256,13 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":3,"result":{},"error":null}"#,
             br#"{"jsonrpc":"2.0","id":[3],"result":{}}"#,
             br#"[{"jsonrpc":"2.0","id":3,"result":{}}]"#,
+            // the protocol's reader could make nothing of these
+            br#"{"jsonrpc":"2.0","id":3,"result":{"x":1e999}}"#,
+            br#"{"jsonrpc":"2.0","id":3,"error":1e999}"#,
+            br#"{"jsonrpc":"2.0","id":3,"method":"fs/read","params":{"x":1e999}}"#,
+            deep.as_bytes(),
+            // it would have to be given back
+            long.as_bytes(),
         ];
         for line in lines {
             let (passed, printed, heard) = read(line, true).await;
@@ -269,13 +272,82 @@ mod tests {
         }
     }
 
+    fn nested(depth: usize) -> String {
+        format!(r#"{{"jsonrpc":"2.0","id":3,"result":{}{}}}"#, "[".repeat(depth), "]".repeat(depth))
+    }
+
+    /// Those who read the line after us read it in one way alone, and are stricter.
+    #[tokio::test]
+    async fn what_the_protocol_is_given_it_can_read() {
+        let output = br#"{"jsonrpc":"2.0","id":3,"error":{"code":-32603,"message":"cut \ud83d"}}
+            {"jsonrpc":"2.0","id":1,"id":4,"result":{"a":"\udc00","b":18446744073709551615}}
+            {"jsonrpc":"2.0","id":5,"method":"session/request_permission","params":{"sessionId":"s","options":[],
+            "toolCall":{"toolCallId":"t","title":"cut \ud83d"}}}"#;
+        let output = String::from_utf8_lossy(output).replace(",\n            ", ",");
+        let (passed, _, heard) = read(Box::leak(output.into_boxed_str()).as_bytes(), true).await;
+        let read: Vec<serde_json::Value> =
+            passed.iter().map(|text| serde_json::from_str(text).unwrap()).collect();
+        assert_eq!(read.len(), 3, "{passed:?}");
+        assert_eq!(read[0]["error"]["message"], "cut \u{fffd}");
+        assert_eq!((&read[1]["id"], &read[1]["result"]["b"]), (&4.into(), &u64::MAX.into()));
+        assert_eq!(read[2]["params"]["toolCall"]["title"], "cut \u{fffd}");
+        assert_eq!(heard.why_broken(), None);
+    }
+
+    /// What is said of a tool counts however it is written.
+    #[tokio::test]
+    async fn no_spelling_hides_where_a_tool_goes() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().canonicalize().unwrap();
+        for (line, stays) in [
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"session/request_permission","params":{"toolCall":TOOL}}"#,
+                false,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"session\/request_permission","params":{"toolCall":TOOL}}"#,
+                false,
+            ),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"session\u002frequest_permission","params":{"toolCall":TOOL}}"#,
+                false,
+            ),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":TOOL}}"#, false),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":TOOL,"t":"\ud83d"}}"#, false),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"update":TOOL,"t":1e999}}"#, false),
+            (r#"{"jsonrpc":"2.0","method":"session/update","params":{"other":TOOL}}"#, true),
+        ] {
+            for id in ["toolCallId", "tool\\u0043allId"] {
+                let tool = format!(r#"{{"{id}":"t","kind":"edit","locations":[{{"path":"/etc/x"}}]}}"#);
+                let line = line.replace("TOOL", &tool);
+                let (_, _, heard) = read(Box::leak(line.clone().into_boxed_str()).as_bytes(), true).await;
+                assert_eq!(heard.facts("t").stay_in(&dir), stays, "{line}");
+            }
+        }
+    }
+
+    /// What whoever reads our lines would believe is found, however badly the rest of the line is made.
     #[tokio::test]
     async fn no_line_of_the_agent_passes_for_one_of_ours() {
-        let output = b"{\"acp\":\"ended\",\"answer\":{}}\n{\"\\u0061cp\":\"ended\"}\n{\"acp\":\"failed\",\"x\":\"\xff\"}\n";
-        let (passed, printed, _) = read(output, true).await;
-        assert!(passed.is_empty());
-        assert_eq!(printed.lines().count(), 3, "{printed}");
-        assert!(printed.lines().all(|line| line.starts_with(r#"{"acp":"heard","line":{"#)), "{printed}");
+        let deep = nested(300).replace("result", "id").replacen('{', r#"{"acp":"ended","#, 1);
+        let lines = [
+            &br#"{"acp":"ended","answer":{}}"#[..],
+            br#"{"\u0061cp":"ended"}"#,
+            b"{\"acp\":\"failed\",\"x\":\"\xff\"}",
+            br#"{"acp":"ended","id":1,"id":1,"answer":{"stopReason":"end_turn"}}"#,
+            br#"{"acp":"started","result":1,"result":1,"sessionId":"s"}"#,
+            br#"{"acp":"ended","id":1e999,"answer":{}}"#,
+            br#"{"acp":"ended","error":1e999,"answer":{}}"#,
+            br#"{"acp":"failed","acp":"failed"}"#,
+            deep.as_bytes(),
+        ];
+        let output: &'static [u8] = Box::leak(lines.join(&b'\n').into_boxed_slice());
+        let (passed, printed, heard) = read(output, true).await;
+        assert!(passed.is_empty() && heard.why_broken().is_none());
+        assert_eq!(printed.lines().count(), lines.len(), "{printed}");
+        for line in printed.lines() {
+            assert!(line.starts_with(r#"{"acp":"heard","line":{"#), "{line}");
+        }
     }
 
     /// The first questions fill what may be open; the answers are never read.
@@ -293,8 +365,9 @@ mod tests {
         let heard = Arc::new(Heard::default());
         let mut to = Box::pin(outgoing(tokio::io::sink(), heard.clone()));
         for _ in 0..1_000 {
-            heard.room_for_one().await;
-            let answer = r#"{"jsonrpc":"2.0","id":1,"result":{}}"#.to_owned();
+            timeout(Duration::from_secs(20), heard.room_for_one()).await.unwrap();
+            // the protocol has answers without an id for what it cannot make anything of
+            let answer = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":""}}"#.to_owned();
             futures_util::SinkExt::send(&mut to, answer).await.unwrap();
         }
     }

@@ -3,15 +3,15 @@
 //!
 //! Promises: it starts COMMAND with pipes, asks it what the prompt on its own standard input says, and prints what that says
 //! as it comes, a line each, with lines of its own for what is no notification: how the conversation began, how a question
-//! was answered, how the turn ended (`said.rs`). Every line of the agent is printed: one that is no word of the turn (before the prompt,
-//! answers, whatever could be taken for a line of ours) as `{"acp":"heard","line":…}`. Every step of the conversation has a deadline, every question is answered at once
+//! was answered, how the turn ended (`said.rs`). Every line of the agent is printed, after its answer as far as 16 MiB: one that is no word of
+//! the turn (before the prompt, answers, whatever could be taken for a line of ours) as `{"acp":"heard","line":…}`. Every step of the conversation has a deadline, every question is answered at once
 //! by `--mode`, and whatever else it is asked for it does not do: the agent works with its own tools in its own directory. A
 //! signal becomes `session/cancel`. It holds one line of the agent and a bounded number of answers at a time. What a look has started
 //! (`--probe`) is gone with it. Its exit code is the agent's where
 //! that went without an answer.
 //!
-//! Must not know: jobs, the server, the store, what the words of the agent mean. Of the crate it imports `agent` for the cutting of
-//! lines alone.
+//! Must not know: jobs, the server, the store, what the words of the agent mean. Of the crate it imports `agent` alone, for the
+//! cutting and reading of lines, what an id may be, and what is kept of things that an agent names.
 //!
 //! Fails: with a line that says at which step and why, never without; an agent that is gone tells by its exit.
 //!

@@ -1,19 +1,42 @@
 //! The tools that questions are about: an agent may have told of one before, and only name it when it asks.
 
-use std::collections::{HashMap, VecDeque};
 use std::io::ErrorKind;
 use std::path::Path;
 
 use agent_client_protocol::v1::schema::ToolKind;
 use serde_json::Value;
 
+use super::policy::is_called;
+use crate::agent::Newest;
+
 /// The newest ones: a question follows what it is about closely.
 const USES_MAX: usize = 1_000;
 /// A use that touches more files than that is not looked through: it is taken for one that goes outside.
 const PATHS_MAX: usize = 200;
-/// Names that agents have for a path among the arguments of a tool.
-const PATH_NAMES: [&str; 8] =
-    ["path", "filePath", "file_path", "abs_path", "notebook_path", "newPath", "new_path", "destination"];
+/// The same of the bytes of their paths.
+const PATHS_BYTES_MAX: usize = 64 * 1024;
+/// Names that agents have for a path among the arguments of a tool, small letters alone.
+const PATH_NAMES: [&str; 17] = [
+    "path",
+    "paths",
+    "filepath",
+    "abspath",
+    "notebookpath",
+    "newpath",
+    "oldpath",
+    "destination",
+    "dest",
+    "source",
+    "target",
+    "targetfile",
+    "file",
+    "files",
+    "filename",
+    "uri",
+    "url",
+];
+/// Its members are called as the files that they change.
+const CHANGES: &str = "changes";
 
 /// What was told of a use, all of it: nothing is ever taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -23,34 +46,45 @@ pub(super) struct Facts {
     has_more: bool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Uses {
-    known: HashMap<String, Facts>,
-    /// Their ids, the oldest first.
-    order: VecDeque<String>,
+    known: Newest<Facts>,
+    /// Something was told that could not be read: it may have been of any of them.
+    is_blind: bool,
+}
+
+impl Default for Uses {
+    fn default() -> Self {
+        Self { known: Newest::new(USES_MAX), is_blind: false }
+    }
 }
 
 impl Uses {
     /// Notes what `update` says of its use: fields of `ToolCall` and `ToolCallUpdate` alike.
     pub(super) fn learn(&mut self, update: &Value) {
-        let Some(id) = update["toolCallId"].as_str() else { return };
-        if !self.known.contains_key(id) {
-            if self.order.len() >= USES_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.known.remove(&oldest);
-            }
-            self.order.push_back(id.to_owned());
+        if let Some(facts) = update["toolCallId"].as_str().and_then(|id| self.known.at(id)) {
+            facts.learn(update);
         }
-        self.known.entry(id.to_owned()).or_default().learn(update);
     }
 
-    pub(super) fn facts(&self, id: &str) -> Facts {
-        self.known.get(id).cloned().unwrap_or_default()
+    /// Something was told that nobody can read.
+    pub(super) fn miss(&mut self) {
+        self.is_blind = true;
+    }
+
+    /// Of a use whose id is too long nothing is kept: it may have told anything.
+    pub(super) fn facts(&mut self, id: &str) -> Facts {
+        let mut facts = self.known.at(id).cloned().unwrap_or_else(Facts::of_anything);
+        facts.has_more |= self.is_blind;
+        facts
     }
 }
 
 impl Facts {
+    fn of_anything() -> Self {
+        Self { has_more: true, ..Self::default() }
+    }
+
     fn learn(&mut self, update: &Value) {
         if let Ok(kind) = serde_json::from_value::<ToolKind>(update["kind"].clone()) {
             self.kind = Some(kind);
@@ -60,12 +94,14 @@ impl Facts {
         let diffs: Vec<Value> =
             listed(&update["content"]).into_iter().filter(|block| block["type"] == "diff").collect();
         let told = locations.iter().chain(&diffs).map(|one| &one["path"]);
-        let arguments = PATH_NAMES.iter().map(|name| &update["rawInput"][*name]);
-        for path in told.chain(arguments).filter_map(Value::as_str) {
+        let mut paths: Vec<&str> = told.filter_map(Value::as_str).collect();
+        paths_among(&update["rawInput"], false, &mut paths);
+        for path in paths {
             if self.paths.iter().any(|known| known == path) {
                 continue;
             }
-            if self.paths.len() >= PATHS_MAX {
+            let bytes: usize = self.paths.iter().map(String::len).sum();
+            if self.paths.len() >= PATHS_MAX || bytes + path.len() > PATHS_BYTES_MAX {
                 self.has_more = true;
                 return;
             }
@@ -79,8 +115,29 @@ impl Facts {
     }
 }
 
-/// Whether what would be opened under this path lies in `dir`: through links and `..`, and also where it does not exist yet.
+/// What is called a path among the arguments of a tool, however deep. `is_named`: the value itself is called so.
+fn paths_among<'a>(value: &'a Value, is_named: bool, paths: &mut Vec<&'a str>) {
+    match value {
+        Value::String(text) if is_named => paths.push(text),
+        Value::Array(values) => values.iter().for_each(|value| paths_among(value, is_named, paths)),
+        Value::Object(members) => {
+            for (name, value) in members {
+                paths_among(value, is_called(name, &PATH_NAMES), paths);
+                if name == CHANGES {
+                    paths.extend(value.as_object().into_iter().flatten().map(|(path, _)| path.as_str()));
+                }
+            }
+        }
+        _ => {}
+    }
+}
+
+/// Whether what would be opened under this path lies in `dir`: through links and `..`, and also where it does not exist yet. What an agent
+/// may make another path of before it opens it, a home directory or an address, is never taken for one that does.
 fn is_in(dir: &Path, path: &str) -> bool {
+    if path.starts_with(['~', '$']) || path.contains(":/") {
+        return false;
+    }
     let full = dir.join(path);
     let mut at = full.as_path();
     loop {
@@ -119,7 +176,46 @@ mod tests {
         for number in 0..USES_MAX {
             uses.learn(&json!({"toolCallId": format!("b{number}"), "kind": 5}));
         }
-        assert_eq!((uses.facts("a"), uses.known.len()), (Facts::default(), USES_MAX));
+        assert_eq!(uses.facts("a"), Facts::default());
+    }
+
+    #[test]
+    fn a_path_is_found_under_every_name_and_however_deep() {
+        for input in [
+            json!({"target_file": "/x"}),
+            json!({"uri": "/x"}),
+            json!({"edits": [{"old": "a", "filePath": "/x"}]}),
+            json!({"args": {"source": "a", "dest": "/x"}}),
+            json!({"paths": ["a", "/x"]}),
+            json!({"changes": {"a": {}, "/x": {"add": ""}}}),
+        ] {
+            let mut uses = Uses::default();
+            uses.learn(&json!({"toolCallId": "a", "rawInput": input}));
+            assert!(uses.facts("a").paths.contains(&"/x".to_owned()), "{input}");
+        }
+        let mut uses = Uses::default();
+        uses.learn(
+            &json!({"toolCallId": "a", "rawInput": {"content": "/x", "command": "/y", "file_text": "/z"}}),
+        );
+        assert_eq!(uses.facts("a").paths, Vec::<String>::new());
+    }
+
+    #[test]
+    fn what_could_not_be_kept_or_read_may_go_anywhere() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().canonicalize().unwrap();
+        let mut uses = Uses::default();
+        let long = "l".repeat(2_000);
+        uses.learn(&json!({"toolCallId": long, "kind": "edit", "locations": [{"path": "x"}]}));
+        uses.learn(&json!({"toolCallId": "a", "locations": [{"path": "x"}]}));
+        uses.learn(
+            &json!({"toolCallId": "b", "locations": [{"path": "./".repeat(PATHS_BYTES_MAX / 2) + "x"}]}),
+        );
+        assert_eq!(uses.facts("b").paths, Vec::<String>::new(), "it is not kept");
+        let stay = |uses: &mut Uses, id: &str| uses.facts(id).stay_in(&dir);
+        assert_eq!([long.as_str(), "a", "b"].map(|id| stay(&mut uses, id)), [false, true, false]);
+        uses.miss();
+        assert!(!stay(&mut uses, "a") && !stay(&mut uses, "new"));
     }
 
     #[test]
@@ -147,6 +243,13 @@ mod tests {
             (absolute(&outside.join("a")), false),
             (absolute(&root.join("tree-2/a")), false),
             ("/etc/passwd".to_owned(), false),
+            ("~/.ssh/authorized_keys".to_owned(), false),
+            ("~root/a".to_owned(), false),
+            ("$HOME/a".to_owned(), false),
+            ("file:///etc/passwd".to_owned(), false),
+            ("file:/etc/passwd".to_owned(), false),
+            ("sub/a~".to_owned(), true),
+            ("sub/a:b".to_owned(), true),
         ] {
             assert_eq!(is_in(&dir, &path), expected, "{path}");
         }

@@ -35,13 +35,15 @@ pub struct Invocation {
     pub as_root: bool,
 }
 
-/// Real ids are UUIDs, or as long.
-const SESSION_ID_BYTES_MAX: usize = 256;
+/// The id of a conversation is stored with the job and is an argument of the program that goes on with it. Real ones have 36 bytes.
+pub(crate) const SESSION_ID_BYTES_MAX: usize = 200;
 
-/// Whether an id that an agent has made up can be stored, shown and given back to it as an argument.
-#[must_use]
-pub fn is_session_id(id: &str) -> bool {
-    (1..=SESSION_ID_BYTES_MAX).contains(&id.len()) && !id.chars().any(char::is_control)
+/// Whether an id that an agent has made up can be stored, shown and given back to it: a word of letters, digits and signs of ASCII that is no
+/// option of anything.
+pub(crate) fn is_session_id(id: &str) -> bool {
+    (1..=SESSION_ID_BYTES_MAX).contains(&id.len())
+        && id.bytes().all(|byte| byte.is_ascii_graphic())
+        && !id.starts_with('-')
 }
 
 /// Which conversation the agent is to hold.
@@ -144,5 +146,20 @@ impl Invocation {
             [("PWD", Some(self.working_dir.as_path())), (ATTACHMENTS_VARIABLE, self.attachments_dir())];
         let named = |(name, dir): (&str, Option<&Path>)| Some((name.to_owned(), dir?.to_str()?.to_owned()));
         dirs.into_iter().filter_map(named).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_is_a_word_that_is_no_option() {
+        let long = "s".repeat(SESSION_ID_BYTES_MAX + 1);
+        let good = ["0b7e3c1a-0000-4000-8000-000000000000", "ses_1", "a=b/c", &long[1..]];
+        assert!(good.into_iter().all(is_session_id));
+        for bad in ["", "chat 1", "-x", "a\0b", "\u{e9}", &long] {
+            assert!(!is_session_id(bad), "{bad:?}");
+        }
     }
 }

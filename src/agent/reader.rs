@@ -1,12 +1,11 @@
 //! Both streams of one step, from raw bytes to events.
 
+use super::invocation::is_session_id;
 use super::text::one_line;
 use super::{AgentEvent, AgentVerdict, Line, LineSplitter, StepExit, Stream, StreamParser};
 
 /// A version, a model, where a credential is from: those of real agents have 40 bytes.
 const NAME_BYTES_MAX: usize = 200;
-/// The id of a conversation is stored with the job and is an argument of the program that goes on with it. Real ones have 36.
-const SESSION_BYTES_MAX: usize = 200;
 
 /// A parser with a line splitter per stream in front of it: feed it what was read, in the order it was read.
 ///
@@ -68,13 +67,9 @@ fn read_line(parser: &mut dyn StreamParser, stream: Stream, line: &Line) -> Vec<
     events
 }
 
-/// Only what can be one: a word of letters, digits and signs that is no option of anything.
+/// Only what can be one.
 fn keep_ids(id: &mut Option<String>) {
-    id.take_if(|id| {
-        let fits =
-            (1..=SESSION_BYTES_MAX).contains(&id.len()) && id.bytes().all(|byte| byte.is_ascii_graphic());
-        !fits || id.starts_with('-')
-    });
+    id.take_if(|id| !is_session_id(id));
 }
 
 /// They are stored and shown as they are.

@@ -2,7 +2,7 @@
 
 use super::attempt::Line;
 use super::halt::{Halt, Step};
-use crate::agent::{AgentVerdict, Capabilities, is_session_id, one_line};
+use crate::agent::{AgentVerdict, Capabilities, one_line};
 use crate::domain::job::{Effects, Usage};
 use crate::domain::reason::ReasonCode;
 use crate::domain::usage::TOLD_MAX;
@@ -21,8 +21,7 @@ impl Line<'_> {
         took_ms: u64,
     ) -> Step<()> {
         let told = &verdict.usage;
-        // one that cannot be given back to the agent is none
-        let session = verdict.session_id.as_deref().filter(|id| is_session_id(id));
+        let session = verdict.session_id.as_deref();
         let tells_total = told.cost_usd_micros.is_none() && told.session_cost_usd_micros.is_some();
         let before = match session {
             _ if verdict.began_session => Usage::default(),
@@ -40,7 +39,8 @@ impl Line<'_> {
                 .cost_usd_micros
                 .or_else(|| {
                     let total = told.session_cost_usd_micros?;
-                    Some(total.saturating_sub(before.cost_micro_usd.unwrap_or(0)))
+                    // less than was known can be no total: it is the newest part alone
+                    Some(total.checked_sub(before.cost_micro_usd.unwrap_or(0)).unwrap_or(total))
                 })
                 .map(|cost| cost.min(TOLD_MAX)),
             turns: u64::from(told.turns),

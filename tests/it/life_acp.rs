@@ -11,7 +11,7 @@ use crate::life_socket::{connect, until};
 use crate::stand::{Plan, Stand};
 
 /// Traits of the agents on a stand, each an entry of its own.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("acp", "modes"),
     ("plain", ""),
     ("resumes", "resume"),
@@ -22,7 +22,8 @@ const KINDS: [(&str, &str); 12] = [
     ("stranger", "no-method"),
     ("exits", "exits"),
     ("root", "refuses-root"),
-    ("nul", "nul-id"),
+    ("odd", "odd-id"),
+    ("shuts", "shuts"),
     ("busy", "busy-load"),
 ];
 
@@ -206,6 +207,8 @@ async fn each_way_in_which_a_turn_can_end_has_its_reason() {
         ("do:raw=text-error", "crashed"),
         ("do:raw=text-code", "crashed"),
         ("do:raw=list", "crashed"),
+        // it can be read, and says that the model failed
+        ("do:raw=half-letter", "api_error"),
     ];
     for (number, (prompt, code)) in rows.into_iter().enumerate() {
         let id = submit(&stand, &format!("e{number}"), "acp", prompt, json!({})).await;
@@ -213,7 +216,7 @@ async fn each_way_in_which_a_turn_can_end_has_its_reason() {
         if prompt == "do:exit=3" {
             assert!(job["reason"]["message"].as_str().unwrap().contains("code 3"), "{job:#}");
         }
-        if let Some(raw) = prompt.strip_prefix("do:raw=") {
+        if let Some(raw) = prompt.strip_prefix("do:raw=").filter(|raw| *raw != "half-letter") {
             let why = job["reason"]["message"].as_str().unwrap();
             assert!(why.contains("no message of the protocol"), "{why}");
             let log = stand.get_text(&format!("/jobs/{id}/log?raw=true")).await;
@@ -270,9 +273,9 @@ async fn logins_and_programs_that_do_not_work_are_held_and_not_burned() {
     }
     let root = submit(&stand, "rt", "root", "do:write", json!({})).await;
     stand.failed(&root, "unsupported_option").await;
-    let nul = submit(&stand, "nu", "nul", "do:write", json!({})).await;
-    let job = stand.failed(&nul, "crashed").await;
-    assert!(job["reason"]["message"].as_str().unwrap().contains("control characters"), "{job:#}");
+    let odd = submit(&stand, "od", "odd", "do:write", json!({})).await;
+    let job = stand.failed(&odd, "crashed").await;
+    assert!(job["reason"]["message"].as_str().unwrap().contains("letters, digits and signs"), "{job:#}");
     let gone = submit(&stand, "o", "gone", "do:write", json!({})).await;
     waits(&gone, "agent_missing").await;
     assert_eq!(times(&stand, "session/prompt"), 0);
@@ -345,6 +348,12 @@ async fn conversations_go_on_where_the_agent_can_and_else_begin_anew_and_that_is
             }
         }
     }
+    // what it tells is less than what is known, so it is no total
+    let first = submit(&stand, "p", "acp", "do:write=p.txt", json!({})).await;
+    stand.completed(&first).await;
+    let answer = stand.post(&format!("/jobs/{first}/follow-up"), &json!({"prompt": "do:cheap"})).await;
+    let job = stand.completed(answer["id"].as_str().unwrap()).await;
+    assert_eq!(job["usage"]["costUsd"], json!(0.1), "{job:#}");
     // one that the agent does not know any more
     let first = submit(&stand, "u", "acp", "do:write=u.txt", json!({})).await;
     let job = stand.completed(&first).await;

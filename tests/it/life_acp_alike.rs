@@ -2,6 +2,9 @@
 
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -120,6 +123,30 @@ async fn a_conversation_that_is_too_long_begins_anew_and_one_that_is_refused_for
     stand.finish().await;
 }
 
+#[tokio::test]
+async fn an_agent_that_goes_is_said_to_have_failed_where_it_went() {
+    let Some(stand) = stand("an agent that goes early", "").await else { return };
+    let first = submit(&stand, "s", "shuts", "do:write=s.txt", json!({})).await;
+    stand.completed(&first).await;
+    let answer = stand.post(&format!("/jobs/{first}/follow-up"), &json!({"prompt": "do:write=t.txt"})).await;
+    let id = answer["id"].as_str().unwrap();
+    stand.failed(id, "crashed").await;
+    let log = stand.get_text(&format!("/jobs/{id}/log?raw=true")).await;
+    assert!(log.contains(r#"{"acp":"failed","step":"session/load","why":"closed""#), "{log}");
+    stand.finish().await;
+}
+
+/// Its turn is over: what it has not read of the answers keeps nobody waiting.
+#[tokio::test]
+async fn an_agent_that_ends_its_turn_with_answers_unread_is_let_go() {
+    let Some(stand) = stand("answers that are not read", "").await else { return };
+    let options = json!({"permissionMode": "bypassPermissions", "idleTimeoutSeconds": 60});
+    let id = submit(&stand, "u", "acp", "do:write do:unread", options).await;
+    let job = stand.completed(&id).await;
+    assert_eq!(job["warnings"], json!([]), "{job:#}");
+    stand.finish().await;
+}
+
 /// It does not say who it is, and takes no notice of a closed input nor of SIGTERM.
 #[tokio::test]
 async fn a_look_at_a_deaf_agent_ends_with_its_server() {
@@ -131,16 +158,21 @@ async fn a_look_at_a_deaf_agent_ends_with_its_server() {
     let looked_at =
         async || called(&stand).iter().find_map(|line| line.strip_prefix("pid ").map(str::to_owned));
     let pid = stand.wait_until("the look", looked_at).await;
-    stand.terminate(Duration::from_secs(25)).await;
+    let process = Pid::from_raw(pid.parse().unwrap());
     let is_gone = || {
+        // nobody may be there who takes its exit
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'))
+        let is_zombie = stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('Z'));
+        is_zombie || kill(process, None) == Err(Errno::ESRCH)
     };
+    assert!(!is_gone());
     let goes = async {
         while !is_gone() {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };
-    // it would have gone by itself later
-    assert!(timeout(Duration::from_secs(15), goes).await.is_ok(), "process {pid} is still there");
+    // it would have gone by itself later, 20 s after it was asked
+    let (_, gone) =
+        tokio::join!(stand.terminate(Duration::from_secs(25)), timeout(Duration::from_secs(15), goes));
+    assert!(gone.is_ok(), "process {pid} is still there");
 }

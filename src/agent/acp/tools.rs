@@ -1,13 +1,12 @@
 //! The tool uses of one turn: an agent tells of each in several lines, some of them before it knows what it is about to do.
 
-use std::collections::{HashMap, VecDeque};
 use std::path::Path;
 
 use super::shapes::{Block, Update};
-use crate::agent::AgentEvent;
 use crate::agent::json_lines::{TOOL_RESULT_BYTES_MAX, TOOL_SUMMARY_BYTES_MAX};
 use crate::agent::lenient::{Content, Scalar};
 use crate::agent::text::{below, head, one_line};
+use crate::agent::{AgentEvent, Newest};
 
 /// The newest uses, over or not: what is said of an older one tells of a new one.
 const USES_MAX: usize = 4_000;
@@ -16,11 +15,13 @@ const USES_MAX: usize = 4_000;
 const WRITERS: [&str; 3] = ["delete", "edit", "move"];
 
 /// What is known of the uses so far, by their ids.
-#[derive(Debug, Default)]
-pub(super) struct Tools {
-    uses: HashMap<String, Use>,
-    /// Their ids, the oldest first.
-    order: VecDeque<String>,
+#[derive(Debug)]
+pub(super) struct Tools(Newest<Use>);
+
+impl Default for Tools {
+    fn default() -> Self {
+        Self(Newest::new(USES_MAX))
+    }
 }
 
 #[derive(Debug, Default)]
@@ -45,8 +46,7 @@ impl Tools {
     /// What a line tells of a use: that it began, once it says what it is, and that it is over. The second value: it was permitted, and
     /// this is its end.
     pub(super) fn update(&mut self, update: &Update, working_dir: &Path) -> (Vec<AgentEvent>, bool) {
-        let Some(id) = update.tool_call_id.as_str() else { return (Vec::new(), false) };
-        let used = self.at(id);
+        let Some((id, used)) = self.of(update) else { return (Vec::new(), false) };
         used.learn(update, working_dir);
         if used.is_over {
             return (Vec::new(), false);
@@ -67,18 +67,24 @@ impl Tools {
 
     /// A question about a use: it begins with it at the latest.
     pub(super) fn question(&mut self, tool_call: &Update, working_dir: &Path) -> Vec<AgentEvent> {
-        let Some(id) = tool_call.tool_call_id.as_str() else { return Vec::new() };
-        let used = self.at(id);
+        let Some((id, used)) = self.of(tool_call) else { return Vec::new() };
         used.learn(tool_call, working_dir);
         used.told(id).into_iter().collect()
     }
 
     /// The question was answered with a no, or not at all: the use is over, whatever is said of it later.
     pub(super) fn refuse(&mut self, id: &str) -> Refused {
-        let used = self.at(id);
-        let mut events: Vec<_> = used.told(id).into_iter().collect();
+        let mut unknown = Use::default();
+        let (used, events) = match self.0.at(id) {
+            Some(used) => {
+                let begun = used.told(id).into_iter();
+                let ended = AgentEvent::ToolResult { id: id.to_owned(), ok: false, summary: String::new() };
+                (&mut *used, begun.chain([ended]).collect())
+            }
+            // of one whose id is too long no event tells
+            None => (&mut unknown, Vec::new()),
+        };
         used.is_over = true;
-        events.push(AgentEvent::ToolResult { id: id.to_owned(), ok: false, summary: String::new() });
         Refused {
             tool: one_line(used.name(), 100),
             summary: used.summary(),
@@ -87,16 +93,10 @@ impl Tools {
         }
     }
 
-    fn at(&mut self, id: &str) -> &mut Use {
-        if !self.uses.contains_key(id) {
-            if self.order.len() >= USES_MAX
-                && let Some(oldest) = self.order.pop_front()
-            {
-                self.uses.remove(&oldest);
-            }
-            self.order.push_back(id.to_owned());
-        }
-        self.uses.entry(id.to_owned()).or_default()
+    /// `None`: it has no id, or one that is too long for anybody to make something of it.
+    fn of<'a>(&mut self, update: &'a Update) -> Option<(&'a str, &mut Use)> {
+        let id = update.tool_call_id.as_str()?;
+        Some((id, self.0.at(id)?))
     }
 }
 

@@ -72,7 +72,7 @@ impl Agent for Opencode {
         // it believes PWD more than its real directory
         argv.extend(invocation.working_dir.to_str().map(|dir| format!("--dir={dir}")));
         if let Session::Resume { id } = &invocation.session {
-            if !is_session_id(id) {
+            if !is_own_id(id) {
                 return Err(AgentError::SessionId(id.clone()));
             }
             argv.push(format!("--session={id}"));
@@ -147,7 +147,7 @@ fn with_attachments(rules: &str, dir: Option<&Path>) -> String {
 }
 
 /// `ses_` and letters and digits.
-fn is_session_id(id: &str) -> bool {
+fn is_own_id(id: &str) -> bool {
     let tail = id.strip_prefix("ses_").unwrap_or_default();
     (1..=100).contains(&tail.len()) && tail.bytes().all(|byte| byte.is_ascii_alphanumeric())
 }
