@@ -76,6 +76,7 @@ async fn an_agent_that_is_in_no_directory_of_the_path_is_named() {
     let message = reason["message"].as_str().unwrap();
     assert_eq!(reason["code"], "agent_missing", "{job:#}");
     assert!(message.contains("\"no-such-agent\" is in no directory of the server's PATH."), "{message}");
+    stand.post(&format!("/jobs/{id}/cancel"), &json!({})).await;
     stand.finish().await;
 }
 
