@@ -13,7 +13,7 @@ const JOB: &str = "id clientId clientName client status prompt branchName title 
     pid startedAt completedAt exitCode error prUrl prNumber filesChanged createdAt updatedAt number rootJobId \
     originalJobId parentJobId phase outcome reason waiting position baseBranch baseSha headSha body metadata labels \
     priority runAt dependsOn options agent sessionId authentication attempt attempts insertions deletions usage verify warnings \
-    callback artifacts attachments profile submittedBy cancelRequestedAt";
+    callback artifacts attachments profile submittedBy cancelRequestedAt promptLine retriedAs";
 const ONLY_WHOLE: &str = "prompt body options attempts";
 
 fn names(text: &str) -> BTreeSet<String> {
