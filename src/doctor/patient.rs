@@ -72,6 +72,14 @@ impl ServerLook {
         }
     }
 
+    /// What the server says that was asked, wherever it is.
+    pub(super) fn health(&self) -> Option<&Health> {
+        match self {
+            Self::Answers { health, .. } => Some(health),
+            Self::Failed { .. } | Self::NotAsked { .. } => None,
+        }
+    }
+
     /// What the server of this configuration says, which can be compared with this machine.
     pub(super) fn own_health(&self) -> Option<&Health> {
         match self {

@@ -63,10 +63,15 @@ pub(super) async fn isolation(patient: &Patient<'_>) -> Vec<Finding> {
     let path = patient.env.get("PATH").unwrap_or_default().to_owned();
     let found = Sandbox::new(path).find().await;
     let wanted = patient.config().ok().and_then(|config| config.defaults.isolation);
-    let health = patient.server.own_health();
     // what the server says counts: it may have another PATH than whoever asks
-    if let Some(health) = health.filter(|health| health.isolation == "sandbox") {
+    let said = patient.server.health();
+    if let Some(health) = said.filter(|health| health.isolation == "sandbox") {
         return vec![Finding::ok(CHECK, format!("sandbox, in force: {}", health.isolation_detail))];
+    }
+    let health = patient.server.own_health();
+    // what could be had here says nothing of a server elsewhere
+    if let (Some(elsewhere), None) = (said, health) {
+        return vec![Finding::ok(CHECK, format!("none, the server says: {}", elsewhere.isolation_detail))];
     }
     if !found.works() {
         return vec![match wanted {
