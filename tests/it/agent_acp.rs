@@ -188,6 +188,14 @@ fn endings_that_were_not_recorded() {
         (failed("session/prompt", None, -32_700, "unknown variant"), Fault::Crashed),
         (failed("session/prompt", None, -32_800, "cancelled"), Fault::Interrupted),
         (failed("session/load", None, -32_002, "no such thing"), Fault::SessionUnknown),
+        (
+            failed("session/load", None, -32_603, "429 Too Many Requests"),
+            Fault::Overloaded { again_at: None },
+        ),
+        (
+            failed("session/resume", None, -32_603, "connect ECONNREFUSED 10.0.0.1:443"),
+            Fault::Overloaded { again_at: None },
+        ),
         (failed("session/resume", None, -32_000, "log in"), Fault::NotLoggedIn),
         (failed("session/load", Some("not_offered"), 0, "cannot"), Fault::SessionUnknown),
         (failed("session/load", Some("deadline"), 0, "late"), Fault::Crashed),

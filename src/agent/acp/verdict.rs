@@ -27,6 +27,10 @@ const CONTEXT_FULL: [&str; 3] = [claude::CONTEXT_FULL, codex::CONTEXT_FULL, gemi
 /// What claude says to `bypassPermissions` as root outside of a sandbox.
 const BYPASS_REFUSED: &str = "bypass_root";
 
+/// A full server (RFC 6585 section 4) and a line that is down (errno(3)), as programs put them into words.
+const PASSING: [&str; 6] =
+    ["Too Many Requests", "ECONNREFUSED", "ECONNRESET", "ETIMEDOUT", "ENOTFOUND", "EAI_AGAIN"];
+
 /// The steps at which an earlier conversation is asked for.
 const OF_THE_SESSION: [&str; 2] = ["session/load", "session/resume"];
 
@@ -193,7 +197,9 @@ fn fault_told(line: &Line, text: &str, limit: Option<Option<i64>>) -> Fault {
         return passing;
     }
     if OF_THE_SESSION.contains(&step) {
-        return Fault::SessionUnknown;
+        // a conversation that is there, behind a line that is not, is asked for again instead of paid anew
+        let passes = PASSING.iter().any(|words| text.contains(words));
+        return if passes { Fault::Overloaded { again_at: None } } else { Fault::SessionUnknown };
     }
     if NOT_UNDERSTOOD.contains(&code) {
         return Fault::Crashed;
