@@ -3,7 +3,8 @@
 //!
 //! The server library drops the one beside the other before anybody is asked, so the stream reads along: heads by the parser of
 //! that library, with its limits, and bodies by their Content-Length. Nothing is looked for in a body. A request with
-//! Transfer-Encoding is the last one of its connection (`serve.rs` closes it), so what comes after its head is never followed.
+//! Transfer-Encoding or Upgrade is the last one of its connection (`serve.rs` closes it), so what comes after its head, chunks or the
+//! frames of a WebSocket, is never followed.
 
 use std::mem::MaybeUninit;
 
@@ -88,6 +89,9 @@ fn after(head: &[u8]) -> (bool, Option<Lengths>) {
     if value("transfer-encoding").is_some() {
         return (length.is_some(), Some(Lengths::Over));
     }
+    if value("upgrade").is_some() {
+        return (false, Some(Lengths::Over));
+    }
     let next = match length.map_or(Some(0), |header| digits(header.value)) {
         Some(0) => Lengths::default(),
         Some(bytes) => Lengths::Body(bytes),
@@ -139,6 +143,7 @@ mod tests {
         let unseen = [
             format!("POST /a HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n{BOTH}", BOTH.len()),
             format!("POST /a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n{BOTH}"),
+            format!("GET /ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\n\r\n{BOTH}"),
             // refused by the library, which closes
             format!("POST /a HTTP/1.1\r\nContent-Length : 3\r\n\r\n{BOTH}"),
             format!("POST /a HTTP/1.1\r\nContent-Length: +3\r\n\r\n{BOTH}"),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::extract::ConnectInfo;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -38,14 +38,17 @@ async fn serve_within(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     // the extension under its own name: layers further in need not know how it came here. A request with Transfer-Encoding is the
-    // last one of its connection: where the next one begins is told by its body alone (`lengths.rs`)
+    // last one of its connection: where the next one begins is told by its body alone (`lengths.rs`). So is one that asks for
+    // another protocol: whether what follows is one is told by the answer alone
     let router = router.layer(from_fn(async |mut request: Request, next: Next| {
         if let Some(ConnectInfo(connection)) = request.extensions_mut().remove::<ConnectInfo<Connection>>() {
             request.extensions_mut().insert(connection);
         }
-        let is_last = request.headers().contains_key(header::TRANSFER_ENCODING);
+        let is_last = [header::TRANSFER_ENCODING, header::UPGRADE]
+            .iter()
+            .any(|name| request.headers().contains_key(name));
         let mut response = next.run(request).await;
-        if is_last {
+        if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
         }
         response

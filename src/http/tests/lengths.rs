@@ -85,6 +85,16 @@ async fn a_request_with_both_lengths_is_refused_and_nothing_after_it_is_answered
     }
 }
 
+/// Whoever asks for another protocol and does not get it could otherwise go on unseen.
+#[tokio::test]
+async fn a_request_for_another_protocol_is_the_last_one() {
+    let asking =
+        sent("/queue/pause", "Content-Length: 2\r\nConnection: upgrade\r\nUpgrade: websocket\r\n", "{}");
+    let both = sent("/queue/pause", BOTH, CHUNKS);
+    let (found, text, closed) = answers(&[&asking, &both]).await;
+    assert!(closed && found == [200], "{text}");
+}
+
 /// Refused by the library itself, and closed: a name before a blank, a folded line.
 #[tokio::test]
 async fn heads_that_others_may_read_in_another_way_are_refused() {
