@@ -272,7 +272,7 @@ fn delivery_row(viewer: &Viewer, delivery: &ListedDelivery, here: &str) -> Marku
 pub struct TokensSheet {
     /// All, the newest first.
     pub tokens: Vec<Token>,
-    /// Where the page of [`TOKENS_SHOWN`] begins, counted from 0.
+    /// Where the page of fifty begins, counted from 0.
     pub first: usize,
     /// What was written to make one.
     pub entries: Entries,
