@@ -66,7 +66,7 @@ pub use health::AgentProbe;
 pub use job_log::LogFollower;
 pub use job_reads::{DiffFormat, DiffQuery, JobQuery, Patch};
 pub use sessions::{SessionChoice, SessionQuery};
-pub use settings::Settings;
+pub use settings::{Settings, callback_policy};
 pub use story::{Piece, Story};
 pub use usage::UsageParameters;
 pub use webhooks::DeliveryQuery;

@@ -11,7 +11,7 @@ use crate::domain::options::RunOptions;
 use crate::domain::profile::Profile;
 use crate::isolation::Sandbox;
 use crate::notify::Targets;
-use crate::webhook::{Policy, SigningSecrets, Style};
+use crate::webhook::{AllowEntry, Policy, SigningSecrets, Style};
 
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -47,8 +47,7 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// `listeners` as they were bound. Entries of
-    /// `callbacks.allow` that nobody can read were refused when the configuration was loaded; here they allow nothing.
+    /// `listeners` as they were bound.
     #[must_use]
     pub fn from_config(config: &Config, opens_pull_requests: bool, listeners: Vec<SocketAddr>) -> Self {
         let agents = config.agents.iter().map(|(name, entry)| (name.clone(), entry.kind));
@@ -60,11 +59,7 @@ impl Settings {
             allowed_orgs: config.github.allowed_orgs.clone(),
             protected_branches: config.git.protected_branches.clone(),
             opens_pull_requests,
-            callbacks: Policy {
-                allow: config.callbacks.allow.iter().filter_map(|entry| entry.parse().ok()).collect(),
-                tailnet: config.callbacks.tailnet,
-                own_listeners: listeners,
-            },
+            callbacks: callback_policy(config, &[], &listeners),
             signing: signing(config),
             data_dir: config.paths.data_dir.clone(),
             repos_dir: config.paths.repos_dir.clone(),
@@ -80,6 +75,16 @@ impl Settings {
     #[must_use]
     pub fn with_sandbox(self, sandbox: Arc<Sandbox>) -> Self {
         Self { sandbox, ..self }
+    }
+}
+
+/// Who may be called: what the owner allows for callbacks, and `further`. `listeners` as they were bound.
+#[must_use]
+pub fn callback_policy(config: &Config, further: &[AllowEntry], listeners: &[SocketAddr]) -> Policy {
+    Policy {
+        allow: config.callbacks.allow.iter().chain(further).cloned().collect(),
+        tailnet: config.callbacks.tailnet,
+        own_listeners: listeners.to_vec(),
     }
 }
 

@@ -43,6 +43,7 @@ mod secret;
 mod sections;
 mod serving;
 mod values;
+mod web_url;
 
 pub use agents::AgentEntry;
 pub use env::Environment;
@@ -125,7 +126,7 @@ impl Config {
         secret::read_credentials(env, &mut values);
         env.read(&mut values, &mut warnings);
         read_flags(flags, &mut values);
-        secret::look_in_usual_place(&mut values, env.dirs());
+        secret::look_in_usual_place(&mut values, file.as_ref().map(|(path, _)| path.as_path()));
         match build(&mut values, env.dirs(), flags.serving, warnings) {
             Some(mut config) if values.problems.is_empty() => {
                 config.private_files.extend(file.map(|(path, _)| path));

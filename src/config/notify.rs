@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use secrecy::{ExposeSecret as _, SecretString};
-use url::Url;
 
 use super::error::Problem;
 use super::paths::PlatformDirs;
 use super::secret;
 use super::values::Values;
+use super::web_url;
+use crate::domain::allow::AllowEntry;
 use crate::domain::notice::{Occasion, Way};
 
 /// One target.
@@ -20,7 +21,7 @@ pub struct NotifyEntry {
     /// Sent to ntfy in a header.
     pub token: Option<SecretString>,
     /// Inner hosts, addresses and networks that this target alone may be at, as in `callbacks.allow`.
-    pub allow: Vec<String>,
+    pub allow: Vec<AllowEntry>,
     /// The program and its arguments; empty but for [`Way::Command`].
     pub command: Vec<String>,
     /// Not empty.
@@ -58,14 +59,14 @@ fn one(values: &mut Values, name: &str, dirs: Option<&PlatformDirs>) -> Option<N
     let token = secret::take(values, &key("token"), dirs);
     if token.as_ref().is_some_and(|token| !token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()))
     {
-        values.problem(&key("token"), "must be printable ASCII without spaces");
+        values.problem(&secret::said_by(values, &key("token")), "must be printable ASCII without spaces");
     }
     let command = values.texts(&key("command")).unwrap_or_default();
     if way == Way::Command {
         check_command(values, &key("command"), &command);
     }
     let on = occasions(values, &key("on"));
-    let allow = values.texts(&key("allow")).unwrap_or_default();
+    let allow = values.exceptions(&key("allow"));
     Some(NotifyEntry { way, url, token, allow, command, on })
 }
 
@@ -80,16 +81,12 @@ fn check_url(values: &mut Values, key: &str, way: Way, url: Option<&SecretString
         values.problems.push(Problem::new(key, format!("must be set for kind {way}, or {file}")));
         return;
     };
-    let is_usable = Url::parse(url.expose_secret()).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-            && url.fragment().is_none()
-    });
-    if !is_usable {
+    if web_url::parse(url.expose_secret()).is_none() {
+        let key = secret::said_by(values, key);
+        let is = if key == file { "must name a file with" } else { "must be" };
         let more = if way == Way::Ntfy { "; a token goes into the key beside it" } else { "" };
-        values.problem(key, format!("must be an http or https URL without a user name or a fragment{more}"));
+        let rule = format!("{is} an http or https URL without a user name or a fragment{more}");
+        values.problem(&key, rule);
     }
 }
 

@@ -13,6 +13,7 @@ use super::error::Problem;
 use super::keys::{self, Kind};
 use super::paths::{PlatformDirs, resolve};
 use super::values::{Origin, Values};
+use crate::domain::phrases::shell_word;
 
 /// A private key of 16384 bits is 13 KB in PEM.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -21,26 +22,36 @@ const SECRET_BYTES_MAX: u64 = 64 * 1024;
 /// layer that says both contradicts itself.
 pub(super) fn take(values: &mut Values, key: &str, dirs: Option<&PlatformDirs>) -> Option<SecretString> {
     let file_key = format!("{key}_file");
-    let rank = |path: &str| values.entry(path).map(|entry| entry.origin.rank());
-    match (rank(key), rank(&file_key)) {
-        (Some(inline), Some(file)) if inline == file => {
-            values.problem(key, format!("and {file_key} are both set: keep one"));
-            None
-        }
-        (inline, file) if file > inline => {
-            let path = super::paths::absolute(values, &file_key, dirs)?;
-            let read = read_file(&path, &file_key);
-            read.map_err(|problem| values.problems.push(problem)).ok()
-        }
-        _ => values.text(key).map(SecretString::from),
+    if let (Some(inline), Some(file)) = (rank(values, key), rank(values, &file_key))
+        && inline == file
+    {
+        values.problem(key, format!("and {file_key} are both set: keep one"));
+        return None;
     }
+    if said_by(values, key) == key {
+        return values.text(key).map(SecretString::from);
+    }
+    let path = super::paths::absolute(values, &file_key, dirs)?;
+    read_file(&path, &file_key).map_err(|problem| values.problems.push(problem)).ok()
 }
 
-/// Where `offshoot init` and the README lay the admin token: taken where nobody names one, so that no shell need be told.
-pub(super) fn look_in_usual_place(values: &mut Values, dirs: Option<&PlatformDirs>) {
+/// The key that the secret `<key>` comes from: itself, or `<key>_file`.
+pub(super) fn said_by(values: &Values, key: &str) -> String {
+    let file_key = format!("{key}_file");
+    if rank(values, &file_key) > rank(values, key) { file_key } else { key.to_owned() }
+}
+
+fn rank(values: &Values, path: &str) -> Option<u8> {
+    values.entry(path).map(|entry| entry.origin.rank())
+}
+
+/// Where `offshoot init` and the README lay the admin token, beside the configuration file `file`: taken where nobody names one, so
+/// that no shell need be told.
+pub(super) fn look_in_usual_place(values: &mut Values, file: Option<&Path>) {
     const FILE_KEY: &str = "server.secret_file";
     let is_said = values.entry("server.secret").or_else(|| values.entry(FILE_KEY)).is_some();
-    let usual = dirs.map(|dirs| dirs.config_dir.join("secret")).filter(|file| file.exists());
+    let beside = file.and_then(|file| std::path::absolute(file.with_file_name("secret")).ok());
+    let usual = beside.filter(|file| file.exists());
     if let (false, Some(file), Some(key)) = (is_said, usual, keys::find(FILE_KEY)) {
         let path = Value::String(file.to_string_lossy().into_owned());
         values.set(FILE_KEY, key, path, Origin::Default);
@@ -92,10 +103,10 @@ pub(super) fn read_credentials(env: &Environment, values: &mut Values) {
 /// # Errors
 /// It must be an ordinary file that nobody else can read: mode 0600 or 0400.
 fn read_file(path: &Path, key: &str) -> Result<SecretString, Problem> {
-    let shown = path.display();
+    let shown = shell_word(&path.display().to_string());
     let found = std::fs::metadata(path).map_err(|error| {
         let problem = Problem::new(key, format!("names a file that cannot be read: {}", error.kind()));
-        let problem = problem.remedy(format!("(umask 077 && openssl rand -hex 32 > {shown})"));
+        let problem = problem.remedy(how_to_write(key, &shown));
         if error.kind() == ErrorKind::PermissionDenied { problem.permission() } else { problem }
     })?;
     if found.is_file() && !matches!(found.mode() & 0o7777, 0o600 | 0o400) {
@@ -104,6 +115,14 @@ fn read_file(path: &Path, key: &str) -> Result<SecretString, Problem> {
     }
     let text = read_text(path).map_err(|rule| Problem::new(key, format!("names a file that {rule}")))?;
     Ok(SecretString::from(text))
+}
+
+/// What writes the secret file `shown`: a token or a key of our own can be any, what others have given out is put in by hand.
+fn how_to_write(key: &str, shown: &str) -> String {
+    if matches!(key, "server.secret_file" | "callbacks.secret_file") {
+        return format!("(umask 077 && openssl rand -hex 32 > {shown})");
+    }
+    format!("(umask 077 && ${{EDITOR:-vi}} {shown})")
 }
 
 fn read_text(path: &Path) -> Result<String, String> {

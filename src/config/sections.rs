@@ -10,6 +10,8 @@ use super::paths::{PlatformDirs, absolute};
 use super::secret;
 use super::serving::TOKEN_PLACEHOLDER;
 use super::values::Values;
+use super::web_url;
+use crate::domain::allow::AllowEntry;
 use crate::domain::policy::{ChangePolicy, Guard, Guarded};
 use crate::domain::retention::Kept;
 
@@ -118,8 +120,8 @@ pub struct Callbacks {
     pub secret: Option<SecretString>,
     pub previous_secret: Option<SecretString>,
     pub signature_style: SignatureStyle,
-    /// Hosts, addresses and networks as written, with an optional port; the sender reads them.
-    pub allow: Vec<String>,
+    /// Who may be called back besides public addresses.
+    pub allow: Vec<AllowEntry>,
     pub tailnet: bool,
     /// Waits before the second and each further try, seconds.
     pub retry_seconds: Vec<u64>,
@@ -204,31 +206,24 @@ pub(super) fn server(values: &mut Values, dirs: Option<&PlatformDirs>) -> Server
     }
 }
 
+/// As it was read, not as it was written: what stands before every link has one spelling, in ASCII and on one line.
 fn public_url(values: &mut Values) -> Option<String> {
     let text = values.text("server.public_url")?;
-    let text = text.trim_end_matches('/');
-    let is_usable = Url::parse(text).is_ok_and(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.query().is_none()
-            && url.fragment().is_none()
-    });
-    if !is_usable {
+    let Some(url) = web_url::parse(&text).filter(|url| url.query().is_none()) else {
         values.problem(
             "server.public_url",
             "must be an http or https URL without user name, query or fragment",
         );
         return None;
-    }
-    Some(text.to_owned())
+    };
+    Some(url.as_str().trim_end_matches('/').to_owned())
 }
 
 /// A token travels in a header: spaces and control characters would be lost or refused on the way (RFC 6750, 2.1).
 fn sendable(secret: Option<SecretString>, values: &mut Values) -> Option<SecretString> {
     let secret = secret?;
     if !secret.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()) {
-        values.problem("server.secret", "must be printable ASCII without spaces");
+        values.problem(&secret::said_by(values, "server.secret"), "must be printable ASCII without spaces");
         return None;
     }
     Some(secret)
@@ -236,14 +231,9 @@ fn sendable(secret: Option<SecretString>, values: &mut Values) -> Option<SecretS
 
 pub(super) fn github(values: &mut Values, dirs: Option<&PlatformDirs>) -> Option<Github> {
     let text = values.text("github.api_url").unwrap_or_default();
-    let api_url = Url::parse(text.trim_end_matches('/')).ok().filter(|url| {
-        matches!(url.scheme(), "http" | "https")
-            && url.has_host()
-            && url.username().is_empty()
-            && url.password().is_none()
-    });
+    let api_url = web_url::parse(text.trim_end_matches('/'));
     if api_url.is_none() {
-        values.problem("github.api_url", "must be an http or https URL without a user name");
+        values.problem("github.api_url", "must be an http or https URL without a user name or a fragment");
     }
     let clone_url = values.text("github.clone_url").unwrap_or_default();
     if let Some(rule) = broken_clone_url(&clone_url) {
@@ -252,7 +242,7 @@ pub(super) fn github(values: &mut Values, dirs: Option<&PlatformDirs>) -> Option
     let token = secret::take(values, "github.token", dirs);
     if token.as_ref().is_some_and(|token| !token.expose_secret().bytes().all(|byte| byte.is_ascii_graphic()))
     {
-        values.problem("github.token", "must be printable ASCII without spaces");
+        values.problem(&secret::said_by(values, "github.token"), "must be printable ASCII without spaces");
     }
     let allowed_orgs = values.texts("github.allowed_orgs").unwrap_or_default();
     Some(Github { api_url: api_url?, clone_url, token, allowed_orgs })
@@ -319,7 +309,7 @@ pub(super) fn callbacks(values: &mut Values, dirs: Option<&PlatformDirs>) -> Cal
         secret,
         previous_secret,
         signature_style: if prefixed { SignatureStyle::Prefixed } else { SignatureStyle::Hex },
-        allow: values.texts("callbacks.allow").unwrap_or_default(),
+        allow: values.exceptions("callbacks.allow"),
         tailnet: values.bool("callbacks.tailnet").unwrap_or_default(),
         retry_seconds: values.integers("callbacks.retry_seconds").unwrap_or_default(),
         timeout_seconds: values.integer("callbacks.timeout_seconds").unwrap_or_default(),

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use toml::{Table, Value};
-use url::Host;
+use url::{Host, Url};
 
 use super::error::{Problem, Warning};
 use super::keys::NOT_BUILT;
@@ -110,10 +110,27 @@ pub(super) fn check(
             );
         }
     }
+    if let Some(host) = unanswered_host(server) {
+        let text = format!(
+            "server.public_url leads to {host}, which server.allowed_hosts does not name: who follows a link of a notice is answered 421, unless a proxy asks for another host"
+        );
+        warn("unknown_host", text);
+    }
     if callbacks.secret.is_none() {
         let text = "callbacks are not signed: set callbacks.secret or WEBHOOK_SECRET".to_owned();
         warn("unsigned_callbacks", text);
     }
+}
+
+/// The host name in `server.public_url`, if requests that come with it are refused.
+fn unanswered_host(server: &Server) -> Option<String> {
+    let url = Url::parse(server.public_url.as_deref()?).ok()?;
+    let Some(Host::Domain(name)) = url.host() else { return None };
+    let authority = url.port().map_or_else(|| name.to_owned(), |port| format!("{name}:{port}"));
+    let is_named =
+        |host: &String| [name, authority.as_str()].iter().any(|one| host.eq_ignore_ascii_case(one));
+    let is_answered = name == "localhost" || server.allowed_hosts.iter().any(is_named);
+    (!is_answered).then(|| name.to_owned())
 }
 
 fn is_loopback(host: Option<Host<&str>>) -> bool {

@@ -7,6 +7,7 @@ use toml::Value;
 
 use super::error::Problem;
 use super::keys::{self, Key, Kind};
+use crate::domain::allow::AllowEntry;
 
 /// Who set a value. The later ones in this list beat the earlier ones.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -132,6 +133,18 @@ impl Values {
     pub(super) fn texts(&self, path: &str) -> Option<Vec<String>> {
         let items = self.get(path)?;
         Some(items.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned).collect())
+    }
+
+    /// The list at `path` of what is excepted. An entry that nobody can read is a problem: what it was to allow would be refused.
+    pub(super) fn exceptions(&mut self, path: &str) -> Vec<AllowEntry> {
+        let texts = self.texts(path).unwrap_or_default();
+        let read: Vec<Option<AllowEntry>> = texts.iter().map(|text| text.parse().ok()).collect();
+        // by its number: it may be an address that is itself a secret
+        if let Some(index) = read.iter().position(Option::is_none) {
+            let rule = "must hold hosts, addresses or networks, each with a port or without, such as 192.168.1.5:8080";
+            self.problem(path, format!("{rule}; entry {} is none", index + 1));
+        }
+        read.into_iter().flatten().collect()
     }
 
     /// Notes a broken rule about the value at `path`.

@@ -25,7 +25,7 @@ use crate::secrets::{Known, Scanner};
 use crate::store::Limits;
 use crate::upkeep::UpkeepSettings;
 use crate::webhook::schedule::Schedule;
-use crate::webhook::{Policy, SendLimits, Sender};
+use crate::webhook::{SendLimits, Sender};
 use crate::worker::{AgentEntry, IsolationSettings, StepLimits, WorkerSettings};
 
 /// Between interrupt, terminate and kill of a step.
@@ -210,26 +210,13 @@ pub(super) fn subscriptions(config: &Config) -> Vec<Subscription> {
 /// Who is told what becomes of jobs. Each target has the policy of callbacks, and what its owner allows for it alone; `listeners` as
 /// they were bound.
 pub(super) fn targets(config: &Config, env: &Environment, listeners: &[SocketAddr]) -> Targets {
-    let target = |entry: &crate::config::NotifyEntry| {
-        let policy = Policy {
-            allow: config
-                .callbacks
-                .allow
-                .iter()
-                .chain(&entry.allow)
-                .filter_map(|one| one.parse().ok())
-                .collect(),
-            tailnet: config.callbacks.tailnet,
-            own_listeners: listeners.to_vec(),
-        };
-        Target {
-            way: entry.way,
-            url: entry.url.clone(),
-            token: entry.token.clone(),
-            sender: Sender::new(policy, send_limits(config)),
-            command: entry.command.clone(),
-            on: entry.on.clone(),
-        }
+    let target = |entry: &crate::config::NotifyEntry| Target {
+        way: entry.way,
+        url: entry.url.clone(),
+        token: entry.token.clone(),
+        sender: Sender::new(app::callback_policy(config, &entry.allow, listeners), send_limits(config)),
+        command: entry.command.clone(),
+        on: entry.on.clone(),
     };
     let all = config.notify.iter().map(|(name, entry)| (name.clone(), target(entry))).collect();
     let here = listeners.first().map(|address| crate::config::local_url(*address)).unwrap_or_default();

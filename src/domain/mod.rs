@@ -8,7 +8,9 @@
 //!
 //! Fails: by returning an error value that names the broken rule. Tested: beside the code.
 
+pub mod address_class;
 pub mod agent_kind;
+pub mod allow;
 pub mod artifact;
 pub mod attachment;
 pub mod attempt;

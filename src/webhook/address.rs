@@ -5,8 +5,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use thiserror::Error;
 use url::{Host, Url};
 
-use super::classes::{AddressClass, classify};
 use super::policy::Policy;
+use crate::domain::address_class::{AddressClass, classify};
 
 /// Longest callback URL, in bytes: what browsers and proxies commonly accept, far more than a callback needs.
 pub const URL_BYTES_MAX: usize = 2_048;

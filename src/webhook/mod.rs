@@ -17,16 +17,16 @@
 //! waits of a server that is configured as it comes in `tests/it/life_callback_tries.rs`.
 
 mod address;
-mod classes;
 mod policy;
 mod retry_after;
 pub mod schedule;
 mod send;
 mod signature;
 
+pub use crate::domain::address_class::{AddressClass, classify};
+pub use crate::domain::allow::{AllowEntry, AllowEntryError};
 pub use address::{AddressError, CallbackUrl, URL_BYTES_MAX, check_url, vet};
-pub use classes::{AddressClass, classify};
-pub use policy::{AllowEntry, AllowEntryError, Policy};
+pub use policy::Policy;
 pub use retry_after::parse_retry_after;
 pub use send::{
     ANSWER_BYTES_MAX, CONNECT_SECONDS_MAX, Carrier, FailureKind, Post, SendLimits, SendRequest, SendResult,

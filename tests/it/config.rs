@@ -278,6 +278,17 @@ const FAULTY: &[(&str, &str)] = &[
         "[server]\npublic_url = \"offshoot.lan\"",
         "server.public_url (file, line 2) must be an http or https URL",
     ),
+    ("[server]\npublic_url = \"https://:pw@h\"", "server.public_url (file, line 2) must be an http or https"),
+    ("[server]\npublic_url = \"https://h/?a\"", "server.public_url (file, line 2) must be an http or https"),
+    (
+        "[callbacks]\nallow = [\"10.0.0.0/8\", \"10.0.0.0/33\"]",
+        "callbacks.allow (file, line 2) must hold hosts, addresses or networks, each with a port or without, \
+         such as 192.168.1.5:8080; entry 2 is none",
+    ),
+    (
+        "[notify.x]\nkind = \"ntfy\"\nurl = \"https://h/t\"\nallow = [\"http://192.168.1.5:8080\"]",
+        "notify.x.allow (file, line 4) must hold hosts, addresses or networks",
+    ),
     ("[git]\nsigning_key = \"x\"", "git.signing_key (file, line 2) is not supported yet (not_supported)"),
     ("[sandbox]\nwrite = [\"~/go\", \"go\"]", "sandbox.write (file, line 2) must hold absolute paths"),
     ("[agents.Big]\nkind = \"claude\"", "agents.Big must be named with"),
@@ -340,6 +351,27 @@ fn whoever_is_to_be_told_is_read_from_every_layer() {
     assert_eq!(words("mine"), ["finished", "failed", "held", "needs_input"], "all, where nothing is said");
     assert_eq!(config.notify["mine"].command, ["tell", "-x"]);
     assert!(config.warnings().is_empty(), "{:?}", config.warnings());
+}
+
+#[test]
+fn the_address_of_links_is_kept_as_it_was_read_and_has_to_be_answered() {
+    let allowed = "[server]\nallowed_hosts = [\"Box.lan\", \"xn--bcher-kva.example:8443\"]";
+    for (said, kept, is_answered) in [
+        (" https://Box.LAN/off\nshoot// ", "https://box.lan/offshoot", true),
+        ("https://bücher.example:8443", "https://xn--bcher-kva.example:8443", true),
+        ("https://bücher.example", "https://xn--bcher-kva.example", false),
+        ("http://other.lan:3456", "http://other.lan:3456", false),
+        ("http://localhost:3456/", "http://localhost:3456", true),
+        ("http://10.0.0.7:3456/", "http://10.0.0.7:3456", true),
+    ] {
+        let pairs =
+            [("AGENT_API_SECRET", SECRET), ("WEBHOOK_SECRET", "x"), ("OFFSHOOT_SERVER_PUBLIC_URL", said)];
+        let config = load_with(&serving(), &pairs, allowed).unwrap();
+        assert_eq!(config.server.public_url.as_deref(), Some(kept), "{said}");
+        let codes: Vec<_> = config.warnings().iter().map(|warning| warning.code).collect();
+        let expected: &[&str] = if is_answered { &[] } else { &["unknown_host"] };
+        assert_eq!(codes, expected, "{said}");
+    }
 }
 
 #[test]

@@ -67,6 +67,90 @@ fn a_secret_file_that_is_none_is_refused() {
     assert!(load_file().to_string().contains("is not an ordinary file"));
 }
 
+/// What others have given out cannot be made anew; it is put into its file by hand.
+#[test]
+fn where_people_are_told_may_stand_in_files_and_what_is_wrong_with_one_is_said_of_it() {
+    let home = tempfile::tempdir().unwrap();
+    let config = home.path().join("config.toml");
+    let (url, token) = (home.path().join("the url"), home.path().join("token"));
+    let text = format!(
+        "[notify.x]\nkind = \"ntfy\"\nurl_file = \"{}\"\ntoken_file = \"{}\"\n",
+        url.display(),
+        token.display()
+    );
+    write(&config, &text, 0o600);
+    let load = || load(home.path(), &[("AGENT_API_SECRET", SECRET)], Some(&config));
+    let told = || {
+        let error = load().unwrap_err();
+        (error.exit_code(), error.to_string())
+    };
+    let (code, error) = told();
+    assert_eq!(code, 78);
+    for (key, path) in [("url", format!("'{}'", url.display())), ("token", token.display().to_string())] {
+        assert!(error.contains(&format!("notify.x.{key}_file names a file that cannot be read")), "{error}");
+        assert!(error.contains(&format!("(umask 077 && ${{EDITOR:-vi}} {path})")), "{error}");
+    }
+    assert!(!error.contains("openssl"), "{error}");
+    write(&url, "https://ntfy.example/hush\n", 0o600);
+    write(&token, "hush-token\n", 0o600);
+    let entry = load().unwrap().notify.remove("x").unwrap();
+    assert_eq!(entry.url.unwrap().expose_secret(), "https://ntfy.example/hush");
+    assert_eq!(entry.token.unwrap().expose_secret(), "hush-token");
+    for (path, key) in [(&url, "url"), (&token, "token")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        let (code, error) = told();
+        assert_eq!(code, 77, "{error}");
+        assert!(error.contains(&format!("notify.x.{key}_file names a file of mode 0644")), "{error}");
+        assert!(error.contains("chmod 600"), "{error}");
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+    }
+    write(&url, "ntfy.example/hush", 0o600);
+    write(&token, "hush token", 0o600);
+    let (_, error) = told();
+    assert!(error.contains("notify.x.url_file (file, line 3) must name a file with an http"), "{error}");
+    assert!(error.contains("notify.x.token_file (file, line 4) must"), "{error}");
+    assert!(!error.contains("hush"), "{error}");
+}
+
+#[test]
+fn a_key_of_our_own_can_be_any() {
+    let home = tempfile::tempdir().unwrap();
+    for (variable, is_own) in [
+        ("OFFSHOOT_SERVER_SECRET_FILE", true),
+        ("OFFSHOOT_CALLBACKS_SECRET_FILE", true),
+        ("OFFSHOOT_GITHUB_TOKEN_FILE", false),
+    ] {
+        let pairs = [("AGENT_API_SECRET", SECRET), (variable, "~/none")];
+        let pairs = if variable.contains("SERVER") { &pairs[1..] } else { &pairs[..] };
+        let error = load(home.path(), pairs, None).unwrap_err().to_string();
+        assert_eq!(error.contains("openssl rand -hex 32 > "), is_own, "{error}");
+        assert_eq!(error.contains("(umask 077 && ${EDITOR:-vi} "), !is_own, "{error}");
+    }
+}
+
+#[test]
+fn the_secret_that_nobody_names_lies_beside_the_configuration_that_was_read() {
+    let home = tempfile::tempdir().unwrap();
+    let usual = home.path().join(".config/offshoot");
+    let elsewhere = home.path().join("elsewhere");
+    for dir in [&usual, &elsewhere] {
+        std::fs::create_dir_all(dir).unwrap();
+    }
+    let other = "another-secret-of-32-characters-x";
+    write(&usual.join("secret"), SECRET, 0o600);
+    let config = elsewhere.join("config.toml");
+    write(&config, "", 0o600);
+    let secret = |file: Option<&Path>| {
+        load(home.path(), &[], file).map(|config| config.admin_secret().unwrap().expose_secret().to_owned())
+    };
+    assert_eq!(secret(None).unwrap(), SECRET, "in the usual place, where no configuration need be");
+    let error = secret(Some(&config)).unwrap_err().to_string();
+    assert!(error.contains("server.secret") && error.contains("must be set"), "{error}");
+    write(&elsewhere.join("secret"), other, 0o600);
+    assert_eq!(secret(Some(&config)).unwrap(), other);
+    assert_eq!(secret(None).unwrap(), SECRET);
+}
+
 #[test]
 fn the_stronger_layer_wins_and_one_layer_cannot_say_both() {
     let home = tempfile::tempdir().unwrap();

@@ -23,7 +23,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("acp", &["agent"]),
     ("process", &["failpoint"]),
     ("isolation", &[]),
-    ("webhook", &[]),
+    // what the owner excepts is read with the configuration
+    ("webhook", &["domain"]),
     // `process` for the group of a program alone
     ("notify", &["domain", "process", "webhook", "wire"]),
     ("secrets", &[]),

@@ -52,7 +52,8 @@ pub fn classify(address: IpAddr) -> AddressClass {
 /// The IPv4 address that `address` stands for: mapped (RFC 4291), NAT64 (RFC 6052), 6to4 (RFC 3056), ISATAP (RFC 5214) and the
 /// retired IPv4-compatible form. Anything else is returned as it is. So is ISATAP's form in a network that is not public: a
 /// router that knows nothing of it delivers it there, whatever its end spells.
-pub(super) fn unwrap_embedded(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn unwrap_embedded(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V6(v6) if behind_a_network(v6).is_none() || classify_v6(v6) == AddressClass::Public => {
             ends_at(address)
@@ -62,7 +63,8 @@ pub(super) fn unwrap_embedded(address: IpAddr) -> IpAddr {
 }
 
 /// As [`unwrap_embedded`], and of ISATAP's form always the address at its end: where a tunnel would lead.
-pub(super) fn ends_at(address: IpAddr) -> IpAddr {
+#[must_use]
+pub fn ends_at(address: IpAddr) -> IpAddr {
     let IpAddr::V6(v6) = address else { return address };
     let words = v6.segments();
     let v4 = |high: u16, low: u16| IpAddr::V4(joined(high, low));
