@@ -20,7 +20,7 @@
 
 mod control;
 mod durable;
-mod group;
+pub(crate) mod group;
 mod inspect;
 mod launch;
 mod log;

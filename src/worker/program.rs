@@ -59,15 +59,9 @@ where
 {
     let (program, arguments) = argv.split_first()?;
     let mut command = Command::new(program);
-    command.args(arguments).env_clear().envs(environment).current_dir("/");
-    command
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .process_group(0);
-    let mut child = command.spawn().ok()?;
-    let group = OwnGroup::led_by(child.id())?;
+    command.args(arguments).env_clear().envs(environment);
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    let (mut child, group) = OwnGroup::spawn(&mut command).ok()?;
     let said = child.stdout.take()?;
     let asked = async {
         let mut stdout = Vec::new();
@@ -156,6 +150,8 @@ fn is_program(path: &Path) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::process::group::tests::lives;
 
     #[test]
     fn a_program_is_there_when_the_system_would_find_it() {
@@ -167,12 +163,7 @@ mod tests {
         }
     }
 
-    /// Whether a process of that number is there and has not ended.
-    fn lives(pid: &str) -> bool {
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| !rest.starts_with(['Z', 'X']))
-    }
-
+    #[cfg(target_os = "linux")]
     async fn until(what: &str, mut is_so: impl FnMut() -> bool) {
         let so = async {
             while !is_so() {
