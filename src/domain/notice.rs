@@ -1,5 +1,6 @@
 //! What people are told of without asking, and by which way.
 
+use super::hold::LimitWindow;
 use super::named::named_enum;
 use super::reason::Reason;
 use super::time::Timestamp;
@@ -76,8 +77,8 @@ impl NoticeKind {
 /// What became of the hold of a login.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum HoldMoved {
-    /// It is held, or for another reason than before.
-    Held { login: String, reason: Reason, until: Option<Timestamp> },
+    /// It is held, or for another reason or by another limit than before.
+    Held { login: String, reason: Reason, until: Option<Timestamp>, window: Option<LimitWindow> },
     /// It works again.
     Resumed { login: String },
 }

@@ -93,32 +93,40 @@ impl Notice {
         })
     }
 
+    /// With its time in the text: of two that were tried again and again, the later one may come first.
     #[must_use]
     pub fn of_hold(moved: &HoldMoved, event_id: &EventId, now: Timestamp) -> Self {
         match moved {
-            HoldMoved::Held { login, reason, until } => {
-                let title = format!("{login} is held: {}", reason.code.as_str().replace('_', " "));
-                let waits = until.map_or_else(
-                    || "Its jobs wait until that is mended.".to_owned(),
-                    |until| format!("Its jobs wait until {}.", minute(until)),
+            HoldMoved::Held { login, reason, until, window } => {
+                let why = window.map_or_else(
+                    || reason.code.as_str().replace('_', " "),
+                    |window| format!("{} limit", window.adjective()),
                 );
-                let sentence = format!("{} {waits}", reason.message);
+                let waits = until.map_or_else(
+                    || "its jobs wait until that is mended.".to_owned(),
+                    |until| format!("its jobs wait until {}.", minute(until)),
+                );
+                let sentence = format!("{} Held since {}: {waits}", reason.message, minute(now));
                 Self {
                     hint: Some(reason.code.hint().to_owned()),
                     login: Some(login.clone()),
                     until: until.map(UtcTime),
-                    ..Self::new(NoticeKind::Held, event_id, now, (&title, sentence))
+                    ..Self::new(
+                        NoticeKind::Held,
+                        event_id,
+                        now,
+                        (&format!("{login} is held: {why}"), sentence),
+                    )
                 }
             }
-            HoldMoved::Resumed { login } => Self {
-                login: Some(login.clone()),
-                ..Self::new(
-                    NoticeKind::Resumed,
-                    event_id,
-                    now,
-                    (&format!("{login} works again"), "Its jobs go on.".to_owned()),
-                )
-            },
+            HoldMoved::Resumed { login } => {
+                let sentence = format!("Since {} its jobs go on.", minute(now));
+                let title = format!("{login} works again");
+                Self {
+                    login: Some(login.clone()),
+                    ..Self::new(NoticeKind::Resumed, event_id, now, (&title, sentence))
+                }
+            }
         }
     }
 
@@ -218,6 +226,7 @@ fn minute(at: Timestamp) -> String {
 mod tests {
     use super::super::job::tests::failed_job;
     use super::*;
+    use crate::domain::hold::LimitWindow;
     use crate::domain::notice::Occasion;
 
     const NOW: Timestamp = Timestamp::from_ms(1_795_254_480_000);
@@ -277,19 +286,26 @@ mod tests {
     }
 
     #[test]
-    fn a_hold_says_until_when_and_what_to_do() {
-        let held = |code, until| {
+    fn a_hold_says_since_when_until_when_and_what_to_do() {
+        let later = NOW + std::time::Duration::from_secs(3_600);
+        let held = |code, until, window| {
             let reason = crate::domain::reason::Reason::new(code, "");
-            Notice::of_hold(&HoldMoved::Held { login: "claude".to_owned(), reason, until }, &event(), NOW)
+            let login = "claude".to_owned();
+            Notice::of_hold(&HoldMoved::Held { login, reason, until, window }, &event(), NOW)
         };
-        let limit = held(ReasonCode::UsageLimit, Some(NOW));
+        let limit = held(ReasonCode::UsageLimit, Some(later), None);
         assert_eq!(limit.title, "claude is held: usage limit");
-        assert!(limit.sentence.ends_with(" Its jobs wait until 2026-11-21 09:48 UTC."), "{}", limit.sentence);
-        let login = held(ReasonCode::NotLoggedIn, None);
-        assert!(login.sentence.ends_with(" Its jobs wait until that is mended."), "{}", login.sentence);
+        let ends = " Held since 2026-11-21 09:48 UTC: its jobs wait until 2026-11-21 10:48 UTC.";
+        assert!(limit.sentence.ends_with(ends), "{}", limit.sentence);
+        let weekly = held(ReasonCode::UsageLimit, Some(later), Some(LimitWindow::Weekly));
+        assert_eq!(weekly.title, "claude is held: weekly limit");
+        let login = held(ReasonCode::NotLoggedIn, None, None);
+        let ends = " Held since 2026-11-21 09:48 UTC: its jobs wait until that is mended.";
+        assert!(login.sentence.ends_with(ends), "{}", login.sentence);
         assert!(login.hint.unwrap().contains("log the agent in"));
         let resumed = Notice::of_hold(&HoldMoved::Resumed { login: "claude".to_owned() }, &event(), NOW);
         assert_eq!((resumed.title.as_str(), resumed.kind()), ("claude works again", NoticeKind::Resumed));
+        assert_eq!(resumed.sentence, "Since 2026-11-21 09:48 UTC its jobs go on.");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use offshoot::domain::event::{EventKind, MessageKind};
 use offshoot::domain::hold::LimitWindow;
 use offshoot::domain::id::JobNumber;
 use offshoot::domain::job::{NewJob, Phase, Start, Usage, Waiting, WaitingFor};
+use offshoot::domain::notice::{Occasion, Subscription};
 use offshoot::domain::options::RunOptions;
 use offshoot::domain::reason::{Reason, ReasonCode};
 use offshoot::domain::time::Timestamp;
@@ -372,4 +373,42 @@ async fn a_turn_that_nobody_had_thought_of_waits_for_the_login_or_is_its_probe()
     assert_eq!(bench.claimed_number().await, None, "it is the probe");
     bench.end(late, done()).await;
     assert!(bench.store.accounts().await.unwrap().holds.is_empty());
+}
+
+/// The five hours are over in the night, the week is not: whoever was told of the first has to hear of the second, once.
+#[tokio::test]
+async fn people_are_told_of_another_limit_and_not_of_the_same_one_again() {
+    let mut bench = Bench::new(2);
+    let phone = Subscription { name: "phone".to_owned(), on: vec![Occasion::Held] };
+    bench.store = bench.store.with_subscriptions(vec![phone]);
+    let client = bench.client("a").await;
+    bench.submit(&client, "1").await;
+    let (five, weekly) = (Some(LimitWindow::FiveHour), Some(LimitWindow::Weekly));
+    let mut told = 0;
+    for (hours, window, title) in [
+        (5, None, Some("claude is held: usage limit")),
+        (5, five, Some("claude is held: five-hour limit")),
+        (5, five, None),
+        (72, weekly, Some("claude is held: weekly limit")),
+        (96, weekly, None),
+        // it does not say which
+        (96, None, None),
+    ] {
+        let lease = bench.claim().await.lease;
+        let until = bench.now() + Duration::from_secs(hours * 3_600);
+        bench.end(lease, limit(Some(until), window)).await;
+        let all = bench.store.list_deliveries(JobNumber(1)).await.unwrap();
+        assert_eq!(all.len() - told, usize::from(title.is_some()), "{hours} {window:?}");
+        if let Some(title) = title {
+            let body: serde_json::Value = serde_json::from_slice(&all[told].delivery.body).unwrap();
+            assert_eq!(body["title"], title);
+        }
+        told = all.len();
+        bench.store.try_now(None).await.unwrap();
+    }
+    let probe = bench.claim().await.lease;
+    bench.end(probe, done()).await;
+    let kinds: Vec<_> = bench.store.list_deliveries(JobNumber(1)).await.unwrap();
+    let kinds: Vec<_> = kinds.iter().map(|one| one.delivery.kind.as_str()).collect();
+    assert_eq!(kinds, ["notice.held", "notice.held", "notice.held", "notice.resumed"]);
 }

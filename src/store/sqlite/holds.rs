@@ -76,7 +76,7 @@ pub(super) fn send_probe(connection: &Connection, job: &Job) -> Result<(), Store
 }
 
 /// A fault of the login holds it. An end of its probe that shows that it works again lifts the hold; after any other the next
-/// job goes out as the probe. Gives what people are to be told of: that a hold began, or for another reason, or is over.
+/// job goes out as the probe. Gives what people are to be told of: that a hold began, or for another reason or by another limit, or is over.
 pub(super) fn update(
     connection: &Connection,
     now: Moment,
@@ -109,9 +109,9 @@ fn hold(
     before: &Job,
     (reason, until, window): (&Reason, Option<Timestamp>, Option<LimitWindow>),
 ) -> Result<Option<HoldMoved>, StoreError> {
-    let held_for: Option<String> = connection
-        .prepare_cached("SELECT reason_code FROM holds WHERE login = ?1")?
-        .query_row([&before.login], |row| row.get(0))
+    let held_for: Option<(String, Option<String>)> = connection
+        .prepare_cached("SELECT reason_code, limit_window FROM holds WHERE login = ?1")?
+        .query_row([&before.login], |row| Ok((row.get(0)?, row.get(1)?)))
         .optional()?;
     let changed = connection
         .prepare_cached(
@@ -134,8 +134,13 @@ fn hold(
             window.map(LimitWindow::as_str),
             ReasonCode::UsageLimit.as_str(),
         ])?;
-    let is_news = changed > 0 && held_for.as_deref() != Some(reason.code.as_str());
-    Ok(is_news.then(|| HoldMoved::Held { login: before.login.clone(), reason: reason.clone(), until }))
+    let is_known = held_for.is_some_and(|(code, limit)| {
+        // who does not name the limit says nothing of another one
+        code == reason.code.as_str()
+            && (window.is_none() || window.map(LimitWindow::as_str) == limit.as_deref())
+    });
+    let login = before.login.clone();
+    Ok((changed > 0 && !is_known).then(|| HoldMoved::Held { login, reason: reason.clone(), until, window }))
 }
 
 /// Whether the attempt shows that the login works which is held for `code`: its agent came to its end, or the model has
