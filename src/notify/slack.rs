@@ -4,11 +4,14 @@
 use super::Letter;
 use super::text::{Told, escape};
 
-/// The three characters that steer: a mention or a link begins with `<`.
+/// The three characters that steer: a mention or a link under another name begins with `<`.
 const ESCAPED: &[(char, &str)] = &[('&', "&amp;"), ('<', "&lt;"), ('>', "&gt;")];
+/// Mattermost besides calls all who are named by a bare `@`, and reads Markdown, in which `](` hides where a link leads: a space of no
+/// width stands between. <https://developers.mattermost.com/integrate/webhooks/incoming/>
+const BROKEN: &[(char, &str)] = &[('@', "@\u{200b}"), (']', "]\u{200b}")];
 
 pub(super) fn letter(told: Told<'_>) -> Letter {
-    let plain = |text: String| escape(&text, ESCAPED);
+    let plain = |text: String| escape(&escape(&text, ESCAPED), BROKEN);
     let link = |url: &str, text: &str| format!("<{}|{text}>", escape(url, ESCAPED));
     let mut links = vec![link(told.page, "dashboard")];
     links.extend(told.pull_request().map(|url| link(url, "pull request")));
@@ -46,14 +49,24 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_called_by_what_somebody_has_written() {
-        let mut calls = notice(NoticeKind::Failed);
-        calls.title = "<!channel> look".to_owned();
-        calls.branch_name = Some("<@U123>".to_owned());
-        calls.pr_url = None;
-        let text = text(&letter(Told { notice: &calls, page: PAGE }));
-        assert!(text.contains("&lt;!channel&gt; look") && text.contains("&lt;@U123&gt;"), "{text}");
-        assert_eq!(text.matches('<').count(), 1, "the link of ours");
+    fn nobody_is_called_by_what_somebody_has_written_and_no_link_in_it_hides_where_it_leads() {
+        for (written, expected) in [
+            ("<!channel> look", "&lt;!channel&gt; look"),
+            ("<@U123>", "&lt;@\u{200b}U123&gt;"),
+            ("@all @channel @ada", "@\u{200b}all @\u{200b}channel @\u{200b}ada"),
+            ("<https://x.example|dashboard>", "&lt;https://x.example|dashboard&gt;"),
+            ("[dashboard](https://x.example)", "[dashboard]\u{200b}(https://x.example)"),
+            // seen for what it is
+            ("see https://x.example", "see https://x.example"),
+        ] {
+            let mut calls = notice(NoticeKind::Failed);
+            (calls.title, calls.sentence) = (written.to_owned(), written.to_owned());
+            (calls.branch_name, calls.hint) = (Some(written.to_owned()), Some(written.to_owned()));
+            calls.pr_url = None;
+            let text = text(&letter(Told { notice: &calls, page: PAGE }));
+            assert_eq!(text.matches(expected).count(), 4, "{text}");
+            assert_eq!(text.matches('<').count(), 1, "the link of ours");
+        }
     }
 
     #[test]
