@@ -1,5 +1,7 @@
 //! People who are told without asking: what becomes of jobs and of logins, by every way, through the outbox.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::notify_target::{Got, NotifyTarget};
@@ -15,6 +17,11 @@ async fn stand(target: &NotifyTarget, config: &str, plan: Plan) -> Stand {
     stand.add_config(&config.replace("DIR", &dir));
     stand.start().await;
     stand
+}
+
+/// A section whose target is told of `on` at the path of its name.
+fn ntfy(name: &str, on: &[&str]) -> String {
+    format!("[notify.{name}]\nkind = \"ntfy\"\nurl = \"TARGET/{name}\"\non = {on:?}\n")
 }
 
 /// All requests to this path, once there are as many.
@@ -33,6 +40,11 @@ async fn deliveries(stand: &Stand, target: &str, count: usize) -> Vec<Value> {
         (all.len() == count && all.iter().all(|one| one["state"] != "pending")).then_some(all)
     };
     stand.wait_until("deliveries", look).await
+}
+
+/// Of what came: each is sent for itself, and which comes first is not promised.
+fn titles(got: &[Got]) -> BTreeSet<&str> {
+    got.iter().map(|one| one.header("title")).collect()
 }
 
 const ALL_WAYS: &str = "
@@ -121,31 +133,18 @@ async fn every_end_is_told_by_every_way_to_those_who_wish_to_hear_of_it() {
 #[tokio::test]
 async fn a_question_is_told_as_one_also_to_those_who_hear_of_failures() {
     let target = NotifyTarget::start().await;
-    let config = "
-[notify.asked]
-kind = \"ntfy\"
-url = \"TARGET/asked\"
-on = [\"needs_input\"]
-[notify.failed]
-kind = \"ntfy\"
-url = \"TARGET/failed\"
-on = [\"failed\"]
-[notify.finished]
-kind = \"ntfy\"
-url = \"TARGET/finished\"
-on = [\"finished\"]
-";
-    let stand = stand(&target, config, Plan::default()).await;
+    let config = [("asked", "needs_input"), ("failed", "failed"), ("finished", "finished")]
+        .map(|(name, on)| ntfy(name, &[on]));
+    let stand = stand(&target, &config.concat(), Plan::default()).await;
     let asks = stand.submit_prompt("ask", "[[scenario:asks tool=WebFetch]]").await;
     stand.failed(&asks, "needs_input").await;
     let fails = stand.submit_prompt("fail", "[[scenario:api-error]]").await;
     stand.failed(&fails, "api_error").await;
     let failed = come(&stand, &target, "failed", 2).await;
-    let titles = ["Job 1 needs input: ask", "Job 2 failed: fail"];
-    assert_eq!([failed[0].header("title"), failed[1].header("title")], titles);
+    assert_eq!(titles(&failed), ["Job 1 needs input: ask", "Job 2 failed: fail"].into());
     let asked = come(&stand, &target, "asked", 1).await;
     assert!(asked[0].text.contains("WebFetch") && asked[0].header("tags") == "speech_balloon");
-    assert!(target.at("finished").is_empty());
+    assert_eq!(stand.get("/deliveries?url=notify.finished").await["deliveries"], json!([]));
     stand.finish().await;
 }
 
@@ -164,10 +163,9 @@ fn install_with_login(stand: &Stand) {
 #[tokio::test]
 async fn a_hold_is_told_once_however_many_jobs_wait_and_so_is_its_end() {
     let target = NotifyTarget::start().await;
-    let config = "[notify.held]\nkind = \"ntfy\"\nurl = \"TARGET/held\"\non = [\"held\"]\n";
     let mut stand = Stand::built(Plan::default()).await;
     install_with_login(&stand);
-    stand.add_config(&config.replace("TARGET", &format!("http://{}", target.address)));
+    stand.add_config(&ntfy("held", &["held"]).replace("TARGET", &format!("http://{}", target.address)));
     stand.start().await;
     let mut jobs = Vec::new();
     for branch in ["one", "two", "three"] {
@@ -181,6 +179,8 @@ async fn a_hold_is_told_once_however_many_jobs_wait_and_so_is_its_end() {
     let before = tries(&stand.job(&jobs[0]).await);
     stand.post("/queue/try-now", &json!({"login": "claude"})).await;
     stand.wait_for(&jobs[0], "tried", |job| tries(job) > before && job["status"] == "queued").await;
+    // one that a kill interrupts comes twice
+    deliveries(&stand, "notify.held", 1).await;
     stand.kill9().await;
     stand.start_again().await;
     std::fs::write(stand.path("login"), "").unwrap();
@@ -197,30 +197,50 @@ async fn a_hold_is_told_once_however_many_jobs_wait_and_so_is_its_end() {
     stand.finish().await;
 }
 
-const ONE: &str = "[notify.phone]\nkind = \"ntfy\"\nurl = \"TARGET/topic\"\non = [\"finished\"]\n";
-
 #[tokio::test]
 async fn a_target_that_is_away_is_told_later_over_a_kill_of_the_server() {
     let target = NotifyTarget::start().await;
     target.always(Some(503));
     let callbacks = "retry_seconds = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]".to_owned();
     let server = "public_url = \"https://box.example.org/\"".to_owned();
-    let mut stand = stand(&target, ONE, Plan { callbacks, server, ..Plan::default() }).await;
+    let mut stand =
+        stand(&target, &ntfy("phone", &["finished"]), Plan { callbacks, server, ..Plan::default() }).await;
     let id = stand.submit_prompt("away", "Greet").await;
     stand.completed(&id).await;
-    stand.wait_until("two tries", async || (target.at("topic").len() >= 2).then_some(())).await;
+    stand.wait_until("two tries", async || (target.at("phone").len() >= 2).then_some(())).await;
     stand.kill9().await;
-    let tried = target.at("topic").len();
-    target.always(None);
     stand.start_again().await;
-    let look = async || target.at("topic").into_iter().find(|got| got.status == 200);
+    target.always(None);
+    let look = async || target.at("phone").into_iter().find(|got| got.status == 200);
     let arrived = stand.wait_until("it arrives", look).await;
-    let all = target.at("topic");
-    assert_eq!(all.len(), tried + 1, "the first good answer is the last try");
-    assert_eq!((&arrived.text, arrived.header("title")), (&all[0].text, all[0].header("title")));
-    assert!(arrived.text.ends_with("\nhttps://box.example.org/ui/jobs/1"), "{}", arrived.text);
     let listed = deliveries(&stand, "notify.phone", 1).await;
     assert_eq!((&listed[0]["state"], &listed[0]["lastStatus"]), (&json!("delivered"), &json!(200)));
+    let all = target.at("phone");
+    let good = all.iter().position(|got| got.status == 200);
+    assert_eq!(good, Some(all.len() - 1), "the first good answer is the last try: {all:#?}");
+    assert_eq!((&arrived.text, arrived.header("title")), (&all[0].text, all[0].header("title")));
+    assert!(arrived.text.ends_with("\nhttps://box.example.org/ui/jobs/1"), "{}", arrived.text);
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_target_that_is_gone_is_left_alone_until_somebody_resumes_it() {
+    let target = NotifyTarget::start().await;
+    let stand = stand(&target, &ntfy("phone", &["finished"]), Plan::default()).await;
+    target.order([410]);
+    for (count, branch) in [(1, "one"), (2, "two")] {
+        let id = stand.submit_prompt(branch, "Greet").await;
+        stand.completed(&id).await;
+        let listed = deliveries(&stand, "notify.phone", count).await;
+        assert!(listed.iter().all(|one| one["state"] == "suspended"), "{listed:#?}");
+    }
+    assert_eq!(target.at("phone").len(), 1, "the second was never sent");
+    let (code, out, err) = offshoot(&stand, &["webhook", "resume", "notify.phone"]).await;
+    assert_eq!(code, 0, "{out}{err}");
+    let all = come(&stand, &target, "phone", 3).await;
+    assert_eq!(titles(&all[1..]), ["Job 1 finished: one", "Job 2 finished: two"].into());
+    let listed = deliveries(&stand, "notify.phone", 2).await;
+    assert!(listed.iter().all(|one| one["state"] == "delivered"), "{listed:#?}");
     stand.finish().await;
 }
 
@@ -309,22 +329,15 @@ async fn where_a_target_is_and_its_token_are_told_nowhere() {
 #[tokio::test]
 async fn a_target_is_tried_out_from_the_command_line() {
     let target = NotifyTarget::start().await;
-    let config = "
-[notify.phone]
-kind = \"ntfy\"
-url = \"TARGET/topic\"
-on = [\"held\"]
-[notify.mine]
-kind = \"command\"
-command = [\"/bin/sh\", \"-c\", \"echo no such phone >&2; exit 4\"]
-";
-    let stand = stand(&target, config, Plan::default()).await;
+    let mine = "[notify.mine]\nkind = \"command\"\n\
+        command = [\"/bin/sh\", \"-c\", \"echo no such phone >&2; exit 4\"]\n";
+    let stand = stand(&target, &(ntfy("phone", &["held"]) + mine), Plan::default()).await;
     let (code, out, _) = offshoot(&stand, &["notify", "ls"]).await;
     assert_eq!(code, 0);
     assert!(out.contains("phone") && out.contains("finished, failed, held, needs_input"), "{out}");
     let (code, out, err) = offshoot(&stand, &["notify", "test", "phone"]).await;
     assert!(code == 0 && out.starts_with("phone (ntfy): 200 after "), "{out}{err}");
-    assert_eq!(target.at("topic")[0].header("title"), "A test of offshoot");
+    assert_eq!(target.at("phone")[0].header("title"), "A test of offshoot");
     let (code, out, err) = offshoot(&stand, &["notify", "test", "mine"]).await;
     assert!(code == 1 && out.starts_with("mine (command): failed after "), "{out}");
     assert!(err.contains("sh ended with exit status: 4: no such phone"), "{err}");

@@ -191,7 +191,11 @@ async fn what_is_flagged_is_seen_on_the_job_and_on_its_pull_request() {
 async fn a_secret_of_the_server_itself_is_never_pushed() {
     let mut stand = Stand::built(Plan::default()).await;
     let named = "named!value/with+signs";
-    stand.add_config(&format!("[policy]\nsecrets = \"allow\"\n[secrets]\nnpm = \"{named}\"\n"));
+    let (topic, access) = ("https://ntfy.invalid/k3Xv9QpLmZ7rT2wY", "tk_q3Xw7rTnLp5zV2kd");
+    stand.add_config(&format!(
+        "[policy]\nsecrets = \"allow\"\n[secrets]\nnpm = \"{named}\"\n\
+         [notify.phone]\nkind = \"ntfy\"\nurl = \"{topic}\"\ntoken = \"{access}\"\non = [\"held\"]\n"
+    ));
     stand.start().await;
     let base64 = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{TOKEN}"));
     let rows = [
@@ -200,6 +204,8 @@ async fn a_secret_of_the_server_itself_is_never_pushed() {
         ("api", SECRET.to_owned(), "server.secret"),
         ("hook", format!("a{WEBHOOK_SECRET}b"), "callbacks.secret"),
         ("named", named.to_owned(), "secrets.npm"),
+        ("topic", topic.to_owned(), "notify.phone.url"),
+        ("access", access.to_owned(), "notify.phone.token"),
     ];
     for (branch, text, name) in &rows {
         let script = format!("printf 'one\\n%s\\n' '{text}' > config.txt");
