@@ -24,7 +24,7 @@ use crate::wire::audit::AuditPage;
 /// Of a path, and of a query, in characters: ids are short, and what is longer is no path of ours.
 const TARGET_CHARS_MAX: usize = 200;
 /// Parameters of changes; whatever else is in a query may be a secret that went astray.
-const TOLD_OF_QUERY: &[&str] = &["rootJobId", "clientId", "removeRepo", "force"];
+const TOLD_OF_QUERY: &[&str] = &["rootJobId", "agent", "clientId", "removeRepo", "force"];
 
 /// What was changed and what was refused, the newest first.
 #[utoipa::path(get, path = "/audit", tag = "system",

@@ -253,7 +253,7 @@ async fn of_too_many_rows_the_newest_stay() {
 async fn what_a_query_decides_is_written_down_and_nothing_else_of_it() {
     let bench = Bench::new().await;
     let read = bench.token(Scope::Read, None).await;
-    let path = "/sessions/s-1?rootJobId=job-abc&token=ofs_lost&rootJobIdx=1";
+    let path = "/sessions/s-1?rootJobId=job-abc&token=ofs_lost&agent=codex&rootJobIdx=1";
     bench.call_with(&read, Method::DELETE, path, &json!({})).await.problem(403, "forbidden");
     bench.publish("acme", "widgets");
     let client =
@@ -268,7 +268,7 @@ async fn what_a_query_decides_is_written_down_and_nothing_else_of_it() {
     assert_eq!(
         rows,
         [
-            "403 DELETE /sessions/{id} /sessions/s-1?rootJobId=job-abc".to_owned(),
+            "403 DELETE /sessions/{id} /sessions/s-1?rootJobId=job-abc&agent=codex".to_owned(),
             format!("200 DELETE /clients/{{id}} {client}?removeRepo=true&force=true"),
             format!("403 DELETE /sessions/{{id}} {cut}"),
         ]
