@@ -19,7 +19,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep, sleep_until};
 
 use super::crowd::{Crowd, Place};
-use super::lengths::Lengths;
+use super::lengths::{Lengths, TooLarge};
 use crate::domain::limit::Limit;
 use crate::metrics;
 
@@ -84,6 +84,8 @@ struct Activity {
     was_used: bool,
     /// The last request told the length of its body twice.
     has_both_lengths: bool,
+    /// A head was larger than what is kept of one; what follows it is not looked at.
+    had_large_head: bool,
     /// Somebody else needs its place.
     is_closed: bool,
     /// Whoever waits for the peer.
@@ -100,6 +102,7 @@ impl Connection {
             head_begun: true,
             was_used: false,
             has_both_lengths: false,
+            had_large_head: false,
             is_closed: false,
             reader: None,
         };
@@ -123,6 +126,12 @@ impl Connection {
     /// Whether its request with Transfer-Encoding, which is its last one, has a Content-Length too.
     pub(super) fn has_both_lengths(&self) -> bool {
         self.with(|activity| activity.has_both_lengths)
+    }
+
+    /// Whether a head has come that was too large to be looked at; the answer under way has to be the last one. It may be the head
+    /// of the request behind the one that is being answered.
+    pub(super) fn had_large_head(&self) -> bool {
+        self.with(|activity| activity.had_large_head)
     }
 
     /// Closes it if no request has come through it yet.
@@ -348,7 +357,7 @@ impl AsyncRead for Stream {
             match self.lengths.read(&buffer.filled()[before..]) {
                 Ok(false) => {}
                 Ok(true) => self.connection.with(|activity| activity.has_both_lengths = true),
-                Err(large) => return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, large))),
+                Err(TooLarge) => self.connection.with(|activity| activity.had_large_head = true),
             }
             // a peer that sends byte by byte is out of time as well
             if self.connection.with(|activity| activity.busy > 0 || Instant::now() < activity.deadline) {

@@ -76,15 +76,19 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
     let headers = request.headers();
     let bytes: usize = headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum();
     if bytes > HEADER_BYTES_MAX {
-        let detail = format!("the headers are larger than {HEADER_BYTES_MAX} bytes");
-        return Err(ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", &detail));
+        return Err(headers_too_large());
     }
     // both at once is how requests are smuggled; by now only the first is left of them
     let connection = request.extensions().get::<Connection>();
-    if headers.contains_key(header::TRANSFER_ENCODING) && connection.is_some_and(Connection::has_both_lengths)
-    {
-        let detail = "a request has either Content-Length or Transfer-Encoding";
-        return Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", detail));
+    if let Some(connection) = connection.filter(|_| headers.contains_key(header::TRANSFER_ENCODING)) {
+        if connection.has_both_lengths() {
+            let detail = "a request has either Content-Length or Transfer-Encoding";
+            return Err(ApiError::new(StatusCode::BAD_REQUEST, "malformed", detail));
+        }
+        // whether it had both is not known
+        if connection.had_large_head() {
+            return Err(headers_too_large());
+        }
     }
     let authority = match request.uri().authority() {
         Some(authority) => Some(authority.as_str()),
@@ -111,6 +115,11 @@ fn check(hosts: &Hosts, request: &Request) -> Result<(), ApiError> {
         return Err(ApiError::new(StatusCode::FORBIDDEN, "foreign_origin", detail));
     }
     Ok(())
+}
+
+fn headers_too_large() -> ApiError {
+    let detail = format!("the headers are larger than {HEADER_BYTES_MAX} bytes");
+    ApiError::new(StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, "headers_too_large", &detail)
 }
 
 /// A link to the dashboard that somebody followed on another site: a page to look at, which that site cannot read. The cookie

@@ -8,14 +8,15 @@
 
 use std::mem::MaybeUninit;
 
-/// Bytes of one head that are kept. All headers together may have 32 KiB, and the library takes no address above 64 KiB.
+/// Bytes of one head that are kept. All headers together may have 32 KiB, and the library takes no address above 64 KiB; the library
+/// itself reads on to some 400 KiB before it gives up.
 const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// As many headers as the library takes.
 const HEADERS_MAX: usize = 100;
 
-/// A head of more than 128 KiB: only blanks make it as large. Nothing more is read from this peer.
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the head of the request is too large")]
+/// A head of more than 128 KiB, which was not kept: whether it has both is not known. It is the last one that is read here, so it has
+/// to be the last one of its connection (`serve.rs` closes it); with Transfer-Encoding it is refused (`guard.rs`).
+#[derive(Debug, PartialEq, Eq)]
 pub(super) struct TooLarge;
 
 /// Where the peer is in what it sends.

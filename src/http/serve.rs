@@ -39,14 +39,15 @@ async fn serve_within(
 ) -> io::Result<()> {
     // the extension under its own name: layers further in need not know how it came here. A request with Transfer-Encoding is the
     // last one of its connection: where the next one begins is told by its body alone (`lengths.rs`). So is one that asks for
-    // another protocol: whether what follows is one is told by the answer alone
+    // another protocol: whether what follows is one is told by the answer alone. And so is one behind whose head nothing is looked at
     let router = router.layer(from_fn(async |mut request: Request, next: Next| {
-        if let Some(ConnectInfo(connection)) = request.extensions_mut().remove::<ConnectInfo<Connection>>() {
-            request.extensions_mut().insert(connection);
-        }
-        let is_last = [header::TRANSFER_ENCODING, header::UPGRADE]
+        let mut is_last = [header::TRANSFER_ENCODING, header::UPGRADE]
             .iter()
             .any(|name| request.headers().contains_key(name));
+        if let Some(ConnectInfo(connection)) = request.extensions_mut().remove::<ConnectInfo<Connection>>() {
+            is_last |= connection.had_large_head();
+            request.extensions_mut().insert(connection);
+        }
         let mut response = next.run(request).await;
         if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
             response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));

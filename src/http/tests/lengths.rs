@@ -95,6 +95,27 @@ async fn a_request_for_another_protocol_is_the_last_one() {
     assert!(closed && found == [200], "{text}");
 }
 
+/// More than is kept of a head, and less than the library takes: each is answered, and nothing behind it is.
+#[tokio::test]
+async fn a_head_that_is_too_large_to_be_looked_at_is_answered_and_is_the_last_one() {
+    let next = sized("/queue/pause", "{}");
+    let filled = format!("X: {}\r\n", "x".repeat(200 * 1024));
+    // of a value without its blanks nothing is left that is large
+    let blank = format!("X:{}x\r\n", " ".repeat(200 * 1024));
+    let length = "Content-Length: 2\r\n";
+    let rows = [
+        (sent("/queue/pause", &(filled.clone() + length), "{}"), 431),
+        (sent("/queue/pause", &(blank.clone() + length), "{}"), 200),
+        (sent("/queue/pause", &(blank.clone() + BOTH), CHUNKS), 431),
+        (sent("/queue/pause", &(BOTH.to_owned() + &blank), CHUNKS), 431),
+    ];
+    for (row, (request, status)) in rows.iter().enumerate() {
+        let (found, text, closed) = answers(&[&next, request, &next]).await;
+        assert!(closed && found == [200, *status], "{row}: {text}");
+        assert_eq!(text.contains("\"code\":\"headers_too_large\""), *status == 431, "{row}: {text}");
+    }
+}
+
 /// Refused by the library itself, and closed: a name before a blank, a folded line.
 #[tokio::test]
 async fn heads_that_others_may_read_in_another_way_are_refused() {
