@@ -87,6 +87,11 @@ impl Ended {
             Self::InPart => 1,
         }
     }
+
+    /// With `--json`, where the answer is the one value on standard output and an error beside it would be a second one.
+    pub(super) const fn in_part_if(failed: bool) -> Self {
+        if failed { Self::InPart } else { Self::Done }
+    }
 }
 
 /// A reason to type something, and what to type.

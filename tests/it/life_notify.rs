@@ -341,6 +341,13 @@ async fn a_target_is_tried_out_from_the_command_line() {
     let (code, out, err) = offshoot(&stand, &["notify", "test", "mine"]).await;
     assert!(code == 1 && out.starts_with("mine (command): failed after "), "{out}");
     assert!(err.contains("sh ended with exit status: 4: no such phone"), "{err}");
+    // programs read one value, and the exit code
+    let (code, out, err) = offshoot(&stand, &["notify", "test", "mine", "--json"]).await;
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+    assert!(code == 1 && told["error"].as_str().unwrap().contains("no such phone"), "{out}{err}");
+    let (code, out, _) = offshoot(&stand, &["notify", "test", "phone", "--json"]).await;
+    let told: Value = serde_json::from_str(&out).unwrap_or_else(|error| panic!("{error}: {out}"));
+    assert_eq!((code, &told["status"], &told["accepted"]), (0, &json!(200), &json!(true)), "{out}");
     // a redirect is a failure, and nobody goes there
     target.order([307]);
     let (code, _, err) = offshoot(&stand, &["notify", "test", "phone"]).await;

@@ -108,6 +108,13 @@ async fn a_receiver_is_tried_out_once_and_signed() {
     let failed = offshoot(&stand, &["webhook", "test", &receiver.url(0, "/never")]).await;
     assert_eq!(failed.status.code(), Some(1));
     assert!(text(&failed.stderr).contains("the receiver answered 500"), "{}", text(&failed.stderr));
+    // programs read one value, and the exit code
+    for (path, code) in [("/never", 1), ("/good", 0)] {
+        let ran = offshoot(&stand, &["webhook", "test", &receiver.url(0, path), "--json"]).await;
+        let told: Value = serde_json::from_slice(&ran.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", text(&ran.stdout)));
+        assert_eq!((ran.status.code(), &told["accepted"]), (Some(code), &json!(code == 0)), "{told}");
+    }
     // the same rules as for jobs
     for url in ["http://169.254.169.254/", "ftp://example.org/", "http://10.0.0.1/"] {
         let (status, answer) = stand.call("POST", "/webhooks/test", Some(&json!({"url": url}))).await;

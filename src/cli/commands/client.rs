@@ -245,7 +245,7 @@ async fn sync(name: Option<&str>, context: &mut Context<'_>) -> Result<Ended, Cl
     let failed = done.synced.iter().find(|one| !one.success);
     if context.out.is_json() {
         context.out.json(&done)?;
-        return Ok(if failed.is_some() { Ended::InPart } else { Ended::Done });
+        return Ok(Ended::in_part_if(failed.is_some()));
     }
     for one in &done.synced {
         let end = one.error.as_deref().unwrap_or("up to date");

@@ -178,16 +178,13 @@ async fn test(target: String, context: &mut Context<'_>) -> Result<Ended, CliErr
     let tested = context.api.test_webhook(&request).await?;
     if context.out.is_json() {
         context.out.json(&tested)?;
-    } else {
-        let status = tested.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
-        context.out.line(&format!(
-            "{}: {status} after {} ms",
-            human::printable(&tested.url),
-            tested.duration_ms
-        ))?;
-        if !tested.signed {
-            context.out.say("unsigned: set callbacks.secret (WEBHOOK_SECRET)");
-        }
+        return Ok(Ended::in_part_if(tested.error.is_some()));
+    }
+    let status = tested.status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let url = human::printable(&tested.url);
+    context.out.line(&format!("{url}: {status} after {} ms", tested.duration_ms))?;
+    if !tested.signed {
+        context.out.say("unsigned: set callbacks.secret (WEBHOOK_SECRET)");
     }
     match tested.error {
         Some(error) => Err(CliError::new(ErrorKind::Failed, human::printable(&error))
