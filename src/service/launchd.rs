@@ -119,6 +119,14 @@ pub(super) fn path_in(text: &str) -> Option<OsString> {
     rest.split_once("</string>").map(|(path, _)| path.into())
 }
 
+/// What stands behind `serve` in the command that is started.
+pub(super) fn arguments_in(text: &str) -> Vec<String> {
+    let Some((_, rest)) = text.split_once("<key>ProgramArguments</key>") else { return Vec::new() };
+    let (words, _) = rest.split_once("</array>").unwrap_or_default();
+    let words = words.split("<string>").skip(1).filter_map(|word| word.split_once("</string>"));
+    words.map(|(word, _)| word.to_owned()).skip_while(|word| word != "serve").skip(1).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +145,9 @@ mod tests {
             environment: Default::default(),
         };
         insta::assert_snapshot!(plist(&owner).unwrap());
+        assert_eq!(arguments_in(&plist(&owner).unwrap()), owner.arguments);
+        let plain = Owner { arguments: Vec::new(), ..owner.clone() };
+        assert_eq!(arguments_in(&plist(&plain).unwrap()), [""; 0]);
         let steps = install(&owner).unwrap().lines();
         let commands: Vec<_> = steps.iter().filter(|line| line.starts_with("launchctl")).collect();
         insta::assert_snapshot!(format!("{commands:#?}"));

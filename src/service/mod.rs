@@ -174,6 +174,16 @@ impl Owner {
         }
     }
 
+    /// The arguments behind `serve` in the installed file; none without one.
+    #[must_use]
+    pub fn arguments_of_installed(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.file()).unwrap_or_default();
+        match self.init {
+            Init::Systemd => systemd::arguments_in(&text, &self.home),
+            Init::Launchd => launchd::arguments_in(&text),
+        }
+    }
+
     /// Whether the user's services go on without anybody logged in; `None`: the system has no such thing, or does not say.
     pub async fn lingers(&self) -> Option<bool> {
         match self.init {

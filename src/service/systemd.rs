@@ -134,6 +134,19 @@ pub(super) fn path_in(unit: &str, home: &Path) -> Option<OsString> {
     Some(path.replace("%h", home.to_str()?).into())
 }
 
+/// What stands behind `serve` in the command that is started. Nothing where words are quoted or hold variables: no file of ours does.
+pub(super) fn arguments_in(unit: &str, home: &Path) -> Vec<String> {
+    let command = unit.lines().rev().find_map(|line| line.strip_prefix("ExecStart=")).unwrap_or_default();
+    let behind = command.split_whitespace().skip_while(|word| *word != "serve").skip(1);
+    let all: Option<Vec<String>> = behind
+        .map(|word| {
+            let word = word.replace("%h", home.to_str()?);
+            nameable(Path::new(&word)).ok()
+        })
+        .collect();
+    all.unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -166,6 +179,22 @@ mod tests {
         assert!(text.contains(MARK) && text.contains(LINGER_MARK));
         let path = path_in(&text, Path::new("/home/ada")).unwrap();
         assert!(path.to_str().unwrap().starts_with("/home/ada/.nvm/bin:/home/ada/.local/bin:"));
+    }
+
+    #[test]
+    fn the_arguments_are_those_that_were_written() {
+        let home = Path::new("/home/ada");
+        let arguments = ["--config".to_owned(), "/home/ada/w/my.toml".to_owned()];
+        let owner = Owner { arguments: arguments.to_vec(), ..ada(Init::Systemd) };
+        assert_eq!(arguments_in(&unit(&owner, false).unwrap(), home), arguments);
+        assert_eq!(arguments_in(&unit(&ada(Init::Systemd), false).unwrap(), home), [""; 0]);
+        let by_hand = |line: &str| arguments_in(&format!("[Service]\nExecStart={line}\n"), home);
+        assert_eq!(by_hand("%h/bin/offshoot serve --config %h/w/my.toml"), arguments);
+        for line in
+            ["/bin/offshoot serve --config \"a b\"", "/bin/offshoot serve --config $FILE", "/bin/true"]
+        {
+            assert_eq!(by_hand(line), [""; 0], "{line}");
+        }
     }
 
     #[test]

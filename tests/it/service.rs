@@ -272,6 +272,32 @@ async fn a_service_reads_the_configuration_that_was_looked_at_and_no_other() {
     // without that variable there is nothing that it could start with
     assert_eq!(home.run(&["service", "install", "--print"]).await.code, 78);
 
+    // once it is installed, the next shell goes on with what that one has named
+    let mut install = home.command(&["service", "install"]);
+    install.env("OFFSHOOT_CONFIG", &elsewhere);
+    assert_eq!(finish(install, "").await.code, 0);
+    let unit = home.read(UNIT);
+    let ran = home.run(&["service", "install"]).await;
+    assert_eq!((ran.code, home.read(UNIT)), (0, unit), "{ran:?}");
+    assert!(
+        ran.err.contains(&format!("as it was installed: serve --config {}\n", elsewhere.display())),
+        "{ran:?}"
+    );
+    let text = std::fs::read_to_string(&elsewhere).unwrap();
+    std::fs::write(&elsewhere, text.replace("port = 3456", "port = 9")).unwrap();
+    let ran = home.run(&["service", "status"]).await;
+    assert!(
+        ran.code == 0 && ran.out.contains("\n  cannot reach offshoot at http://127.0.0.1:9 ("),
+        "{ran:?}"
+    );
+    // and with the usual one when that is named
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    let usual = home.path(".config/offshoot/config.toml").display().to_string();
+    assert_eq!(home.run(&["service", "install", "--config", &usual]).await.code, 0);
+    assert!(home.read(UNIT).contains(" serve\n"), "{}", home.read(UNIT));
+    assert_eq!(home.run(&["service", "uninstall"]).await.code, 0);
+    std::fs::remove_dir_all(home.path(".config")).unwrap();
+
     // the places of this shell are not those of the service, which knows its home directory alone
     let mut init = home.command(&["init"]);
     init.env("XDG_CONFIG_HOME", home.path("xdg"));

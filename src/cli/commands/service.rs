@@ -15,11 +15,14 @@ use crate::cli::human;
 use crate::cli::output::Output;
 use crate::config::{Config, ConfigError, Environment, Flags, PlatformDirs, Problem, how_to_add_a_secret};
 use crate::doctor::{InstalledService, where_agents_are};
+use crate::domain::phrases::shell_word;
 use crate::service::{Init, Owner, Plan, ServiceError, State};
 use crate::wire::health::Health;
 
 /// A server on this machine answers within milliseconds; one that takes so long hangs.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+/// What names the configuration file, before or behind `serve`.
+const CONFIG: &str = "--config";
 
 #[derive(Debug, Subcommand)]
 pub(in crate::cli) enum ServiceVerb {
@@ -73,6 +76,9 @@ pub(in crate::cli) fn run(
     runtime.block_on(async {
         match verb {
             ServiceVerb::Install { print, force, before } => {
+                if let Some(kept) = kept(&owner, global, env) {
+                    out.say(&kept);
+                }
                 install(&owner, print, force, before, env, out).await?;
             }
             ServiceVerb::Uninstall { print, force } => uninstall(&owner, print, force, out).await?,
@@ -119,25 +125,53 @@ fn owner(global: &Global, env: &Environment) -> Result<Owner, CliError> {
     let program = std::env::current_exe().map_err(|error| {
         CliError::new(ErrorKind::Failed, format!("cannot tell where this program lies: {error}"))
     })?;
-    let arguments = match Config::file(env, global.config.as_deref()) {
-        Some((file, required)) if (required || file.exists()) && Some(&file) != usual_file(env).as_ref() => {
-            let file = std::path::absolute(&file).map_err(|error| CliError::file(&file, &error))?;
-            vec!["--config".to_owned(), file.display().to_string()]
-        }
-        _ => Vec::new(),
-    };
-    Ok(Owner {
+    let owner = Owner {
         init: Init::of_this_system(),
         // not where this shell has it: the service manager looks below the home directory and knows no variable of ours
         config_home: home.join(".config"),
         home,
         uid: nix::unistd::getuid().as_raw(),
         program,
-        arguments,
+        arguments: Vec::new(),
         path_before: Vec::new(),
         // of a shell: what finds programs, and the user's own services
         environment: env.for_git(),
+    };
+    let installed = owner.arguments_of_installed();
+    let arguments = match Config::file(env, global.config.as_deref()) {
+        // the next shell does not name what the one that installed it has named
+        Some((_, false)) if !installed.is_empty() => installed,
+        Some((file, required)) if (required || file.exists()) && Some(&file) != usual_file(env).as_ref() => {
+            let file = std::path::absolute(&file).map_err(|error| CliError::file(&file, &error))?;
+            vec![CONFIG.to_owned(), file.display().to_string()]
+        }
+        _ => Vec::new(),
+    };
+    Ok(Owner { arguments, ..owner })
+}
+
+/// With what the service goes on as it was installed, since nothing in this shell says otherwise, and how that is changed.
+fn kept(owner: &Owner, global: &Global, env: &Environment) -> Option<String> {
+    let (_, is_named) = Config::file(env, global.config.as_deref())?;
+    let is_kept =
+        !is_named && !owner.arguments.is_empty() && owner.arguments == owner.arguments_of_installed();
+    is_kept.then(|| {
+        let words: Vec<_> = owner.arguments.iter().map(|word| shell_word(word)).collect();
+        let usual = usual_file(env).unwrap_or_default().display().to_string();
+        format!(
+            "The service goes on as it was installed: serve {}\n  with the usual file instead:  offshoot service install --config {}",
+            words.join(" "),
+            shell_word(&usual)
+        )
     })
+}
+
+/// The file that the service's own arguments name.
+fn file_in(arguments: &[String]) -> Option<PathBuf> {
+    let at = arguments.iter().position(|word| word == CONFIG);
+    let behind = at.and_then(|at| arguments.get(at + 1)).map(String::as_str);
+    let glued = || arguments.iter().find_map(|word| word.strip_prefix(CONFIG)?.strip_prefix('='));
+    behind.or_else(glued).map(PathBuf::from)
 }
 
 /// Where the service finds its configuration by itself: it sees no variable of this shell that says another place.
@@ -212,7 +246,7 @@ fn as_the_service(owner: &Owner, env: &Environment) -> Result<Config, CliError> 
     }
     let flags = Flags { serving: true, ..Flags::default() };
     // one that is not in the usual place is handed on; and an environment of one's own does not know the platform's place
-    let named = owner.arguments.last().map(PathBuf::from);
+    let named = file_in(&owner.arguments);
     let file = named.or_else(|| usual_file(env).filter(|file| file.exists()));
     let service = Environment::from_pairs(pairs);
     Config::load(&flags, &service, file.as_deref()).map_err(|error| would_not_start(error, file.as_deref()))
