@@ -156,20 +156,21 @@ impl CliError {
     /// Calls members of a request by the flags that set them, as far as the command has such a flag: who has typed `--timeout` knows
     /// of no `/options/timeoutSeconds`. With `--json` the server's own words stay.
     pub(super) fn in_typed_words(mut self, has_flag: impl Fn(&str) -> bool) -> Self {
-        let faults = self.problem.iter().flat_map(|problem| &problem.errors);
-        let told: Vec<_> = faults
-            .map(|fault| {
-                let (pointer, detail) = (&fault.pointer, &fault.detail);
-                let name = typed::flag_of(pointer).filter(|flag| has_flag(flag));
-                let name = name.map_or_else(|| typed::member(pointer), |flag| format!("--{flag}"));
-                (format!("{pointer} {detail}"), format!("{name} {detail}"))
-            })
-            .collect();
-        for (said, typed) in &told {
-            for line in self.details.iter_mut().chain([&mut self.message]) {
-                if line.trim_start_matches(['/', '?']) == said.trim_start_matches(['/', '?']) {
-                    line.clone_from(typed);
+        let Some(problem) = &self.problem else { return self };
+        for (place, fault) in problem.errors.iter().enumerate() {
+            let name = typed::flag_of(&fault.pointer).filter(|flag| has_flag(flag));
+            let name = name.map_or_else(|| typed::member(&fault.pointer), |flag| format!("--{flag}"));
+            let (said, typed) = (typed::told(fault), format!("{name} {}", fault.detail));
+            for line in &mut self.details {
+                if *line == format!("{} {}", fault.pointer, fault.detail) {
+                    line.clone_from(&typed);
                 }
+            }
+            // the first stands for all in the message, which may say before it what it is about, and behind it how many there are
+            if place == 0
+                && let Some(at) = said_at(&self.message, &said)
+            {
+                self.message.replace_range(at..at + said.len(), &typed);
             }
         }
         self
@@ -224,10 +225,12 @@ impl From<ApiError> for CliError {
         let kind = kind_of(&error);
         let mut cli_error = Self::new(kind, error.to_string());
         if let Some(problem) = error.problem() {
-            let faults = problem.errors.iter().map(|fault| format!("{} {}", fault.pointer, fault.detail));
-            // one fault alone is the message already
-            let is_new = |fault: &String| fault.trim_start_matches(['/', '?']) != cli_error.message;
-            cli_error.details = faults.filter(is_new).collect();
+            // the first is in the message already
+            let is_told =
+                |place, fault| place == 0 && said_at(&cli_error.message, &typed::told(fault)).is_some();
+            let others = problem.errors.iter().enumerate().filter(|&(place, fault)| !is_told(place, fault));
+            cli_error.details =
+                others.map(|(_, fault)| format!("{} {}", fault.pointer, fault.detail)).collect();
             if let Some(id) = problem.request_id.as_deref().filter(|_| problem.status >= 500) {
                 cli_error.details.push(format!("request {id}, as the server's log names it"));
             }
@@ -272,6 +275,15 @@ impl From<ApiError> for CliError {
         };
         Self { problem: error.problem().cloned().map(Box::new), ..cli_error }
     }
+}
+
+/// Where `message` says this, as words of its own.
+fn said_at(message: &str, said: &str) -> Option<usize> {
+    let is_bounded = |at: usize| {
+        let (before, behind) = (&message[..at], &message[at + said.len()..]);
+        (before.is_empty() || before.ends_with(' ')) && (behind.is_empty() || behind.starts_with(" (and "))
+    };
+    message.match_indices(said).map(|(at, _)| at).find(|at| is_bounded(*at))
 }
 
 fn kind_of(error: &ApiError) -> ErrorKind {
@@ -365,18 +377,54 @@ mod tests {
         alone.errors = vec![Fault::new("/title", "is too long")];
         let error = CliError::from(ApiError::from_problem(alone, None));
         assert_eq!(error.about("acme/widgets").to_text(), "acme/widgets: title is too long");
-        let mut invalid = refused(422, "invalid", "2 members are invalid");
+        let detail = "branchName must not begin with \u{1b}[2J (and one more fault)";
+        let mut invalid = refused(422, "invalid", detail);
         invalid.errors = vec![
             Fault::new("/branchName", "must not begin with \u{1b}[2J"),
             Fault::new("/title", "is too long"),
         ];
         let error = CliError::from(ApiError::from_problem(invalid, None));
         assert_snapshot!(error.hint("see the rules", "offshoot submit --help").to_text(), @r"
-        2 members are invalid
-          /branchName must not begin with  [2J
+        branchName must not begin with  [2J (and one more fault)
           /title is too long
           see the rules:  offshoot submit --help
         ");
+    }
+
+    /// The server's own forms (`AppError::Invalid`), with what a command says before them.
+    #[test]
+    fn the_first_fault_is_told_once_and_in_typed_words_wherever_it_stands() {
+        let faults = [
+            Fault::new("/options/title", "is too long"),
+            Fault::new("/title", "is too long"),
+            Fault::new("/title", "is too long (and odd)"),
+        ];
+        let told = |faults: &[Fault], detail: &str| {
+            let mut problem = refused(422, "invalid", detail);
+            problem.errors = faults.to_vec();
+            let error = CliError::from(ApiError::from_problem(problem, None)).about("acme/widgets");
+            error.in_typed_words(|flag| flag == "title").to_text()
+        };
+        let rows = [
+            (told(&faults[1..2], "title is too long"), "acme/widgets: --title is too long"),
+            (
+                told(&faults[..2], "options/title is too long (and one more fault)"),
+                "acme/widgets: options.title is too long (and one more fault)\n  --title is too long",
+            ),
+            (
+                told(&faults, "options/title is too long (and 2 more faults)"),
+                "acme/widgets: options.title is too long (and 2 more faults)\n  --title is too long\n  --title is too long (and odd)",
+            ),
+            (
+                told(&[Fault::new("", "must be an object")], "the body must be an object"),
+                "acme/widgets: the body must be an object",
+            ),
+            // what another server sends stands as it is
+            (told(&faults[1..2], "one is wrong"), "acme/widgets: one is wrong\n  --title is too long"),
+        ];
+        for (told, expected) in rows {
+            assert_eq!(told, expected);
+        }
     }
 
     #[test]

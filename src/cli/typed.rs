@@ -1,5 +1,7 @@
 //! What the members of requests are called on the command line.
 
+use crate::wire::problem::Fault;
+
 /// Members by the beginning of their pointer, with the flag that sets them.
 const FLAGS: &[(&str, &str)] = &[
     ("/attachments", "attach"),
@@ -40,7 +42,19 @@ pub(super) fn flag_of(pointer: &str) -> Option<&'static str> {
 
 /// A member without the marks of a pointer: `options.setup.0`.
 pub(super) fn member(pointer: &str) -> String {
-    pointer.trim_start_matches(['/', '?']).replace('/', ".")
+    bare(pointer).replace('/', ".")
+}
+
+/// A fault as the server says it in the one line that stands for all.
+pub(super) fn told(fault: &Fault) -> String {
+    format!("{} {}", bare(&fault.pointer), fault.detail)
+}
+
+fn bare(pointer: &str) -> &str {
+    match pointer.trim_start_matches(['/', '?']) {
+        "" => "the body",
+        member => member,
+    }
 }
 
 #[cfg(test)]

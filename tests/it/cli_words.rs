@@ -89,9 +89,18 @@ async fn faults_are_told_by_the_flags_that_were_typed() {
             { "pointer": "/dependsOn/0", "detail": "is no job" },
             { "pointer": "/options/setup/0", "detail": "is empty" },
         ] });
-        Answer::problem(422, "invalid", "2 members are invalid", errors)
+        Answer::problem(422, "invalid", "dependsOn/0 is no job (and one more fault)", errors)
     })
     .await;
     let ran = run(&fake, &["submit", "-r", "acme/widg", "x", "--after", "7"]).await;
-    assert!(ran.err.contains("\n  --after is no job\n  options.setup.0 is empty\n"), "{ran:?}");
+    let expected = "error: --after is no job (and one more fault)\n  options.setup.0 is empty\n";
+    assert!(ran.err.starts_with(expected), "{ran:?}");
+
+    let fake = Fake::start(|_, _| {
+        let errors = json!({ "errors": [{ "pointer": "/cloneUrl", "detail": "names no host" }] });
+        Answer::problem(422, "invalid", "cloneUrl names no host", errors)
+    })
+    .await;
+    let ran = run(&fake, &["client", "add", "acme/widgets", "--clone-url", "ssh://"]).await;
+    assert!(ran.err.contains("error: acme/widgets: --clone-url names no host\n"), "{ran:?}");
 }
