@@ -18,10 +18,16 @@ mkdirSync(OUT, { recursive: true });
 const demo = spawn(PROGRAM, ["demo", "--keep"], { stdio: ["ignore", "pipe", "pipe"] });
 let said = "";
 for (const stream of [demo.stdout, demo.stderr]) stream.on("data", (bytes) => { said += bytes; });
-const browser = await browse(playwright);
+let browser;
 try {
-  const link = await until("the demonstration invites", () => /^ +(http:\S+) +the dashboard/m.exec(said)?.[1], STORY_MS);
-  const [, token] = /OFFSHOOT_TOKEN=(\S+)/.exec(said);
+  // from here on: a browser that does not start leaves no demonstration behind
+  browser = await browse(playwright);
+  // both are said, in pieces that come as they like; one cut off is waited for to its end
+  const [link, token] = await until("the demonstration invites", () => {
+    if (demo.exitCode !== null) throw new Error(`the demonstration ended with ${demo.exitCode}:\n${said}`);
+    const found = [/^ +(http:\S+) +the dashboard/m.exec(said)?.[1], /OFFSHOOT_TOKEN=(\S+)\s/.exec(said)?.[1]];
+    return found.every(Boolean) && found;
+  }, STORY_MS);
   const { origin } = new URL(link);
   const { jobs } = await (await fetch(`${origin}/jobs`, { headers: { authorization: `Bearer ${token}` } })).json();
   const pushed = jobs.find((job) => job.outcome === "pull_request" && job.filesChanged > 0).number;
@@ -30,15 +36,19 @@ try {
   const page = await (await browser.newContext({ viewport: { width: 1000, height: 565 }, colorScheme: "light" })).newPage();
   await page.goto(link);
   await page.waitForURL("**/ui/");
-  for (const [name, path] of [["jobs", "/ui/jobs"], ["job", `/ui/jobs/${pushed}`], ["failed", `/ui/jobs/${failed}`]]) {
+  for (const [name, path, heading] of [
+    ["jobs", "/ui/jobs", "Jobs"],
+    ["job", `/ui/jobs/${pushed}`, `#${pushed}`],
+    ["failed", `/ui/jobs/${failed}`, `#${failed}`],
+  ]) {
     await page.goto(origin + path);
-    await page.waitForLoadState("networkidle").catch(() => {});
+    await page.getByRole("heading", { level: 1, name: heading }).waitFor();
     const picture = await page.screenshot();
     if (picture.length > BYTES_MAX) throw new Error(`${name} has ${picture.length} bytes, more than ${BYTES_MAX}`);
     writeFileSync(join(OUT, `${name}.png`), picture);
     console.log(`${name}.png: ${picture.length} bytes`);
   }
 } finally {
-  await browser.close();
   demo.kill("SIGTERM");
+  await browser?.close();
 }
