@@ -165,7 +165,8 @@ fn covers(hidden: &[PathBuf]) -> Vec<Cover> {
     found.sort_by(|a, b| a.path.cmp(&b.path));
     let mut kept: Vec<Cover> = Vec::new();
     for cover in found {
-        if !kept.iter().any(|outer| cover.path.starts_with(&outer.path)) {
+        // what lies below a directory comes right behind it in this order
+        if !kept.last().is_some_and(|outer| cover.path.starts_with(&outer.path)) {
             kept.push(cover);
         }
     }

@@ -10,7 +10,7 @@
 //! Must not know: jobs, agents, git, the configuration. What is to be shown and what not comes in as paths.
 //!
 //! Fails: closed. Where the sandbox does not work there is no wrapper, with the reason in words; a path that cannot be
-//! named makes none either. What a program can do inside is the kernel's to hold, not ours.
+//! named makes none either, nor does more to close than a sandbox can be told. What a program can do inside is the kernel's to hold, not ours.
 //!
 //! Tested: the argument lists beside the code, the walls by whole servers with agents that try them
 //! (`tests/it/life_sandbox.rs`; docs/security.md has a row for each). The profile for macOS (`seatbelt.rs`) is a text that

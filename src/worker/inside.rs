@@ -184,7 +184,7 @@ impl Room {
         let mut hidden = hidden::usual(home.as_deref(), |name| self.variables.get(name).map(PathBuf::from));
         if self.as_root {
             let home = home.as_ref().and_then(|home| home.canonicalize().ok());
-            hidden.extend(closed::to_others(home.as_deref()));
+            hidden.extend(closed::to_others(home.as_deref()).map_err(|error| error.to_string())?);
         }
         hidden.extend(self.settings.hidden.iter().cloned());
         hidden.extend(logins_of_others(&places, &self.variables));
