@@ -36,12 +36,13 @@ const ANSWERED: Label = from("status", "HTTP statuses");
 const LIMIT: Label = from("limit", "the names under *Limits* below");
 const VERSION: Label = from("version", "this program's");
 
-/// Makes a static of each row, and the list of all.
+/// Makes a static of each row, and the list of all. Labels are counted by their names: counting the constants themselves would
+/// have the compiler evaluate calls for a type, which it gives up as a cycle when it optimises.
 macro_rules! metrics {
     ($($(#[doc = $help:literal])+ $kind:ident $name:ident = $text:literal [$($label:ident),*] $($buckets:ident)?;)+) => {
         $(
             $(#[doc = $help])+
-            pub static $name: $kind<{ <[Label]>::len(&[$($label),*]) }> = $kind(Row {
+            pub static $name: $kind<{ <[&str]>::len(&[$(stringify!($label)),*]) }> = $kind(Row {
                 name: $text,
                 kind: Kind::$kind,
                 labels: &[$($label),*],
