@@ -160,7 +160,7 @@ impl App {
         if publish == Publish::PullRequest && !self.0.settings.opens_pull_requests {
             reading.fault(
                 "/options/publish",
-                "cannot be pull_request without a forge token: set GITHUB_TOKEN (or github.token), or publish \"branch\" or \"none\"",
+                "cannot be pull_request without a forge token: set GITHUB_TOKEN (or github.token, or github.app_id), or publish \"branch\" or \"none\"",
             );
         }
     }

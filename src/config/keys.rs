@@ -91,10 +91,10 @@ pub(super) static KEYS: &[Key] = &[
     unset("paths", "files_dir", Kind::Path, r#""~/.local/share/offshoot/files""#, "Files to copy into worktrees, one folder per client; by default `files` in data_dir."),
     set("github", "api_url", Kind::Text, r#""https://api.github.com""#, "The REST API; GitHub Enterprise: https://HOST/api/v3."),
     set("github", "clone_url", Kind::Text, r#""git@github.com:{org}/{repo}.git""#, "Where clones come from; {org} and {repo} are filled in."),
-    unset("github", "token", Kind::Secret, r#""github_pat_…""#, "Token for pull requests."),
+    unset("github", "token", Kind::Secret, r#""github_pat_…""#, "Token for pull requests, and for clones by https."),
     unset("github", "token_file", Kind::Path, r#""~/.config/offshoot/github-token""#, "File with the token, mode 0600 or 0400."),
-    unset("github", "app_id", Kind::Integer(1, BYTES_MAX), "123456", "A GitHub App instead of a token: its id,"),
-    unset("github", "app_key_file", Kind::Path, r#""~/.config/offshoot/app.pem""#, "the file with its private key,"),
+    unset("github", "app_id", Kind::Integer(1, BYTES_MAX), "123456", "A GitHub App in place of a token: its id,"),
+    unset("github", "app_key_file", Kind::Path, r#""~/.config/offshoot/app.pem""#, "the file with its private key, mode 0600 or 0400,"),
     unset("github", "app_installation_id", Kind::Integer(1, BYTES_MAX), "654321", "and its installation."),
     set("github", "allowed_orgs", Kind::Texts, "[]", "Organisations that jobs may name without a registered client; empty: all."),
     set("git", "author_name", Kind::Text, r#""offshoot""#, "Author of commits that are not the agent's own."),
@@ -201,8 +201,7 @@ pub(super) static OPTION_KEYS: &[Key] = &[
 
 /// What is read and checked but not built yet: a value other than the default is refused, for ignoring it would leave
 /// somebody unprotected. Work that builds a feature deletes its line.
-pub(super) const NOT_BUILT: &[&str] =
-    &["git.signing_key", "github.app_id", "github.app_key_file", "github.app_installation_id"];
+pub(super) const NOT_BUILT: &[&str] = &["git.signing_key"];
 
 /// Every key in the order of documentation.
 pub(super) fn all() -> impl Iterator<Item = &'static Key> {

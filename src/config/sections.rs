@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use secrecy::{ExposeSecret as _, SecretString};
 use url::{Host, Url};
 
+use super::github_app::{GithubApp, github_app};
 use super::paths::{PlatformDirs, absolute};
 use super::secret;
 use super::serving::TOKEN_PLACEHOLDER;
@@ -84,6 +85,8 @@ pub struct Github {
     /// With `{org}` and `{repo}` to fill in.
     pub clone_url: String,
     pub token: Option<SecretString>,
+    /// In place of a token, never beside one.
+    pub app: Option<GithubApp>,
     /// Empty: every organisation.
     pub allowed_orgs: Vec<String>,
 }
@@ -244,8 +247,9 @@ pub(super) fn github(values: &mut Values, dirs: Option<&PlatformDirs>) -> Option
     {
         values.problem(&secret::said_by(values, "github.token"), "must be printable ASCII without spaces");
     }
+    let app = github_app(values, dirs);
     let allowed_orgs = values.texts("github.allowed_orgs").unwrap_or_default();
-    Some(Github { api_url: api_url?, clone_url, token, allowed_orgs })
+    Some(Github { api_url: api_url?, clone_url, token, app, allowed_orgs })
 }
 
 /// Only transports that run nothing on this machine: git's `ext::` and other helpers are not among them.

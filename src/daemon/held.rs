@@ -3,6 +3,7 @@
 use secrecy::SecretString;
 
 use crate::config::{Config, Environment};
+use crate::forge::GitHubAuth;
 
 /// Parts of names of variables whose values are secrets, whoever reads them.
 const TELLING: [&str; 8] =
@@ -11,13 +12,9 @@ const TELLING: [&str; 8] =
 /// Endings of names of variables that lead to a secret and are none.
 const LEADS_TO_ONE: [&str; 4] = ["_FILE", "_PATH", "_DIR", "_URL"];
 
-/// The names are those of the configuration's keys, or of the environment's variables. `forge_token` is the one in use, wherever
-/// it came from.
-pub(super) fn held(
-    config: &Config,
-    env: &Environment,
-    forge_token: Option<&SecretString>,
-) -> Vec<(String, SecretString)> {
+/// The names are those of the configuration's keys, or of the environment's variables. `auth` is what is in use, wherever it
+/// came from.
+pub(super) fn held(config: &Config, env: &Environment, auth: &GitHubAuth) -> Vec<(String, SecretString)> {
     let mut held = Vec::new();
     let mut hold = |name: &str, value: Option<&SecretString>| {
         held.extend(value.map(|value| (name.to_owned(), value.clone())));
@@ -25,7 +22,11 @@ pub(super) fn held(
     hold("server.secret", config.server.secret.as_ref());
     hold("callbacks.secret", config.callbacks.secret.as_ref());
     hold("callbacks.previous_secret", config.callbacks.previous_secret.as_ref());
-    hold("github.token", forge_token.or(config.github.token.as_ref()));
+    match auth {
+        GitHubAuth::App { private_key_pem, .. } => hold("github.app_key_file", Some(private_key_pem)),
+        GitHubAuth::Token(token) => hold("github.token", Some(token)),
+        GitHubAuth::Anonymous => hold("github.token", config.github.token.as_ref()),
+    }
     for (name, value) in &config.secrets {
         hold(&format!("secrets.{name}"), Some(value));
     }

@@ -61,7 +61,8 @@ impl StartError {
             Self::Locked { .. } => EXIT_LOCKED,
             Self::Config(error) => error.exit_code(),
             Self::Store(StoreError::NewerSchema { .. } | StoreError::OldSqlite(_)) => EXIT_CONFIG,
-            Self::Git(crate::git::GitError::TooOld { .. }) => EXIT_CONFIG,
+            Self::Git(crate::git::GitError::TooOld { .. })
+            | Self::Forge(crate::forge::ForgeError::Setup { .. }) => EXIT_CONFIG,
             Self::Io { source, .. } | Self::Store(StoreError::Io(source)) if is_permission(source) => {
                 EXIT_PERMISSION
             }
@@ -81,6 +82,10 @@ impl StartError {
             Self::Store(StoreError::NewerSchema { .. }) => {
                 Some(("use the offshoot that wrote it, or a newer one", "offshoot version".to_owned()))
             }
+            Self::Forge(crate::forge::ForgeError::Setup { .. }) => Some((
+                "look at github.api_url and github.app_key_file",
+                "offshoot config show --origin".to_owned(),
+            )),
             Self::Store(StoreError::DiskFull) => Some(("see what fills it", "df -h".to_owned())),
             _ => None,
         }

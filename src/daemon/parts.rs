@@ -6,7 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use super::StartError;
@@ -14,7 +13,7 @@ use super::held::held;
 use crate::app;
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, GithubApp};
 use crate::domain::notice::Subscription;
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
 use crate::git::{Author, KeepCaps, SizeCaps};
@@ -61,24 +60,30 @@ pub(super) fn places(config: &Config) -> Vec<PathBuf> {
     vec![config.paths.repos_dir.clone(), config.paths.worktrees_dir.clone()]
 }
 
-/// The token that is configured, or that of the `gh` program where there is none.
-pub(super) async fn forge_token(config: &Config, env: &Environment) -> Option<SecretString> {
-    match &config.github.token {
+/// The App or the token that is configured, or the token of the `gh` program where there is neither.
+pub(super) async fn forge_auth(config: &Config, env: &Environment) -> GitHubAuth {
+    if let Some(app) = &config.github.app {
+        let GithubApp { id, key, installation_id } = app.clone();
+        return GitHubAuth::App { app_id: id, private_key_pem: key, installation_id };
+    }
+    let token = match &config.github.token {
         Some(token) => Some(token.clone()),
         None => gh_token(&config.github.api_url, &env.for_git()).await,
-    }
+    };
+    token.map_or(GitHubAuth::Anonymous, GitHubAuth::Token)
 }
 
-/// GitHub, where there is a token for it.
+/// GitHub, where there is a credential for it.
 pub(super) fn forge(
     config: &Config,
-    token: Option<SecretString>,
+    auth: &GitHubAuth,
     clock: &Clock,
 ) -> Result<Option<Arc<dyn Forge>>, StartError> {
-    let Some(token) = token else { return Ok(None) };
+    if matches!(auth, GitHubAuth::Anonymous) {
+        return Ok(None);
+    }
     let client = http_client(&HttpLimits::default())?;
-    let github =
-        GitHub::new(config.github.api_url.as_str(), &GitHubAuth::Token(token), &client, clock.clone())?;
+    let github = GitHub::new(config.github.api_url.as_str(), auth, &client, clock.clone())?;
     Ok(Some(Arc::new(github)))
 }
 
@@ -138,12 +143,8 @@ fn isolation(config: &Config, env: &Environment) -> IsolationSettings {
 }
 
 /// Finds what looks like a secret, and every one that this server holds.
-pub(super) fn scanner(
-    config: &Config,
-    env: &Environment,
-    forge_token: Option<&SecretString>,
-) -> Result<Scanner, StartError> {
-    let held = held(config, env, forge_token);
+pub(super) fn scanner(config: &Config, env: &Environment, auth: &GitHubAuth) -> Result<Scanner, StartError> {
+    let held = held(config, env, auth);
     let known = Known::new(held.iter().map(|(name, value)| (name.clone(), value)));
     Ok(Scanner::new(known, config.admin_secret()?.clone()))
 }

@@ -21,6 +21,7 @@ use crate::background::{AgentProgram, Backups, Deliverer, Dispatcher, Janitor, P
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::failpoint::{self, Edge};
+use crate::forge::GitHubAuth;
 use crate::git::{Git, GitSettings, RepositoryLocks};
 use crate::http::{self, AppState};
 use crate::isolation::Sandbox;
@@ -118,11 +119,11 @@ impl Ground {
         // a copy of the database has the same name, but another place
         git_settings.maker = format!("{} {}", store.instance(), data_dir.display());
         let git = Git::probe(git_settings, clock.clone()).await?;
-        let (forge, token) = match brought.forge {
-            Some(forge) => (Some(forge), None),
+        let (forge, auth) = match brought.forge {
+            Some(forge) => (Some(forge), GitHubAuth::Anonymous),
             None => {
-                let token = parts::forge_token(config, env).await;
-                (parts::forge(config, token.clone(), clock)?, token)
+                let auth = parts::forge_auth(config, env).await;
+                (parts::forge(config, &auth, clock)?, auth)
             }
         };
         let listener = match brought.listener {
@@ -134,7 +135,7 @@ impl Ground {
             .map_err(|source| StartError::Io { what: "the listener has no address", source })?;
         let locks = RepositoryLocks::default();
         let remotes = Remotes::new(config.github.clone_url.clone(), &config.github.api_url, forge.clone());
-        let settings = parts::worker_settings(config, env, parts::scanner(config, env, token.as_ref())?);
+        let settings = parts::worker_settings(config, env, parts::scanner(config, env, &auth)?);
         let programs = parts::programs(&settings, env);
         let sandbox = settings.isolation.sandbox.clone();
         let found = sandbox.find().await;
@@ -142,7 +143,7 @@ impl Ground {
         let opens_pull_requests = forge.is_some();
         if !opens_pull_requests {
             tracing::warn!(
-                "no GitHub token: only jobs with options.publish = \"branch\" or \"none\" are accepted"
+                "no GitHub token and no App: only jobs with options.publish = \"branch\" or \"none\" are accepted"
             );
         }
         let worker = Worker::new(

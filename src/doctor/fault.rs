@@ -118,6 +118,9 @@ faults! {
     TokenRefused, "github", "token_refused", Fail,
         "GitHub does not accept the token (looked at with --online only).",
         "gh auth login";
+    AppRefused, "github", "app_refused", Fail,
+        "GitHub does not accept the App, its key or its installation (looked at with --online only).",
+        "${EDITOR:-vi} FILE";
     ForgeUnreachable, "github", "forge_unreachable", Warn,
         "GitHub could not be asked (looked at with --online only).",
         "curl -sSI URL";

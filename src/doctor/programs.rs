@@ -3,12 +3,10 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 
-use secrecy::SecretString;
-
 use super::fault::Fault;
 use super::finding::Finding;
 use super::patient::Patient;
-use crate::config::TOKEN_PLACEHOLDER;
+use crate::config::{GithubApp, TOKEN_PLACEHOLDER};
 use crate::domain::options::Isolation;
 use crate::forge::{ForgeError, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
 use crate::isolation::Sandbox;
@@ -103,8 +101,11 @@ pub(super) async fn github(patient: &Patient<'_>) -> Vec<Finding> {
         let detail = format!("{file} still holds {TOKEN_PLACEHOLDER}: put the token in its place");
         return vec![Finding::of(Fault::TokenPlaceholder, detail).with("FILE", &file)];
     }
-    let (api_url, from) = (&config.github.api_url, config.github.token.as_ref());
-    let (token, from) = match from {
+    let api_url = &config.github.api_url;
+    if let Some(app) = &config.github.app {
+        return vec![github_app(patient, api_url.as_str(), app).await];
+    }
+    let (token, from) = match &config.github.token {
         Some(token) => (Some(token.clone()), "configured"),
         None => (gh_token(api_url, &patient.env.for_git()).await, "of the gh program"),
     };
@@ -115,15 +116,36 @@ pub(super) async fn github(patient: &Patient<'_>) -> Vec<Finding> {
     if !patient.online {
         return vec![Finding::ok(CHECK, format!("a token is there, {from}; not tried (--online)"))];
     }
-    vec![match try_token(patient, api_url.as_str(), token).await {
+    vec![match try_credential(patient, api_url.as_str(), &GitHubAuth::Token(token)).await {
         Ok(()) => Finding::ok(CHECK, format!("the token, {from}, is accepted by {api_url}")),
         Err(error @ ForgeError::Auth) => Finding::of(Fault::TokenRefused, format!("{error} ({from})")),
         Err(error) => Finding::of(Fault::ForgeUnreachable, error.to_string()).with("URL", api_url.as_str()),
     }]
 }
 
-async fn try_token(patient: &Patient<'_>, api_url: &str, token: SecretString) -> Result<(), ForgeError> {
+async fn github_app(patient: &Patient<'_>, api_url: &str, app: &GithubApp) -> Finding {
+    const CHECK: &str = "github";
+    let named = format!("App {}, installation {}", app.id, app.installation_id);
+    if !patient.online {
+        return Finding::ok(CHECK, format!("{named}; not tried (--online)"));
+    }
+    let auth = GitHubAuth::App {
+        app_id: app.id,
+        private_key_pem: app.key.clone(),
+        installation_id: app.installation_id,
+    };
+    match try_credential(patient, api_url, &auth).await {
+        Ok(()) => Finding::ok(CHECK, format!("{named}, is accepted by {api_url}")),
+        Err(error @ (ForgeError::Auth | ForgeError::Setup { .. })) => {
+            let file =
+                patient.config_file.as_ref().map_or("FILE".to_owned(), |file| file.display().to_string());
+            Finding::of(Fault::AppRefused, format!("{named}: {error}")).with("FILE", &file)
+        }
+        Err(error) => Finding::of(Fault::ForgeUnreachable, error.to_string()).with("URL", api_url),
+    }
+}
+
+async fn try_credential(patient: &Patient<'_>, api_url: &str, auth: &GitHubAuth) -> Result<(), ForgeError> {
     let client = http_client(&HttpLimits::default())?;
-    let auth = GitHubAuth::Token(token);
-    GitHub::new(api_url, &auth, &client, patient.clock.clone())?.try_credential().await
+    GitHub::new(api_url, auth, &client, patient.clock.clone())?.try_credential().await
 }

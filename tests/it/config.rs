@@ -198,6 +198,16 @@ const FAULTY: &[(&str, &str)] = &[
         "[paths]\nrepos_dir = \"/x\"\nworktrees_dir = \"/x\"",
         "paths.repos_dir (file, line 2) must not be paths.worktrees_dir",
     ),
+    ("[github]\napp_id = 1", "github.app_key_file must be set too: github.app_id is, and an App needs"),
+    ("[github]\napp_key_file = \"/k\"", "github.app_installation_id must be set too: github.app_key_file is"),
+    (
+        "[github]\napp_id = 1\ntoken = \"x\"",
+        "github.token (file, line 3) and github.app_id (file, line 2) are both set: keep one",
+    ),
+    (
+        "[github]\napp_id = 1\napp_key_file = \"/nowhere/k\"\napp_installation_id = 2",
+        "github.app_key_file names a file that cannot be read",
+    ),
     ("[github]\napi_url = \"ftp://x\"", "github.api_url (file, line 2) must be an http or https URL"),
     ("[github]\napi_url = \"https://me:pw@x\"", "github.api_url (file, line 2) must be an http or https URL"),
     ("[github]\nclone_url = \"https://github.com/x\"", "github.clone_url (file, line 2) must contain {org}"),

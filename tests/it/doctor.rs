@@ -11,7 +11,7 @@ use tokio::process::Command;
 
 use crate::cli::{command, finish};
 use crate::cli_fake::{Answer, Fake};
-use crate::fake_github::{FakeGithub, TOKEN};
+use crate::fake_github::{APP_ID, FakeGithub, INSTALLATION_ID, TOKEN};
 use crate::openapi::assert_current;
 
 const HEAD: &str = "\
@@ -408,6 +408,28 @@ async fn github_is_asked_only_when_somebody_says_so() {
     configure("ghp_wrong", &github.api_url);
     let (_, asked) = machine.examined(|doctor| doctor.arg("--online")).await;
     assert_eq!(found(&asked).0.as_deref(), Some("token_refused"));
+    let file = machine.home.path().join("app.pem");
+    let app = |key: &str, installation: u64| {
+        std::fs::write(&file, key).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o600)).unwrap();
+        machine.configure(&format!(
+            "[server]\nport = 0\nsecret = \"{SECRET}\"\n[github]\napp_id = {APP_ID}\napp_key_file = \"{}\"\n\
+             app_installation_id = {installation}\napi_url = \"{}\"\n",
+            file.display(),
+            github.api_url
+        ));
+    };
+    let key = include_str!("forge_app_key_pkcs8.pem");
+    app(key, INSTALLATION_ID);
+    let (_, quiet) = machine.examined(|doctor| doctor).await;
+    assert!(found(&quiet).1.contains("not tried"), "{quiet:#?}");
+    let (_, asked) = machine.examined(|doctor| doctor.arg("--online")).await;
+    assert!(found(&asked).0.is_none() && found(&asked).1.contains("is accepted"), "{asked:#?}");
+    for (key, installation) in [(key, INSTALLATION_ID + 1), (&key.replace("MII", "AAA"), INSTALLATION_ID)] {
+        app(key, installation);
+        let (_, asked) = machine.examined(|doctor| doctor.arg("--online")).await;
+        assert_eq!(found(&asked).0.as_deref(), Some("app_refused"), "{asked:#?}");
+    }
     configure(TOKEN, "http://127.0.0.1:9");
     let (_, asked) = machine.examined(|doctor| doctor.arg("--online")).await;
     assert_eq!(found(&asked).0.as_deref(), Some("forge_unreachable"));

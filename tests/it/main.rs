@@ -86,6 +86,7 @@ mod life_doors;
 mod life_ends;
 mod life_events;
 mod life_follow_up;
+mod life_github_app;
 mod life_holds;
 mod life_hostile;
 mod life_inward;

@@ -89,9 +89,11 @@ fn docs_guides_show_configuration_that_loads() {
     let home = tempfile::tempdir().unwrap();
     let config = home.path().join(".config/offshoot");
     std::fs::create_dir_all(&config).unwrap();
-    for name in ["github-token", "anthropic-key"] {
+    let value = "a-value-of-no-account";
+    let pem = include_str!("forge_app_key_pkcs1.pem");
+    for (name, content) in [("github-token", value), ("anthropic-key", value), ("app.pem", pem)] {
         let file = config.join(name);
-        std::fs::write(&file, "a-value-of-no-account").unwrap();
+        std::fs::write(&file, content).unwrap();
         std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
     }
     let secret = "a-secret-of-more-than-32-characters-as-said";
