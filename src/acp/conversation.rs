@@ -85,7 +85,7 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
     let (lines, rest) = incoming(stdout, heard.clone(), shown);
     let transport = Lines::new(outgoing(stdin, heard.clone()), Box::pin(lines));
     let (of_questions, answering, deciding) = (asked.clone(), speaker.clone(), Deciding::new(order, &heard));
-    let mut ended = Err(Halt::Gone);
+    let (mut ended, mut broken) = (Err(Halt::Gone), None);
     // how the connection ended says less than how the conversation did
     let _ = Client
         .v1()
@@ -107,10 +107,9 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
         .connect_with(transport, async |to: ConnectionTo<AgentRole>| {
             let talk = Talk { order, to, heard: &heard, asked: &asked, speaker };
             let over = talk.run(prompt, &mut signals).await;
-            if !matches!(over, Err(Halt::Gone)) {
-                // what the agent has not read by now it need not read
-                heard.break_off("the conversation is over");
-            }
+            broken = Some(heard.why_broken());
+            // what the agent has not read by now it need not read: it may have closed its output and stand before a full input
+            heard.break_off("the conversation is over");
             ended = over;
             Ok(())
         })
@@ -125,7 +124,7 @@ pub(super) async fn hold(order: &Order, prompt: String, speaker: &Speaker) -> Ex
         Err(Halt::Failed(_)) => ExitCode::FAILURE,
         Err(Halt::Stopped(code)) => ExitCode::from(code),
         Err(Halt::Gone) => {
-            if let Some(said) = gone(status, asked.step(), &heard) {
+            if let Some(said) = gone(status, asked.step(), broken.unwrap_or_else(|| heard.why_broken())) {
                 speaker.say(&said);
             }
             exit_code_of(status)

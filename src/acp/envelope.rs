@@ -13,6 +13,8 @@ use crate::agent::{Line, parse_line};
 /// The mark on a question that was put into words that can be read.
 pub(super) const UNREADABLE: &str = "offshoot.unreadable";
 const QUESTION: &str = "session/request_permission";
+/// As it is however the solidus before it is written.
+const QUESTION_NAME: &[u8] = b"request_permission";
 /// What is given back to the agent with an answer waits in memory until it is read.
 const ID_BYTES_MAX: usize = 1_024;
 /// How much of a line is looked at that was cut where it was too long.
@@ -28,6 +30,8 @@ pub(super) enum Kind {
     Forged,
     /// A request or an answer that nobody would take for one, and why.
     Malformed(&'static str),
+    /// A message that nobody can read any more, for it was cut: it may have told anything.
+    Cut,
     /// No message at all.
     Noise,
 }
@@ -113,7 +117,7 @@ fn flaw(message: &Value) -> Option<&'static str> {
     error["message"].as_str().is_none().then_some("its error has no message")
 }
 
-/// A list of messages, which this protocol does not have, or what is left of an answer that was too long; else noise.
+/// A list of messages, which this protocol does not have, or what is left of a line that was too long; else noise.
 fn kind_of_other(line: &Line) -> Kind {
     let bytes = line.bytes.trim_ascii_start();
     if bytes.starts_with(b"[") {
@@ -121,11 +125,14 @@ fn kind_of_other(line: &Line) -> Kind {
             .is_ok_and(|all| all.iter().any(|one| one.says(Member::Jsonrpc) && one.says(Member::Id)));
         return if is_batch { Kind::Malformed("it is a list of messages") } else { Kind::Noise };
     }
+    if line.dropped_bytes == 0 || !bytes.starts_with(b"{") {
+        return Kind::Noise;
+    }
     let beginning = &bytes[..bytes.len().min(BEGINNING_BYTES)];
     let has = |name: &[u8]| memchr::memmem::find(beginning, name).is_some();
-    let was_answer =
-        line.dropped_bytes > 0 && bytes.starts_with(b"{") && has(b"\"id\"") && !has(b"\"method\"");
-    if was_answer { Kind::Malformed("it is longer than any line may be") } else { Kind::Noise }
+    // somebody waits: the agent for an answer to its question, or we for its answer
+    let is_waited_for = if has(b"\"method\"") { has(QUESTION_NAME) } else { has(b"\"id\"") };
+    if is_waited_for { Kind::Malformed("it is longer than any line may be") } else { Kind::Cut }
 }
 
 /// A question as it can be read: `None`, it can be as it is, or is another request. What of it cannot be read is left out, so that it is
@@ -171,8 +178,20 @@ mod tests {
         let cut = r#"{"jsonrpc":"2.0","id":3,"result":{"x":[1,1"#;
         assert_eq!(kind(cut, 1), Kind::Malformed("it is longer than any line may be"));
         assert_eq!(kind(cut, 0), Kind::Noise);
-        assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"session/update","params":{"id""#, 1), Kind::Noise);
+        assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"session/update","params":{"id""#, 1), Kind::Cut);
+        assert_eq!(kind(r#"{"params":{"update":{"x":[1,1"#, 1), Kind::Cut);
         assert_eq!(kind("1,1,1,", 5), Kind::Noise);
+    }
+
+    #[test]
+    fn what_was_cut_of_a_question_is_no_noise_however_it_is_written() {
+        for method in
+            ["session/request_permission", "session\\/request_permission", "session\\u002frequest_permission"]
+        {
+            let cut = format!(r#"{{"jsonrpc":"2.0","id":3,"method":"{method}","params":{{"x":[1,1"#);
+            assert_eq!(kind(&cut, 1), Kind::Malformed("it is longer than any line may be"));
+            assert_eq!(kind(&cut, 0), Kind::Noise);
+        }
     }
 
     #[test]

@@ -62,8 +62,13 @@ impl Heard {
         }
         match parse_line::<Notification>(line) {
             Some(told) => self.learn(&told.params["update"]),
-            None => self.uses().miss(),
+            None => self.miss(),
         }
+    }
+
+    /// Something came of which nobody knows what it told.
+    pub(super) fn miss(&self) {
+        self.uses().miss();
     }
 
     pub(super) fn learn(&self, update: &Value) {

@@ -142,6 +142,11 @@ fn sort(line: Line, heard: &Heard, speaker: &Speaker) -> Option<Passed> {
             heard.break_off(&format!("the agent has said what is no message of the protocol: {why}"));
             None
         }
+        Kind::Cut => {
+            heard.miss();
+            speaker.pass_on(&line);
+            None
+        }
         Kind::Noise => {
             speaker.pass_on(&line);
             None
@@ -324,6 +329,25 @@ mod tests {
                 assert_eq!(heard.facts("t").stay_in(&dir), stays, "{line}");
             }
         }
+    }
+
+    /// Longer than any line may be, and nothing in it can be shortened.
+    #[tokio::test]
+    async fn what_was_cut_may_have_told_anything_and_a_question_that_was_is_not_waited_for() {
+        let place = tempfile::tempdir().unwrap();
+        let dir = place.path().canonicalize().unwrap();
+        let long = |begin: &str| -> &'static [u8] {
+            let line = format!("{begin}{}", "1,".repeat(5 << 20));
+            Box::leak(line.into_bytes().into_boxed_slice())
+        };
+        let update = r#"{"jsonrpc":"2.0","method":"session/update","params":{"x":["#;
+        let (passed, printed, heard) = read(long(update), true).await;
+        assert!(passed.is_empty() && printed.starts_with(update) && heard.why_broken().is_none());
+        assert!(!heard.facts("t").stay_in(&dir));
+        let question = r#"{"jsonrpc":"2.0","id":1,"method":"session/request_permission","params":{"x":["#;
+        let (passed, _, heard) = read(long(question), true).await;
+        let why = heard.why_broken().unwrap();
+        assert!(passed.is_empty() && why.contains("longer than any line may be"), "{why}");
     }
 
     /// What whoever reads our lines would believe is found, however badly the rest of the line is made.

@@ -9,7 +9,6 @@ use tokio::time::timeout;
 
 use super::child::Agent;
 use super::conversation::INITIALIZE;
-use super::heard::Heard;
 use super::lines::Rest;
 use super::said::{Said, Speaker};
 
@@ -35,9 +34,9 @@ pub(super) async fn leave<R: AsyncRead + Unpin>(
     status
 }
 
-/// What the exit of an agent that is gone does not say.
-pub(super) fn gone(status: Option<ExitStatus>, step: &'static str, heard: &Heard) -> Option<Said> {
-    if let Some(why) = heard.why_broken() {
+/// What the exit of an agent that is gone does not say; `broken`: why the conversation could not go on before it went.
+pub(super) fn gone(status: Option<ExitStatus>, step: &'static str, broken: Option<String>) -> Option<Said> {
+    if let Some(why) = broken {
         return Some(Said::failed_for(step, "malformed", &why));
     }
     let Some(status) = status else {

@@ -11,7 +11,7 @@ use crate::life_socket::{connect, until};
 use crate::stand::{Plan, Stand};
 
 /// Traits of the agents on a stand, each an entry of its own.
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 14] = [
     ("acp", "modes"),
     ("plain", ""),
     ("resumes", "resume"),
@@ -24,6 +24,7 @@ const KINDS: [(&str, &str); 13] = [
     ("root", "refuses-root"),
     ("odd", "odd-id"),
     ("shuts", "shuts"),
+    ("fills", "fills"),
     ("busy", "busy-load"),
 ];
 

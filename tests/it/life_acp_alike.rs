@@ -136,6 +136,19 @@ async fn an_agent_that_goes_is_said_to_have_failed_where_it_went() {
     stand.finish().await;
 }
 
+/// More than a pipe holds is on its way to it.
+#[tokio::test]
+async fn an_agent_that_closes_its_output_and_reads_nothing_is_ended() {
+    let Some(stand) = stand("an agent whose input is full", "").await else { return };
+    let prompt = "x".repeat(200_000);
+    let id = submit(&stand, "f", "fills", &prompt, json!({"idleTimeoutSeconds": 600})).await;
+    stand.failed(&id, "crashed").await;
+    let log = stand.get_text(&format!("/jobs/{id}/log?raw=true")).await;
+    assert!(log.contains(r#"{"acp":"failed","step":"session/prompt","why":"closed""#), "{log}");
+    assert!(!called(&stand).contains(&"nobody came".to_owned()));
+    stand.finish().await;
+}
+
 /// Its turn is over: what it has not read of the answers keeps nobody waiting.
 #[tokio::test]
 async fn an_agent_that_ends_its_turn_with_answers_unread_is_let_go() {
