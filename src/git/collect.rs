@@ -9,9 +9,10 @@ use super::commit_id::CommitId;
 use super::copied::Copied;
 use super::error::GitError;
 use super::give_up::GiveUp;
+use super::lfs::{ABSORBED_MAX, Beyond};
 use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
-use super::shadow::has_refused;
+use super::shadow::{has_refused, met_bound};
 use super::stage::{Note, StageRules, Staged, shown, stage};
 use super::worktree::{Head, Place, mend, read_head};
 use super::{diff, disk, index, refs, tamper};
@@ -66,7 +67,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`GitError::HistoryRewritten`], [`GitError::CopyCommitted`], [`GitError::UnsupportedFilter`], [`GitError::FileTooLarge`],
-    /// [`GitError::LfsMissing`], [`GitError::LargeFilesTooLarge`], [`GitError::GivenUp`], [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
+    /// [`GitError::LfsUnusable`], [`GitError::LargeFilesTooLarge`], [`GitError::LargeFilesTooMany`], [`GitError::GivenUp`], [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
     pub async fn collect(
         &self,
         worktree: &Path,
@@ -79,8 +80,11 @@ impl Repository {
         let unique = self.git.unique("mend");
         {
             let _held = self.lock.administer().await;
-            let place = place.clone();
-            let settled = self.verified(move |_| settle_registration(&place, &unique));
+            let (place, bytes_max) = (place.clone(), self.git.settings().large_bytes_max);
+            let settled = self.verified(move |_| {
+                settle_registration(&place, &unique)?;
+                met_bound(&place)?.map_or(Ok(()), |beyond| Err(too_large(beyond, bytes_max)))
+            });
             failpoint::around(Edge::MendWorktree, settled).await?;
         }
         let scratch = self.git.scratch_path();
@@ -91,9 +95,9 @@ impl Repository {
             failpoint::around(Edge::MakeCommit, made).await?
         };
         if let Some(path) = &made.staged.large
-            && !self.git.has_lfs().await?
+            && let Some(lack) = self.git.lfs_lack().await?
         {
-            return Err(GitError::LfsMissing { path: shown(path) });
+            return Err(GitError::LfsUnusable { path: shown(path), lack });
         }
         let _held = self.lock.administer().await;
         let finished = self.verified(move |_| finish(&place, base, &made, disk::sync_file_system));
@@ -116,6 +120,17 @@ fn settle_registration(place: &Place, unique: &str) -> Result<(), GitError> {
     }
     let branch = place.recorded_branch().ok_or(GitError::WorktreeBroken("it was not made by this server"))?;
     mend(place, &branch, unique).map_err(GitError::io("mend the worktree"))
+}
+
+/// Of what an agent's own git-lfs has stored, for its own commits: without them those would point at nothing.
+fn too_large(beyond: Beyond, bytes_max: u64) -> GitError {
+    match beyond {
+        Beyond::Bytes => {
+            let path = "an object that the agent's own git-lfs has stored".to_owned();
+            GitError::LargeFilesTooLarge { path, bytes_max }
+        }
+        Beyond::Files => GitError::LargeFilesTooMany { files_max: ABSORBED_MAX },
+    }
 }
 
 fn make(

@@ -42,11 +42,13 @@ pub enum GitError {
         /// The value of the attribute.
         filter: String,
     },
-    /// A changed file is kept by git-lfs, and the program for its transfers is not there.
-    #[error("{path} is kept by git-lfs, which is not installed here")]
-    LfsMissing {
+    /// A changed file is kept by git-lfs, and the program for its transfers is not there or does not work.
+    #[error("{path} is kept by git-lfs, {lack}")]
+    LfsUnusable {
         /// Relative to the worktree, unprintable bytes escaped.
         path: String,
+        /// Why.
+        lack: super::LfsLack,
     },
     /// A file is larger than the caller allows in a commit.
     #[error("{path} has {bytes} bytes, more than the {bytes_max} allowed in a commit")]
@@ -61,10 +63,16 @@ pub enum GitError {
     /// The large files of a worktree have more bytes together, holes counted, than a result may bring.
     #[error("{path} and the large files before it have more than {bytes_max} bytes together")]
     LargeFilesTooLarge {
-        /// Relative to the worktree, unprintable bytes escaped.
+        /// Relative to the worktree, unprintable bytes escaped; or in words, which of the objects that an agent has stored itself.
         path: String,
         /// The limit.
         bytes_max: u64,
+    },
+    /// An agent's own git-lfs has stored more large files for its commits than are taken over.
+    #[error("the commits of the agent bring more than {files_max} large files")]
+    LargeFilesTooMany {
+        /// The limit.
+        files_max: usize,
     },
     /// A push that would drop commits of the remote branch without being asked to.
     #[error("{commit} does not descend from {expected}, which the remote branch has")]

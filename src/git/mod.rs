@@ -94,7 +94,7 @@ pub use error::{GitError, RemoteFailure, is_disk_full};
 pub use fetch::Fetched;
 pub use give_up::GiveUp;
 pub use leftovers::Leftover;
-pub use lfs::LFS_INSTALL;
+pub use lfs::LfsLack;
 pub use locks::{InUse, RepositoryLocks};
 pub use maintenance::{Gain, Maintained};
 pub use measure::{SizeCaps, WorktreeSize, measure_worktree};

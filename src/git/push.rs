@@ -51,7 +51,7 @@ impl Repository {
     ///
     /// # Errors
     /// [`GitError::NotFastForward`] unless `mode` is [`PushMode::Reset`], [`GitError::CommitMissing`],
-    /// [`GitError::LfsMissing`], [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Io`]. A remote's refusal is an outcome.
+    /// [`GitError::LfsUnusable`], [`GitError::Tampered`], [`GitError::InvalidArgument`], [`GitError::Io`]. A remote's refusal is an outcome.
     pub async fn push(
         &self,
         remote: &Remote,

@@ -20,6 +20,7 @@ use secrecy::SecretString;
 use super::collect::resolve;
 use super::error::GitError;
 use super::give_up::GiveUp;
+use super::lfs::Beyond;
 use super::program::Call;
 use super::repository::{Repository, blocking};
 use super::worktree::{Head, Place, head_in, read_head, write_own_registration};
@@ -127,14 +128,14 @@ impl Repository {
         let Some((branch, state)) = looked else { return Ok(()) };
         let _used = self.lock.enter().await;
         let refused = self.take_objects(&place, &state).await?;
-        self.take_large_files(&place, give_up).await?;
+        let left = Left { refused, beyond: self.take_large_files(&place, give_up).await? };
         let _held = self.lock.administer().await;
-        self.verified(move |_| settle(&place, &branch, &state, refused)).await
+        self.verified(move |_| settle(&place, &branch, &state, &left)).await
     }
 
     /// Those that an agent's own git-lfs has put into the shadow, as far as something in the clone points at them: its commits came
-    /// before.
-    async fn take_large_files(&self, place: &Place, give_up: &GiveUp) -> Result<(), GitError> {
+    /// before. Gives which bound left some of them there.
+    async fn take_large_files(&self, place: &Place, give_up: &GiveUp) -> Result<Option<Beyond>, GitError> {
         let (from, new) = (dir(place), place.clone.join("offshoot").join(self.git.unique("large")));
         let (bytes_max, give_up) = (self.git.settings().large_bytes_max, give_up.clone());
         self.verified(move |clone| {
@@ -142,13 +143,7 @@ impl Repository {
             let odb = library.odb().map_err(GitError::library("look for pointers"))?;
             let is_wanted = |pointer: &lfs::Pointer| pointer.blob().is_ok_and(|blob| odb.exists(blob));
             let into = lfs::Ingest { clone: &clone, new };
-            if !lfs::absorb(&from, &into, is_wanted, bytes_max, &give_up)? {
-                tracing::warn!(
-                    bytes_max,
-                    "an agent's git-lfs has stored more than may be taken over: the rest stays there"
-                );
-            }
-            Ok(())
+            lfs::absorb(&from, &into, is_wanted, bytes_max, &give_up)
         })
         .await
     }
@@ -208,6 +203,36 @@ fn refused_file(place: &Place) -> PathBuf {
     place.record.join("shadow-refused")
 }
 
+/// Left where the last commits came without some of their large files, with the word for the bound.
+fn beyond_file(place: &Place) -> PathBuf {
+    place.record.join("shadow-beyond")
+}
+
+/// What was not taken over.
+struct Left {
+    /// The commits.
+    refused: bool,
+    beyond: Option<Beyond>,
+}
+
+impl Left {
+    fn write(&self, place: &Place) -> io::Result<()> {
+        let word = self.beyond.map(|beyond| match beyond {
+            Beyond::Bytes => &b"bytes"[..],
+            Beyond::Files => b"files",
+        });
+        for (file, text) in
+            [(refused_file(place), self.refused.then_some(&b""[..])), (beyond_file(place), word)]
+        {
+            match text {
+                Some(text) => disk::replace_file(&file, text)?,
+                None => disk::remove_any(&file)?,
+            }
+        }
+        Ok(())
+    }
+}
+
 /// Where whoever works in the shadow has what git keeps of the worktree; `None`: there is no shadow, or the server or a person has
 /// moved the worktree since.
 pub(super) fn registration(place: &Place) -> Result<Option<PathBuf>, GitError> {
@@ -222,6 +247,13 @@ pub(super) fn registration(place: &Place) -> Result<Option<PathBuf>, GitError> {
 /// Whether commits that were made in the worktree were refused.
 pub(super) fn has_refused(place: &Place) -> bool {
     refused_file(place).symlink_metadata().is_ok()
+}
+
+/// Which bound kept large files of its commits out of the clone.
+pub(super) fn met_bound(place: &Place) -> Result<Option<Beyond>, GitError> {
+    let word =
+        disk::read_small(&beyond_file(place)).map_err(GitError::io("read what a worktree has left"))?;
+    Ok(word.map(|word| if word == b"files" { Beyond::Files } else { Beyond::Bytes }))
 }
 
 fn is_as_in(file: &Path, state: &State) -> Result<bool, GitError> {
@@ -325,7 +357,7 @@ fn link_objects(from: &Path, to: &Path) -> io::Result<()> {
 
 /// Moves the worktree in the clone to where it is in the shadow, as far as its commits were taken over. Only its own branch
 /// is moved: of any other, HEAD is at its commit.
-fn settle(place: &Place, branch: &str, state: &State, refused: bool) -> Result<(), GitError> {
+fn settle(place: &Place, branch: &str, state: &State, left: &Left) -> Result<(), GitError> {
     let failed = GitError::io("settle a worktree");
     let library = refs::open(&place.clone)?;
     let before = State::of_clone(place, branch)?;
@@ -343,11 +375,7 @@ fn settle(place: &Place, branch: &str, state: &State, refused: bool) -> Result<(
             index::write_of_commit(place, &library, tip)?;
         }
     }
-    if refused {
-        disk::replace_file(&refused_file(place), b"").map_err(&failed)?;
-    } else {
-        disk::remove_any(&refused_file(place)).map_err(&failed)?;
-    }
+    left.write(place).map_err(&failed)?;
     remember(place, state, &State::of_clone(place, branch)?).map_err(failed)
 }
 
@@ -383,6 +411,8 @@ fn make(place: &Place, branch: &str, real: &State) -> Result<(), GitError> {
     fs::write(new.join("packed-refs"), packed_refs(place, branch, real)?).map_err(&failed)?;
     write_own_registration(place, &new).map_err(&failed)?;
     fs::rename(&new, dir(place)).map_err(&failed)?;
+    // what the one before it has left is gone with it
+    disk::remove_any(&beyond_file(place)).map_err(&failed)?;
     let shadow = State::of_shadow(place, branch);
     remember(place, &shadow, real).map_err(failed)
 }

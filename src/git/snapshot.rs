@@ -14,6 +14,7 @@ use super::give_up::GiveUp;
 use super::measure::SizeCaps;
 use super::refs;
 use super::repository::Repository;
+use super::shadow::met_bound;
 use super::stage::{Note, StageRules, stage};
 use super::worktree::{Place, read_head};
 use crate::failpoint::{self, Edge};
@@ -46,6 +47,8 @@ pub struct Snapshot {
     /// What was left out; empty for a snapshot that was found.
     pub notes: Vec<Note>,
 }
+
+const LARGE_FILES_LEFT: &str = "its own git-lfs has stored more large files, or more bytes of them, than are kept: its commits are kept without some of them";
 
 /// Snapshots of one moment of one attempt: one more for each server that died over it, which ends an attempt after three.
 const SAME_NAME_MAX: usize = 100;
@@ -82,7 +85,10 @@ impl Repository {
                     give_up: GiveUp::default(),
                     strict: false,
                 };
-                let staged = stage(&library, &place, scratch, parent, &rules)?;
+                let mut staged = stage(&library, &place, scratch, parent, &rules)?;
+                if met_bound(&place)?.is_some() {
+                    staged.notes.push(Note::new(b"", LARGE_FILES_LEFT));
+                }
                 let copied = Copied::recorded(&place)?.committed(&library, base, parent)?;
                 let mut commit = commit_spec(&spec);
                 commit.message.push_str(&carried(&library, base, &copied)?);

@@ -6,7 +6,7 @@ use crate::domain::attempt::AttemptEnd;
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::time::Timestamp;
 use crate::forge::{ForgeError, Refusal};
-use crate::git::{GitError, LFS_INSTALL, Remote, RemoteFailure};
+use crate::git::{GitError, Remote, RemoteFailure};
 use crate::process::ProcessError;
 use crate::store::StoreError;
 
@@ -117,9 +117,8 @@ impl From<GitError> for Halt {
             GitError::HistoryRewritten { .. } => ReasonCode::HistoryRewritten,
             GitError::CopyCommitted { .. } => ReasonCode::SecretDetected,
             GitError::UnsupportedFilter { .. } => ReasonCode::UnsupportedFilter,
-            GitError::LfsMissing { path } => {
-                return Self::told(ReasonCode::UnsupportedFilter, &without_lfs(path));
-            }
+            // before the commit: the agent runs again
+            GitError::LfsUnusable { .. } => return Self::told(ReasonCode::UnsupportedFilter, &text),
             GitError::NotFastForward { .. } => ReasonCode::BranchMoved,
             GitError::FileTooLarge { .. } => {
                 let message = format!("Nothing was committed, for the remote would refuse it: {text}.");
@@ -131,6 +130,10 @@ impl From<GitError> for Halt {
                 );
                 return Self::told(ReasonCode::ResourceLimit, &message);
             }
+            GitError::LargeFilesTooMany { .. } => {
+                let message = format!("Nothing was committed: {text}. Let several jobs bring them.");
+                return Self::told(ReasonCode::ResourceLimit, &message);
+            }
             GitError::WorktreeBroken(how) => {
                 return Self::internal(&format!("The agent's worktree cannot be used: {how}."), text);
             }
@@ -138,11 +141,6 @@ impl From<GitError> for Halt {
         };
         Self::fault(code, &text)
     }
-}
-
-/// The message of a job that cannot go on for want of the program. Before its commit the agent runs again, after it only the push.
-pub(super) fn without_lfs(path: &str) -> String {
-    format!("{path} is kept by git-lfs, which is not installed where the server runs: {LFS_INSTALL}")
 }
 
 impl From<ProcessError> for Halt {

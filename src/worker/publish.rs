@@ -1,7 +1,7 @@
 //! Phases 5 and 6: exactly one branch by commit id, and one pull request.
 
 use super::attempt::Line;
-use super::halt::{Halt, Step, forge_halt, without_lfs};
+use super::halt::{Halt, Step, forge_halt};
 use super::remotes::forge_name;
 use super::text;
 use crate::domain::job::{Effects, Outcome, Phase, Start};
@@ -77,8 +77,8 @@ impl Line<'_> {
         let pin = self.pin(repository, remote, head, base_sha).await?;
         let outcome = match repository.push(remote, head, &branch, pin.expected.as_ref(), pin.mode).await {
             // the commit is made: a retry pushes it, and the agent does not run again
-            Err(GitError::LfsMissing { path }) => {
-                return Err(Halt::told(ReasonCode::PushRejected, &without_lfs(&path)));
+            Err(error @ GitError::LfsUnusable { .. }) => {
+                return Err(Halt::told(ReasonCode::PushRejected, &error.to_string()));
             }
             outcome => outcome?,
         };

@@ -1,11 +1,13 @@
 //! Large files that a repository keeps with git-lfs, with the real program and a local remote.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
 use offshoot::git::{
-    BranchStart, CommitId, GitError, GitSettings, PushMode, PushOutcome, Remote, Written, WrittenBounds,
+    BranchStart, CommitId, GitError, GitSettings, LfsLack, PushMode, PushOutcome, Remote, Written,
+    WrittenBounds,
 };
 
 use crate::git_fixture::{BRANCH, Rig, command, run, settings_at};
@@ -39,10 +41,25 @@ pub(crate) async fn rig_with(change: impl FnOnce(&mut GitSettings)) -> Rig {
     rig
 }
 
+/// There is nothing to do before a transfer.
+pub(crate) async fn begins() -> Result<(), GitError> {
+    Ok(())
+}
+
 pub(crate) async fn fetched_worktree(rig: &Rig) -> PathBuf {
-    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, begins()).await.unwrap();
     assert_eq!(said, Vec::<String>::new());
     rig.worktree().await
+}
+
+/// With a server of large files over HTTP, and the remote that is there. `None`: there is no git-lfs.
+pub(crate) async fn served(what: &str, token: Option<&str>) -> Option<(Rig, LfsServer, Remote)> {
+    if left_out(what) {
+        return None;
+    }
+    let (rig, server) = (rig(true).await, LfsServer::start().await);
+    let remote = Remote::new(server.url.clone(), token.map(secrecy::SecretString::from));
+    Some((rig, server, remote))
 }
 
 pub(crate) fn left_out(what: &str) -> bool {
@@ -93,7 +110,7 @@ async fn large_files_come_as_content_and_go_as_pointers_and_objects() {
 #[tokio::test]
 async fn without_the_program_files_stay_pointers_and_a_change_is_told_what_to_install() {
     let rig = rig(false).await;
-    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, begins()).await.unwrap();
     assert!(
         said.len() == 1 && said[0].contains("a.bin") && said[0].contains("apt install git-lfs"),
         "{said:?}"
@@ -106,7 +123,10 @@ async fn without_the_program_files_stay_pointers_and_a_change_is_told_what_to_in
     assert_eq!(rig.push(&head, None).await.unwrap(), PushOutcome::Pushed, "what the remote has may be moved");
     fs::write(path.join("b.bin"), "other content").unwrap();
     let failed = rig.try_collect().await;
-    assert!(matches!(&failed, Err(GitError::LfsMissing { path }) if path == "b.bin"), "{failed:?}");
+    assert!(
+        matches!(&failed, Err(GitError::LfsUnusable { path, lack: LfsLack::Missing }) if path == "b.bin"),
+        "{failed:?}"
+    );
     assert!(rig.snapshot().await.unwrap().notes.is_empty(), "it is kept all the same");
 }
 
@@ -118,11 +138,46 @@ async fn a_program_that_fails_is_not_taken_for_one_that_is_not_there() {
         crate::stand::install_program(&settings.lfs_program, "#!/bin/sh\necho 'no library' >&2\nexit 127\n");
     })
     .await;
-    let failed = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await;
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, begins()).await.unwrap();
     assert!(
-        matches!(&failed, Err(GitError::Program { text, .. }) if text.contains("no library")),
-        "{failed:?}"
+        said.len() == 1 && said[0].starts_with("a.bin stay pointers") && said[0].ends_with(": no library"),
+        "{said:?}"
     );
+    let path = rig.worktree().await;
+    fs::write(path.join("b.bin"), "content").unwrap();
+    let failed = rig.try_collect().await.unwrap_err();
+    assert!(matches!(&failed, GitError::LfsUnusable { lack: LfsLack::Broken(_), .. }), "{failed:?}");
+    assert!(failed.to_string().contains("b.bin is kept by git-lfs, which does not work"), "{failed}");
+}
+
+/// The system refuses to run it, and would say the same of a directory of PATH that it may not search.
+#[tokio::test]
+async fn what_nobody_may_run_is_no_program() {
+    let rig = rig_with(|settings| {
+        let dir = settings.scratch_dir.with_file_name("programs");
+        fs::create_dir(&dir).unwrap();
+        settings.lfs_program = "large-files".into();
+        fs::write(dir.join("large-files"), "#!/bin/sh\n").unwrap();
+        let usual = settings.environment.get(OsStr::new("PATH")).unwrap();
+        let path = std::env::join_paths([dir].into_iter().chain(std::env::split_paths(usual))).unwrap();
+        settings.environment.insert("PATH".into(), path);
+    })
+    .await;
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, begins()).await.unwrap();
+    assert!(said.len() == 1 && said[0].contains("not installed"), "{said:?}");
+}
+
+/// Whoever cannot say that a transfer begins is told so, and none does.
+#[tokio::test]
+async fn no_transfer_begins_that_cannot_be_told() {
+    if left_out("a transfer that cannot be told") {
+        return;
+    }
+    let rig = rig(true).await;
+    let begins = async { Err(GitError::Abandoned) };
+    let failed = rig.repository.fetch_large_files(&rig.remote, &rig.base, begins).await;
+    assert!(matches!(failed, Err(GitError::Abandoned)), "{failed:?}");
+    assert!(!rig.repository.path().join("lfs").exists());
 }
 
 #[tokio::test]
@@ -257,7 +312,7 @@ async fn objects_are_what_their_name_says_before_they_leave_and_when_they_come()
     let stored = object(rig.repository.path(), b"large content");
     fs::remove_file(&stored).unwrap();
     fs::write(&stored, "largE content").unwrap();
-    rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
+    rig.repository.fetch_large_files(&rig.remote, &rig.base, begins()).await.unwrap();
     assert_eq!(fs::read(&stored).unwrap(), b"large content");
 }
 
@@ -274,7 +329,7 @@ async fn a_server_that_is_down_is_tried_again() {
     let outcome = rig.repository.push(&gone, &head, BRANCH, None, PushMode::FastForward).await;
     assert!(matches!(outcome.unwrap(), PushOutcome::Unavailable { .. }));
     fs::remove_dir_all(rig.repository.path().join("lfs")).unwrap();
-    let failed = rig.repository.fetch_large_files(&gone, &rig.base, async {}).await.unwrap_err();
+    let failed = rig.repository.fetch_large_files(&gone, &rig.base, begins()).await.unwrap_err();
     assert!(failed.is_retryable(), "{failed:?}");
 }
 
@@ -301,7 +356,7 @@ async fn pointers_that_lie_are_left_alone() {
     let files = [(".gitattributes", ATTRIBUTES), ("giant.bin", &giant), ("climbing.bin", &climbing)];
     let rig = Rig::without_clone(&files).await;
     rig.repository.ensure_clone(&rig.remote).await.unwrap();
-    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, async {}).await.unwrap();
+    let said = rig.repository.fetch_large_files(&rig.remote, &rig.base, begins()).await.unwrap();
     assert!(said.len() == 1 && said[0].contains("more than 5 GiB stay pointers: giant.bin"), "{said:?}");
     let path = rig.worktree().await;
     assert_eq!(fs::read(path.join("climbing.bin")).unwrap(), climbing.as_bytes());
@@ -344,7 +399,7 @@ async fn what_an_agents_own_git_lfs_stored_in_its_shadow_is_taken_over() {
 }
 
 /// A commit in the shadow on its branch, by plain git with the clone's objects lent.
-fn commit_in(shadow: &Path, worktree: &Path, file: &str, text: &str) -> CommitId {
+pub(crate) fn commit_in(shadow: &Path, worktree: &Path, file: &str, text: &str) -> CommitId {
     let objects = worktree.parent().unwrap().parent().unwrap().parent().unwrap().parent().unwrap();
     let clone = objects.join("repos/o/r.git");
     let git = |args: &[&str], input: &str| {
@@ -373,17 +428,12 @@ fn commit_in(shadow: &Path, worktree: &Path, file: &str, text: &str) -> CommitId
 
 #[tokio::test]
 async fn a_server_over_http_gets_them_with_our_token_before_git_is_asked() {
-    if left_out("a server of large files over HTTP") {
-        return;
-    }
-    let rig = rig(true).await;
-    let server = LfsServer::start().await;
+    let begun = served("a server of large files over HTTP", Some("s3cret-token")).await;
+    let Some((rig, server, remote)) = begun else { return };
     let (oid, _) = pointer(b"large content");
     server.world.lock().unwrap().objects.insert(oid, b"large content".to_vec());
-    let token = secrecy::SecretString::from("s3cret-token");
-    let remote = Remote::new(server.url.clone(), Some(token));
     assert_eq!(
-        rig.repository.fetch_large_files(&remote, &rig.base, async {}).await.unwrap(),
+        rig.repository.fetch_large_files(&remote, &rig.base, begins()).await.unwrap(),
         Vec::<String>::new()
     );
     let path = rig.worktree().await;

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::git_fixture::{Rig, run};
-use crate::git_lfs::ATTRIBUTES;
+use crate::git_lfs::{ATTRIBUTES, left_out};
 use crate::lfs_objects::{object, pointer, put_object};
 
 /// A clone with a snapshot of a large file, which is nowhere else.
@@ -29,11 +29,6 @@ async fn a_bundle_has_the_large_files_of_the_clone_beside_it() {
     let beside = bundle.with_extension("large-files");
     assert_eq!(fs::read(object(&beside, b"only here")).unwrap(), b"only here");
     assert_eq!(fs::read(object(&beside, b"here as well")).unwrap(), b"here as well");
-    // as the documentation says to get them
-    let work = rig.dir.path().join("work");
-    git2::Repository::init(&work).unwrap();
-    run(&work, &["fetch", "-q", bundle.to_str().unwrap(), &format!("{}:refs/heads/kept", kept.name)]);
-    assert_eq!(run(&work, &["show", "kept:b.bin"]).stdout, pointer(b"only here").1.as_bytes());
     // a clone without large files leaves nothing beside
     let plain = Rig::new().await;
     let path = plain.worktree().await;
@@ -42,6 +37,39 @@ async fn a_bundle_has_the_large_files_of_the_clone_beside_it() {
     let bundle = plain.dir.path().join("bundles/x-1.bundle");
     plain.repository.bundle(std::slice::from_ref(&kept.name), &bundle).await.unwrap();
     assert_eq!(fs::read_dir(bundle.parent().unwrap()).unwrap().count(), 1);
+}
+
+/// Line by line what the page for people says to type.
+#[tokio::test]
+async fn work_comes_out_of_a_bundle_as_the_documentation_says() {
+    if left_out("work from a bundle, with large files") {
+        return;
+    }
+    let (rig, kept) = kept().await;
+    let dir = rig.dir.path().join("bundles");
+    // what an agent has made beside its work may have any name
+    let names = [kept.name.clone(), "refs/heads/main".to_owned(), "refs/heads/master".to_owned()];
+    for name in &names[1..] {
+        run(rig.repository.path(), &["update-ref", name, rig.base.as_str()]);
+    }
+    rig.repository.bundle(&names, &dir.join("x-1.bundle")).await.unwrap();
+    rig.repository.remove().await.unwrap();
+    let page = fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/backup.md")).unwrap();
+    let (_, section) = page.split_once("## Work from a bundle").unwrap();
+    let (_, lines) = section.split_once("```sh\n").unwrap();
+    let (lines, _) = lines.split_once("```").unwrap();
+    let lines = lines
+        .replace("NAME", "x-1")
+        .replace("is REF", "it")
+        .replace("REF", &kept.name.replacen("refs/", "refs/bundle/", 1));
+    let mut typed = std::process::Command::new("sh");
+    typed.args(["-exc", &lines]).current_dir(&dir).env("GIT_CONFIG_GLOBAL", "/dev/null");
+    let ended = typed.output().unwrap();
+    assert!(ended.status.success(), "{}", String::from_utf8_lossy(&ended.stderr));
+    assert!(String::from_utf8_lossy(&ended.stdout).contains(&kept.name[5..]), "the refs are told");
+    for (file, content) in [("b.bin", "only here"), ("c.bin", "here as well"), ("a.txt", "a\n")] {
+        assert_eq!(fs::read_to_string(dir.join("work").join(file)).unwrap(), content);
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use serde_json::json;
 
 use crate::left_out::{Need, has_program, leave_out};
 use crate::lfs_objects::{object, pointer, put_object};
-use crate::stand::{Stand, install_program};
+use crate::stand::{Plan, Stand, install_program};
 
 #[tokio::test]
 async fn agents_see_content_and_pull_requests_have_pointers() {
@@ -81,5 +81,27 @@ async fn a_key_in_a_large_file_is_found_and_a_pointer_to_nothing_is_not_publishe
     let job = stand.failed(&id, "push_rejected").await;
     assert!(job["reason"]["message"].as_str().unwrap().contains("p.bin"), "{job:#}");
     assert_eq!(stand.tip("lost"), None);
+    stand.finish().await;
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_work_ends_only_jobs_that_change_a_large_file_and_says_why() {
+    let mut stand = Stand::built(Plan::default()).await;
+    let programs = stand.path("broken");
+    std::fs::create_dir(&programs).unwrap();
+    install_program(&programs.join("git-lfs"), "#!/bin/sh\necho 'no library' >&2\nexit 127\n");
+    stand.set_env("PATH", format!("{}:/usr/local/bin:/usr/bin:/bin", programs.display()));
+    stand.start().await;
+    stand.foreign_commit("main", ".gitattributes", "*.bin filter=lfs -text\n");
+    stand.foreign_commit("main", "a.bin", &pointer(b"large content").1);
+    let job = |branch: &str, prompt: &str| json!({"prompt": prompt, "branchName": branch, "options": {"agent": "sh"}});
+    let id = stand.submit(job("seen", "cp a.bin seen.txt")).await;
+    let warnings = stand.completed(&id).await["warnings"].to_string();
+    assert!(warnings.contains("a.bin stay pointers") && warnings.contains("no library"), "{warnings}");
+    assert_eq!(stand.git(&["show", "seen:seen.txt"]), pointer(b"large content").1.trim_end());
+    let id = stand.submit(job("changed", "printf new > b.bin")).await;
+    let reason = stand.failed(&id, "unsupported_filter").await["reason"]["message"].to_string();
+    let expected = "b.bin is kept by git-lfs, which does not work where the server runs";
+    assert!(reason.contains(expected) && reason.contains("no library"), "{reason}");
     stand.finish().await;
 }

@@ -7,7 +7,7 @@
 //! Nothing is pushed that points at an object which is neither here nor at the remote. Whoever takes a clone away takes its objects
 //! along first (`lend_all`), for a push is the only other way out of it.
 //!
-//! **Must not know** jobs or clients. Without the program files stay pointers, and who changes one is told.
+//! **Must not know** jobs or clients. Without the program, or with one that does not work (`lack.rs`), files stay pointers, and who changes one is told.
 //!
 //! **Fails** with [`GitError`](super::GitError); what the remote's store of large files says is a [`PushOutcome`](super::PushOutcome) or a
 //! [`RemoteFailure`](super::RemoteFailure), classified by `answer.rs`.
@@ -17,18 +17,21 @@
 mod answer;
 mod checkout;
 mod find;
+mod lack;
 mod place;
 mod pointer;
 mod store;
 mod transfer;
 
+pub use lack::LfsLack;
+
 pub(super) use checkout::check_out;
 pub(super) use find::{pointer_at, without_content};
 pub(super) use pointer::{POINTER_BYTES_MAX, Pointer};
-pub(super) use store::{Ingest, absorb, lend_all, open_object};
+pub(super) use store::{ABSORBED_MAX, Beyond, Ingest, absorb, lend_all, open_object};
 
 /// What brings the program.
-pub const LFS_INSTALL: &str =
+const LFS_INSTALL: &str =
     if cfg!(target_os = "macos") { "brew install git-lfs" } else { "sudo apt install git-lfs" };
 
 /// Of one file, in bytes: the most that GitHub takes by any plan. Larger ones are not fetched and not committed.

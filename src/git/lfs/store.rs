@@ -1,10 +1,11 @@
 //! Objects in a clone, where git-lfs keeps its own: `lfs/objects/aa/bb/<oid>`.
 
 use std::ffi::OsStr;
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirEntry, File, OpenOptions};
 use std::io::{self, Read, Seek as _, SeekFrom, Write};
 use std::ops::ControlFlow;
 use std::os::fd::{AsFd as _, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
@@ -22,10 +23,21 @@ use crate::git::tree_walk::DIR_FLAGS;
 
 /// Names below a root, those of git-lfs.
 const OBJECTS: [&str; 2] = ["lfs", "objects"];
+/// Directories between those and an object, each with two digits of its name.
+const DIRS_DEEP: usize = 2;
 /// What is held in memory of a file.
 const BLOCK_BYTES: usize = 256 * 1024;
-/// Names that are looked at in one shadow: a sandboxed agent's own git-lfs has made them.
-const ABSORBED_MAX: usize = 10_000;
+/// Objects that are taken over of one shadow: a sandboxed agent's own git-lfs has made them.
+pub(in crate::git) const ABSORBED_MAX: usize = 10_000;
+
+/// Of what an agent has stored by itself, what was met first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::git) enum Beyond {
+    /// They have more bytes together than the caller allows.
+    Bytes,
+    /// They are more than [`ABSORBED_MAX`].
+    Files,
+}
 
 /// Hashes what it reads, which is never more than one byte beyond the bound; gives the pointer, or `None` for a longer file.
 fn hash(from: impl Read, mut to: impl Write) -> io::Result<Option<Pointer>> {
@@ -141,54 +153,61 @@ impl Ingest<'_> {
 }
 
 /// Takes over what somebody's own git-lfs has stored in a shadow and `is_wanted`. What is not an object by its name, size and hash stays
-/// there. False: so does the rest, for it has more than `bytes_max` bytes, or there are too many.
+/// there, and so does all beyond a bound, which is given then.
 pub(in crate::git) fn absorb(
     shadow: &Path,
     into: &Ingest<'_>,
     is_wanted: impl Fn(&Pointer) -> bool,
     bytes_max: u64,
     give_up: &GiveUp,
-) -> Result<bool, GitError> {
-    let (mut names, mut bytes, mut fits) = (0, 0_u64, true);
-    let mut wanted = Vec::new();
+) -> Result<Option<Beyond>, GitError> {
+    let (mut bytes, mut wanted, mut beyond) = (0_u64, Vec::new(), None);
     each_named(shadow, |pointer| {
-        names += 1;
-        if is_wanted(pointer) {
-            bytes = bytes.saturating_add(pointer.size());
-            fits = bytes <= bytes_max;
-            wanted.extend(fits.then(|| pointer.clone()));
+        let pointer = pointer?;
+        // names that nobody wants are looked at as well, however many there are
+        if give_up.check().is_err() {
+            return Ok(ControlFlow::Break(()));
         }
-        fits &= names <= ABSORBED_MAX;
-        Ok(if fits { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
+        if is_wanted(&pointer) {
+            bytes = bytes.saturating_add(pointer.size());
+            beyond = match (bytes > bytes_max, wanted.len() >= ABSORBED_MAX) {
+                (true, _) => Some(Beyond::Bytes),
+                (false, true) => Some(Beyond::Files),
+                (false, false) => None,
+            };
+            wanted.push(pointer);
+        }
+        Ok(if beyond.is_none() { ControlFlow::Continue(()) } else { ControlFlow::Break(()) })
     })
     .map_err(GitError::io("list an agent's large files"))?;
+    give_up.check()?;
+    if beyond.is_some() {
+        wanted.pop();
+    }
     for pointer in wanted {
         give_up.check()?;
         into.take_over(shadow, &pointer).map_err(GitError::io("take over an agent's large files"))?;
     }
-    Ok(fits)
+    Ok(beyond)
 }
 
 /// Lends every object of one root to another, see [`lend`]; gives how many. Those that are not whole stay behind, as does one that
-/// fails with an error that `may_lack` says yes to.
+/// fails with an error that `may_lack` says yes to, and what lies in a directory that does.
 pub(in crate::git) fn lend_all(
     from: &Path,
     to: &Path,
     may_lack: impl Fn(&io::Error) -> bool,
 ) -> io::Result<usize> {
     let mut lent = 0;
-    let looked = each_named(from, |pointer| {
-        match lend(from, to, pointer) {
+    each_named(from, |pointer| {
+        match pointer.and_then(|pointer| lend(from, to, &pointer)) {
             Ok(is_whole) => lent += usize::from(is_whole),
             Err(error) if may_lack(&error) => {}
             Err(error) => return Err(error),
         }
         Ok(ControlFlow::Continue(()))
-    });
-    match looked {
-        Err(error) if !may_lack(&error) => Err(error),
-        _ => Ok(lent),
-    }
+    })?;
+    Ok(lent)
 }
 
 /// An object in another root as well: another name of it, or a copy where there can be none. False: it is not whole here.
@@ -213,38 +232,57 @@ fn below(oid: &str) -> PathBuf {
     [OBJECTS[0], OBJECTS[1], &oid[..2], &oid[2..4], oid].iter().collect()
 }
 
-/// What lies below a root under the name of an object, in no order; what it is was not looked at.
-fn each_named(root: &Path, mut with: impl FnMut(&Pointer) -> io::Result<ControlFlow<()>>) -> io::Result<()> {
+/// What lies below a root under the name of an object, in no order; what it is was not looked at. What cannot be read is given as its
+/// error, and what lies beside it comes all the same.
+fn each_named(
+    root: &Path,
+    mut with: impl FnMut(io::Result<Pointer>) -> io::Result<ControlFlow<()>>,
+) -> io::Result<()> {
     let objects = root.join(OBJECTS[0]).join(OBJECTS[1]);
     if ![&root.join(OBJECTS[0]), &objects].into_iter().all(|dir| disk::is_real_dir(dir)) {
         return Ok(());
     }
-    for first in dirs_in(&objects)? {
-        for second in dirs_in(&first)? {
-            for entry in fs::read_dir(&second)? {
-                let entry = entry?;
-                let meta = entry.metadata()?;
-                let name = entry.file_name();
-                let named = name.to_str().filter(|_| meta.is_file());
-                let Some(pointer) = named.and_then(|oid| Pointer::named(oid, meta.len())) else { continue };
-                if with(&pointer)?.is_break() {
-                    return Ok(());
-                }
+    let mut dirs = vec![(objects, 0)];
+    while let Some((dir, depth)) = dirs.pop() {
+        let entries = match fs::read_dir(&dir) {
+            Ok(entries) => entries,
+            Err(error) => match with(Err(error))? {
+                ControlFlow::Continue(()) => continue,
+                ControlFlow::Break(()) => return Ok(()),
+            },
+        };
+        for entry in entries {
+            let found = if depth < DIRS_DEEP {
+                dir_of_objects(entry).map(|below| {
+                    dirs.extend(below.map(|below| (below, depth + 1)));
+                    None
+                })
+            } else {
+                named(entry)
+            };
+            if let Some(pointer) = found.transpose()
+                && with(pointer)?.is_break()
+            {
+                return Ok(());
             }
         }
     }
     Ok(())
 }
 
-fn dirs_in(dir: &Path) -> io::Result<Vec<PathBuf>> {
-    let mut found = Vec::new();
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() && entry.file_name().len() == 2 {
-            found.push(entry.path());
-        }
-    }
-    Ok(found)
+fn dir_of_objects(entry: io::Result<DirEntry>) -> io::Result<Option<PathBuf>> {
+    let entry = entry?;
+    let is_hex = |byte: &u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(byte);
+    let is_named = matches!(entry.file_name().as_bytes(), [a, b] if is_hex(a) && is_hex(b));
+    Ok((is_named && entry.file_type()?.is_dir()).then(|| entry.path()))
+}
+
+fn named(entry: io::Result<DirEntry>) -> io::Result<Option<Pointer>> {
+    let entry = entry?;
+    let meta = entry.metadata()?;
+    let name = entry.file_name();
+    let name = name.to_str().filter(|_| meta.is_file());
+    Ok(name.and_then(|oid| Pointer::named(oid, meta.len())))
 }
 
 #[cfg(test)]
@@ -299,10 +337,54 @@ mod tests {
         let given_up = absorb(&|pointer| *pointer == wanted, &GiveUp::new(vec![token]));
         assert!(matches!(given_up, Err(GitError::GivenUp)), "{given_up:?}");
         assert!(open_object(clone.path(), &wanted).unwrap().is_none());
-        assert!(absorb(&|pointer| *pointer == wanted, &GiveUp::default()).unwrap());
+        assert_eq!(absorb(&|pointer| *pointer == wanted, &GiveUp::default()).unwrap(), None);
         assert!(open_object(clone.path(), &wanted).unwrap().is_some());
         assert!(open_object(clone.path(), &other).unwrap().is_none());
-        assert!(!absorb(&|pointer| *pointer == sparse, &GiveUp::default()).unwrap());
+        assert_eq!(absorb(&|pointer| *pointer == sparse, &GiveUp::default()).unwrap(), Some(Beyond::Bytes));
+    }
+
+    /// Empty files are enough: what they are is looked at only when they are taken.
+    #[test]
+    fn of_a_shadow_only_so_many_are_taken_and_those_that_nobody_wants_do_not_count() {
+        let (shadow, clone) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let dir = shadow.path().join("lfs/objects/aa/bb");
+        fs::create_dir_all(&dir).unwrap();
+        for number in 0..=ABSORBED_MAX {
+            File::create(dir.join(format!("aabb{number:060x}"))).unwrap();
+        }
+        let absorb = |is_wanted: &dyn Fn(&Pointer) -> bool| {
+            absorb(shadow.path(), &ingest(clone.path()), is_wanted, 100, &GiveUp::default()).unwrap()
+        };
+        assert_eq!(absorb(&|pointer| !pointer.oid().ends_with("00")), None);
+        assert_eq!(absorb(&|_| true), Some(Beyond::Files));
+    }
+
+    /// By nobody in particular, for to root all can be read.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn what_can_be_read_is_lent_beside_what_cannot() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let lent = || {
+            nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65_534));
+            let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+            let chmod =
+                |dir: &Path, mode| fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
+            let mut dirs = Vec::new();
+            for number in 0..9_u8 {
+                let pointer = ingest(from.path()).put(&[number][..]).unwrap().unwrap();
+                dirs.push(from.path().join("lfs/objects").join(&pointer.oid()[..2]));
+            }
+            dirs.sort();
+            let beside = dirs.iter().filter(|dir| **dir != dirs[4]).count();
+            chmod(&dirs[4], 0o000);
+            let (some, none) =
+                (lend_all(from.path(), to.path(), |_| true), lend_all(from.path(), to.path(), |_| false));
+            chmod(&dirs[4], 0o755);
+            (some.ok(), none.is_err(), beside)
+        };
+        // whose files a thread sees is its own
+        let (some, is_refused, beside) = std::thread::spawn(lent).join().unwrap();
+        assert_eq!((some, is_refused), (Some(beside), true));
     }
 
     #[test]

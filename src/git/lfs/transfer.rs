@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashSet};
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use git2::Repository as Library;
 use secrecy::SecretString;
@@ -17,11 +16,11 @@ use super::answer::Trouble;
 use super::place::TransferPlace;
 use super::pointer::Pointer;
 use super::store::{Ingest, lend, open_object};
-use super::{FILE_BYTES_MAX, LFS_INSTALL, find};
+use super::{FILE_BYTES_MAX, find};
 use crate::failpoint::{self, Edge};
 use crate::git::commit_id::CommitId;
 use crate::git::error::{GitError, RemoteFailure, last_lines};
-use crate::git::program::{Call, Git, Output};
+use crate::git::program::Call;
 use crate::git::push::PushOutcome;
 use crate::git::refs;
 use crate::git::remote::Remote;
@@ -47,51 +46,20 @@ const CONFIG: &[(&str, &str)] = &[
 
 type Wanted = BTreeMap<Pointer, Vec<u8>>;
 
-impl Git {
-    /// Whether transfers are possible: the git-lfs program is on the path. It may be installed while the server runs.
-    ///
-    /// # Errors
-    /// [`GitError::Program`], [`GitError::Deadline`], [`GitError::Io`] for one that is there and does not say its version.
-    pub(in crate::git) async fn has_lfs(&self) -> Result<bool, GitError> {
-        let version =
-            self.lfs_call(None, vec![OsString::from("version")], Vec::new(), self.settings().query_deadline);
-        match version.await {
-            Ok(output) if output.success => Ok(true),
-            Ok(output) => Err(GitError::Program {
-                step: "ask git-lfs for its version",
-                text: last_lines(&output.stderr),
-            }),
-            Err(GitError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn lfs_call(
-        &self,
-        git_dir: Option<&Path>,
-        args: Vec<OsString>,
-        config: Vec<(String, SecretString)>,
-        deadline: Duration,
-    ) -> Result<Output, GitError> {
-        let step = "transfer large files";
-        self.run_lfs(Call { step, git_dir, work_tree: None, args, config, deadline }).await
-    }
-}
-
 impl Repository {
     /// Brings the objects of the large files of `commit` into the clone, as far as they are not there; gives what somebody who
     /// works with the files should know. Nothing is asked of the remote where nothing is missing; `begins` is done before it is, for
-    /// it may take an hour.
+    /// it may take an hour, and where that fails nothing is asked either.
     ///
     /// # Errors
     /// [`GitError::Remote`] for a remote that is not reachable or refuses the credentials, [`GitError::CommitMissing`],
     /// [`GitError::Tampered`], [`GitError::Deadline`], [`GitError::Io`].
-    pub async fn fetch_large_files<T>(
+    pub async fn fetch_large_files<E: From<GitError>>(
         &self,
         remote: &Remote,
         commit: &CommitId,
-        begins: impl Future<Output = T>,
-    ) -> Result<Vec<String>, GitError> {
+        begins: impl Future<Output = Result<(), E>>,
+    ) -> Result<Vec<String>, E> {
         let _used = self.enter().await;
         let (oid, scratch, missing) = (commit.oid()?, self.git.scratch_path(), commit.clone());
         let (wanted, too_large, too_many) = self
@@ -124,21 +92,23 @@ impl Repository {
         if wanted.is_empty() {
             return Ok(said);
         }
-        if !self.git.has_lfs().await? {
+        if let Some(lack) = self.git.lfs_lack().await? {
             said.push(format!(
-                "{} stay pointers: the repository keeps them with git-lfs, which is not installed here ({LFS_INSTALL})",
+                "{} stay pointers: the repository keeps them with git-lfs, {lack}",
                 named(&wanted)
             ));
             return Ok(said);
         }
-        begins.await;
+        begins.await?;
         let (missing, trouble) = self.fetch_wanted(remote, wanted).await?;
         if missing.is_empty() {
             return Ok(said);
         }
         match trouble {
-            Some(Trouble::Unavailable(text)) => Err(RemoteFailure::Unavailable { text }.into()),
-            Some(Trouble::Auth) => Err(RemoteFailure::AuthFailed.into()),
+            Some(Trouble::Unavailable(text)) => {
+                Err(GitError::from(RemoteFailure::Unavailable { text }).into())
+            }
+            Some(Trouble::Auth) => Err(GitError::from(RemoteFailure::AuthFailed).into()),
             Some(Trouble::Refused(text)) => {
                 said.push(format!("{} stay pointers: the remote did not give them: {text}", named(&missing)));
                 Ok(said)
@@ -191,7 +161,7 @@ impl Repository {
     /// `None`: the remote has all of them, so the branch may follow.
     ///
     /// # Errors
-    /// [`GitError::LfsMissing`], [`GitError::Tampered`], [`GitError::Io`].
+    /// [`GitError::LfsUnusable`], [`GitError::Tampered`], [`GitError::Io`].
     pub(in crate::git) async fn push_large_files(
         &self,
         remote: &Remote,
@@ -239,8 +209,8 @@ impl Repository {
             return Ok(Some(PushOutcome::Rejected { text }));
         }
         let Some(path) = all.values().next() else { return Ok(None) };
-        if !self.git.has_lfs().await? {
-            return Err(GitError::LfsMissing { path: shown(path) });
+        if let Some(lack) = self.git.lfs_lack().await? {
+            return Err(GitError::LfsUnusable { path: shown(path), lack });
         }
         if !missing.is_empty() {
             // nobody has to have here what the remote has
@@ -316,11 +286,13 @@ impl Repository {
         config.push((String::from("remote.origin.url"), SecretString::from(remote.url())));
         // large files take as long as a clone, in either direction
         let deadline = self.git.settings().fetch_deadline;
-        match self.git.lfs_call(Some(place), args, config, deadline).await {
+        let step = "transfer large files";
+        let call = Call { step, git_dir: Some(place), work_tree: None, args, config, deadline };
+        match self.git.run_lfs(call).await {
             Ok(output) if output.success => Ok(None),
             Ok(output) => {
                 let text = remote.redact(&output.stderr);
-                let failed = GitError::Program { step: "transfer large files", text: last_lines(&text) };
+                let failed = GitError::Program { step, text: last_lines(&text) };
                 if failed.is_disk_full() { Err(failed) } else { Ok(Some(Trouble::classify(&text))) }
             }
             Err(GitError::Deadline { seconds, .. }) => {
