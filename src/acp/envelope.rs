@@ -15,7 +15,7 @@ pub(super) const UNREADABLE: &str = "offshoot.unreadable";
 const QUESTION: &str = "session/request_permission";
 /// As it is however the solidus before it is written.
 const QUESTION_NAME: &[u8] = b"request_permission";
-/// What is given back to the agent with an answer waits in memory until it is read.
+/// What is given back to the agent with an answer waits in memory until it is read: its id, and the method that we do not know.
 const ID_BYTES_MAX: usize = 1_024;
 /// How much of a line is looked at that was cut where it was too long.
 const BEGINNING_BYTES: usize = 1_024;
@@ -67,6 +67,11 @@ impl Members {
     fn is_answer(&self) -> bool {
         (self.has(Member::Result) || self.has(Member::Error)) && !self.says(Member::Method)
     }
+
+    /// Of this protocol, or of none that we know.
+    fn is_message(&self) -> bool {
+        self.says(Member::Jsonrpc)
+    }
 }
 
 /// Whether a line of ours answers something, also where it cannot say what: it has no id then.
@@ -82,29 +87,81 @@ pub(super) fn kind_of(line: &Line) -> Kind {
         return Kind::Forged;
     }
     let read = || parse_line::<Value>(&line.bytes).map(|message| *message);
+    let checked = |flaw: fn(&Value) -> Option<&'static str>, kind: fn(Value) -> Kind| {
+        let Some(message) = read().map(without_nulls) else { return UNREADABLE_FOR_ALL };
+        flaw(&message).map_or_else(|| kind(message), Kind::Malformed)
+    };
     match (members.says(Member::Id), members.says(Member::Method)) {
+        (false, true) if is_question(&line.bytes) => Kind::Malformed("it is a question without an id"),
         (false, true) => Kind::Notification,
-        (true, true) => match read() {
-            Some(message) if message["id"].as_str().is_some_and(|id| id.len() > ID_BYTES_MAX) => {
-                Kind::Malformed("its id is longer than 1,024 bytes")
-            }
-            message => message.map_or(UNREADABLE_FOR_ALL, Kind::Request),
-        },
-        (true, false) if members.is_answer() => match read() {
-            Some(message) => flaw(&message).map_or(Kind::Answer(message), Kind::Malformed),
-            None => UNREADABLE_FOR_ALL,
-        },
+        (true, true) => checked(flaw_of_request, Kind::Request),
+        (true, false) if members.is_answer() => checked(flaw_of_answer, Kind::Answer),
+        // somebody waits, for this is all that comes
+        (true, false) if members.is_message() => {
+            Kind::Malformed("it has neither a method nor a result nor an error")
+        }
+        (false, false) if members.is_message() && members.is_answer() => {
+            Kind::Malformed("it is an answer without an id")
+        }
         _ => Kind::Noise,
     }
 }
 
-/// JSON-RPC 2.0, sections 4 and 5.
-fn flaw(message: &Value) -> Option<&'static str> {
+/// Whether a notification is one that has to be answered: its sender waits.
+fn is_question(line: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Called {
+        method: Option<String>,
+    }
+    let may_be = |name: &[u8]| memchr::memmem::find(line, name).is_some();
+    (may_be(QUESTION_NAME) || may_be(b"\\u"))
+        && parse_line::<Called>(line).is_some_and(|called| called.method.as_deref() == Some(QUESTION))
+}
+
+/// Many libraries write every member of an envelope, and `null` where there is nothing. A result alone may be `null`.
+fn without_nulls(mut message: Value) -> Value {
+    let says = |message: &Value, name: &str| message.get(name).is_some_and(|value| !value.is_null());
+    let is_for_nothing = |message: &Value, name: &str| match name {
+        "result" => says(message, "error") || says(message, "method"),
+        _ => true,
+    };
+    for name in ["method", "error", "result"] {
+        if !says(&message, name)
+            && is_for_nothing(&message, name)
+            && let Some(members) = message.as_object_mut()
+        {
+            members.remove(name);
+        }
+    }
+    message
+}
+
+fn has_id(message: &Value) -> bool {
     let id = &message["id"];
+    id.is_string() || id.is_i64() || id.is_u64()
+}
+
+/// JSON-RPC 2.0, section 4, and what would wait in memory.
+fn flaw_of_request(message: &Value) -> Option<&'static str> {
+    let is_long = |name: &str| message[name].as_str().is_some_and(|text| text.len() > ID_BYTES_MAX);
+    if !has_id(message) {
+        return Some("its id is neither a text nor a whole number");
+    }
+    if message.get("result").or_else(|| message.get("error")).is_some() {
+        return Some("it is both a request and an answer");
+    }
+    if is_long("id") {
+        return Some("its id is longer than 1,024 bytes");
+    }
+    is_long("method").then_some("its method is longer than 1,024 bytes")
+}
+
+/// JSON-RPC 2.0, section 5.
+fn flaw_of_answer(message: &Value) -> Option<&'static str> {
     if message["jsonrpc"].as_str() != Some("2.0") {
         return Some("it lacks \"jsonrpc\": \"2.0\"");
     }
-    if !(id.is_string() || id.is_i64() || id.is_u64()) {
+    if !has_id(message) {
         return Some("its id is neither a text nor a whole number");
     }
     let error = message.get("error")?;
@@ -181,6 +238,41 @@ mod tests {
         assert_eq!(kind(r#"{"jsonrpc":"2.0","method":"session/update","params":{"id""#, 1), Kind::Cut);
         assert_eq!(kind(r#"{"params":{"update":{"x":[1,1"#, 1), Kind::Cut);
         assert_eq!(kind("1,1,1,", 5), Kind::Noise);
+    }
+
+    #[test]
+    fn a_message_is_what_it_says_and_what_leaves_somebody_waiting_is_told() {
+        let request = |text: &str| matches!(kind(text, 0), Kind::Request(_));
+        let answer = |text: &str| matches!(kind(text, 0), Kind::Answer(_));
+        let flaw = |text: &str| match kind(text, 0) {
+            Kind::Malformed(why) => why.to_owned(),
+            other => format!("{other:?}"),
+        };
+        let of = |rest: &str| format!(r#"{{"jsonrpc":"2.0",{rest}}}"#);
+        for rest in [
+            r#""id":1,"result":{},"error":null"#,
+            r#""id":1,"result":null"#,
+            r#""id":1,"method":null,"result":{}"#,
+            r#""id":1,"result":null,"error":{"code":-1,"message":"m"}"#,
+        ] {
+            assert!(answer(&of(rest)), "{rest}: {}", flaw(&of(rest)));
+        }
+        assert!(request(&of(r#""id":1,"method":"m","result":null,"error":null"#)));
+        for (rest, why) in [
+            (r#""id":null,"method":"session/request_permission""#, "a question without an id"),
+            (r#""method":"session\u002frequest_permission""#, "a question without an id"),
+            (r#""id":{"a":1},"method":"m""#, "neither a text nor a whole number"),
+            (r#""id":1,"method":"m","result":{}"#, "both a request and an answer"),
+            (r#""id":1"#, "neither a method nor a result"),
+            (r#""id":null,"error":{"code":-32700,"message":"m"}"#, "an answer without an id"),
+            (r#""id":1,"result":{},"error":{"code":-1,"message":"m"}"#, "both a result and an error"),
+        ] {
+            assert!(flaw(&of(rest)).contains(why), "{rest}: {}", flaw(&of(rest)));
+        }
+        let long = of(&format!(r#""id":1,"method":"{}""#, "m".repeat(ID_BYTES_MAX + 1)));
+        assert!(flaw(&long).contains("its method is longer"));
+        assert_eq!(kind(r#"{"id":1,"level":"info"}"#, 0), Kind::Noise, "what others log");
+        assert_eq!(kind(&of(r#""method":"session/update""#), 0), Kind::Notification);
     }
 
     #[test]

@@ -125,6 +125,8 @@ fn sort(line: Line, heard: &Heard, speaker: &Speaker) -> Option<Passed> {
         }
         Kind::Request(message) => {
             tell(&line);
+            // an update that wants an answer tells of its tool all the same
+            heard.learn(&message["params"]["update"]);
             let text = question(&message, heard).unwrap_or(message).to_string();
             Some(Passed { text, is_request: true })
         }

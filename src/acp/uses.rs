@@ -15,7 +15,7 @@ const USES_MAX: usize = 1_000;
 const PATHS_MAX: usize = 200;
 /// The same of the bytes of their paths.
 const PATHS_BYTES_MAX: usize = 64 * 1024;
-/// Names that agents have for a path among the arguments of a tool, small letters alone.
+/// Names that agents have for a path among the arguments of a tool, small letters alone. What is called so is one, whatever it looks like.
 const PATH_NAMES: [&str; 17] = [
     "path",
     "paths",
@@ -35,8 +35,36 @@ const PATH_NAMES: [&str; 17] = [
     "uri",
     "url",
 ];
+/// Names of what is written into a file, run or said: whatever stands there is no path. Of all others a text that would lead
+/// somewhere else is taken for one.
+const TEXT_NAMES: [&str; 22] = [
+    "text",
+    "content",
+    "contents",
+    "filetext",
+    "command",
+    "cmd",
+    "description",
+    "title",
+    "prompt",
+    "query",
+    "pattern",
+    "regex",
+    "glob",
+    "oldstring",
+    "newstring",
+    "oldstr",
+    "newstr",
+    "oldtext",
+    "newtext",
+    "search",
+    "replace",
+    "code",
+];
 /// Its members are called as the files that they change.
 const CHANGES: &str = "changes";
+/// Longer texts are no paths (`PATH_MAX` of Linux).
+const PATH_BYTES_MAX: usize = 4_096;
 
 /// What was told of a use, all of it: nothing is ever taken back.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -89,19 +117,17 @@ impl Facts {
         if let Ok(kind) = serde_json::from_value::<ToolKind>(update["kind"].clone()) {
             self.kind = Some(kind);
         }
-        let listed = |list: &Value| list.as_array().cloned().unwrap_or_default();
-        let locations = listed(&update["locations"]);
-        let diffs: Vec<Value> =
-            listed(&update["content"]).into_iter().filter(|block| block["type"] == "diff").collect();
-        let told = locations.iter().chain(&diffs).map(|one| &one["path"]);
-        let mut paths: Vec<&str> = told.filter_map(Value::as_str).collect();
-        paths_among(&update["rawInput"], false, &mut paths);
+        let mut paths: Vec<&str> = Vec::new();
+        paths_among(&update["locations"], Name::Path, &mut paths);
+        for part in ["content", "rawInput"] {
+            paths_among(&update[part], Name::Other, &mut paths);
+        }
         for path in paths {
             if self.paths.iter().any(|known| known == path) {
                 continue;
             }
             let bytes: usize = self.paths.iter().map(String::len).sum();
-            if self.paths.len() >= PATHS_MAX || bytes + path.len() > PATHS_BYTES_MAX {
+            if self.paths.len() >= PATHS_MAX || bytes + path.len() >= PATHS_BYTES_MAX {
                 self.has_more = true;
                 return;
             }
@@ -115,15 +141,40 @@ impl Facts {
     }
 }
 
-/// What is called a path among the arguments of a tool, however deep. `is_named`: the value itself is called so.
-fn paths_among<'a>(value: &'a Value, is_named: bool, paths: &mut Vec<&'a str>) {
+/// What a value is called.
+#[derive(Clone, Copy)]
+enum Name {
+    Path,
+    Text,
+    Other,
+}
+
+impl Name {
+    fn of(name: &str) -> Self {
+        match name {
+            _ if is_called(name, &PATH_NAMES) => Self::Path,
+            _ if is_called(name, &TEXT_NAMES) => Self::Text,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// What is a path among the arguments of a tool, however deep: by its name, or because it would lead somewhere else if it were one.
+fn paths_among<'a>(value: &'a Value, name: Name, paths: &mut Vec<&'a str>) {
     match value {
-        Value::String(text) if is_named => paths.push(text),
-        Value::Array(values) => values.iter().for_each(|value| paths_among(value, is_named, paths)),
+        Value::String(text) => match name {
+            Name::Path => paths.push(text),
+            Name::Other if leads_away(text) => paths.push(text),
+            Name::Other | Name::Text => {}
+        },
+        Value::Array(values) => values.iter().for_each(|value| paths_among(value, name, paths)),
         Value::Object(members) => {
-            for (name, value) in members {
-                paths_among(value, is_called(name, &PATH_NAMES), paths);
-                if name == CHANGES {
+            for (member, value) in members {
+                if leads_away(member) {
+                    paths.push(member);
+                }
+                paths_among(value, Name::of(member), paths);
+                if member == CHANGES {
                     paths.extend(value.as_object().into_iter().flatten().map(|(path, _)| path.as_str()));
                 }
             }
@@ -132,9 +183,17 @@ fn paths_among<'a>(value: &'a Value, is_named: bool, paths: &mut Vec<&'a str>) {
     }
 }
 
+/// Whether it would not begin in the directory to work in, as a path.
+fn leads_away(text: &str) -> bool {
+    let text = text.trim_start();
+    let is_line = text.len() <= PATH_BYTES_MAX && !text.contains('\n');
+    is_line && (text.starts_with(['/', '~', '$']) || text.starts_with("..") || text.contains(":/"))
+}
+
 /// Whether what would be opened under this path lies in `dir`: through links and `..`, and also where it does not exist yet. What an agent
 /// may make another path of before it opens it, a home directory or an address, is never taken for one that does.
 fn is_in(dir: &Path, path: &str) -> bool {
+    let path = path.trim_start();
     if path.starts_with(['~', '$']) || path.contains(":/") {
         return false;
     }
@@ -171,7 +230,7 @@ mod tests {
         let facts = uses.facts("a");
         assert_eq!(
             (facts.kind, facts.paths),
-            (Some(ToolKind::Edit), ["x", "z", "y"].map(str::to_owned).to_vec())
+            (Some(ToolKind::Edit), ["x", "z", "none", "y"].map(str::to_owned).to_vec())
         );
         for number in 0..USES_MAX {
             uses.learn(&json!({"toolCallId": format!("b{number}"), "kind": 5}));
@@ -188,10 +247,25 @@ mod tests {
             json!({"args": {"source": "a", "dest": "/x"}}),
             json!({"paths": ["a", "/x"]}),
             json!({"changes": {"a": {}, "/x": {"add": ""}}}),
+            json!({"anything": {"at": "/x"}}),
+            json!({"files": {"/x": "text"}}),
+            json!({"path": {"value": "/x"}}),
+            json!(["/x"]),
+            json!("/x"),
         ] {
             let mut uses = Uses::default();
             uses.learn(&json!({"toolCallId": "a", "rawInput": input}));
             assert!(uses.facts("a").paths.contains(&"/x".to_owned()), "{input}");
+        }
+        for told in [
+            json!({"locations": "/x"}),
+            json!({"locations": {"uri": "/x"}}),
+            json!({"content": {"type": "diff", "path": "/x"}}),
+            json!({"content": [{"type": "content", "content": {"type": "resource_link", "uri": "/x"}}]}),
+        ] {
+            let mut facts = Facts::default();
+            facts.learn(&told);
+            assert_eq!(facts.paths, ["/x"], "{told}");
         }
         let mut uses = Uses::default();
         uses.learn(
@@ -245,6 +319,7 @@ mod tests {
             ("/etc/passwd".to_owned(), false),
             ("~/.ssh/authorized_keys".to_owned(), false),
             ("~root/a".to_owned(), false),
+            (" /etc/passwd".to_owned(), false),
             ("$HOME/a".to_owned(), false),
             ("file:///etc/passwd".to_owned(), false),
             ("file:/etc/passwd".to_owned(), false),
