@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
+use std::path::Path;
 
 use secrecy::ExposeSecret as _;
 
 use super::fault::Fault;
 use super::finding::{Finding, Verdict};
 use super::patient::Patient;
+use super::service::mend_of_server;
 use crate::config::{AgentEntry, Config, Origin};
 use crate::domain::agent_kind::AgentKind;
-use crate::domain::phrases::shell_word;
+use crate::domain::phrases::edit;
 use crate::wire::health::AgentHealth;
 use crate::worker::{ProgramLook, find_program, look_at_program};
 
@@ -54,14 +56,7 @@ fn of_lesser_weight(finding: Finding) -> Finding {
 async fn one(patient: &Patient<'_>, name: &str, entry: &AgentEntry) -> Finding {
     let Some(program) = &entry.command else {
         let finding = Finding::of(Fault::AgentMissing, format!("agents.{name}.command names no program"));
-        // a name with a hyphen is in no variable
-        return if name.contains('-') {
-            let file = patient.config_file.as_ref().map_or("FILE".into(), |file| file.to_string_lossy());
-            finding.mended_by(format!("${{EDITOR:-vi}} {}", shell_word(&file)))
-        } else {
-            finding
-                .mended_by(format!("export OFFSHOOT_AGENTS_{}_COMMAND=/path/of/program", name.to_uppercase()))
-        };
+        return finding.mended_by(how_to_name(patient, name));
     };
     let command: Vec<String> = std::iter::once(program).chain(&entry.args).cloned().collect();
     let mut environment = patient.env.for_agent(&entry.env);
@@ -69,14 +64,39 @@ async fn one(patient: &Patient<'_>, name: &str, entry: &AgentEntry) -> Finding {
         environment.insert(variable.into(), value.expose_secret().into());
     }
     let look = look_at_program(entry.kind, &command, &environment).await;
-    let finding = judge(entry.kind, program, &look, is_there(program, &environment));
+    let there = is_there(program, &environment);
+    let mut finding = judge(entry.kind, program, &look, there);
+    if !there && Path::new(program).is_absolute() {
+        // whatever is installed may lie elsewhere
+        finding = finding.mended_by(how_to_name(patient, name));
+    }
     if finding.verdict != Verdict::Ok {
         return finding;
     }
     let of_server = patient.server.own_health().and_then(|health| {
         health.agents.iter().find(|agent| agent.name == name && agent.checked_at.is_some())
     });
-    of_server.and_then(|agent| as_the_server_sees(agent, &look)).unwrap_or(finding)
+    let Some(worse) = of_server.and_then(|agent| as_the_server_sees(agent, &look)) else { return finding };
+    let lacks = (worse.code == Some(Fault::ServiceMissesAgent.code())).then_some(program.as_str());
+    let mend = mend_of_server(patient, lacks).or_else(|| worse.mend.clone());
+    let by_hand = if patient.service.is_none() {
+        "; it was started by hand: end it, and start it from this shell"
+    } else {
+        ""
+    };
+    Finding { detail: worse.detail + by_hand, mend, ..worse }
+}
+
+/// Where the program of this entry is named, or could be.
+fn how_to_name(patient: &Patient<'_>, name: &str) -> String {
+    let key = format!("agents.{name}.command");
+    let rows = patient.config().map(Config::rows).unwrap_or_default();
+    let is_in_file = rows.iter().any(|row| row.key == key && matches!(row.origin, Origin::File { .. }));
+    // a name with a hyphen is in no variable
+    if is_in_file || name.contains('-') {
+        return edit(patient.config_file.as_deref().unwrap_or(Path::new("FILE")));
+    }
+    format!("export OFFSHOOT_AGENTS_{}_COMMAND=/path/of/program", name.to_uppercase())
 }
 
 fn is_there(program: &str, environment: &BTreeMap<OsString, OsString>) -> bool {

@@ -90,12 +90,12 @@ faults! {
         "offshoot service install";
     ServerNotLoggedIn, "agents", "server_not_logged_in", Fail,
         "The running server finds an agent not logged in that is logged in for this shell: its environment is another one.",
-        "offshoot service install";
+        "${EDITOR:-vi} ~/.config/offshoot/env && offshoot service stop && offshoot service start";
     ServiceLacksProgram, "service", "service_lacks_program", Fail,
         "The PATH of the installed service does not lead to git, or to the agent that jobs use.",
         "offshoot service install";
     ServiceLacksOther, "service", "service_lacks_other", Warn,
-        "The PATH of the installed service does not lead to an agent that the configuration names.",
+        "The PATH of the installed service does not lead to an agent that the configuration names, to git-lfs, or to gh, of which the token is asked.",
         "offshoot service install";
     LingeringOff, "service", "lingering_off", Warn,
         "The service ends when its user logs out, and does not start with the machine.",

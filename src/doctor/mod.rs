@@ -26,7 +26,7 @@ mod table;
 pub use fault::Fault;
 pub use finding::{Finding, Report, Verdict};
 pub use patient::{InstalledService, Patient, ServerLook};
-pub use places::where_agents_are;
+pub use places::where_programs_are;
 pub use table::{CHECKS, Check};
 
 /// Makes all checks, in the order of the table, and tells each finding as it comes.

@@ -32,8 +32,10 @@ pub struct Patient<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstalledService {
     pub file: PathBuf,
-    /// The PATH that the file gives it; `None`: it names none.
+    /// The PATH that it gets; `None`: no file names one.
     pub path: Option<OsString>,
+    /// The file of variables beside it, where that one says the PATH: what `offshoot service install` writes does not count then.
+    pub path_file: Option<PathBuf>,
     /// Whether it goes on without anybody logged in; `None`: the system has no such thing, or does not say.
     pub lingers: Option<bool>,
 }

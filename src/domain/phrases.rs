@@ -2,6 +2,7 @@
 //! present time is always an argument.
 
 use std::borrow::Cow;
+use std::path::Path;
 use std::time::Duration;
 
 use super::hold::LimitWindow;
@@ -19,6 +20,18 @@ pub fn shell_word(text: &str) -> String {
         return text.to_owned();
     }
     format!("'{}'", text.replace('\'', "'\\''"))
+}
+
+/// The command that opens this file, for people to type.
+#[must_use]
+pub fn edit(file: &Path) -> String {
+    format!("${{EDITOR:-vi}} {}", path_word(file))
+}
+
+/// A path as one word of a shell.
+#[must_use]
+pub fn path_word(path: &Path) -> String {
+    shell_word(&path.display().to_string())
 }
 
 /// A stretch of time as a clock shows it: `0:07`, `5:23`, `1:02:03`.

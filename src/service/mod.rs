@@ -164,9 +164,25 @@ impl Owner {
         }
     }
 
-    /// The PATH that the installed file gives the service, and with it the agents.
+    /// The variables that the service gets from a file beside its own, where the system has such a file: they win over those of its own.
+    #[must_use]
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let text = self.file_of_variables().and_then(|file| std::fs::read_to_string(file).ok());
+        text.map(|text| systemd::variables(&text)).unwrap_or_default()
+    }
+
+    /// Where [`Self::variables`] stand.
+    #[must_use]
+    pub fn file_of_variables(&self) -> Option<PathBuf> {
+        (self.init == Init::Systemd).then(|| systemd::env_file(self))
+    }
+
+    /// The PATH that the service gets, and with it the agents: of [`Self::variables`], else of the installed file.
     #[must_use]
     pub fn path_of_installed(&self) -> Option<OsString> {
+        if let Some((_, path)) = self.variables().into_iter().rev().find(|(name, _)| name == "PATH") {
+            return Some(path.into());
+        }
         let text = std::fs::read_to_string(self.file()).ok()?;
         match self.init {
             Init::Systemd => systemd::path_in(&text, &self.home),

@@ -134,6 +134,23 @@ pub(super) fn path_in(unit: &str, home: &Path) -> Option<OsString> {
     Some(path.replace("%h", home.to_str()?).into())
 }
 
+/// The file of variables that the unit reads.
+pub(super) fn env_file(owner: &Owner) -> PathBuf {
+    owner.config_home.join("offshoot/env")
+}
+
+/// The variables of such a file, the last of a name last.
+pub(super) fn variables(text: &str) -> Vec<(String, String)> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
+    let named = lines.filter_map(|line| line.split_once('='));
+    let bare = |value: &str| {
+        let value = value.trim();
+        let quoted = |mark: char| value.strip_prefix(mark)?.strip_suffix(mark);
+        quoted('"').or_else(|| quoted('\'')).unwrap_or(value).to_owned()
+    };
+    named.map(|(name, value)| (name.trim().to_owned(), bare(value))).collect()
+}
+
 /// What stands behind `serve` in the command that is started. Nothing where words are quoted or hold variables: no file of ours does.
 pub(super) fn arguments_in(unit: &str, home: &Path) -> Vec<String> {
     let command = unit.lines().rev().find_map(|line| line.strip_prefix("ExecStart=")).unwrap_or_default();
@@ -179,6 +196,14 @@ mod tests {
         assert!(text.contains(MARK) && text.contains(LINGER_MARK));
         let path = path_in(&text, Path::new("/home/ada")).unwrap();
         assert!(path.to_str().unwrap().starts_with("/home/ada/.nvm/bin:/home/ada/.local/bin:"));
+    }
+
+    #[test]
+    fn a_file_of_variables_is_read_as_the_system_reads_it() {
+        let text = "# PATH=/no\n;PATH=/no\n\nA=1\n PATH = /x:/y \nB=\"two words\"\nC='it\"'\nD=\"\nnothing\nPATH=/z\n";
+        let pairs =
+            [("A", "1"), ("PATH", "/x:/y"), ("B", "two words"), ("C", "it\""), ("D", "\""), ("PATH", "/z")];
+        assert_eq!(variables(text), pairs.map(|(name, value)| (name.to_owned(), value.to_owned())));
     }
 
     #[test]

@@ -226,9 +226,14 @@ async fn agents_that_only_the_configuration_names_are_no_problem_but_a_warning()
     ));
     let (code, found) = machine.examined(|doctor| doctor).await;
     assert_eq!(code, 0, "{found:#?}");
-    assert_eq!(mend(&found, "other_agent_unusable"), Some("command -v /nowhere/mine"));
+    let edit = format!("${{EDITOR:-vi}} {}", machine.path(".config/offshoot/config.toml"));
+    assert_eq!(mend(&found, "other_agent_unusable"), Some(&*edit), "what is installed may lie elsewhere");
     let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_DEFAULTS_AGENT", "mine")).await;
-    assert_eq!((code, mend(&found, "agent_missing")), (1, Some("command -v /nowhere/mine")));
+    assert_eq!((code, mend(&found, "agent_missing")), (1, Some(&*edit)));
+    let (_, found) =
+        machine.examined(|doctor| doctor.env("OFFSHOOT_AGENTS_CLAUDE_COMMAND", "/nowhere/claude")).await;
+    let export = "export OFFSHOOT_AGENTS_CLAUDE_COMMAND=/path/of/program";
+    assert_eq!(mend(&found, "agent_missing"), Some(export));
     // one that is there and does not say who it is
     machine.program("claude", "exit 1");
     let (code, found) = machine.examined(|doctor| doctor).await;
@@ -277,7 +282,7 @@ async fn what_keeps_the_server_from_working_is_told_with_what_to_type() {
     assert_eq!(mend(&found, "callbacks_dead"), Some("offshoot webhook ls --state dead"));
     assert!(mend(&found, "other_version").is_some());
     assert_eq!(mend(&found, "database_read_only"), Some("offshoot restore daily-1.db"));
-    assert_eq!(mend(&found, "server_misses_agent"), Some("offshoot service install"));
+    assert_eq!(mend(&found, "server_misses_agent"), Some("offshoot serve"), "it was started by hand");
     if cfg!(target_os = "linux") {
         assert!(mend(&found, "sandbox_not_in_force").is_some());
     }
@@ -341,6 +346,45 @@ async fn an_address_that_does_not_answer_as_offshoot_is_told_apart() {
     let broken = Fake::start(|_, _| Answer::problem(500, "internal", "no", json!({}))).await;
     let (code, found) = machine.examined(|doctor| doctor.env("OFFSHOOT_URL", &broken.url)).await;
     assert_eq!((code, mend(&found, "server_silent").is_some()), (1, true));
+}
+
+/// Another command for a server that was started by hand, for a service that would find it, and for one that would not.
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn what_the_server_lacks_is_mended_where_it_comes_from() {
+    const UNIT: &str = ".config/systemd/user/offshoot.service";
+    let machine = Machine::new();
+    machine.program("claude", CLAUDE);
+    machine.configure(&format!("[server]\nsecret = \"{SECRET}\"\n"));
+    let (anew, login) = (
+        "offshoot service stop && offshoot service start",
+        "${EDITOR:-vi} ~/.config/offshoot/env && offshoot service stop && offshoot service start",
+    );
+    let rows = [
+        (false, None, "server_misses_agent", "offshoot serve"),
+        (false, Some("/nowhere"), "server_misses_agent", "offshoot service install"),
+        (false, Some("%h/bin"), "server_misses_agent", anew),
+        (true, None, "server_not_logged_in", "offshoot serve"),
+        (true, Some("%h/bin"), "server_not_logged_in", login),
+    ];
+    for (installed, path, code, command) in rows {
+        let health = health(&json!({ "agents": [{
+            "name": "claude", "kind": "claude", "installed": installed, "version": null,
+            "authenticated": installed.then_some(false), "checkedAt": "2026-11-21T12:00:00.000Z",
+        }] }));
+        let fake = Fake::start(move |seen, _| match seen.line.as_str() {
+            "GET /health" => Answer::json(200, &health),
+            _ => Answer::json(200, &json!({ "clients": [] })),
+        })
+        .await;
+        let _ = std::fs::remove_file(machine.path(UNIT));
+        if let Some(path) = path {
+            let unit = format!("[Service]\nEnvironment=PATH={path}\nExecStart=/bin/true serve\n");
+            machine.write(UNIT, &unit, 0o644);
+        }
+        let (_, found) = machine.examined(|doctor| doctor.env("PORT", port_of(&fake))).await;
+        assert_eq!(mend(&found, code), Some(command), "{installed} {path:?}: {found:#?}");
+    }
 }
 
 /// The unit as it stands on the disk decides, not what this shell finds.

@@ -138,6 +138,7 @@ mod reliability_page;
 mod rescue;
 mod service;
 mod service_files;
+mod service_mends;
 mod sim;
 mod stand;
 mod storage_backup;

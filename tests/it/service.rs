@@ -15,7 +15,7 @@ use crate::cli_attach::{IN_A_TERMINAL, has_python};
 use crate::cli_fake::{Answer, Fake};
 use crate::left_out::{Need, leave_out};
 
-const UNIT: &str = ".config/systemd/user/offshoot.service";
+pub(crate) const UNIT: &str = ".config/systemd/user/offshoot.service";
 
 /// A home directory with stand-ins for the programs of the system.
 pub(crate) struct Home(TempDir);

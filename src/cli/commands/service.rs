@@ -14,8 +14,8 @@ use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::human;
 use crate::cli::output::Output;
 use crate::config::{Config, ConfigError, Environment, Flags, PlatformDirs, Problem, how_to_add_a_secret};
-use crate::doctor::{InstalledService, where_agents_are};
-use crate::domain::phrases::shell_word;
+use crate::doctor::{InstalledService, where_programs_are};
+use crate::domain::phrases::{edit, path_word, shell_word};
 use crate::service::{Init, Owner, Plan, ServiceError, State};
 use crate::wire::health::Health;
 
@@ -116,7 +116,14 @@ pub(super) async fn installed(global: &Global, env: &Environment) -> Option<Inst
     if !file.exists() {
         return None;
     }
-    Some(InstalledService { path: owner.path_of_installed(), lingers: owner.lingers().await, file })
+    let is_said = owner.variables().iter().any(|(name, _)| name == "PATH");
+    let path_file = owner.file_of_variables().filter(|_| is_said);
+    Some(InstalledService {
+        path: owner.path_of_installed(),
+        path_file,
+        lingers: owner.lingers().await,
+        file,
+    })
 }
 
 /// This user, and the program that runs now.
@@ -157,11 +164,10 @@ fn kept(owner: &Owner, global: &Global, env: &Environment) -> Option<String> {
         !is_named && !owner.arguments.is_empty() && owner.arguments == owner.arguments_of_installed();
     is_kept.then(|| {
         let words: Vec<_> = owner.arguments.iter().map(|word| shell_word(word)).collect();
-        let usual = usual_file(env).unwrap_or_default().display().to_string();
         format!(
             "The service goes on as it was installed: serve {}\n  with the usual file instead:  offshoot service install --config {}",
             words.join(" "),
-            shell_word(&usual)
+            path_word(&usual_file(env).unwrap_or_default())
         )
     })
 }
@@ -195,11 +201,11 @@ async fn install(
 ) -> Result<(), CliError> {
     let config = as_the_service(owner, env)?;
     let (path_before, left_out) =
-        where_agents_are(&config, env).into_iter().partition(|dir| Owner::can_name_in_path(dir.as_path()));
+        where_programs_are(&config, env).into_iter().partition(|dir| Owner::can_name_in_path(dir.as_path()));
     let owner = Owner { path_before, ..owner.clone() };
     for dir in left_out {
         out.say(&format!(
-            "warning: PATH of the service cannot name {}; an agent that is there is not found by it",
+            "warning: PATH of the service cannot name {}; a program that is there is not found by it",
             dir.display()
         ));
     }
@@ -208,7 +214,8 @@ async fn install(
         return shown(&plan, out);
     }
     out.say("Installing the service, and waiting until it takes work ...");
-    plan.carry_out(&owner.environment).await.map_err(|error| half_installed(error, &owner))?;
+    let was_there = owner.file().exists();
+    plan.carry_out(&owner.environment).await.map_err(|error| half_installed(error, &owner, was_there))?;
     if out.is_json() {
         let mut told = json!({ "installed": true, "file": owner.file().display().to_string() });
         if let (Value::Object(told), Some(Value::Object(before))) = (&mut told, before) {
@@ -221,10 +228,10 @@ async fn install(
     Ok(())
 }
 
-/// What failed, and that a file of the service is there all the same.
-fn half_installed(error: ServiceError, owner: &Owner) -> CliError {
+/// What failed, and that a file of the service is there all the same. One that `was_there` before is nothing to be taken away.
+fn half_installed(error: ServiceError, owner: &Owner, was_there: bool) -> CliError {
     let error = CliError::from(error);
-    if !owner.file().exists() {
+    if was_there || !owner.file().exists() {
         return error;
     }
     error.hint("its file is there all the same; to take it away", "offshoot service uninstall")
@@ -235,20 +242,13 @@ fn as_the_service(owner: &Owner, env: &Environment) -> Result<Config, CliError> 
     let mut pairs: Vec<(OsString, OsString)> = Vec::new();
     let kept = ["HOME", "USER", "LOGNAME"];
     pairs.extend(kept.iter().filter_map(|name| Some((name.into(), env.get(name)?.to_owned()))));
-    if owner.init == Init::Systemd {
-        let file = owner.home.join(".config/offshoot/env");
-        let text = std::fs::read_to_string(file).unwrap_or_default();
-        let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
-        let named = lines.filter_map(|line| line.split_once('='));
-        pairs.extend(
-            named.map(|(name, value)| (name.trim().into(), value.trim().trim_matches(['"', '\'']).into())),
-        );
-    }
+    pairs.extend(owner.variables().into_iter().map(|(name, value)| (name.into(), value.into())));
     let flags = Flags { serving: true, ..Flags::default() };
     // one that is not in the usual place is handed on; and an environment of one's own does not know the platform's place
     let named = file_in(&owner.arguments);
-    let file = named.or_else(|| usual_file(env).filter(|file| file.exists()));
     let service = Environment::from_pairs(pairs);
+    let said = || service.get("OFFSHOOT_CONFIG").map(PathBuf::from);
+    let file = named.or_else(said).or_else(|| usual_file(env).filter(|file| file.exists()));
     Config::load(&flags, &service, file.as_deref()).map_err(|error| would_not_start(error, file.as_deref()))
 }
 
@@ -267,7 +267,7 @@ fn would_not_start(error: ConfigError, file: Option<&Path>) -> CliError {
         Some(file) if lacks_secret => how_to_add_a_secret(file)
             .into_iter()
             .fold(told, |told, (label, command)| told.hint(&label, command)),
-        Some(file) => told.hint("mend it", format!("${{EDITOR:-vi}} {}", file.display())),
+        Some(file) => told.hint("mend it", edit(file)),
     }
     .hint("or see what is missing", "offshoot doctor")
 }
