@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use super::attempt::Line;
@@ -56,10 +56,18 @@ impl Versions {
 }
 
 impl Line<'_> {
-    /// Holds the login of an agent whose program is nowhere, by its name: a supervisor could only say what the system says. A path is
-    /// left to the system, for it may lead into the worktree.
+    /// Holds the login of an agent whose program is nowhere, by its name or place: a supervisor could only say what the system says.
+    /// A relative path is left to the system, for it may lead into the worktree.
     fn refuse_missing(&self, entry: &AgentEntry, agent: &dyn Agent, path: &OsStr) -> Step<()> {
-        let Some(name) = entry.command.first().filter(|name| !name.contains('/')) else { return Ok(()) };
+        let Some(name) = entry.command.first() else { return Ok(()) };
+        if name.contains('/') {
+            let place = Path::new(name);
+            if !place.is_absolute() || find_program(name, path).is_some() {
+                return Ok(());
+            }
+            let what = if place.exists() { "is no program that can be run" } else { "is not there" };
+            return Err(Halt::unspent(ReasonCode::AgentMissing, &format!("\"{name}\" {what}.")));
+        }
         let own = self.own_environment(entry, agent);
         let own = own.get("PATH").map(OsStr::new);
         if own.into_iter().chain([path]).any(|path| find_program(name, path).is_some()) {

@@ -67,16 +67,26 @@ async fn a_missing_agent_holds_the_queue_until_it_is_installed() {
 
 /// Nobody who reads "no such file" knows which.
 #[tokio::test]
-async fn an_agent_that_is_in_no_directory_of_the_path_is_named() {
-    let config = "[agents.gone]\nkind = \"command\"\ncommand = \"no-such-agent\"\n".to_owned();
+async fn an_agent_whose_program_is_nowhere_is_named() {
+    let rows = [
+        ("gone", "no-such-agent", "\"no-such-agent\" is in no directory of the server's PATH."),
+        ("away", "/nowhere/no-such-agent", "\"/nowhere/no-such-agent\" is not there."),
+        ("text", "/etc/passwd", "\"/etc/passwd\" is no program that can be run."),
+    ];
+    let entry = |(name, command, _): &(&str, &str, &str)| {
+        format!("[agents.{name}]\nkind = \"command\"\ncommand = \"{command}\"\n")
+    };
+    let config = rows.iter().map(entry).collect();
     let stand = Stand::with(Plan { config, ..Plan::default() }).await;
-    let id = stand.submit(json!({"prompt": "x", "branchName": "b", "options": {"agent": "gone"}})).await;
-    let job = stand.wait_for(&id, "held", |job| job["waiting"]["for"] == "login").await;
-    let reason = &job["attempts"][0]["reason"];
-    let message = reason["message"].as_str().unwrap();
-    assert_eq!(reason["code"], "agent_missing", "{job:#}");
-    assert!(message.contains("\"no-such-agent\" is in no directory of the server's PATH."), "{message}");
-    stand.post(&format!("/jobs/{id}/cancel"), &json!({})).await;
+    for (name, _, told) in rows {
+        let id = stand.submit(json!({"prompt": "x", "branchName": name, "options": {"agent": name}})).await;
+        let job = stand.wait_for(&id, "held", |job| job["waiting"]["for"] == "login").await;
+        let reason = &job["attempts"][0]["reason"];
+        let message = reason["message"].as_str().unwrap();
+        assert_eq!(reason["code"], "agent_missing", "{job:#}");
+        assert!(message.contains(told), "{message}");
+        stand.post(&format!("/jobs/{id}/cancel"), &json!({})).await;
+    }
     stand.finish().await;
 }
 
