@@ -11,6 +11,7 @@ use super::args::Global;
 use super::error::{CliError, ErrorKind};
 use crate::api_client::{ApiClient, is_loopback};
 use crate::config::{Config, ConfigError, Environment, Flags};
+use crate::domain::phrases::edit;
 
 /// A client of the server that the command line, the environment or the configuration names.
 pub(super) fn connect(global: &Global, env: &Environment) -> Result<ApiClient, CliError> {
@@ -58,7 +59,7 @@ impl From<ConfigError> for CliError {
         let told = Self::new(kind, error.to_string());
         // not `config show`, which would say the same again
         match &error.file {
-            Some(file) => told.hint("mend it", format!("${{EDITOR:-vi}} {}", file.display())),
+            Some(file) => told.hint("mend it", edit(file)),
             None => told.hint("see what else is missing", "offshoot doctor"),
         }
     }

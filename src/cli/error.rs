@@ -5,6 +5,7 @@ use std::io;
 use super::typed;
 use crate::api_client::ApiError;
 use crate::domain::id::ClientId;
+use crate::domain::phrases::path_word;
 use crate::wire::problem::{JobName, Problem};
 
 /// What kind of failure it is.
@@ -143,6 +144,12 @@ impl CliError {
         Self { kind, ..self }
     }
 
+    /// Adds a line to the message.
+    pub(super) fn detail(mut self, line: String) -> Self {
+        self.details.push(line);
+        self
+    }
+
     /// Says first what it is about.
     pub(super) fn about(self, what: &str) -> Self {
         Self { message: format!("{what}: {}", self.message), ..self }
@@ -187,7 +194,7 @@ impl CliError {
     /// A file that was named on the command line.
     pub(super) fn file(path: &std::path::Path, error: &io::Error) -> Self {
         Self::new(ErrorKind::Usage, format!("cannot read {}: {error}", path.display()))
-            .hint("look", format!("ls -l {}", path.display()))
+            .hint("look", format!("ls -l {}", path_word(path)))
     }
 
     /// Where files are meant to be below it.

@@ -116,12 +116,13 @@ fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Res
         }
         Verb::Doctor(flags) => commands::doctor::run(&cli.global, &flags, env, out),
         Verb::Init(flags) => {
-            if let Some(before) = commands::init::run(&cli.global, &flags, env, out)? {
-                let before = Some(before);
-                let install = commands::ServiceVerb::Install { print: false, force: false, before };
-                return commands::service::run(install, &cli.global, env, out);
-            }
-            Ok(ExitCode::SUCCESS)
+            let Some(told) = commands::init::run(&cli.global, &flags, env, out)? else {
+                return Ok(ExitCode::SUCCESS);
+            };
+            let before = Some(told.clone());
+            let install = commands::ServiceVerb::Install { print: false, force: false, before };
+            commands::service::run(install, &cli.global, env, out)
+                .map_err(|error| commands::init::written_before(error, &told))
         }
         Verb::Service(verb) => commands::service::run(verb, &cli.global, env, out),
         Verb::Completions { shell } => commands::shell::completions(shell, out).map(done),

@@ -11,6 +11,7 @@ use toml::{Spanned, Table, Value};
 use super::error::Problem;
 use super::keys::{self, Kind};
 use super::values::{Origin, Values};
+use crate::domain::phrases::path_word;
 
 /// A configuration of a few hundred keys is far smaller; a larger file is not a configuration.
 const FILE_BYTES_MAX: u64 = 1024 * 1024;
@@ -45,7 +46,7 @@ pub(super) fn read(path: &Path, required: bool, values: &mut Values) {
     let secret = values.entries().find(|(_, entry)| entry.key.is_hidden() && entry.value.is_str());
     if let (true, Some((key, _))) = (open_to_others, secret) {
         let rule = format!("holds {key} and can be read by others");
-        let remedy = format!("chmod 600 {shown}");
+        let remedy = format!("chmod 600 {}", path_word(path));
         values.problems.push(fault(rule).remedy(remedy).permission());
     }
 }

@@ -13,7 +13,7 @@ use super::error::Problem;
 use super::keys::{self, Kind};
 use super::paths::{PlatformDirs, resolve};
 use super::values::{Origin, Values};
-use crate::domain::phrases::shell_word;
+use crate::domain::phrases::path_word;
 
 /// A private key of 16384 bits is 13 KB in PEM.
 const SECRET_BYTES_MAX: u64 = 64 * 1024;
@@ -103,7 +103,7 @@ pub(super) fn read_credentials(env: &Environment, values: &mut Values) {
 /// # Errors
 /// It must be an ordinary file that nobody else can read: mode 0600 or 0400.
 fn read_file(path: &Path, key: &str) -> Result<SecretString, Problem> {
-    let shown = shell_word(&path.display().to_string());
+    let shown = path_word(path);
     let found = std::fs::metadata(path).map_err(|error| {
         let problem = Problem::new(key, format!("names a file that cannot be read: {}", error.kind()));
         let problem = problem.remedy(how_to_write(key, &shown));

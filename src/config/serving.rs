@@ -10,7 +10,7 @@ use super::error::{Problem, Warning};
 use super::keys::NOT_BUILT;
 use super::sections::{Callbacks, Github, Server};
 use super::values::{Origin, Values};
-use crate::domain::phrases::shell_word;
+use crate::domain::phrases::{edit, path_word, shell_word};
 
 /// Characters of the admin token; 32 of hex are 128 bits, beyond guessing over a network.
 const SECRET_CHARS_MIN: usize = 32;
@@ -42,19 +42,18 @@ pub(super) fn admin_secret(server: &Server) -> Result<&SecretString, Problem> {
 #[must_use]
 pub fn how_to_add_a_secret(file: &Path) -> Vec<(String, String)> {
     let secret = file.with_file_name("secret");
-    let shown = |path: &Path| shell_word(&path.display().to_string());
     let mut steps = Vec::new();
     if !secret.exists() {
-        let command = format!("(umask 077 && openssl rand -hex 32 > {})", shown(&secret));
+        let command = format!("(umask 077 && openssl rand -hex 32 > {})", path_word(&secret));
         steps.push(("make a secret".to_owned(), command));
     }
     let line = format!("secret_file = {}", Value::String(secret.display().to_string()));
     let text = std::fs::read_to_string(file).unwrap_or_default();
     // a table is written once
     if toml::from_str::<Table>(&text).is_ok_and(|table| table.contains_key("server")) {
-        steps.push((format!("then put below [server] {line}"), format!("${{EDITOR:-vi}} {}", shown(file))));
+        steps.push((format!("then put below [server] {line}"), edit(file)));
     } else {
-        let command = format!("printf '\\n[server]\\n%s\\n' {} >> {}", shell_word(&line), shown(file));
+        let command = format!("printf '\\n[server]\\n%s\\n' {} >> {}", shell_word(&line), path_word(file));
         steps.push(("then name it".to_owned(), command));
     }
     steps
@@ -94,7 +93,7 @@ pub(super) fn check(
         let rule = "is still the word that offshoot init put in its place: every push would be refused";
         let file = values.text("github.token_file").unwrap_or_else(|| "FILE".to_owned());
         let problem = Problem::new("github.token", rule);
-        values.problems.push(problem.remedy(format!("${{EDITOR:-vi}} {file}")));
+        values.problems.push(problem.remedy(edit(Path::new(&file))));
     }
     if !server.bind.to_canonical().is_loopback() {
         let bind = server.bind;

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use crate::domain::phrases::path_word;
+
 /// In words for people.
 #[derive(Debug, Error)]
 pub enum ServiceError {
@@ -30,10 +32,10 @@ impl ServiceError {
     pub fn hint(&self) -> (&'static str, String) {
         match self {
             Self::NotInstalled => ("install it", "offshoot service install".to_owned()),
-            Self::Foreign { file } => ("look at it, then say --force", format!("less {}", file.display())),
+            Self::Foreign { file } => ("look at it, then say --force", format!("less {}", path_word(file))),
             Self::Unnameable { path } => (
                 "give it a name of letters, digits and /._- only; look",
-                format!("ls -ld '{}'", path.display()),
+                format!("ls -ld {}", path_word(path)),
             ),
             Self::NoProgram { .. } => ("run it by hand instead", "offshoot serve".to_owned()),
             Self::Refused { command, .. } if command.starts_with("loginctl") => (
@@ -47,7 +49,7 @@ impl ServiceError {
             Self::Refused { .. } | Self::Silent { .. } => {
                 ("see what it said", "offshoot service logs -n 50".to_owned())
             }
-            Self::File { file, .. } => ("look", format!("ls -ld {}", file.display())),
+            Self::File { file, .. } => ("look", format!("ls -ld {}", path_word(file))),
         }
     }
 }

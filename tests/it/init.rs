@@ -57,7 +57,13 @@ async fn an_init_that_fails_leaves_nothing_and_the_next_one_goes_on() {
     let ran = finish(typo, "").await;
     assert_eq!(ran.code, 78, "{ran:?}");
     assert!(ran.err.contains("nothing was written") && ran.err.contains("OFFSHOOT_SERVER_PROT"), "{ran:?}");
-    assert_eq!((home.files(), home.path(".config").join("offshoot").exists()), (before.clone(), false));
+    // directories neither
+    assert_eq!((home.files(), home.path(".config").exists()), (before.clone(), false));
+    let mut typo = home.command(&["init", "--config", home.path("a/b/c/my.toml").to_str().unwrap()]);
+    std::fs::create_dir(home.path("a")).unwrap();
+    typo.env("OFFSHOOT_SERVER_PROT", "1");
+    assert_eq!(finish(typo, "").await.code, 78);
+    assert_eq!(home.path("a").read_dir().unwrap().count(), 0, "what was there before stays");
 
     // what somebody has made stays, whatever is wrong with it
     home.write(".config/offshoot/secret", "0123456789abcdef0123456789abcdef\n");
@@ -80,6 +86,30 @@ async fn a_link_that_leads_nowhere_is_not_taken_for_a_configuration_that_was_wri
     assert_eq!(ran.code, 6, "{ran:?}");
     assert!(ran.err.contains("ls -l "), "{ran:?}");
     assert!(!home.path(".config/offshoot/secret").exists());
+}
+
+#[tokio::test]
+async fn a_place_with_a_blank_is_one_word_of_what_is_to_be_typed() {
+    let home = Home::new();
+    let place = |name: &str| home.path("my files").join(name).display().to_string();
+    let config = place("my.toml");
+    let edit = |name: &str| format!("${{EDITOR:-vi}} '{}'", place(name));
+    let ran = home.run(&["init", "--token", "file", "--config", &config]).await;
+    assert!(ran.code == 0 && ran.err.contains(&edit("github_token")), "{ran:?}");
+    let ran = home.run(&["serve", "--port", "0", "--config", &config]).await;
+    assert!(ran.code == 78 && ran.err.contains(&edit("github_token")), "{ran:?}");
+    std::fs::set_permissions(place("secret"), PermissionsExt::from_mode(0o644)).unwrap();
+    let ran = home.run(&["ls", "--config", &config]).await;
+    assert!(ran.code == 77 && ran.err.contains(&format!("chmod 600 '{}'", place("secret"))), "{ran:?}");
+    home.write("my files/my.toml", "[server]\nprot = 1\n");
+    for verb in [&["ls"][..], &["service", "install"]] {
+        let ran = home.run(&[verb, &["--config", &config]].concat()).await;
+        assert!(ran.code == 78 && ran.err.contains(&edit("my.toml")), "{ran:?}");
+    }
+    std::fs::remove_file(&config).unwrap();
+    std::os::unix::fs::symlink(home.path("nowhere"), &config).unwrap();
+    let ran = home.run(&["init", "--config", &config]).await;
+    assert!(ran.code == 6 && ran.err.contains(&format!("ls -l '{config}'")), "{ran:?}");
 }
 
 #[tokio::test]

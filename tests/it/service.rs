@@ -249,6 +249,8 @@ async fn lingering_that_is_refused_leaves_nothing_and_a_start_that_fails_says_wh
     assert_eq!(ran.code, 1, "{ran:?}");
     assert!(home.path(UNIT).exists() && ran.err.contains("offshoot service uninstall"), "{ran:?}");
     assert!(!home.read(UNIT).contains("Lingering was turned on"), "somebody else has turned it on");
+    let ran = home.run(&["service", "install"]).await;
+    assert!(ran.code == 1 && !ran.err.contains("uninstall"), "this time it was there before: {ran:?}");
     home.asked();
     assert_eq!(home.run(&["service", "uninstall"]).await.code, 0);
     assert!(home.asked().iter().all(|call| !call.contains("linger")));
@@ -359,6 +361,24 @@ async fn what_is_told_to_programs_is_one_value_each_time() {
     assert_eq!((ran.code, value(&ran)), (0, serde_json::json!({ "running": true })));
     let ran = home.run(&["service", "logs", "--json"]).await;
     assert_eq!((ran.code, value(&ran)["code"].as_str()), (2, Some("usage")));
+}
+
+#[tokio::test]
+async fn an_init_whose_service_fails_says_that_the_configuration_is_there() {
+    for json in [&["--json"][..], &[]] {
+        let home = Home::new();
+        home.program("systemctl", "[ \"$2\" != enable ]");
+        let ran = home.run(&[&["init", "--service"], json].concat()).await;
+        let config = home.path(".config/offshoot/config.toml");
+        let written = format!("is written, and stays: {}", home.path(".config/offshoot/secret").display());
+        let told = match json.is_empty() {
+            true => ran.err.clone(),
+            false => serde_json::from_str::<Value>(&ran.out).unwrap()["detail"].as_str().unwrap().to_owned(),
+        };
+        assert!(ran.code == 1 && config.exists(), "{ran:?}");
+        assert!(told.contains(&written) && told.contains(&config.display().to_string()), "{ran:?}");
+        assert!(!json.is_empty() || ran.err.contains("once that is mended:"), "{ran:?}");
+    }
 }
 
 #[tokio::test]

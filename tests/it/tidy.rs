@@ -77,7 +77,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // it asks as the server would: `worker` for an agent's program, `forge` for the token, `isolation` for the sandbox, and
     // `git` for what is new enough
     ("doctor", &["api_client", "clock", "config", "domain", "forge", "git", "isolation", "wire", "worker"]),
-    ("service", &[]),
+    // how a path is quoted in what people type
+    ("service", &["domain"]),
     ("cli", &["api_client", "clock", "config", "doctor", "domain", "service", "wire"]),
     ("demo", &["api_client", "cli", "clock", "config", "daemon", "forge", "git", "webhook", "wire"]),
     ("main", &["acp", "cli", "config", "daemon", "demo", "failpoint", "isolation", "process"]),

@@ -12,6 +12,7 @@ use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::output::Output;
 use crate::clock::Clock;
 use crate::config::{Config, Environment, Flags, TOKEN_PLACEHOLDER, how_to_add_a_secret};
+use crate::domain::phrases::{edit, path_word};
 
 /// Random characters of the secret: some 165 bits.
 const SECRET_CHARS: usize = 32;
@@ -97,10 +98,7 @@ pub(in crate::cli) fn run(
     out.say("The secret of the API stands in its file, and commands on this machine find it there.");
     if decided.token == TokenFrom::File {
         let file = dir.join("github_token");
-        out.say(&format!(
-            "  put a GitHub token into it, the server does not start before:  ${{EDITOR:-vi}} {}",
-            file.display()
-        ));
+        out.say(&format!("  put a GitHub token into it, the server does not start before:  {}", edit(&file)));
     }
     if !decided.service {
         out.say("  see what is missing:  offshoot doctor\n  start the server:     offshoot serve");
@@ -108,11 +106,20 @@ pub(in crate::cli) fn run(
     Ok(decided.service.then_some(told))
 }
 
+/// A service that was not installed, and that `told`, what [`run`] has written, is there all the same.
+pub(in crate::cli) fn written_before(error: CliError, told: &Value) -> CliError {
+    let files = told["written"].as_array().into_iter().flatten().filter_map(Value::as_str);
+    let written = files.collect::<Vec<_>>().join(", ");
+    error
+        .detail(format!("the configuration is written, and stays: {written}"))
+        .hint("the service alone, once that is mended", "offshoot service install")
+}
+
 /// What somebody has in the place is not written over; where it only lacks a secret, that is what helps.
 fn is_there(file: &Path, env: &Environment) -> CliError {
     let error = CliError::new(ErrorKind::Conflict, format!("{} is there already", file.display()));
     if !file.exists() {
-        return error.hint("it is a link that leads nowhere; look", format!("ls -l {}", file.display()));
+        return error.hint("it is a link that leads nowhere; look", format!("ls -l {}", path_word(file)));
     }
     let error = error.hint("see what it says", "offshoot config show --origin");
     match Config::load(&Flags::default(), env, Some(file)) {
@@ -134,7 +141,8 @@ fn check(file: &Path, env: &Environment) -> Result<(), CliError> {
 struct Made {
     /// In the order in which they were made.
     files: Vec<PathBuf>,
-    dir: Option<PathBuf>,
+    /// The innermost first.
+    dirs: Vec<PathBuf>,
 }
 
 impl Made {
@@ -143,8 +151,10 @@ impl Made {
         for file in &self.files {
             let _ = std::fs::remove_file(file);
         }
-        // only if nothing else is in it
-        let _ = self.dir.as_deref().map(std::fs::remove_dir);
+        for dir in &self.dirs {
+            // only if nothing else is in it
+            let _ = std::fs::remove_dir(dir);
+        }
     }
 }
 
@@ -207,9 +217,9 @@ fn ask_port(out: &mut Output) -> Result<u16, CliError> {
 fn write(file: &Path, dir: &Path, decided: &Decided, made: &mut Made) -> Result<(), CliError> {
     let cannot = |file: &Path, error: &std::io::Error| {
         CliError::new(ErrorKind::Failed, format!("cannot write {}: {error}", file.display()))
-            .hint("look", format!("ls -ld {}", dir.display()))
+            .hint("look", format!("ls -ld {}", path_word(dir)))
     };
-    made.dir = (!dir.exists()).then(|| dir.to_path_buf());
+    made.dirs = dir.ancestors().take_while(|dir| !dir.exists()).map(Path::to_path_buf).collect();
     let mut builder = std::fs::DirBuilder::new();
     builder.recursive(true).mode(0o700).create(dir).map_err(|error| cannot(dir, &error))?;
     let mut new = |path: PathBuf, text: &str| {
