@@ -125,7 +125,7 @@ pub(super) enum Verb {
     Config(ConfigVerb),
     /// Print the description of the HTTP API, OpenAPI 3.1.
     Openapi,
-    /// Print the script by which a shell completes commands and flags.
+    /// Print the script by which a shell completes commands, flags and the numbers of jobs.
     Completions {
         /// For this shell.
         #[arg(value_name = "SHELL", value_enum)]

@@ -13,6 +13,7 @@
 
 mod args;
 mod commands;
+mod completion;
 mod connection;
 mod error;
 mod human;
@@ -66,6 +67,9 @@ pub struct Local {
 pub fn run(arguments: impl IntoIterator<Item = OsString>, local: &Local) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     let env = Environment::capture();
+    if let Some(shell) = env.get(completion::VARIABLE) {
+        return completion::answer(shell, &arguments, &env, &mut Output::to_terminal(Style::default()));
+    }
     // https://no-color.org: set to anything but the empty text. A terminal that calls itself dumb has no colours.
     let plain = env.get("NO_COLOR").is_some() || env.get("TERM").is_some_and(|terminal| terminal == "dumb");
     let cli = match Cli::try_parse_from(&arguments) {

@@ -190,7 +190,7 @@ impl Viewpoint {
 }
 
 /// What to call a job in one line.
-fn title(job: &JobSummary) -> String {
+pub(super) fn title(job: &JobSummary) -> String {
     human::one_line(job.title.as_deref().unwrap_or(&job.prompt_line), TITLE_CHARS_MAX)
 }
 

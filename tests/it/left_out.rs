@@ -29,6 +29,10 @@ pub(crate) enum Need {
     Setpriv,
     /// One that judges a unit offline (systemd 250).
     SystemdAnalyze,
+    /// A shell, for what it offers after Tab.
+    Zsh,
+    /// As [`Self::Zsh`].
+    Fish,
 }
 
 impl Need {
@@ -48,6 +52,8 @@ impl Need {
             Self::Openssl => "openssl",
             Self::Setpriv => "setpriv",
             Self::SystemdAnalyze => "systemd-analyze",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
         }
     }
 }
@@ -108,6 +114,8 @@ fn every_need_is_one_that_ci_knows() {
         Need::Openssl,
         Need::Setpriv,
         Need::SystemdAnalyze,
+        Need::Zsh,
+        Need::Fish,
     ];
     let needs: Vec<_> = script.lines().filter(|line| line.contains("needs+=(")).collect();
     for need in all {

@@ -25,6 +25,7 @@ mod cli_scripts;
 mod cli_start;
 mod cli_usage;
 mod cli_words;
+mod completion;
 mod config;
 mod config_example;
 mod config_secrets;

@@ -4,16 +4,15 @@ use clap::CommandFactory as _;
 use clap_complete::Shell;
 
 use crate::cli::args::Cli;
+use crate::cli::completion;
 use crate::cli::error::{CliError, ErrorKind};
 use crate::cli::output::Output;
 
 const NAME: &str = "offshoot";
 
-/// Prints the script that makes a shell complete commands and flags.
+/// Prints the script by which a shell asks this program for completions.
 pub(in crate::cli) fn completions(shell: Shell, out: &mut Output) -> Result<(), CliError> {
-    let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Cli::command(), NAME, &mut script);
-    out.bytes(&script)
+    out.bytes(&completion::script(&shell.to_string())?)
 }
 
 /// Prints the manual page of the program, or of one of its commands: `man` of `queue pause`.
@@ -47,11 +46,11 @@ mod tests {
     use crate::cli::output::tests::Captured;
 
     #[test]
-    fn every_shell_gets_a_script_that_knows_the_commands() {
+    fn every_shell_gets_a_script_that_asks_this_program() {
         for shell in Shell::value_variants() {
             let captured = Captured::default();
             completions(*shell, &mut captured.output(Style::default())).unwrap();
-            assert!(captured.out().contains("follow-up"), "{shell}");
+            assert!(captured.out().contains(completion::VARIABLE), "{shell}");
         }
     }
 
