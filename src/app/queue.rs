@@ -8,6 +8,7 @@ use super::error::AppError;
 use crate::domain::token::Scope;
 use crate::store::{self, QueuePage, QueuePlace};
 use crate::wire::fields::Reading;
+use crate::wire::job::prompt_line;
 use crate::wire::queue::{Queue, QueuedJob, RunningJob, running_for};
 use crate::wire::request::{read_nothing, read_only_text};
 
@@ -131,6 +132,7 @@ fn running(job: store::RunningJob) -> RunningJob {
         client_name: job.client_name,
         branch_name: job.branch,
         title: job.title,
+        prompt_line: prompt_line(&job.prompt),
         started_at: job.started_at.map(Into::into),
         running_for: running_for(seconds),
         running_for_seconds: seconds,
@@ -146,6 +148,7 @@ fn queued(job: store::QueuedJob) -> QueuedJob {
         client_name: job.client_name,
         branch_name: job.branch,
         title: job.title,
+        prompt_line: prompt_line(&job.prompt),
         position: Some(job.position),
         created_at: job.created_at.into(),
         waiting: Some(job.waiting.into()),

@@ -85,6 +85,7 @@ pub struct RunningJob {
     pub client_name: String,
     pub branch: String,
     pub title: Option<String>,
+    pub prompt: String,
     pub started_at: Option<Timestamp>,
     /// Since its first start, whatever became of the wall clock.
     pub running_for: Duration,
@@ -99,6 +100,7 @@ pub struct QueuedJob {
     pub client_name: String,
     pub branch: String,
     pub title: Option<String>,
+    pub prompt: String,
     pub position: i64,
     pub created_at: Timestamp,
     pub waiting: Waiting,

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::Viewer;
-use super::parts::{changes, count, encoded, icon, outward, pages, status_icon, title_of};
+use super::parts::{changes, count, encoded, icon, outward, pages, status_icon, title};
 use super::shell::{Place, Sheet, page};
 use crate::domain::phrases;
 use crate::wire::changes::{ChangedLine, ChangedLineKind, Changes, FileChanges};
@@ -22,11 +22,10 @@ pub struct ChangesSheet {
 #[must_use]
 pub fn job_changes(viewer: &Viewer, sheet: &ChangesSheet) -> String {
     let job = &sheet.job.summary;
-    let title = job.title.clone().unwrap_or_else(|| phrases::one_line(&sheet.job.prompt, 80));
     let body = html! {
         div .head .job-head {
             (status_icon(job.status.0))
-            h1 { (title_of(Some(&title), &job.branch_name)) " " span .number { "#" (job.number) } }
+            h1 { (title(job)) " " span .number { "#" (job.number) } }
         }
         (tabs(job, true))
         @match &sheet.changes {
@@ -36,7 +35,8 @@ pub fn job_changes(viewer: &Viewer, sheet: &ChangesSheet) -> String {
         }
     };
     let live = if job.status.0.is_live() { job.number.to_string() } else { String::new() };
-    page(viewer, Sheet { title: &format!("Changes of #{}", job.number), place: Place::Job, live, body })
+    let tab = format!("Changes of #{} {}", job.number, title(job));
+    page(viewer, Sheet { title: &tab, place: Place::Job, live, body })
 }
 
 /// Between the pages of one job.

@@ -1,12 +1,14 @@
 //! Everything about one job on one page: what came of it, how far it came, what it was asked, what it told.
 
+use std::collections::BTreeMap;
+
 use maud::{Markup, html};
 
 use super::Viewer;
 use super::changes::tabs;
 use super::log::lines;
 use super::next::card;
-use super::parts::{act, ago, encoded, icon, status_icon, ticking, title_of, took, until};
+use super::parts::{act, ago, encoded, icon, link, status_icon, ticking, title, took, until};
 use super::shell::{Place, Sheet, page};
 use super::steps::Steps;
 use crate::domain::delivery::DeliveryState;
@@ -34,6 +36,8 @@ pub struct JobSheet {
     /// The piece is not the newest one.
     pub is_earlier: bool,
     pub deliveries: Vec<Delivery>,
+    /// By their ids, the numbers of the jobs that it has to do with.
+    pub numbers: BTreeMap<String, i64>,
 }
 
 /// The page.
@@ -41,11 +45,10 @@ pub struct JobSheet {
 pub fn job(viewer: &Viewer, sheet: &JobSheet) -> String {
     let it = &sheet.job.summary;
     let steps = Steps::of(&sheet.life);
-    let title = it.title.clone().unwrap_or_else(|| phrases::one_line(&sheet.job.prompt, 80));
     let body = html! {
         div .head .job-head {
             (status_icon(it.status.0))
-            h1 { (title_of(Some(&title), &it.branch_name)) " " span .number { "#" (it.number) } }
+            h1 { (title(it)) " " span .number { "#" (it.number) } }
             @if let Some(seconds) = took(it, viewer.now) {
                 @if it.completed_at.is_some() { span .num .faint { (phrases::took(seconds)) } }
                 @else { (ticking(it.started_at, seconds)) }
@@ -63,7 +66,7 @@ pub fn job(viewer: &Viewer, sheet: &JobSheet) -> String {
         (log(viewer, sheet))
     };
     let live = if it.status.0.is_live() { it.number.to_string() } else { String::new() };
-    let tab = format!("#{} {}", it.number, title_of(Some(&title), &it.branch_name));
+    let tab = format!("#{} {}", it.number, title(it));
     page(viewer, Sheet { title: &tab, place: Place::Job, live, body })
 }
 
@@ -95,9 +98,10 @@ fn about(viewer: &Viewer, sheet: &JobSheet) -> Markup {
             @if job.priority != 0 { (fact("Priority", html! { (job.priority) })) }
             @if let Some(feature) = &job.os_feature_id { (fact("Feature", html! { (feature) })) }
             @for (name, id) in [("Retry of", &job.original_job_id), ("Follows", &job.parent_job_id)] {
-                @if let Some(id) = id { (fact(name, html! { a href={ "/ui/jobs/" (id) } { (id) } })) }
+                @if let Some(id) = id { (fact(name, named(sheet, id))) }
             }
-            @for id in &job.depends_on { (fact("Waits for", html! { a href={ "/ui/jobs/" (id) } { (id) } })) }
+            @if let Some(number) = job.retried_as { (fact("Retried as", link(number))) }
+            @for id in &job.depends_on { (fact("Waits for", named(sheet, id))) }
             (fact("Id", html! { code { (job.id) } }))
             @if let Some(path) = &job.worktree_path { (fact("Worktree", html! { code .path { (path) } })) }
         }
@@ -106,6 +110,14 @@ fn about(viewer: &Viewer, sheet: &JobSheet) -> Markup {
         }
         @if !sheet.deliveries.is_empty() { (deliveries(viewer, sheet)) }
         @if !job.artifacts.is_empty() { (artifacts(job)) }
+    }
+}
+
+/// Another job, by its number where that is known.
+fn named(sheet: &JobSheet, id: &str) -> Markup {
+    match sheet.numbers.get(id) {
+        Some(number) => link(*number),
+        None => html! { a href={ "/ui/jobs/" (id) } { (id) } },
     }
 }
 

@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 
 use super::Viewer;
-use super::parts::{count, empty, icon, pages, status_icon};
+use super::parts::{count, empty, icon, pages, status_icon, title};
 use super::queue::{name, repo, result};
 use super::search::{Search, TERMS};
 use super::shell::{Place, Sheet, page};
@@ -104,7 +104,7 @@ fn row(viewer: &Viewer, job: &JobSummary, tick: bool) -> Markup {
             }
             (status_icon(job.status.0))
             div .main {
-                (name(job.number, job.title.as_deref(), &job.branch_name))
+                (name(job.number, &title(job)))
                 p .where {
                     (repo(job))
                     @for label in &job.labels { " " a .label href=(address(&format!("label:{label}"))) { (label) } }

@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::Viewer;
 use super::ansi::ansi;
 use super::job::JobSheet;
-use super::parts::{changes, command, count, icon, is_web, outward, waiting};
+use super::parts::{changes, command, count, icon, is_web, link, outward, waiting};
 use super::queue::phase;
 use super::steps::Steps;
 use crate::domain::event::MessageKind;
@@ -32,6 +32,7 @@ pub(super) fn card(viewer: &Viewer, sheet: &JobSheet, steps: &Steps) -> Markup {
                 @if !sheet.is_earlier { (last_lines(sheet)) }
                 p .hint { b { "What helps: " } (reason.hint) " " code .faint { (reason.code) } }
             }
+            @if let Some(number) = job.retried_as { p .lead { (icon("retry")) "Retried as " (link(number)) } }
             (facts(job))
             @for check in &job.verify { (verified(check)) }
             @for warning in &job.warnings { p .warning { (icon("wait")) (phrases::printable(warning)) } }
@@ -148,7 +149,7 @@ fn actions(viewer: &Viewer, job: &JobSummary) -> Markup {
                                 input type="hidden" name="mode" value="publish";
                                 button .primary data-key="r" data-ask={ "Publish #" (number) "?" } { (icon("retry")) "Publish it" }
                             } @else {
-                                button .primary data-key="r" data-ask={ "Retry #" (number) "? Only what failed is repeated." } { (icon("retry")) "Retry" }
+                                button .primary[job.retried_as.is_none()] data-key="r" data-ask={ "Retry #" (number) "? Only what failed is repeated." } { (icon("retry")) "Retry" }
                             }
                         }
                     }

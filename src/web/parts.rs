@@ -54,9 +54,21 @@ pub(super) fn waiting(job: Option<crate::wire::job::Waiting>) -> Markup {
     }
 }
 
-/// What people call the job: its title, else the branch.
-pub(super) fn title_of<'j>(title: Option<&'j str>, branch: &'j str) -> String {
-    phrases::one_line(title.unwrap_or(branch), 160)
+/// What people call the job: its title, else how its prompt begins, else the branch.
+pub(super) fn title_of(title: Option<&str>, prompt_line: &str, branch: &str) -> String {
+    let names = [title.unwrap_or_default(), prompt_line, branch];
+    let name = names.into_iter().find(|name| !name.trim().is_empty());
+    phrases::one_line(name.unwrap_or_default(), 160)
+}
+
+/// As [`title_of`].
+pub(super) fn title(job: &JobSummary) -> String {
+    title_of(job.title.as_deref(), &job.prompt_line, &job.branch_name)
+}
+
+/// Leads to the job.
+pub(super) fn link(number: i64) -> Markup {
+    html! { a href={ "/ui/jobs/" (number) } { "#" (number) } }
 }
 
 /// `1 file`, `2 files`, for nouns that only take an s.

@@ -6,7 +6,7 @@ use super::Viewer;
 use super::ansi::plain;
 use super::new_job::first_words;
 use super::parts::{
-    act, ago, changes, empty, icon, outward, status_icon, ticking, title_of, took, until, waiting,
+    self, act, ago, changes, empty, icon, link, outward, status_icon, ticking, title_of, took, until, waiting,
 };
 use super::shell::{Place, Sheet, page};
 use crate::domain::job::Status;
@@ -132,7 +132,7 @@ fn held(hold: &Hold, may: bool) -> Markup {
                 p {
                     (sentence(&hold.message)) " "
                     @match (hold.probe, hold.until) {
-                        (Some(job), _) => { "It is being tried by " a href={ "/ui/jobs/" (job) } { "#" (job) } "." }
+                        (Some(job), _) => { "It is being tried by " (link(job)) "." }
                         (None, Some(at)) => { "Its jobs start again at " (until(at)) "." }
                         (None, None) => { "Its jobs wait until that is mended." }
                     }
@@ -179,7 +179,7 @@ fn running_row(viewer: &Viewer, job: &JobSummary, words: Option<&str>, place: Op
         li .row .live id={ "job-" (job.number) } data-job=(job.number) {
             (status_icon(Status::Running))
             div .main {
-                (name(job.number, job.title.as_deref(), &job.branch_name))
+                (name(job.number, &parts::title(job)))
                 p .where { (repo(job)) }
             }
             div .facts {
@@ -236,7 +236,7 @@ fn queued_row(viewer: &Viewer, job: &QueuedJob) -> Markup {
         li .row id={ "job-" (job.number) } data-job=(job.number) {
             (status_icon(Status::Queued))
             div .main {
-                (name(job.number, job.title.as_deref(), &job.branch_name))
+                (name(job.number, &title_of(job.title.as_deref(), &job.prompt_line, &job.branch_name)))
                 p .where { (job.client_name) span .dot { "·" } code { (job.branch_name) } }
             }
             div .facts {
@@ -271,7 +271,7 @@ pub(super) fn ended_row(viewer: &Viewer, job: &JobSummary) -> Markup {
         li .row id={ "job-" (job.number) } data-job=(job.number) {
             (status_icon(job.status.0))
             div .main {
-                (name(job.number, job.title.as_deref(), &job.branch_name))
+                (name(job.number, &parts::title(job)))
                 p .where { (repo(job)) }
             }
             (result(viewer, job))
@@ -295,6 +295,7 @@ pub(super) fn result(viewer: &Viewer, job: &JobSummary) -> Markup {
             } @else if let Some(outcome) = job.outcome {
                 span .faint { (phrases::outcome(outcome.0)) }
             }
+            @if let Some(number) = job.retried_as { span .faint { "retried as " (link(number)) } }
             (changes(job.insertions, job.deletions))
             @if let Some(seconds) = took(job, viewer.now) { span .num .faint .wide { (phrases::took(seconds)) } }
             @if let Some(cost) = job.usage.cost_usd { span .num .faint .wide { (phrases::money(cost)) } }
@@ -303,8 +304,8 @@ pub(super) fn result(viewer: &Viewer, job: &JobSummary) -> Markup {
     }
 }
 
-pub(super) fn name(number: i64, title: Option<&str>, branch: &str) -> Markup {
-    html! { a .name href={ "/ui/jobs/" (number) } { (title_of(title, branch)) " " span .number { "#" (number) } } }
+pub(super) fn name(number: i64, title: &str) -> Markup {
+    html! { a .name href={ "/ui/jobs/" (number) } { (title) " " span .number { "#" (number) } } }
 }
 
 pub(super) fn repo(job: &JobSummary) -> Markup {

@@ -19,6 +19,12 @@ use crate::domain::phrases;
 /// Enough to tell jobs apart in a list.
 const PROMPT_LINE_CHARS: usize = 120;
 
+/// What to call a job of this prompt that has no title.
+#[must_use]
+pub fn prompt_line(prompt: &str) -> String {
+    phrases::one_line(prompt.trim_start(), PROMPT_LINE_CHARS)
+}
+
 /// A job as lists show it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
@@ -306,7 +312,7 @@ impl From<&JobView> for JobSummary {
             base_sha: effects.base_sha.clone(),
             head_sha: effects.head_sha.clone(),
             title: request.title.clone(),
-            prompt_line: phrases::one_line(request.prompt.trim_start(), PROMPT_LINE_CHARS),
+            prompt_line: prompt_line(&request.prompt),
             os_feature_id: request.os_feature_id.clone(),
             os_callback_url: request.callback_url.clone(),
             metadata: metadata(request.metadata.as_deref()),

@@ -33,6 +33,9 @@ pub struct RunningJob {
     pub branch_name: String,
     #[serde(default)]
     pub title: Option<String>,
+    /// As of a job in lists.
+    #[serde(default)]
+    pub prompt_line: String,
     pub started_at: Option<UtcTime>,
     /// `5m 23s`.
     pub running_for: String,
@@ -50,6 +53,9 @@ pub struct QueuedJob {
     pub branch_name: String,
     #[serde(default)]
     pub title: Option<String>,
+    /// As of a job in lists.
+    #[serde(default)]
+    pub prompt_line: String,
     pub position: Option<i64>,
     pub created_at: UtcTime,
     pub waiting: Option<Waiting>,

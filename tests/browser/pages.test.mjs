@@ -218,3 +218,23 @@ test("a token is made, shown once, and revoked after a question; a backup is mad
   assert.equal(await may(), 401);
   await withoutFaults(page);
 });
+
+test("a job that was tried again leads to its retry and back, by what its prompt says", async () => {
+  const page = await visit(browser, world);
+  const first = await world.submit("fail");
+  await world.over(first.number);
+  await page.goto(`${world.url}/ui/jobs/${first.number}`);
+  await page.getByRole("heading", { name: `fail #${first.number}`, level: 1 }).waitFor();
+  assert.match(await page.title(), new RegExp(`^#${first.number} fail`));
+  const second = await world.api("POST", `/jobs/${first.number}/retry`, {});
+  // by itself, while it is looked at or when it is looked at again
+  await page.reload();
+  await page.getByRole("region", { name: "Outcome" }).getByRole("link", { name: `#${second.number}` }).click();
+  await page.waitForURL(`**/ui/jobs/${second.number}`);
+  await page.getByRole("complementary", { name: "About this job" }).getByRole("link", { name: `#${first.number}` }).click();
+  await page.waitForURL(`**/ui/jobs/${first.number}`);
+  await page.goto(`${world.url}/ui/jobs`);
+  await page.locator(`#job-${first.number}`).getByText(`retried as #${second.number}`).waitFor();
+  await shoot(page, "retried");
+  await withoutFaults(page);
+});

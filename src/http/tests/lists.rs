@@ -65,7 +65,7 @@ async fn every_documented_member_is_there_whatever_is_empty() {
     let queue = bench.get("/queue").await.json();
     let known = "running queued maxConcurrent paused pausedReason nextCursor warnings";
     assert_eq!(members(&queue), names(known));
-    let queued = "id number clientName branchName title position createdAt waiting";
+    let queued = "id number clientName branchName title promptLine position createdAt waiting";
     assert_eq!(members(&queue["queued"][0]), names(queued));
     bench.store.claim().await.unwrap().unwrap();
     bench.clock.advance_ms(323_999);
@@ -73,8 +73,7 @@ async fn every_documented_member_is_there_whatever_is_empty() {
     bench.clock.set_by_ms(-86_400_000);
     let queue = bench.get("/queue").await.json();
     let running = &queue["running"][0];
-    let known =
-        "id number clientName branchName title startedAt runningFor runningForSeconds phase lastOutputAt";
+    let known = "id number clientName branchName title promptLine startedAt runningFor runningForSeconds phase lastOutputAt";
     assert_eq!(members(running), names(known));
     assert_eq!((&running["runningFor"], &running["runningForSeconds"]), (&"5m 23s".into(), &323.into()));
     assert_eq!(queue["queued"], json!([]));

@@ -173,6 +173,48 @@ async fn every_page_is_whole_and_harmless_in_every_state() {
     assert!(part.starts_with("<main") && !part.contains("id=\"L1\""), "{part}");
 }
 
+#[tokio::test]
+async fn a_job_is_called_by_its_prompt_and_its_retry_by_its_number() {
+    let bench = Bench::new().await;
+    let cookie = bench.signed_in(SECRET).await;
+    let body = json!({"githubOrg": "acme", "githubRepo": "widgets", "branchName": "b", "prompt": "\n\n  Fix the <flaky> login\nmore of it"});
+    assert_eq!(bench.post("/jobs", &body).await.status, 201);
+    let called = "Fix the &lt;flaky&gt; login";
+    for path in ["/ui/", "/ui/jobs", "/ui/jobs/1"] {
+        let page = bench.page(&cookie, path).await.text();
+        let name = format!("{called} <span class=\"number\">#1</span>");
+        assert!(page.contains(&name), "{path}\n{page}");
+    }
+    let queue = bench.get("/queue").await.json();
+    assert_eq!(queue["queued"][0]["promptLine"], "Fix the <flaky> login", "{queue}");
+    let lease = claim(&bench).await;
+    assert_eq!(bench.get("/queue").await.json()["running"][0]["promptLine"], "Fix the <flaky> login");
+    let end = AttemptEnd::Faulted {
+        reason: Reason::new(ReasonCode::VerifyFailed, "no"),
+        until: None,
+        window: None,
+        spent: true,
+    };
+    bench.store.finish(lease, end, |_| None).await.unwrap();
+    for path in ["/ui/jobs/1", "/ui/jobs/1/changes"] {
+        let page = bench.page(&cookie, path).await.text();
+        let tab = page.split("<title>").nth(1).unwrap().split("</title>").next().unwrap();
+        assert!(tab.contains("#1") && tab.contains(called), "{path}: {tab}");
+        assert!(!page.contains("etried as"), "{path}");
+    }
+    assert_eq!(bench.post("/jobs/1/retry", &json!({})).await.status, 201);
+    let first = bench.page(&cookie, "/ui/jobs/1").await.text();
+    let to_second = "<a href=\"/ui/jobs/2\">#2</a>";
+    assert!(first.contains(&format!("Retried as {to_second}")), "in what came of it: {first}");
+    assert!(first.contains(&format!("<dt>Retried as</dt><dd>{to_second}</dd>")), "{first}");
+    let second = bench.page(&cookie, "/ui/jobs/2").await.text();
+    assert!(second.contains("<dt>Retry of</dt><dd><a href=\"/ui/jobs/1\">#1</a></dd>"), "{second}");
+    for path in ["/ui/", "/ui/jobs"] {
+        let page = bench.page(&cookie, path).await.text();
+        assert_eq!(page.matches(&format!("retried as {to_second}")).count(), 1, "{path}\n{page}");
+    }
+}
+
 /// The page lists the head of a long queue, and says how long it is.
 #[tokio::test]
 async fn a_long_queue_is_counted_and_its_head_listed() {

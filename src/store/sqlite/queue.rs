@@ -326,7 +326,7 @@ pub(super) fn page(
     let context = QueueContext::load(connection, now, bounds)?;
     let mut statement = connection.prepare_cached(
         "SELECT j.id, j.number, c.name, j.branch, j.started_at, j.started_steady, j.phase, j.last_output_at,
-                c.id AS client_id, j.title
+                c.id AS client_id, j.title, j.prompt
          FROM jobs j JOIN clients c ON c.number = j.client WHERE j.status = 'running' ORDER BY j.number",
     )?;
     let running = statement
@@ -395,6 +395,7 @@ fn running_job(now: Moment, row: &Row<'_>) -> rusqlite::Result<RunningJob> {
         client_name: row.get(2)?,
         branch: row.get(3)?,
         title: row.get("title")?,
+        prompt: row.get("prompt")?,
         started_at,
         running_for: since.map_or(Duration::ZERO, |since| now.wall.since(since)),
         phase: Phase::parse(&phase).unwrap_or(Phase::Preparing),
@@ -411,6 +412,7 @@ fn queued_job(context: &QueueContext, position: i64, row: &Row<'_>) -> rusqlite:
         client_name: row.get("client_name")?,
         branch: job.request.branch.as_str().to_owned(),
         title: job.request.title,
+        prompt: job.request.prompt,
         position,
         created_at: job.created_at,
         waiting,
