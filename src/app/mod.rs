@@ -20,6 +20,7 @@ mod changes;
 mod client_removal;
 mod clients;
 mod deliveries;
+mod doctor;
 mod error;
 mod events;
 mod follow_up;
@@ -60,6 +61,7 @@ use tokio::sync::watch;
 
 pub use caller::Caller;
 pub use changes::ChangesQuery;
+pub use doctor::Examine;
 pub use error::AppError;
 pub use events::{After, Follower};
 pub use health::AgentProbe;
@@ -104,6 +106,9 @@ struct Inner {
     probes: watch::Receiver<Vec<AgentProbe>>,
     upkeep: OnceLock<Upkeep>,
     worker: OnceLock<Worker>,
+    doctor: OnceLock<Arc<Examine>>,
+    /// Held while the machine is looked at.
+    examining: tokio::sync::Mutex<()>,
     operations: Operations,
     streams: Streams,
     keyring: Keyring,
@@ -135,6 +140,8 @@ impl App {
             probes,
             upkeep: OnceLock::new(),
             worker: OnceLock::new(),
+            doctor: OnceLock::new(),
+            examining: tokio::sync::Mutex::default(),
             operations: Operations::default(),
             streams: Streams::default(),
             keyring: Keyring::default(),

@@ -10,10 +10,11 @@ use tokio::net::TcpListener;
 
 use super::StartError;
 use super::held::held;
-use crate::app;
+use crate::app::{self, Examine};
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GithubApp};
+use crate::doctor::{Patient, ServerLook, examine_server};
 use crate::domain::notice::Subscription;
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
 use crate::git::{Author, KeepCaps, SizeCaps};
@@ -27,6 +28,8 @@ use crate::webhook::schedule::Schedule;
 use crate::webhook::{SendLimits, Sender};
 use crate::worker::{AgentEntry, IsolationSettings, StepLimits, WorkerSettings};
 
+/// Somebody waits before a page; all checks together take a second or two where nothing hangs.
+const EXAMINED_WITHIN: Duration = Duration::from_secs(20);
 /// Between interrupt, terminate and kill of a step.
 const STOP_GRACE: Duration = Duration::from_secs(5);
 /// GitHub refuses files of more than 100 MiB.
@@ -85,6 +88,29 @@ pub(super) fn forge(
     let client = http_client(&HttpLimits::default())?;
     let github = GitHub::new(config.github.api_url.as_str(), auth, &client, clock.clone())?;
     Ok(Some(Arc::new(github)))
+}
+
+/// Looks at this machine with the eyes of the server: its environment, its configuration, what it says of itself.
+pub(super) fn doctor(config: &Config, env: &Environment, clock: &Clock) -> Arc<Examine> {
+    let (config, env, clock) = (config.clone(), env.clone(), clock.clone());
+    Arc::new(move |health, clients| {
+        let (config, env, clock) = (config.clone(), env.clone(), clock.clone());
+        Box::pin(async move {
+            let url = config.server.local_url();
+            let patient = Patient {
+                // the last one, behind the files of the secrets
+                config_file: config.private_files.last().cloned(),
+                config: Ok(config),
+                server: ServerLook::Answers { url, own: true, health: Box::new(health), clients },
+                // whoever installed it knows of it
+                service: None,
+                env: &env,
+                clock,
+                online: false,
+            };
+            examine_server(&patient, EXAMINED_WITHIN).await
+        })
+    })
 }
 
 pub(super) fn scopes(config: &Config, env: &Environment) -> ScopeUse {

@@ -202,6 +202,7 @@ impl Server {
         );
         let app = App::new(store.clone(), app_settings, git, locks, remotes, clock.clone(), probes)
             .with_upkeep(upkeep.clone())
+            .with_doctor(parts::doctor(&config, env, &clock))
             .with_worker(worker.clone());
         if let Err(error) = app.learn_tokens().await {
             // of a damaged database: its owner gets in

@@ -7,12 +7,12 @@ use std::path::Path;
 use secrecy::ExposeSecret as _;
 
 use super::fault::Fault;
-use super::finding::{Finding, Verdict};
 use super::patient::Patient;
 use super::service::mend_of_server;
 use crate::config::{AgentEntry, Config, Origin};
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::phrases::edit;
+use crate::wire::doctor::{Finding, Verdict};
 use crate::wire::health::AgentHealth;
 use crate::worker::{ProgramLook, find_program, look_at_program};
 

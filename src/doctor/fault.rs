@@ -1,6 +1,6 @@
 //! Every fault that the doctor knows, as one table.
 
-use super::finding::Verdict;
+use crate::wire::doctor::Verdict;
 
 macro_rules! faults {
     ($($variant:ident, $check:literal, $code:literal, $verdict:ident, $means:literal, $mend:literal;)+) => {

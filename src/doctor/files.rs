@@ -6,10 +6,10 @@ use std::path::Path;
 use nix::unistd::AccessFlags;
 
 use super::fault::Fault;
-use super::finding::Finding;
 use super::patient::Patient;
 use crate::config::how_to_add_a_secret;
 use crate::domain::phrases;
+use crate::wire::doctor::Finding;
 
 pub(super) fn config(patient: &Patient<'_>) -> Vec<Finding> {
     let file = patient.config_file.as_deref();

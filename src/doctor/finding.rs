@@ -1,51 +1,8 @@
-//! What a check found.
-
-use serde::Serialize;
+//! How a check says what it found.
 
 use super::fault::Fault;
 use crate::domain::phrases::shell_word;
-
-/// How it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Verdict {
-    Ok,
-    /// It could not be looked at, because of another finding.
-    Skipped,
-    /// Work goes on, but not as well as it could.
-    Warn,
-    /// Jobs cannot be done like this.
-    Fail,
-}
-
-impl Verdict {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Ok => "ok",
-            Self::Skipped => "skipped",
-            Self::Warn => "warn",
-            Self::Fail => "fail",
-        }
-    }
-}
-
-/// One answer of one check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Finding {
-    /// The check's name in the table.
-    pub check: &'static str,
-    /// Which of several: an agent, a login, a client.
-    pub subject: Option<String>,
-    pub verdict: Verdict,
-    /// The fault's code; `null` when there is none.
-    pub code: Option<&'static str>,
-    /// What was found, in words.
-    pub detail: String,
-    /// The command that mends it, to be typed as it stands.
-    pub mend: Option<String>,
-}
+use crate::wire::doctor::{Finding, Verdict};
 
 impl Finding {
     pub(super) fn ok(check: &'static str, detail: impl Into<String>) -> Self {
@@ -87,22 +44,6 @@ impl Finding {
     /// Another command than the usual one of its fault.
     pub(super) fn mended_by(self, command: impl Into<String>) -> Self {
         Self { mend: Some(command.into()), ..self }
-    }
-}
-
-/// All answers, and how many are bad.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Report {
-    pub checks: Vec<Finding>,
-    pub problems: usize,
-    pub warnings: usize,
-}
-
-impl Report {
-    pub(super) fn of(checks: Vec<Finding>) -> Self {
-        let count = |verdict| checks.iter().filter(|finding| finding.verdict == verdict).count();
-        let (problems, warnings) = (count(Verdict::Fail), count(Verdict::Warn));
-        Self { checks, problems, warnings }
     }
 }
 

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 
 use super::fault::Fault;
-use super::finding::Finding;
 use super::patient::Patient;
 use crate::config::{GithubApp, TOKEN_PLACEHOLDER};
 use crate::domain::options::Isolation;
 use crate::forge::{ForgeError, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
 use crate::isolation::Sandbox;
+use crate::wire::doctor::Finding;
 use crate::worker::{ask_program, find_program};
 
 pub(super) fn user(patient: &Patient<'_>) -> Vec<Finding> {

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use tokio::net::TcpListener;
 
 use super::fault::Fault;
-use super::finding::Finding;
 use super::patient::{Patient, ServerLook};
 use crate::api_client::ApiError;
+use crate::wire::doctor::Finding;
 use crate::wire::health::Health;
 
 const SERVER: &str = "server";

@@ -4,10 +4,10 @@ use std::path::Path;
 
 use super::agents::{USUAL, is_named_by_owner};
 use super::fault::Fault;
-use super::finding::Finding;
 use super::patient::Patient;
 use super::places::beside_the_agents;
 use crate::domain::phrases::edit;
+use crate::wire::doctor::Finding;
 use crate::worker::find_program;
 
 const CHECK: &str = "service";

@@ -3,9 +3,9 @@
 use futures_util::FutureExt as _;
 use futures_util::future::BoxFuture;
 
-use super::finding::Finding;
 use super::patient::Patient;
 use super::{agents, files, programs, server, service};
+use crate::wire::doctor::Finding;
 
 type Look = for<'a> fn(&'a Patient<'a>) -> BoxFuture<'a, Vec<Finding>>;
 

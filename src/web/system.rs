@@ -28,8 +28,9 @@ const TOKENS: &str = "/ui/system/tokens";
 
 /// The pages of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Tab {
+pub(super) enum Tab {
     Overview,
+    Doctor,
     Deliveries,
     Tokens,
     Audit,
@@ -77,10 +78,11 @@ pub fn system(viewer: &Viewer, sheet: &SystemSheet) -> String {
     shown(viewer, Tab::Overview, "all", body)
 }
 
-fn shown(viewer: &Viewer, tab: Tab, live: &str, body: Markup) -> String {
+pub(super) fn shown(viewer: &Viewer, tab: Tab, live: &str, body: Markup) -> String {
     let current = |one: Tab| (one == tab).then_some("page");
     let title = match tab {
         Tab::Overview => "System",
+        Tab::Doctor => "Doctor",
         Tab::Deliveries => "Webhooks",
         Tab::Tokens => "Tokens",
         Tab::Audit => "Audit",
@@ -89,6 +91,7 @@ fn shown(viewer: &Viewer, tab: Tab, live: &str, body: Markup) -> String {
         div .head { h1 { "System" } }
         nav .chips .tabs aria-label="System" {
             a href="/ui/system" aria-current=[current(Tab::Overview)] { "Overview" }
+            @if viewer.may(Scope::Admin) { a href="/ui/system/doctor" aria-current=[current(Tab::Doctor)] { "Doctor" } }
             a href="/ui/system/deliveries" aria-current=[current(Tab::Deliveries)] { "Webhooks" }
             @if viewer.may(Scope::Admin) {
                 a href="/ui/system/tokens" aria-current=[current(Tab::Tokens)] { "Tokens" }

@@ -18,6 +18,7 @@ pub mod changes;
 pub mod client;
 pub mod delivery;
 pub mod diff;
+pub mod doctor;
 pub mod event;
 pub mod fields;
 pub mod gc;

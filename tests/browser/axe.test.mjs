@@ -11,7 +11,7 @@ before(async () => {
 after(() => close({ world, browser }));
 
 const LOOKS = { light: { colorScheme: "light" }, dark: { colorScheme: "dark" }, phone: { viewport: { width: 390, height: 844 } } };
-const ALWAYS = ["/ui/", "/ui/jobs", "/ui/new", "/ui/clients", "/ui/system", "/ui/system/deliveries", "/ui/system/tokens", "/ui/system/audit"];
+const ALWAYS = ["/ui/", "/ui/jobs", "/ui/new", "/ui/clients", "/ui/system", "/ui/system/doctor", "/ui/system/deliveries", "/ui/system/tokens", "/ui/system/audit"];
 
 const REFUSED = { "/ui/nowhere": 404 };
 
@@ -99,6 +99,10 @@ test("no page has a fault that axe knows when things went wrong", async () => {
     await page.getByRole("button", { name: "Queue it" }).click();
     await page.getByRole("alert").waitFor();
     await look(page, "failed", kind, "/ui/new-refused");
+    await page.goto(`${world.url}/ui/system/doctor`);
+    await page.getByRole("button", { name: "Look now" }).click();
+    await page.getByRole("button", { name: "Look again" }).waitFor({ timeout: 60_000 });
+    await look(page, "failed", kind, "/ui/system/doctor-found");
     await page.context().close();
   }
 });

@@ -238,3 +238,20 @@ test("a job that was tried again leads to its retry and back, by what its prompt
   await shoot(page, "retried");
   await withoutFaults(page);
 });
+
+test("the doctor is asked by a button, also without JavaScript, and says what to type", async () => {
+  for (const javaScriptEnabled of [true, false]) {
+    const page = await visit(browser, world, { javaScriptEnabled });
+    await page.getByRole("link", { name: "System" }).click();
+    await page.getByRole("navigation", { name: "System" }).getByRole("link", { name: "Doctor" }).click();
+    await page.getByRole("button", { name: "Look now" }).click();
+    await page.getByRole("button", { name: "Look again" }).waitFor({ timeout: 60_000 });
+    const rows = page.getByRole("region", { name: "Doctor" }).getByRole("listitem");
+    await rows.filter({ hasText: "data_dir" }).getByText("ok").waitFor();
+    const mended = rows.filter({ hasText: "To mend it:" });
+    assert.ok(await mended.count() > 0, "this world lacks a token of GitHub");
+    assert.ok(await mended.first().locator("code").count() >= 2, "a code, and a command");
+    await shoot(page, `doctor${javaScriptEnabled ? "" : "-no-js"}`);
+    await withoutFaults(page);
+  }
+});

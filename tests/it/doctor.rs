@@ -24,6 +24,8 @@ that cannot be read. It exits with 0 when jobs can be done, also with warnings, 
 verdict is `ok`, `skipped` (it could not be looked at, because of something else), `warn` or `fail`.
 A server that `--url` or `OFFSHOOT_URL` names and that is not the one of this configuration is judged by what it says: what this machine
 has is not compared with it.
+The dashboard has a page of the same findings (System, Doctor) as the running server makes them in its own environment, without those about the
+installed service.
 
 This page is made from the tables in `src/doctor/` (`UPDATE_DOCS=1 cargo test --test it docs_`). A code never changes its name; a
 word in capitals stands for what was found. On macOS the commands that install something are those of macOS.

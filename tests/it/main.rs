@@ -83,6 +83,7 @@ mod life_canaries;
 mod life_clients;
 mod life_damage;
 mod life_detached;
+mod life_doctor;
 mod life_doors;
 mod life_ends;
 mod life_events;

@@ -56,6 +56,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "background",
             "clock",
             "config",
+            "doctor", // for the dashboard: `app` is given it as a function
             "domain",
             "failpoint",
             "forge",

@@ -15,7 +15,8 @@ use crate::cli::output::{Output, Tone};
 use crate::cli::views::plural;
 use crate::clock::Clock;
 use crate::config::{Config, ConfigError, Environment, Flags};
-use crate::doctor::{Finding, Patient, Report, ServerLook, Verdict, examine};
+use crate::doctor::{Patient, ServerLook, examine};
+use crate::wire::doctor::{Finding, Report, Verdict};
 
 /// The longest name of a check, and that of an agent behind it.
 const NAME_CHARS: usize = 18;

@@ -17,6 +17,7 @@ mod tokens;
 mod ui_api;
 mod ui_changes;
 mod ui_clients;
+mod ui_doctor;
 mod ui_door;
 mod ui_new;
 mod ui_pages;

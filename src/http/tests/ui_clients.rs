@@ -138,6 +138,7 @@ async fn what_the_other_pages_offer_is_what_one_may() {
         "/ui/clients",
         &format!("/ui/clients/{id}"),
         "/ui/system",
+        "/ui/system/doctor",
         "/ui/system/deliveries",
         "/ui/system/tokens",
         "/ui/system/audit",
@@ -151,7 +152,8 @@ async fn what_the_other_pages_offer_is_what_one_may() {
         let mut actions = std::collections::BTreeSet::new();
         for page in &pages {
             let answer = bench.page(&cookie, page).await;
-            let for_all = scope == Scope::Admin || !(page.ends_with("tokens") || page.ends_with("audit"));
+            let for_all =
+                scope == Scope::Admin || !["tokens", "audit", "doctor"].iter().any(|end| page.ends_with(end));
             assert_eq!(answer.status == 200, for_all, "{scope} {page}: {}", answer.status);
             let html = answer.text();
             actions.extend(targets(&html, " action").into_iter().chain(targets(&html, "formaction")));

@@ -69,6 +69,7 @@ const PAGES: &[&str] = &[
     "/ui/new",
     "/ui/clients",
     "/ui/system",
+    "/ui/system/doctor",
     "/ui/system/deliveries",
     "/ui/system/deliveries?state=dead",
     "/ui/system/tokens",

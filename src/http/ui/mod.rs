@@ -78,7 +78,9 @@ impl Pages {
 
     fn of_system(self) -> Self {
         let redeliver = "/deliveries/{delivery}/redeliver";
-        self.action("/backups", "/ui/system/backups", post(system::back_up))
+        // no call of the API: the command line looks for itself
+        self.unwritten("/doctor", "/ui/system/doctor", post(system::examine))
+            .action("/backups", "/ui/system/backups", post(system::back_up))
             .action(redeliver, "/ui/system/deliveries/{delivery}/redeliver", post(system::redeliver))
             .action("/webhooks/resume", "/ui/system/webhooks/resume", post(system::resume_webhook))
             .made("/tokens", "/ui/system/tokens", post(system::make_token))
@@ -141,6 +143,7 @@ pub(super) fn pages(scopes: Scopes) -> Pages {
         .page("/ui/clients", get(clients::show))
         .page("/ui/clients/{id}", get(clients::show_one))
         .page("/ui/system", get(system::show))
+        .page("/ui/system/doctor", get(system::doctor))
         .page("/ui/system/deliveries", get(system::deliveries))
         .page("/ui/system/tokens", get(system::tokens))
         .page("/ui/system/audit", get(system::audit))

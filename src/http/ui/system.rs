@@ -28,6 +28,20 @@ pub(super) async fn show(
     Ok(Html(web::system(&viewer, &sheet)))
 }
 
+pub(super) async fn doctor(Looks { viewer, caller }: Looks) -> Result<Html<String>, ApiError> {
+    caller.needs(Scope::Admin)?;
+    Ok(Html(web::doctor(&viewer, None)))
+}
+
+/// Answered by the page itself: what was found is true now, and kept nowhere.
+pub(super) async fn examine(
+    State(app): State<App>,
+    Looks { viewer, caller }: Looks,
+) -> Result<Html<String>, ApiError> {
+    let report = app.examine(&caller).await?;
+    Ok(Html(web::doctor(&viewer, Some(&report))))
+}
+
 pub(super) async fn back_up(
     State(app): State<App>,
     Token(caller): Token,
