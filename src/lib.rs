@@ -6,6 +6,7 @@ pub mod acp;
 pub mod agent;
 pub mod api_client;
 pub mod app;
+pub mod awake;
 pub mod background;
 pub mod cli;
 pub mod clock;

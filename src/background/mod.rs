@@ -1,4 +1,5 @@
-//! What the server does without being asked: start jobs, deliver callbacks, look at the agents, tidy up, back up.
+//! What the server does without being asked: start jobs, deliver callbacks, look at the agents, tidy up, back up,
+//! keep the machine awake.
 //!
 //! Promises: every loop is a `tick` without arguments that may run at any time and any number of times: it reads the
 //! rows, does what is due, and leaves the rest. Hints and timers only decide when the next tick comes, so a lost hint
@@ -16,6 +17,7 @@ mod janitor;
 mod mended;
 mod prober;
 mod pulse;
+mod vigil;
 
 use std::future::Future;
 use std::time::Duration;
@@ -33,6 +35,7 @@ pub use dispatcher::Dispatcher;
 pub use janitor::Janitor;
 pub use prober::{AgentProgram, Prober};
 pub use pulse::Pulse;
+pub use vigil::Vigil;
 
 /// A lost hint is repaired after this at the latest.
 const REPAIR_PERIOD: Duration = Duration::from_secs(30);

@@ -82,6 +82,7 @@ pub(super) static KEYS: &[Key] = &[
     set("server", "token_requests_per_minute", Kind::Integer(1, 1_000_000), "6000", "Requests of one named token in a minute; further ones are answered 429. The server's own secret has no such limit."),
     set("server", "drain_seconds", Kind::Integer(0, 600), "30", "How long a stop waits for git and forge steps under way. Longer needs a longer TimeoutStopSec in the service file."),
     set("server", "allowed_hosts", Kind::Texts, "[]", "Further names under which the server may be addressed; others are answered 421."),
+    set("server", "keep_awake", Kind::Bool, "true", "Keep this machine from going to sleep by itself while jobs run, by systemd-inhibit or, on macOS, caffeinate."),
     unset("server", "public_url", Kind::Text, r#""https://offshoot.example.ts.net""#, "Under which you reach the server from elsewhere, for links in notices; without it they lead to this machine."),
     unset("server", "secret", Kind::Secret, r#""at-least-32-characters-of-your-own""#, "The admin token of the API. Better kept in a file of its own:"),
     unset("server", "secret_file", Kind::Path, r#""~/.config/offshoot/secret""#, "File with the admin token, mode 0600 or 0400. Where nobody names a token, the file `secret` beside the configuration is taken if it is there."),

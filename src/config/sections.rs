@@ -31,6 +31,8 @@ pub struct Server {
     /// How long a stop waits for git and forge steps under way.
     pub drain_seconds: u64,
     pub allowed_hosts: Vec<String>,
+    /// While jobs run.
+    pub keep_awake: bool,
     /// Under which others reach it, without a slash behind it: for links in notices. `None`: nobody but this machine does.
     pub public_url: Option<String>,
     /// The built-in admin token; take it from `Config::admin_secret`, which refuses an absent or weak one.
@@ -204,6 +206,7 @@ pub(super) fn server(values: &mut Values, dirs: Option<&PlatformDirs>) -> Server
         token_requests_per_minute: values.small("server.token_requests_per_minute").unwrap_or_default(),
         drain_seconds: values.integer("server.drain_seconds").unwrap_or_default(),
         allowed_hosts: values.texts("server.allowed_hosts").unwrap_or_default(),
+        keep_awake: values.bool("server.keep_awake").unwrap_or_default(),
         public_url: public_url(values),
         secret: sendable(secret::take(values, "server.secret", dirs), values),
     }

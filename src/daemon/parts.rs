@@ -11,6 +11,7 @@ use tokio::net::TcpListener;
 use super::StartError;
 use super::held::held;
 use crate::app::{self, Examine};
+use crate::awake::{self, Keeper};
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
 use crate::config::{Config, Environment, GithubApp};
@@ -26,7 +27,7 @@ use crate::store::Limits;
 use crate::upkeep::UpkeepSettings;
 use crate::webhook::schedule::Schedule;
 use crate::webhook::{SendLimits, Sender};
-use crate::worker::{AgentEntry, IsolationSettings, StepLimits, WorkerSettings};
+use crate::worker::{AgentEntry, IsolationSettings, StepLimits, WorkerSettings, find_program};
 
 /// Somebody waits before a page; all checks together take a second or two where nothing hangs.
 const EXAMINED_WITHIN: Duration = Duration::from_secs(20);
@@ -111,6 +112,12 @@ pub(super) fn doctor(config: &Config, env: &Environment, clock: &Clock) -> Arc<E
             examine_server(&patient, EXAMINED_WITHIN).await
         })
     })
+}
+
+/// What keeps the machine awake; `None`: nothing of this system does.
+pub(super) fn keeper(env: &Environment) -> Option<Keeper> {
+    let program = find_program(awake::PROGRAM, env.get("PATH").unwrap_or_default())?;
+    Some(Keeper::new(program, env.for_notices()))
 }
 
 pub(super) fn scopes(config: &Config, env: &Environment) -> ScopeUse {

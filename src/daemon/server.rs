@@ -17,7 +17,7 @@ use super::parts::{self, Override};
 use super::signals::StopSignals;
 use super::watchdog::{self, Watchdog};
 use crate::app::{self, App};
-use crate::background::{AgentProgram, Backups, Deliverer, Dispatcher, Janitor, Prober};
+use crate::background::{AgentProgram, Backups, Deliverer, Dispatcher, Janitor, Prober, Vigil};
 use crate::clock::Clock;
 use crate::config::{Config, Environment};
 use crate::failpoint::{self, Edge};
@@ -229,6 +229,10 @@ impl Server {
                 let adopted = begin_work(&mut loops, &store, &worker, upkeep, &stages, drain).await?;
                 spawn(&mut loops, "deliverer", deliverer.run());
                 spawn(&mut loops, "prober", prober.run());
+                if config.server.keep_awake {
+                    let vigil = Vigil::new(store.clone(), parts::keeper(env), stages.stop.clone());
+                    spawn(&mut loops, "vigil", vigil.run());
+                }
                 adopted
             }
         };

@@ -151,8 +151,9 @@ fn write_config(dir: &Path, remotes: &Path) -> anyhow::Result<PathBuf> {
     let quoted = |path: &Path| toml::Value::String(path.to_string_lossy().into_owned()).to_string();
     let below = |name: &str| quoted(&dir.join(name));
     let pattern = remotes.join("{org}/{repo}.git");
+    // it asks nothing of this machine
     let text = format!(
-        "[paths]\ndata_dir = {}\nrepos_dir = {}\nworktrees_dir = {}\nfiles_dir = {}\n\
+        "[server]\nkeep_awake = false\n[paths]\ndata_dir = {}\nrepos_dir = {}\nworktrees_dir = {}\nfiles_dir = {}\n\
          [github]\nclone_url = {}\n\
          [callbacks]\nallow = [\"127.0.0.1\"]\n\
          [log]\nlevel = \"error\"\n\

@@ -61,6 +61,7 @@ mod git_synced;
 mod git_vectors;
 mod image_files;
 mod init;
+mod keep_awake;
 mod left_out;
 mod lfs_objects;
 mod lfs_server;

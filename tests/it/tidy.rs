@@ -26,6 +26,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // what the owner excepts is read with the configuration
     ("webhook", &["domain"]),
     // `process` for the group of a program alone
+    ("awake", &["process"]),
     ("notify", &["domain", "process", "webhook", "wire"]),
     ("secrets", &[]),
     ("git", &["clock", "failpoint"]),
@@ -47,12 +48,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // `store` for the key of a repeated request alone, which it carries through to the use case
     ("http", &["app", "clock", "domain", "store", "web", "wire"]),
     // `app` for the shape of a probe's result alone, which health shows
-    ("background", &["agent", "app", "clock", "domain", "failpoint", "notify", "store", "upkeep", "webhook", "worker"]),
+    ("background", &["agent", "app", "awake", "clock", "domain", "failpoint", "notify", "store", "upkeep", "webhook", "worker"]),
     (
         "daemon",
         &[
             "agent",
             "app",
+            "awake",
             "background",
             "clock",
             "config",

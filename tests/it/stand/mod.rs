@@ -208,6 +208,8 @@ impl Stand {
             ("GITHUB_TOKEN".into(), TOKEN.into()),
             // the walls have tests of their own (life_sandbox.rs); around every agent they would cost each test time
             ("OFFSHOOT_DEFAULTS_ISOLATION".into(), "none".into()),
+            // what systems say to that has a test of its own (keep_awake.rs)
+            ("OFFSHOOT_SERVER_KEEP_AWAKE".into(), "false".into()),
         ];
         env.extend(self.plan.env.iter().cloned());
         env
