@@ -53,18 +53,16 @@ impl Keeper {
     /// # Errors
     /// The program cannot be started.
     pub fn hold(&self) -> io::Result<Hold> {
-        let mut child = Command::new(&self.program)
+        let mut command = Command::new(&self.program);
+        command
             .args(arguments(IS_MACOS, std::process::id()))
             .env_clear()
             .envs(&self.environment)
-            .current_dir("/")
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .process_group(0)
-            .spawn()?;
-        Ok(Hold { group: OwnGroup::led_by(child.id()), _pipe: child.stdin.take(), child })
+            .stderr(Stdio::piped());
+        let (mut child, group) = OwnGroup::spawn(&mut command)?;
+        Ok(Hold { group: Some(group), _pipe: child.stdin.take(), child })
     }
 }
 
