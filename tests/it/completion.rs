@@ -89,7 +89,7 @@ async fn every_verb_offers_the_jobs_that_it_can_do_something_with() {
     assert_eq!(bash(&url, "offshoot retry ", TAB).await, "1\n");
     assert_eq!(bash(&url, "offshoot cancel 3 ", TAB).await, "2\n", "what was named is not offered again");
     assert_eq!(bash(&url, &format!("offshoot show {}", &failed[..8]), TAB).await, format!("{failed}\n"));
-    assert_eq!(bash(&url, "offshoot logs 1 --raw --attempt ", TAB).await, "1\n");
+    assert_eq!(bash(&url, "offshoot logs 1 --raw --attempt ", TAB).await, "3\n2\n1\n");
     assert_eq!(bash(&url, "offshoot submit -r ac", TAB).await, "acme/widgets\n");
     assert_eq!(bash(&url, "offshoot client show ", TABS).await, "acme/widgets\n");
     // as bash takes an address apart, for another server than that of the environment

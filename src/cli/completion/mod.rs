@@ -200,8 +200,10 @@ impl Asker {
         // a name that nobody resolves is waited for on a thread of its own, and that is not waited for
         runtime.shutdown_background();
         let found = found.ok().and_then(Result::ok).unwrap_or_default();
-        let is_new = |found: &(String, String)| found.0.starts_with(typed) && !self.given.contains(&found.0);
-        let found = found.into_iter().filter(is_new);
+        // an attempt may well have the number of the job that was named
+        let may_repeat = !matches!(offer, Offer::Jobs(_) | Offer::Deliveries(_));
+        let is_new = |name: &String| may_repeat || !self.given.contains(name);
+        let found = found.into_iter().filter(|(name, _)| name.starts_with(typed) && is_new(name));
         found.map(|(value, about)| CompletionCandidate::new(value).help(Some(about.into()))).collect()
     }
 }
