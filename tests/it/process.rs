@@ -270,6 +270,22 @@ async fn a_large_prompt_comes_from_a_file() {
     assert!(bytes_of(&records, Stream::Stdout) == prompt);
 }
 
+/// It may open its own descriptors again, by whatever name the system gives them.
+#[tokio::test]
+#[cfg(target_os = "linux")]
+async fn a_prompt_cannot_be_changed_by_the_command_that_reads_it() {
+    let rig = Rig::new();
+    let mut spec = rig.script("head -c 1 /etc/passwd >> /proc/self/fd/0; (: > /proc/self/fd/0); cat");
+    let path = rig.worktree().join("prompt");
+    std::fs::write(&path, "asked").unwrap();
+    spec.stdin = Stdin::File(path.clone());
+    let (_, records, _) = rig.run(&spec).await;
+    assert_eq!(text_of(&records, Stream::Stdout), "asked");
+    let refused = text_of(&records, Stream::Stderr);
+    assert_eq!(refused.matches("Operation not permitted").count(), 2, "{refused}");
+    assert_eq!(std::fs::read_to_string(path).unwrap(), "asked");
+}
+
 #[tokio::test]
 async fn messages_are_logged_written_once_and_end_with_the_input() {
     let rig = Rig::new();

@@ -102,7 +102,7 @@ fn open_stdin(stdin: &Stdin) -> io::Result<Stdio> {
     if !file.metadata()?.is_file() {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "the input is not a plain file"));
     }
-    Ok(file.into())
+    Ok(system::sealed(file)?.into())
 }
 
 /// Soft and hard limit of open files for the command: never more than this process has, because nobody may raise that.

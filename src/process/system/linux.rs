@@ -1,13 +1,14 @@
 //! Linux: everything from `/proc` (proc(5)), signals through pidfd (pidfd_open(2), kernel 5.3).
 
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, Read, Seek as _};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 
-use nix::fcntl::OFlag;
+use nix::fcntl::{FcntlArg, OFlag, SealFlag, fcntl};
 use nix::libc;
+use nix::sys::memfd::{MFdFlags, memfd_create};
 use nix::sys::prctl;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
@@ -104,6 +105,22 @@ fn pidfd_send_signal(pidfd: &OwnedFd, signal: Signal) -> bool {
     unsafe {
         libc::syscall(libc::SYS_pidfd_send_signal, pidfd.as_raw_fd(), signal as libc::c_int, no_info, 0) == 0
     }
+}
+
+/// What is left to read of a file, in memory, where nobody can change it any more. A descriptor of the file itself would be a way to it:
+/// whoever has it may open it again by `/proc/self/fd`, to be written, whatever hides its name (proc_pid_fd(5)).
+pub(in crate::process) fn sealed(mut file: File) -> io::Result<File> {
+    let flags = MFdFlags::MFD_CLOEXEC | MFdFlags::MFD_ALLOW_SEALING;
+    // machines can demand that nobody runs such a file; kernels before 6.3 do not know the word
+    let not_run = flags | MFdFlags::from_bits_retain(libc::MFD_NOEXEC_SEAL);
+    let memory = memfd_create(c"input", not_run).or_else(|_| memfd_create(c"input", flags))?;
+    let mut memory = File::from(memory);
+    io::copy(&mut file, &mut memory)?;
+    memory.rewind()?;
+    let seals =
+        SealFlag::F_SEAL_WRITE | SealFlag::F_SEAL_GROW | SealFlag::F_SEAL_SHRINK | SealFlag::F_SEAL_SEAL;
+    fcntl(&memory, FcntlArg::F_ADD_SEALS(seals))?;
+    Ok(memory)
 }
 
 /// Orphans of the tree become children of this process instead of process 1.

@@ -145,3 +145,8 @@ pub(in crate::process) fn close_inherited() {}
 pub(in crate::process) fn peer_uid(stream: &UnixStream) -> io::Result<u32> {
     Ok(getpeereid(stream)?.0.as_raw())
 }
+
+/// Descriptors are no way back to a file's name here.
+pub(in crate::process) fn sealed(file: std::fs::File) -> io::Result<std::fs::File> {
+    Ok(file)
+}

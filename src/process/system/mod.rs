@@ -19,7 +19,7 @@ use nix::time::{ClockId, clock_gettime};
 
 pub(super) use platform::{
     become_subreaper, boot_id, close_inherited, die_with_parent, has_marker, look_at, may_volunteer_for_oom,
-    memory_share, own_numbers, peer_uid, pids, signal, usage, volunteer_for_oom, working_directory,
+    memory_share, own_numbers, peer_uid, pids, sealed, signal, usage, volunteer_for_oom, working_directory,
 };
 
 /// A process as the kernel shows it.
