@@ -116,13 +116,47 @@ pub trait Agent: Send + Sync {
     fn probe(&self, program: &[String]) -> Option<ProbeSpec>;
 }
 
-/// What a program of this kind writes of its own. Absolute paths.
+/// What a program of this kind has of its own. Absolute paths.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OwnPlaces {
-    /// Directories; a missing one is the program's to make, where it may.
+    /// Directories that it writes; a missing one is the program's to make, where it may.
     pub dirs: Vec<PathBuf>,
-    /// Files that lie beside those of others.
+    /// Files that it rewrites at every start, and that say what it runs: it gets a copy, and what it writes there is dropped.
     pub files: Vec<PathBuf>,
+    /// What makes it run programs or says what it is told, for every later run of the owner's too: only to be read.
+    pub kept: Vec<Kept>,
+    /// Directories of programs and scripts that it makes itself and then runs: empty at every start.
+    pub fresh: Vec<PathBuf>,
+}
+
+/// Something that its program must not write, nor make where it is missing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kept {
+    pub path: PathBuf,
+    pub missing: Missing,
+}
+
+/// What stands for something that is not there, so that nobody else can put it there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Missing {
+    /// An empty directory.
+    Dir,
+    /// A file with this text, which says nothing to the program.
+    File(&'static str),
+    /// Nothing: the program would take anything there for something.
+    Nothing,
+}
+
+/// What stands in the first of `dirs` under these names, for [`OwnPlaces::kept`].
+fn kept(dirs: &[PathBuf], names: &[(&str, Missing)]) -> Vec<Kept> {
+    let Some(dir) = dirs.first() else { return Vec::new() };
+    names.iter().map(|(name, missing)| Kept { path: dir.join(name), missing: *missing }).collect()
+}
+
+/// The same for [`OwnPlaces::fresh`].
+fn below(dirs: &[PathBuf], names: &[&str]) -> Vec<PathBuf> {
+    let Some(dir) = dirs.first() else { return Vec::new() };
+    names.iter().map(|name| dir.join(name)).collect()
 }
 
 /// `below` in the directory that a variable names, or in `usual` below the home directory; nothing without either.

@@ -90,7 +90,8 @@ fn list(problems: &[Problem]) -> String {
 /// Something that works and should still be known at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Warning {
-    /// `not_supported`, `weak_secret`, `exposed`, `unsigned_callbacks`, `unknown_host` or `unknown_variable`.
+    /// `not_supported`, `weak_secret`, `exposed`, `unsigned_callbacks`, `unknown_host`, `unknown_variable` or
+    /// `programs_lent`.
     pub code: &'static str,
     pub text: String,
 }

@@ -132,6 +132,8 @@ impl Config {
         match build(&mut values, env.dirs(), flags.serving, warnings) {
             Some(mut config) if values.problems.is_empty() => {
                 config.private_files.extend(file.map(|(path, _)| path));
+                let lent = sandbox::programs_lent(&config.sandbox.write, env.get("PATH").unwrap_or_default());
+                config.warnings.extend(lent.map(|text| Warning { code: "programs_lent", text }));
                 Ok(config)
             }
             _ => {

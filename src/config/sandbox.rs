@@ -1,6 +1,7 @@
 //! What programs in the sandbox may see besides the usual, and what not.
 
-use std::path::PathBuf;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use super::paths::{PlatformDirs, resolve};
 use super::values::Values;
@@ -31,6 +32,20 @@ pub(super) fn build(values: &mut Values, dirs: Option<&PlatformDirs>) -> Sandbox
     SandboxSettings { read, write, hide, network }
 }
 
+/// What is told of directories that the server looks for programs in and that the owner lends to be written: they can only be read
+/// inside, because whoever writes one decides what the server runs. `path` is the value of PATH.
+pub(super) fn programs_lent(write: &[PathBuf], path: &OsStr) -> Option<String> {
+    let real = |dir: &Path| dir.canonicalize().unwrap_or_else(|_| dir.to_owned());
+    let is_lent = |dir: &PathBuf| write.iter().any(|lent| real(dir).starts_with(real(lent)));
+    let dirs: Vec<String> = std::env::split_paths(path)
+        .filter(|dir| dir.is_absolute() && is_lent(dir))
+        .map(|dir| dir.display().to_string())
+        .collect();
+    let said = "lies in what sandbox.write lends, and in PATH: agents can only read it, because the server runs programs from there. \
+        Lend what lies beside it instead";
+    (!dirs.is_empty()).then(|| format!("{} {said}", dirs.join(", ")))
+}
+
 /// The files that secrets are kept in, whichever layer names them.
 pub(super) fn secret_files(values: &Values, dirs: Option<&PlatformDirs>) -> Vec<PathBuf> {
     let of_key = |(path, entry): (&str, &super::values::Entry)| {
@@ -44,4 +59,20 @@ pub(super) fn secret_files(values: &Values, dirs: Option<&PlatformDirs>) -> Vec<
         resolve(text?, dirs)
     };
     values.entries().filter_map(of_key).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_of_programs_that_is_lent_is_told() {
+        let told = |write: &[&str], path: &str| {
+            let write: Vec<PathBuf> = write.iter().map(PathBuf::from).collect();
+            programs_lent(&write, OsStr::new(path))
+        };
+        let said = told(&["/h/.cargo", "/h/go"], "/h/.cargo/bin:/usr/bin:/h/golang/bin").unwrap();
+        assert!(said.starts_with("/h/.cargo/bin lies in what sandbox.write lends"), "{said}");
+        assert_eq!(told(&["/h/.cargo/registry", "relative"], "/h/.cargo/bin:relative/bin"), None);
+    }
 }

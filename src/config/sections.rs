@@ -181,6 +181,27 @@ pub struct LogFileSettings {
     pub files_max: u32,
 }
 
+impl LogFileSettings {
+    /// The file that was turned so many times, from 1 on.
+    #[must_use]
+    pub fn numbered(&self, number: u32) -> PathBuf {
+        let mut name = self.path.clone().into_os_string();
+        name.push(format!(".{number}"));
+        name.into()
+    }
+
+    /// Where all that is logged lies: the directory, where it is this program's own by its name, else each file.
+    #[must_use]
+    pub fn places(&self) -> Vec<PathBuf> {
+        match self.path.parent() {
+            Some(dir) if dir.ends_with("offshoot") => vec![dir.to_owned()],
+            _ => {
+                (1..=self.files_max).map(|number| self.numbered(number)).chain([self.path.clone()]).collect()
+            }
+        }
+    }
+}
+
 pub(super) fn server(values: &mut Values, dirs: Option<&PlatformDirs>) -> Server {
     let bind = values.text("server.bind").unwrap_or_default();
     let bind = if bind == "localhost" { Some(IpAddr::from([127, 0, 0, 1])) } else { bind.parse().ok() };

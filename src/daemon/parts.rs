@@ -14,7 +14,7 @@ use crate::app::{self, Examine};
 use crate::awake::{self, Keeper};
 use crate::background::{AgentProgram, DelivererSettings};
 use crate::clock::Clock;
-use crate::config::{Config, Environment, GithubApp};
+use crate::config::{Config, Environment, GithubApp, LogFileSettings};
 use crate::doctor::{Patient, ServerLook, examine_server};
 use crate::domain::notice::Subscription;
 use crate::forge::{Forge, GitHub, GitHubAuth, HttpLimits, gh_token, http_client};
@@ -165,7 +165,8 @@ pub(super) fn worker_settings(config: &Config, env: &Environment, scanner: Scann
 fn isolation(config: &Config, env: &Environment) -> IsolationSettings {
     let (paths, sandbox) = (&config.paths, &config.sandbox);
     let own = [&paths.data_dir, &paths.repos_dir, &paths.worktrees_dir, &paths.files_dir];
-    let hidden = own.into_iter().chain(&config.private_files).chain(&sandbox.hide).cloned();
+    let logs = config.log.file.iter().flat_map(LogFileSettings::places);
+    let hidden = own.into_iter().chain(&config.private_files).chain(&sandbox.hide).cloned().chain(logs);
     let read = sandbox.read.iter().map(Bind::readable);
     IsolationSettings {
         sandbox: Arc::new(Sandbox::new(env.get("PATH").unwrap_or_default().to_owned())),
@@ -289,4 +290,31 @@ pub(super) fn upkeep_settings(config: &Config) -> UpkeepSettings {
 
 fn days(days: u64) -> Duration {
     Duration::from_secs(days * 24 * 3_600)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+    use crate::config::Flags;
+
+    fn hidden(log: &str) -> Vec<PathBuf> {
+        let pairs = [("HOME", "/h"), ("OFFSHOOT_LOG_FILE", log), ("OFFSHOOT_LOG_FILES_MAX", "3")];
+        let env =
+            Environment::from_pairs(pairs.map(|(name, value)| (OsString::from(name), OsString::from(value))));
+        let config = Config::load(&Flags::default(), &env, None).unwrap();
+        isolation(&config, &env).hidden
+    }
+
+    #[test]
+    fn what_is_logged_is_hidden_and_so_are_the_files_that_were_turned() {
+        let found = hidden("/srv/logs/o.log");
+        for path in ["/srv/logs/o.log", "/srv/logs/o.log.1", "/srv/logs/o.log.2"] {
+            assert!(found.contains(&path.into()), "{path}");
+        }
+        assert!(!found.contains(&"/srv/logs".into()), "it is not this program's own");
+        // files that are turned meanwhile are hidden too where the directory is
+        assert!(hidden("/h/.local/state/offshoot/server.log").contains(&"/h/.local/state/offshoot".into()));
+    }
 }

@@ -6,13 +6,20 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
-use super::line::DRAW;
+use super::line::{DRAW, FILTER};
+use super::pins::{Held, pins};
 
-/// Temporary files are in memory, and are the step's own: so much in each of the two places, in bytes.
-const TEMPORARY_BYTES_MAX: u64 = 4 << 30;
+/// Temporary files are in memory, and are the step's own. So much in bytes where programs expect much room.
+const LARGE_BYTES_MAX: u64 = 4 << 30;
+const SMALL_BYTES_MAX: u64 = 1 << 30;
+/// Sockets, and numbers of processes.
+const RUN_BYTES_MAX: u64 = 64 << 20;
 
-/// Fresh in every sandbox. `/run` holds the sockets of whoever serves this machine: containers, services, keys.
-const FRESH: &[&str] = &["/tmp", "/var/tmp", "/run"];
+/// Fresh in every sandbox, with their bytes. `/run` holds the sockets of whoever serves this machine: containers, services, keys.
+const FRESH: &[(&str, u64)] =
+    &[("/tmp", LARGE_BYTES_MAX), ("/var/tmp", SMALL_BYTES_MAX), ("/run", RUN_BYTES_MAX)];
+/// In the `/dev` of a sandbox, which has no bound of its own and is not written otherwise.
+const SHARED_MEMORY: &str = "/dev/shm";
 
 /// What every sandbox begins with: processes, messages and control groups of its own, and no privileges.
 pub(super) const WALLS: &[&str] = &[
@@ -37,7 +44,7 @@ pub(super) const SYSTEM: &[&str] = &[
 ];
 
 /// Written by many tools whatever they do, and of no worth to anybody else; below the home directory.
-const CACHES: &[&str] = &[".cache", ".npm"];
+const CACHES: &[(&str, u64)] = &[(".cache", LARGE_BYTES_MAX), (".npm", SMALL_BYTES_MAX)];
 
 /// Something that is shown inside.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -77,10 +84,19 @@ pub struct Inside<'a> {
     pub lent: &'a [Bind],
     /// What the step has, in this order.
     pub own: &'a [Bind],
+    /// What stays as it is wherever it lies: where it can be written otherwise, it can only be read.
+    pub held: &'a [Held],
+    /// Directories of what the step has, which are there, and empty in memory for the step.
+    pub fresh: &'a [PathBuf],
+    /// Files and directories in what the step has that must not be there either.
+    pub shut: &'a [PathBuf],
     /// The network of the machine, or none at all.
     pub network: bool,
-    /// Landlock draws a line around the walls: [`Found::Works`](super::Found::Works) says whether it can.
+    /// Landlock draws a line around the walls, and system calls are filtered: [`Found::Works`](super::Found::Works) says whether it
+    /// can.
     pub line: bool,
+    /// System calls are filtered, also without that line.
+    pub filter: bool,
 }
 
 /// A path that is no UTF-8 cannot be an argument of a step.
@@ -102,8 +118,10 @@ struct Cover {
 /// [`Unnameable`].
 pub fn wrapper(inside: &Inside<'_>) -> Result<Vec<String>, Unnameable> {
     let mut to = Arguments(Vec::new());
-    if inside.line {
-        to.words(&DRAW);
+    match (inside.line, inside.filter) {
+        (true, _) => to.words(&DRAW),
+        (false, true) => to.words(&FILTER),
+        (false, false) => {}
     }
     to.path(inside.program)?;
     to.words(WALLS);
@@ -111,8 +129,10 @@ pub fn wrapper(inside: &Inside<'_>) -> Result<Vec<String>, Unnameable> {
         to.words(&["--unshare-net"]);
     }
     to.words(SYSTEM);
-    for place in FRESH.iter().filter(|place| is_real_dir(Path::new(place))) {
-        to.fresh(Path::new(place))?;
+    to.fresh(Path::new(SHARED_MEMORY), SMALL_BYTES_MAX)?;
+    to.words(&["--remount-ro", "/dev"]);
+    for (place, bytes_max) in FRESH.iter().filter(|(place, _)| is_real_dir(Path::new(place))) {
+        to.fresh(Path::new(place), *bytes_max)?;
     }
     // names are looked up by a file that often lies in /run
     if let Some(file) = real(Path::new("/etc/resolv.conf")).filter(|file| is_fresh(file)) {
@@ -122,22 +142,28 @@ pub fn wrapper(inside: &Inside<'_>) -> Result<Vec<String>, Unnameable> {
         if is_fresh(&home) {
             to.bind(&Bind::readable(&home))?;
         }
-        for cache in CACHES.iter().map(|name| home.join(name)).filter(|path| is_real_dir(path)) {
-            to.fresh(&cache)?;
+        for (name, bytes_max) in CACHES.iter().filter(|(name, _)| is_real_dir(&home.join(name))) {
+            to.fresh(&home.join(name), *bytes_max)?;
         }
     }
     let covers = covers(inside.hidden);
     let is_under_cover = |bind: &&Bind| {
         real(&bind.to).is_some_and(|path| covers.iter().any(|cover| path.starts_with(&cover.path)))
     };
-    for bind in inside.lent.iter().filter(|bind| !is_under_cover(bind)) {
-        to.bind(bind)?;
-    }
+    let (above, open): (Vec<_>, Vec<_>) = inside.lent.iter().cloned().partition(|bind| is_under_cover(&bind));
+    to.binds(&open)?;
+    to.binds(&pins(&open, inside.held))?;
     for cover in &covers {
         to.cover(cover)?;
     }
-    for bind in inside.lent.iter().filter(is_under_cover).chain(inside.own) {
-        to.bind(bind)?;
+    let above: Vec<Bind> = above.iter().chain(inside.own).cloned().collect();
+    to.binds(&above)?;
+    to.binds(&pins(&above, inside.held))?;
+    for place in inside.fresh.iter().filter_map(|path| real(path)) {
+        to.fresh(&place, SMALL_BYTES_MAX)?;
+    }
+    for cover in self::covers(inside.shut) {
+        to.cover(&cover)?;
     }
     for cover in covers.iter().filter(|cover| {
         cover.is_dir && !inside.own.iter().any(|bind| real(&bind.to).as_ref() == Some(&cover.path))
@@ -185,7 +211,7 @@ fn is_real_dir(path: &Path) -> bool {
 /// Whether it lies where a sandbox has fresh directories, so that it has to be shown again.
 #[must_use]
 pub fn is_fresh(path: &Path) -> bool {
-    FRESH.iter().any(|place| path.starts_with(place))
+    FRESH.iter().any(|(place, _)| path.starts_with(place))
 }
 
 struct Arguments(Vec<String>);
@@ -201,9 +227,13 @@ impl Arguments {
         Ok(())
     }
 
-    fn fresh(&mut self, path: &Path) -> Result<(), Unnameable> {
-        self.words(&["--size", &TEMPORARY_BYTES_MAX.to_string(), "--tmpfs"]);
+    fn fresh(&mut self, path: &Path, bytes_max: u64) -> Result<(), Unnameable> {
+        self.words(&["--size", &bytes_max.to_string(), "--tmpfs"]);
         self.path(path)
+    }
+
+    fn binds(&mut self, binds: &[Bind]) -> Result<(), Unnameable> {
+        binds.iter().try_for_each(|bind| self.bind(bind))
     }
 
     fn bind(&mut self, bind: &Bind) -> Result<(), Unnameable> {
@@ -253,8 +283,12 @@ mod tests {
             hidden: &hidden,
             lent: &lent,
             own: &own,
+            held: &[],
+            fresh: &[],
+            shut: &[],
             network: false,
             line: true,
+            filter: true,
         };
         let all = wrapper(&inside).unwrap();
         let order = [
@@ -280,8 +314,10 @@ mod tests {
             !all.windows(2).any(|two| two == ["--tmpfs", &at("data/worktrees")]),
             "it is covered already"
         );
-        let online = wrapper(&Inside { network: true, line: false, ..inside }).unwrap();
-        assert_eq!(online[0], "/usr/bin/bwrap");
+        let online = wrapper(&Inside { network: true, line: false, ..inside.clone() }).unwrap();
+        assert_eq!(online[..4], ["/proc/self/exe", "walls", "--without-landlock", "/usr/bin/bwrap"]);
+        let bare = wrapper(&Inside { line: false, filter: false, ..inside }).unwrap();
+        assert_eq!(bare[0], "/usr/bin/bwrap");
         assert!(!online.contains(&"--unshare-net".to_owned()));
     }
 

@@ -9,6 +9,8 @@ use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
 
+use super::calls;
+
 #[cfg(target_os = "linux")]
 use landlock::{
     CompatLevel, Compatible as _, Ruleset, RulesetAttr as _, RulesetCreated, RulesetError, RulesetStatus,
@@ -18,6 +20,9 @@ use landlock::{
 /// How this program is called to draw the line: the supervisor of a step is the same program, and what it starts finds it
 /// there, also when the file has been replaced since.
 pub(super) const DRAW: [&str; 2] = ["/proc/self/exe", "walls"];
+/// The same where the kernel has no Landlock: the filter of system calls alone.
+pub(super) const FILTER: [&str; 3] = ["/proc/self/exe", "walls", WITHOUT_LINE];
+const WITHOUT_LINE: &str = "--without-landlock";
 
 /// Whether this kernel can hold the line; draws none.
 #[cfg(target_os = "linux")]
@@ -30,10 +35,13 @@ pub(super) fn works() -> bool {
     false
 }
 
-/// The program `walls`: draws the line and becomes what follows. Comes back with the reason on standard error: nothing is started
-/// without the line.
-pub fn walls_main(mut arguments: impl Iterator<Item = OsString>) -> ExitCode {
-    let why = match (draw(), arguments.next()) {
+/// The program `walls`: draws the line, keeps from keyrings and becomes what follows. Comes back with the reason on standard error:
+/// nothing is started without.
+pub fn walls_main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
+    let mut arguments = arguments.peekable();
+    let is_without_line = arguments.next_if(|word| word == WITHOUT_LINE).is_some();
+    let drawn = if is_without_line { Ok(()) } else { draw() };
+    let why = match (drawn.and_then(|()| calls::keep_from_keyrings()), arguments.next()) {
         (Err(why), _) => why,
         (Ok(()), None) => "no program".to_owned(),
         (Ok(()), Some(program)) => Command::new(program).args(arguments).exec().to_string(),

@@ -4,8 +4,9 @@
 //! Promises: a *wrapper*, the arguments of a program that starts another one inside. In there the system and the home
 //! directory are read-only, what holds secrets is not there ([`hidden`](mod@hidden), [`closed`](mod@closed)), nor are the server's own
 //! places and the other worktrees; temporary directories are its own, and so are its process numbers. Where the kernel has Landlock,
-//! sockets with abstract names of others are out of reach too (`line.rs`). What may be written
-//! is named one by one. [`Sandbox`] says whether that works on this machine, by trying it.
+//! sockets with abstract names of others are out of reach too (`line.rs`), as are the kernel's keyrings (`calls.rs`) and what listens
+//! under a name in the file system when the walls are put up ([`sockets`]). What may be written
+//! is named one by one, and what the server or its owner runs outside stays as it is even there (`pins.rs`). [`Sandbox`] says whether that works on this machine, by trying it.
 //!
 //! Must not know: jobs, agents, git, the configuration. What is to be shown and what not comes in as paths.
 //!
@@ -17,12 +18,16 @@
 //! nobody has run yet: there every job works without a sandbox, and says so.
 
 mod bubblewrap;
+mod calls;
 pub mod closed;
 pub mod hidden;
 mod line;
+mod pins;
 mod probe;
 pub mod seatbelt;
+pub mod sockets;
 
 pub use bubblewrap::{Bind, Inside, Unnameable, is_fresh, wrapper};
 pub use line::walls_main;
+pub use pins::{Held, of_dir, of_program};
 pub use probe::{Found, Sandbox};

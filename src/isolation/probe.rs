@@ -11,7 +11,7 @@ use tokio::process::Command;
 use tokio::time::{Instant, timeout};
 
 use super::bubblewrap::{SYSTEM, WALLS};
-use super::line;
+use super::{calls, line};
 
 /// A sandbox stands within some hundredths of a second; a machine that swaps may need longer.
 const TRY_MAX: Duration = Duration::from_secs(10);
@@ -23,8 +23,9 @@ const WORDS_CHARS_MAX: usize = 300;
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It works: the program, its name with the version, and whether Landlock draws a line around it.
-    Works { program: PathBuf, version: String, line: bool },
+    /// It works: the program, its name with the version, whether Landlock draws a line around it, and whether system calls are
+    /// filtered.
+    Works { program: PathBuf, version: String, line: bool, filter: bool },
     /// It does not, and why.
     Fails { why: String },
 }
@@ -100,10 +101,18 @@ async fn look(path: &OsString) -> Found {
     };
     match try_out(&program).await {
         Ok(version) => {
-            // one that gains its rights by its file gets none behind the line
-            let line = line::works() && !has_mode(&program, 0o6000);
-            let with = if line { " and Landlock" } else { ", without Landlock (which needs Linux 6.12)" };
-            Found::Works { program, version: format!("{version}{with}"), line }
+            // one that gains its rights by its file gets none behind the line or the filter
+            let gains = has_mode(&program, 0o6000);
+            let filter = calls::works() && !gains;
+            let line = filter && line::works();
+            let with = match (line, filter) {
+                (true, _) => " and Landlock",
+                (false, true) => ", without Landlock (which needs Linux 6.12)",
+                (false, false) => {
+                    ", without Landlock (which needs Linux 6.12), the kernel's keyrings within reach"
+                }
+            };
+            Found::Works { program, version: format!("{version}{with}"), line, filter }
         }
         Err(why) => fails(why),
     }

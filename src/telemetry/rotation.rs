@@ -5,7 +5,7 @@
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -105,19 +105,19 @@ impl Open {
     /// `log` becomes `log.1`, that `log.2` and so on; the last one goes. When that fails nothing is written, so that the
     /// bound holds.
     fn turn(&mut self) -> io::Result<()> {
-        let path = &self.settings.path;
+        let numbered = |number| self.settings.numbered(number);
         let kept = self.settings.files_max.saturating_sub(1);
         if kept == 0 {
-            std::fs::remove_file(path)?;
+            std::fs::remove_file(&self.settings.path)?;
         }
-        if numbered(path, kept).exists() {
+        if numbered(kept).exists() {
             metrics::LIMITS.increment([Limit::LogFiles.as_str()]);
         }
-        for number in (1..kept).rev().filter(|number| numbered(path, *number).exists()) {
-            std::fs::rename(numbered(path, number), numbered(path, number + 1))?;
+        for number in (1..kept).rev().filter(|number| numbered(*number).exists()) {
+            std::fs::rename(numbered(number), numbered(number + 1))?;
         }
         if kept > 0 {
-            std::fs::rename(path, numbered(path, 1))?;
+            std::fs::rename(&self.settings.path, numbered(1))?;
         }
         self.look()
     }
@@ -129,17 +129,16 @@ fn open(path: &Path) -> io::Result<(File, u64)> {
     Ok((file, bytes))
 }
 
-fn numbered(path: &Path, number: u32) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(format!(".{number}"));
-    name.into()
-}
-
 #[cfg(test)]
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
+    use std::path::PathBuf;
 
     use super::*;
+
+    fn numbered(path: &Path, number: u32) -> PathBuf {
+        format!("{}.{number}", path.display()).into()
+    }
 
     fn log(dir: &Path, files_max: u32) -> (PathBuf, LogFile) {
         let path = dir.join("logs/server.log");

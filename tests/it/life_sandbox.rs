@@ -42,6 +42,9 @@ const TRIES: &[Try] = &[
     looked("read an ssh key", "cat ~/.ssh/id_ed25519", "No such file"),
     looked("read the token of gh", "cat ~/.config/gh/hosts.yml", "No such file"),
     looked("read git's credentials", "cat ~/.git-credentials", "Permission denied"),
+    looked("read the token of an editor", "cat ~/.config/github-copilot/apps.json", "No such file"),
+    looked("read what a machine of containers keeps", "cat ~/.colima/default/key", "No such file"),
+    looked("reach a socket in the home directory", "test -S ~/agent.sock || echo gone", "gone"),
     looked("read the login of another agent", "cat ~/.codex/auth.json", "No such file"),
     looked("read through a link", "ln -s ~/.ssh key-dir; cat key-dir/id_ed25519; rm key-dir", "No such file"),
     looked("see the server's process", "cat /proc/[0-9]*/cmdline | tr '\\0' ' ' | grep -c 'offshoot [s]erve'", "0"),
@@ -60,6 +63,10 @@ const TRIES: &[Try] = &[
     tried("write to the system", "echo evil > /usr/evil", "Read-only file system"),
     // opened for writing, and nothing written
     tried("change the kernel's settings", ": >> /proc/sys/kernel/core_pattern", "Read-only file system"),
+    tried("write among the devices", ": > /dev/fill", "Read-only file system"),
+    tried("find much room in memory", "df -B1 --output=size /dev/shm | tail -n 1", "1073741824"),
+    tried("change what it was asked", "head -c 1 /etc/passwd >> /proc/self/fd/0", "Operation not permitted"),
+    tried("find a descriptor that leads out", "readlink /proc/$$/fd/* /proc/1/fd/* | grep -v -c -e '^pipe:' -e '^/dev/null' -e '^/memfd:' -e '^anon_inode:' -e '/notes/report$'", "0"),
     tried("take a cover away", "unshare -Urm sh -c 'umount ~/.ssh && cat ~/.ssh/id_ed25519'; echo tried", "tried"),
     tried("look behind the walls", "cat /proc/1/root{dir}/outside", "No such file"),
     tried("push", "git push origin HEAD:refs/heads/evil", "does not appear to be a git repository"),
@@ -73,12 +80,17 @@ const TRIES: &[Try] = &[
 #[rustfmt::skip]
 const APART: Try = looked("reach a socket with an abstract name", "python3 -c \"import socket; socket.socket(socket.AF_UNIX).connect('\\x00{abstract}')\" 2>&1 | tail -n 1", "PermissionError");
 
+/// Where system calls are filtered.
+#[rustfmt::skip]
+const KEYS: Try = looked("use the kernel's keyrings", "python3 -c \"import ctypes, os; c = ctypes.CDLL(None, use_errno=True); c.syscall({keyctl}, 0, -3, 1); print(os.strerror(ctypes.get_errno()))\"", "Function not implemented");
+
 /// Where the server runs as root: what nobody else could read is not there for whoever is root inside.
 #[rustfmt::skip]
 const CLOSED: Try = looked("read what only root may", "for at in '/srv -maxdepth 3' '/etc -maxdepth 4' '/var/lib -maxdepth 4' /var/log /var/spool; do find $at -xdev -type f -size +0 -not -perm -o+r -o -type s -not -perm -o+w; done | wc -l", "0");
 
 /// The same without a network.
 const OFFLINE: &[Try] = &[
+    looked("reach a socket in the home directory", "test -S ~/agent.sock || echo gone", "gone"),
     looked("reach the API", "bash -c 'exec 3<>/dev/tcp/127.0.0.1/{port} && echo open'", "refused"),
     looked(
         "see an interface of the machine",
@@ -88,16 +100,20 @@ const OFFLINE: &[Try] = &[
 ];
 
 /// A server whose agents are kept in the sandbox; `None`: there is none here.
-async fn sandboxed(what: &str) -> Option<Stand> {
+pub(crate) async fn sandboxed(what: &str) -> Option<Stand> {
     if let Found::Fails { why } = Sandbox::new(PATH.into()).find().await {
         leave_out(Need::Bubblewrap, &format!("{what} ({why})"));
         return None;
     }
     let mut stand = Stand::built(Plan::default()).await;
-    std::fs::create_dir(stand.path("notes")).unwrap();
+    for name in ["notes", "lent"] {
+        std::fs::create_dir(stand.path(name)).unwrap();
+    }
     let dir = stand.dir().display();
-    let lent =
-        format!("[sandbox]\nread = [\"{dir}/gates\", {:?}]\nwrite = [\"{dir}/notes\"]\n", program_dir());
+    let lent = format!(
+        "[sandbox]\nread = [\"{dir}/gates\", {:?}]\nwrite = [\"{dir}/notes\", \"{dir}/lent\"]\n",
+        program_dir()
+    );
     stand.add_config(&lent);
     stand.set_env("OFFSHOOT_DEFAULTS_ISOLATION", "sandbox");
     Some(stand)
@@ -118,6 +134,8 @@ fn hide_canaries(stand: &Stand) {
         (home.join(".ssh/id_ed25519"), CANARY),
         (home.join(".config/gh/hosts.yml"), CANARY),
         (home.join(".git-credentials"), CANARY),
+        (home.join(".config/github-copilot/apps.json"), CANARY),
+        (home.join(".colima/default/key"), CANARY),
         (home.join(".codex/auth.json"), CANARY),
         (stand.path("outside"), CANARY),
     ] {
@@ -166,6 +184,7 @@ fn places(stand: &Stand, sibling: &str) -> Vec<(&'static str, String)> {
         ("{left}", LEFT.to_owned()),
         ("{port}", port),
         ("{abstract}", abstract_name()),
+        ("{keyctl}", keyctl().to_string()),
     ]
 }
 
@@ -180,6 +199,17 @@ pub(crate) fn abstract_listener(name: &str) -> UnixListener {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn abstract_listener(name: &str) -> UnixListener {
     panic!("{name}: only Linux has such names")
+}
+
+/// The number of that call.
+#[cfg(target_os = "linux")]
+fn keyctl() -> i64 {
+    libc::SYS_keyctl
+}
+
+#[cfg(not(target_os = "linux"))]
+fn keyctl() -> i64 {
+    panic!("only Linux has keyrings of that kind")
 }
 
 fn abstract_name() -> String {
@@ -198,6 +228,15 @@ async fn apart() -> Option<(UnixListener, &'static Try)> {
     None
 }
 
+/// Whether system calls can be filtered around these walls, and somebody can try.
+async fn keys() -> bool {
+    let filters = matches!(Sandbox::new(PATH.into()).find().await, Found::Works { filter: true, .. });
+    if filters && !has_program("python3") {
+        leave_out(Need::Python, "the kernel's keyrings, by an agent");
+    }
+    filters && has_program("python3")
+}
+
 /// Whether there is anything that only root may read, and a server that could.
 fn as_root() -> bool {
     let found = nix::unistd::geteuid().is_root();
@@ -212,8 +251,10 @@ async fn an_agent_reaches_its_worktree_and_nothing_else() {
     let Some(mut stand) = sandboxed("what an agent can reach").await else { return };
     let apart = apart().await;
     let closed = as_root().then_some(&CLOSED);
-    let row = || apart.iter().map(|(_, one)| *one).chain(closed);
+    let keys = keys().await.then_some(&KEYS);
+    let row = || apart.iter().map(|(_, one)| *one).chain(closed).chain(keys);
     hide_canaries(&stand);
+    let _listens = UnixListener::bind(stand.path("home/agent.sock")).unwrap();
     stand.start().await;
     let sibling = stand
         .submit(json!({"prompt": "echo sibling > s.txt", "branchName": "sib",

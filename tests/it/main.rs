@@ -108,6 +108,7 @@ mod life_records;
 mod life_restart;
 mod life_retry;
 mod life_sandbox;
+mod life_sandbox_kept;
 mod life_secret_scan;
 mod life_secrets;
 mod life_sessions;

@@ -37,8 +37,12 @@ fn walls(program: &PathBuf, worktree: PathBuf, line: bool) -> Vec<String> {
         hidden: &[],
         lent: &[],
         own: &[Bind::writable(&worktree)],
+        held: &[],
+        fresh: &[],
+        shut: &[],
         network: true,
         line,
+        filter: line,
     };
     wrapper(&inside).unwrap()
 }
@@ -199,8 +203,12 @@ fn the_walls_stand_for_an_ordinary_user_too() {
         hidden: &hidden,
         lent: &[],
         own: &[Bind::writable(&worktree)],
+        held: &[],
+        fresh: &[],
+        shut: &[],
         network: false,
         line: false,
+        filter: false,
     };
     let root = dir.path().display();
     let script = format!(

@@ -343,7 +343,8 @@ fn own_words(path: &str, text: &str) -> Vec<String> {
     for word in text.split(|c| !part(c)).filter(|word| word.ends_with(".md") && word.len() > 3) {
         let name = word.rsplit('/').next().unwrap_or(word);
         let here = root().join(path).parent().map(|dir| dir.join(word).exists()).unwrap_or_default();
-        let is_example = ["README.md", "prompt.md"].contains(&name);
+        let of_agents = ["AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "GEMINI.md", "SKILL.md"];
+        let is_example = ["README.md", "prompt.md"].contains(&name) || of_agents.contains(&name);
         if !here
             && !root().join(word).exists()
             && !is_example

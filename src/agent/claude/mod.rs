@@ -12,8 +12,8 @@ pub(super) mod verdict;
 use super::capabilities::{ALL_EFFORTS, ALL_MODES};
 use super::{
     AGENT_OPTIONS, Agent, AgentCommand, AgentError, AuthProbe, AuthState, BASE_ENVIRONMENT_NAMES,
-    Capabilities, Invocation, OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, place,
-    with_arguments,
+    Capabilities, Invocation, Missing, OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and,
+    below, kept, place, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
@@ -51,6 +51,32 @@ const SETTINGS: &str = r#"{"includeCoAuthoredBy":false}"#;
 
 /// The beginning of the release line that was measured (2.1.329). Older ones are not known to have all these flags.
 const VERSION_MIN: Version = Version::new(2, 1, 0);
+
+/// Its own file of settings, projects and servers.
+const CONFIG: &str = ".claude.json";
+
+/// What it takes hooks, servers, commands and instructions from.
+const KEPT: &[(&str, Missing)] = &[
+    ("settings.json", Missing::File("{}\n")),
+    ("settings.local.json", Missing::File("{}\n")),
+    ("remote-settings.json", Missing::File("{}\n")),
+    ("CLAUDE.md", Missing::File("")),
+    ("agents", Missing::Dir),
+    ("chrome", Missing::Dir),
+    ("commands", Missing::Dir),
+    ("hooks", Missing::Dir),
+    ("output-styles", Missing::Dir),
+    ("plugins", Missing::Dir),
+    ("rules", Missing::Dir),
+    ("scheduled-tasks", Missing::Dir),
+    ("skills", Missing::Dir),
+    ("workflows", Missing::Dir),
+    ("local", Missing::Nothing),
+    (".config.json", Missing::Nothing),
+];
+
+/// Scripts that it writes and then reads into each shell; the doors of open editors and of other sessions.
+const FRESH: &[&str] = &["shell-snapshots", "session-env", "ide", "sessions"];
 
 const ACCEPT_EDITS: &str = "acceptEdits";
 const BYPASS_PERMISSIONS: &str = "bypassPermissions";
@@ -106,10 +132,15 @@ impl Agent for Claude {
     }
 
     fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
+        let dirs: Vec<_> = place(env, "CLAUDE_CONFIG_DIR", ".claude", "").into_iter().collect();
+        // where no directory is named it lies beside the usual one
+        let is_named = env.get("CLAUDE_CONFIG_DIR").is_some_and(|value| !value.is_empty());
+        let named = place(env, "CLAUDE_CONFIG_DIR", "", CONFIG).filter(|_| is_named);
         OwnPlaces {
-            dirs: place(env, "CLAUDE_CONFIG_DIR", ".claude", "").into_iter().collect(),
-            // where no directory is named it lies beside the usual one
-            files: place(env, "", ".claude.json", "").into_iter().collect(),
+            files: place(env, "", CONFIG, "").into_iter().chain(named).collect(),
+            kept: kept(&dirs, KEPT),
+            fresh: below(&dirs, FRESH),
+            dirs,
         }
     }
 

@@ -12,7 +12,8 @@ pub(super) mod verdict;
 use super::capabilities::{ALL_EFFORTS, ALL_MODES};
 use super::{
     Agent, AgentCommand, AgentError, AuthProbe, AuthState, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation,
-    OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, place, with_arguments,
+    Missing, OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, below, kept, place,
+    with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
@@ -37,6 +38,25 @@ const PLATFORMS: &[(&str, &str)] = &[
     ("codex-darwin-x64", "x86_64-apple-darwin"),
     ("codex-darwin-arm64", "aarch64-apple-darwin"),
 ];
+
+/// What it takes servers, hooks, rules, variables and instructions from.
+const KEPT: &[(&str, Missing)] = &[
+    ("config.toml", Missing::File("")),
+    ("managed_config.toml", Missing::File("")),
+    (".env", Missing::File("")),
+    ("AGENTS.md", Missing::File("")),
+    ("AGENTS.override.md", Missing::File("")),
+    ("hooks.json", Missing::File("{}\n")),
+    ("agents", Missing::Dir),
+    ("plugins", Missing::Dir),
+    ("prompts", Missing::Dir),
+    ("rules", Missing::Dir),
+    ("skills", Missing::Dir),
+    ("packages", Missing::Nothing),
+];
+
+/// Programs and scripts that it makes for a session.
+const FRESH: &[&str] = &["tmp", "shell_snapshots"];
 
 impl Agent for Codex {
     fn kind(&self) -> AgentKind {
@@ -83,7 +103,8 @@ impl Agent for Codex {
     }
 
     fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
-        OwnPlaces { dirs: place(env, "CODEX_HOME", ".codex", "").into_iter().collect(), files: Vec::new() }
+        let dirs: Vec<_> = place(env, "CODEX_HOME", ".codex", "").into_iter().collect();
+        OwnPlaces { kept: kept(&dirs, KEPT), fresh: below(&dirs, FRESH), dirs, ..OwnPlaces::default() }
     }
 
     /// The script of npm's package `@openai/codex` stands in its `bin`; the program in a package for the platform, beside

@@ -12,8 +12,8 @@ mod waits;
 
 use super::capabilities::ALL_MODES;
 use super::{
-    Agent, AgentCommand, AgentError, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation, OwnPlaces, ProbeSpec,
-    Session, StreamParser, Version, base_names_and, place, with_arguments,
+    Agent, AgentCommand, AgentError, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation, Missing, OwnPlaces,
+    ProbeSpec, Session, StreamParser, Version, base_names_and, below, kept, place, with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
@@ -31,6 +31,23 @@ const VERSION_MIN: Version = Version::new(0, 45, 2);
 
 const ENVIRONMENT_NAMES: [&str; BASE_ENVIRONMENT_NAMES.len() + 2] =
     base_names_and(&["GOOGLE_CLOUD_PROJECT", "GOOGLE_CLOUD_LOCATION"]);
+
+/// What it takes servers, hooks, commands, variables and instructions from.
+const KEPT: &[(&str, Missing)] = &[
+    ("settings.json", Missing::File("{}\n")),
+    ("trustedFolders.json", Missing::File("{}\n")),
+    (".env", Missing::File("")),
+    ("GEMINI.md", Missing::File("")),
+    ("agents", Missing::Dir),
+    ("commands", Missing::Dir),
+    ("extensions", Missing::Dir),
+    ("hooks", Missing::Dir),
+    ("policies", Missing::Dir),
+    ("skills", Missing::Dir),
+];
+
+/// Programs that it fetches, and repositories that it calls git for.
+const FRESH: &[&str] = &["tmp/bin", "history"];
 
 impl Agent for Gemini {
     fn kind(&self) -> AgentKind {
@@ -90,7 +107,8 @@ impl Agent for Gemini {
     }
 
     fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
-        OwnPlaces { dirs: place(env, "", ".gemini", "").into_iter().collect(), files: Vec::new() }
+        let dirs: Vec<_> = place(env, "", ".gemini", "").into_iter().collect();
+        OwnPlaces { kept: kept(&dirs, KEPT), fresh: below(&dirs, FRESH), dirs, ..OwnPlaces::default() }
     }
 
     fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {

@@ -13,7 +13,8 @@ mod verdict;
 use super::capabilities::ALL_MODES;
 use super::{
     Agent, AgentCommand, AgentError, AuthProbe, AuthState, BASE_ENVIRONMENT_NAMES, Capabilities, Invocation,
-    OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, place, with_arguments,
+    Missing, OwnPlaces, ProbeSpec, Session, StreamParser, Version, base_names_and, below, kept, place,
+    with_arguments,
 };
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::inward::Hears;
@@ -37,6 +38,15 @@ const PLAN: &str =
     r#"{"edit":"deny","bash":"deny","external_directory":"deny","doom_loop":"deny","question":"deny"}"#;
 const ACCEPT_EDITS: &str = r#"{"edit":"allow","external_directory":"deny","doom_loop":"deny","question":"deny","bash":{"*":"deny","git add *":"allow","git commit *":"allow","git status":"allow","git status *":"allow","git diff":"allow","git diff *":"allow","git log":"allow","git log *":"allow"}}"#;
 const BYPASS: &str = r#"{"*":"allow","edit":"allow","bash":"allow","webfetch":"allow","external_directory":"allow","doom_loop":"allow","question":"deny"}"#;
+
+/// Its directory of configuration. It does not start where it can neither find nor write the second.
+const KEPT: &[(&str, Missing)] = &[
+    ("", Missing::Dir),
+    (".gitignore", Missing::File("node_modules\npackage.json\npackage-lock.json\nbun.lock\n.gitignore\n")),
+];
+
+/// Language servers and search programs that it fetches, and repositories that it calls git for. So is its cache, with its plugins.
+const FRESH: &[&str] = &["bin", "snapshot"];
 
 impl Agent for Opencode {
     fn kind(&self) -> AgentKind {
@@ -107,14 +117,20 @@ impl Agent for Opencode {
     }
 
     fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
-        let moved = [
-            ("XDG_CONFIG_HOME", ".config"),
-            ("XDG_DATA_HOME", ".local/share"),
-            ("XDG_STATE_HOME", ".local/state"),
-            ("XDG_CACHE_HOME", ".cache"),
-        ];
-        let dirs = moved.into_iter().filter_map(|(name, usual)| place(env, name, usual, "opencode"));
-        OwnPlaces { dirs: dirs.collect(), files: Vec::new() }
+        let own = |(name, usual)| place(env, name, usual, "opencode");
+        let dirs: Vec<_> = [("XDG_DATA_HOME", ".local/share"), ("XDG_STATE_HOME", ".local/state")]
+            .into_iter()
+            .filter_map(own)
+            .collect();
+        let config = own(("XDG_CONFIG_HOME", ".config"));
+        let cache = own(("XDG_CACHE_HOME", ".cache"));
+        OwnPlaces {
+            // its configuration names programs, and some lie in there
+            kept: kept(config.as_slice(), KEPT),
+            fresh: below(&dirs, FRESH).into_iter().chain(cache).collect(),
+            dirs,
+            ..OwnPlaces::default()
+        }
     }
 
     fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {

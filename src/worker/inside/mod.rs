@@ -1,8 +1,13 @@
 //! What the steps of an attempt run inside of: decided once at its beginning, put together anew for each step.
+//!
+//! Promises: the words of the walls before each command, or none where there are to be none; what the agent needs of its own is there
+//! (`own.rs`), and what the server or the owner runs outside of the walls cannot be changed from inside. Must not know: how walls are
+//! put up. Fails: closed, as `sandbox_unavailable` with the reason. Tested: `tests/it/life_sandbox.rs`.
+
+mod own;
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -15,7 +20,7 @@ use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::{Isolation, Network, RunOptions};
 use crate::domain::reason::ReasonCode;
 use crate::git::Shadow;
-use crate::isolation::{Bind, Found, Inside, Sandbox, closed, hidden, is_fresh, wrapper};
+use crate::isolation::{Bind, Found, Inside, Sandbox, closed, hidden, sockets, wrapper};
 
 /// Where programs look for their own places.
 const VARIABLES: &[&str] = &[
@@ -28,6 +33,9 @@ const VARIABLES: &[&str] = &[
     "XDG_STATE_HOME",
     "XDG_CACHE_HOME",
 ];
+
+/// What the server runs itself, outside of all walls.
+const RUN_OUTSIDE: &[&str] = &["git", "git-lfs", "gh", "bwrap", "systemd-run", "systemctl"];
 
 /// Why an attempt that an earlier server began does not go on where no job may have a network.
 const BEGAN_WITHOUT: &str = "The attempt began without the sandbox, and policy.network is \"deny\" by now: none of its programs \
@@ -82,6 +90,22 @@ impl Tools {
         !self.settings.isolation.denies_network && options.network != Some(Network::Deny)
     }
 
+    fn run_outside(&self) -> Outside {
+        let path = self.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
+        let commands = self.settings.agents.values().flat_map(|entry| &entry.command);
+        // a script is a word behind the program that reads it
+        let words = commands.map(String::as_str).chain(RUN_OUTSIDE.iter().copied());
+        let found = words.filter_map(|word| {
+            let file =
+                find_program(word, &path).or_else(|| word.contains('/').then(|| PathBuf::from(word)))?;
+            file.is_absolute().then_some(file)
+        });
+        Outside {
+            programs: found.collect(),
+            dirs: std::env::split_paths(&path).filter(|dir| dir.is_absolute()).collect(),
+        }
+    }
+
     /// The variables that lead programs to their places, as a step has them, or as the server has.
     fn variables(&self, env: &BTreeMap<String, String>) -> BTreeMap<String, String> {
         let of_server =
@@ -123,8 +147,8 @@ impl Line<'_> {
             (false, false) => return Err(unavailable(BEGAN_WITHOUT)),
         }
         let settings = &self.tools.settings.isolation;
-        let (bwrap, line) = match settings.sandbox.find().await {
-            Found::Works { program, line, .. } => (program, line),
+        let (bwrap, line, filter) = match settings.sandbox.find().await {
+            Found::Works { program, line, filter, .. } => (program, line, filter),
             Found::Fails { why } => return Err(unavailable(&why)),
         };
         let shadow = self.tools.repository(&self.client)?.lend(worktree).await?;
@@ -136,6 +160,7 @@ impl Line<'_> {
         let room = Room {
             bwrap,
             line,
+            filter,
             worktree: worktree.to_owned(),
             shadow,
             attachments: self.tools.store.logs().attachments_dir(self.lease.job),
@@ -145,6 +170,7 @@ impl Line<'_> {
                 .filter_map(|name| find_program(name, OsStr::new(path)))
                 .collect(),
             command: entry.command.clone(),
+            outside: self.tools.run_outside(),
             agent,
             variables,
             settings: settings.clone(),
@@ -159,17 +185,27 @@ impl Line<'_> {
     }
 }
 
+/// What the server runs outside of the walls, by itself or for an agent that it asks about its version and login.
+struct Outside {
+    programs: Vec<PathBuf>,
+    /// Where it looks for programs.
+    dirs: Vec<PathBuf>,
+}
+
 /// All that the walls of one step are made from.
 struct Room {
     bwrap: PathBuf,
     /// Landlock is there.
     line: bool,
+    /// System calls can be filtered.
+    filter: bool,
     worktree: PathBuf,
     shadow: Shadow,
     attachments: PathBuf,
     programs: Vec<PathBuf>,
     /// Of the agent.
     command: Vec<String>,
+    outside: Outside,
     agent: &'static dyn Agent,
     variables: BTreeMap<String, String>,
     settings: IsolationSettings,
@@ -188,7 +224,17 @@ impl Room {
         }
         hidden.extend(self.settings.hidden.iter().cloned());
         hidden.extend(logins_of_others(&places, &self.variables));
-        let own = self.own(&places)?;
+        let mut gone = hidden.clone();
+        gone.extend([self.worktree.clone(), self.shadow.clone.clone(), self.shadow.shadow.clone()]);
+        let mut shown: Vec<PathBuf> = self.settings.lent.iter().map(|bind| bind.to.clone()).collect();
+        shown.extend(places.dirs.iter().cloned().chain(home.clone()));
+        let sockets = sockets::of_others(&shown, &gone).map_err(|error| error.to_string())?;
+        let is_own = |path: &PathBuf| {
+            places.dirs.iter().filter_map(|dir| dir.canonicalize().ok()).any(|dir| path.starts_with(dir))
+        };
+        let (shut, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_own);
+        hidden.extend(others);
+        let (own, held) = (self.own(&places)?, self.held(&places)?);
         let is_there = |bind: &&Bind| bind.from.exists();
         let lent: Vec<Bind> = self.settings.lent.iter().filter(is_there).cloned().collect();
         wrapper(&Inside {
@@ -198,35 +244,26 @@ impl Room {
             hidden: &hidden,
             lent: &lent,
             own: &own,
+            held: &held,
+            fresh: &places.fresh,
+            shut: &shut,
             network: self.network,
             line: self.line,
+            filter: self.filter,
         })
         .map_err(|error| error.to_string())
-    }
-
-    fn own(&self, places: &OwnPlaces) -> Result<Vec<Bind>, String> {
-        let Shadow { clone, shadow, objects, lent } = &self.shadow;
-        let mut own = vec![
-            Bind { from: shadow.clone(), to: clone.clone(), writable: true },
-            Bind { from: objects.clone(), to: lent.clone(), writable: false },
-            Bind::writable(&self.worktree),
-        ];
-        own.extend(Some(&self.attachments).filter(|dir| dir.is_dir()).map(Bind::readable));
-        for dir in &places.dirs {
-            // the program would make it at its first start, and cannot in there
-            let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(dir);
-            made.map_err(|error| format!("the directory of the agent cannot be made: {error}"))?;
-            own.push(Bind::writable(dir));
-        }
-        own.extend(places.files.iter().filter(|file| file.is_file()).map(Bind::writable));
-        own.extend(self.programs.iter().filter(|program| is_fresh(program)).map(Bind::readable));
-        Ok(own)
     }
 }
 
 /// What agents of other kinds keep: their logins are none of this one's business.
 fn logins_of_others(own: &OwnPlaces, variables: &BTreeMap<String, String>) -> Vec<PathBuf> {
     let kinds = AgentKind::ALL.iter().map(|kind| find_agent(*kind).own_places(variables));
-    let all = kinds.flat_map(|places| places.dirs.into_iter().chain(places.files));
-    all.filter(|path| !own.dirs.contains(path) && !own.files.contains(path)).collect()
+    let of_own = |path: &PathBuf| {
+        own.dirs.contains(path) || own.files.contains(path) || own.kept.iter().any(|kept| kept.path == *path)
+    };
+    let all = kinds.flat_map(|places| {
+        let kept = places.kept.into_iter().map(|kept| kept.path);
+        places.dirs.into_iter().chain(places.files).chain(kept)
+    });
+    all.filter(|path| !of_own(path)).collect()
 }

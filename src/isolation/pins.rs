@@ -1,0 +1,186 @@
+//! What stays as it is although it lies in a place that can be written: programs that the server runs outside of all walls, and what
+//! makes the owner's own programs run something.
+//!
+//! A mount cannot be renamed or removed by whoever is behind it, but the directory around it can. So what is held becomes a mount that
+//! can only be read, and each directory between it and the mount that it lies in a mount of its own, as writable as it was.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::bubblewrap::Bind;
+
+/// Something that nobody inside may change.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Held {
+    /// A directory with all that is in it, or a file.
+    pub path: PathBuf,
+    /// Instead of a directory that is lent or the agent's own as a whole: this in it.
+    pub or: Option<PathBuf>,
+}
+
+impl Held {
+    /// This, wherever it lies.
+    #[must_use]
+    pub fn whole(path: impl Into<PathBuf>) -> Self {
+        Self { path: path.into(), or: None }
+    }
+}
+
+/// The mounts that hold it all, to come behind `mounts`: those of these that lie below one of the new ones come once more.
+/// What does not exist, or lies in nothing that can be written, needs none. A link is not held, only what it leads to.
+pub(super) fn pins(mounts: &[Bind], held: &[Held]) -> Vec<Bind> {
+    let mounts: Vec<Bind> = mounts
+        .iter()
+        .map(|bind| Bind { to: real(&bind.to).unwrap_or_else(|| bind.to.clone()), ..bind.clone() })
+        .collect();
+    let mut pins: Vec<Bind> = Vec::new();
+    let wanted: BTreeSet<PathBuf> = held.iter().filter_map(|one| place(&mounts, one)).collect();
+    for path in wanted {
+        let Some(around) = innermost(&mounts, &path).filter(|bind| bind.writable) else { continue };
+        if pins.iter().any(|pin| !pin.writable && path.starts_with(&pin.to)) {
+            continue;
+        }
+        let Ok(below) = path.strip_prefix(&around.to) else { continue };
+        let mut to = around.to.clone();
+        let mut from = around.from.clone();
+        for part in below.parent().into_iter().flat_map(Path::components) {
+            to.push(part);
+            from.push(part);
+            if !pins.iter().any(|pin| pin.to == to) {
+                pins.push(Bind { from: from.clone(), to: to.clone(), writable: true });
+            }
+        }
+        // of the mount itself there is nothing below
+        let from = if below.as_os_str().is_empty() { around.from.clone() } else { around.from.join(below) };
+        pins.push(Bind { from, to: path, writable: false });
+    }
+    let is_behind = |bind: &&Bind| pins.iter().any(|pin| pin.to != bind.to && bind.to.starts_with(&pin.to));
+    let again: Vec<Bind> = mounts.iter().filter(is_behind).cloned().collect();
+    pins.extend(again);
+    pins
+}
+
+/// Where it really is. A directory that is written as a whole is not taken away whole, where something in it is enough: a link is not,
+/// nothing can be put over it.
+fn place(mounts: &[Bind], held: &Held) -> Option<PathBuf> {
+    let path = real(&held.path)?;
+    match &held.or {
+        Some(or)
+            if !or.is_symlink() && mounts.iter().any(|bind| bind.writable && bind.to.starts_with(&path)) =>
+        {
+            real(or)
+        }
+        _ => Some(path),
+    }
+}
+
+/// The last one that it lies in is what is seen of it.
+fn innermost<'a>(mounts: &'a [Bind], path: &Path) -> Option<&'a Bind> {
+    mounts.iter().rev().find(|bind| path.starts_with(&bind.to))
+}
+
+fn real(path: &Path) -> Option<PathBuf> {
+    path.canonicalize().ok()
+}
+
+/// Links that are followed one after the other; the kernel follows as many.
+const LINKS_MAX: usize = 40;
+
+/// What has to be held for a program to stay what it is, by the path that it is run by: the directory of each link on the way and of the
+/// file itself, or the packages of npm around it.
+#[must_use]
+pub fn of_program(program: &Path) -> Vec<Held> {
+    let mut held = of_way(program);
+    let mut file = program.to_owned();
+    for _ in 0..LINKS_MAX {
+        let (Some(dir), Some(name)) = (file.parent().and_then(real), file.file_name()) else { break };
+        file = dir.join(name);
+        let packages = file.ancestors().filter(|path| path.ends_with("node_modules")).last();
+        held.extend(packages.map(Held::whole));
+        held.push(Held { or: Some(file.clone()), path: dir.clone() });
+        match std::fs::read_link(&file) {
+            Ok(target) => file = dir.join(target),
+            Err(_) => break,
+        }
+    }
+    held
+}
+
+/// The same for a directory that programs are looked for in: itself, and the links that lead to it.
+#[must_use]
+pub fn of_dir(dir: &Path) -> Vec<Held> {
+    let mut held = if dir.is_symlink() { of_program(dir) } else { of_way(dir) };
+    held.push(Held::whole(dir));
+    held
+}
+
+/// Links before the last part.
+fn of_way(path: &Path) -> Vec<Held> {
+    let links = path.ancestors().skip(1).filter(|above| above.is_symlink());
+    links.flat_map(of_program).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn temporary() -> (tempfile::TempDir, PathBuf) {
+        let dir = tempfile::tempdir().unwrap();
+        let root = dir.path().canonicalize().unwrap();
+        (dir, root)
+    }
+
+    fn file(path: &Path) {
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, "").unwrap();
+    }
+
+    #[test]
+    fn what_is_held_and_each_directory_on_the_way_is_a_mount() {
+        let (_dir, root) = temporary();
+        file(&root.join("w/a/b/program"));
+        file(&root.join("w/a/own/x"));
+        file(&root.join("elsewhere/program"));
+        let own = Bind::writable(root.join("w/a/own"));
+        let mounts = [Bind::writable(root.join("w")), own.clone()];
+        let held = ["w/a/b", "w/none", "elsewhere"].map(|name| Held::whole(root.join(name)));
+        let a = Bind::writable(root.join("w/a"));
+        assert_eq!(pins(&mounts, &held), [a, Bind::readable(root.join("w/a/b")), own]);
+    }
+
+    #[test]
+    fn a_place_that_is_written_whole_keeps_its_program_and_nothing_else() {
+        let (_dir, root) = temporary();
+        file(&root.join("w/program"));
+        let mounts = [Bind::writable(root.join("w"))];
+        let program = root.join("w/program");
+        assert_eq!(pins(&mounts, &of_program(&program)), [Bind::readable(&program)]);
+        // a directory that programs are looked for in is held whole: another one could be put before them
+        assert_eq!(pins(&mounts, &[Held::whole(root.join("w"))]), [Bind::readable(root.join("w"))]);
+    }
+
+    #[test]
+    fn a_link_in_a_place_that_is_written_keeps_the_whole_place() {
+        let (_dir, root) = temporary();
+        file(&root.join("far/bin/program"));
+        std::fs::create_dir(root.join("w")).unwrap();
+        std::os::unix::fs::symlink(root.join("far"), root.join("w/link")).unwrap();
+        let mounts = [Bind::writable(root.join("w"))];
+        let whole = [Bind::readable(root.join("w"))];
+        assert_eq!(pins(&mounts, &of_program(&root.join("w/link/bin/program"))), whole);
+        assert_eq!(pins(&mounts, &of_dir(&root.join("w/link/bin"))), whole);
+        assert_eq!(pins(&mounts, &of_dir(&root.join("w/link"))), whole);
+    }
+
+    #[test]
+    fn a_program_is_all_that_its_links_lead_over() {
+        let (_dir, root) = temporary();
+        file(&root.join("n/node_modules/@x/tool/node_modules/y/cli.js"));
+        std::fs::create_dir(root.join("bin")).unwrap();
+        std::os::unix::fs::symlink("../n/node_modules/@x/tool/node_modules/y/cli.js", root.join("bin/tool"))
+            .unwrap();
+        let held: Vec<_> = of_program(&root.join("bin/tool")).into_iter().map(|held| held.path).collect();
+        let package = root.join("n/node_modules/@x/tool/node_modules/y");
+        assert_eq!(held, [root.join("bin"), root.join("n/node_modules"), package]);
+    }
+}
