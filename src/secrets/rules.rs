@@ -4,6 +4,8 @@
 //! checksum, or a name beside the value that says what it is. There is no row for "random text". After the published shapes
 //! of GitHub's push protection and of gitleaks (MIT), where both agree.
 
+use base64::Engine as _;
+
 use super::made_up::{has_github_checksum, has_template, is_made_up};
 
 /// A kind of key.
@@ -38,6 +40,19 @@ pub(super) enum Check {
     BehindDigits,
     /// A password in an address: of a host that others can reach, and not one of those that everybody has.
     Password,
+    /// A password that somebody has put into the address of a page, or of a repository: as above, with digits in it, and no token that
+    /// has a row of its own.
+    WebPassword,
+    /// A password, wherever it is for.
+    AnyPassword,
+    /// Drawn by lot from capitals, small letters and digits, and no token that has a row of its own.
+    Mixed,
+    /// As above, or an id of four hyphens.
+    MixedOrId,
+    /// A name and a password, in base64.
+    Basic,
+    /// The lines of a private key, in base64 once more.
+    EncodedKey,
     /// Lines of a key, which have runs of one character by nature.
     KeyLines,
 }
@@ -62,6 +77,20 @@ impl Check {
                 (8..=10).contains(&digits) && !is_made_up(value)
             }
             Self::Password => is_password(value) && is_reachable(behind),
+            Self::WebPassword => {
+                is_password(value)
+                    && is_reachable(behind)
+                    && value.iter().any(u8::is_ascii_digit)
+                    && !has_own_rule(value)
+            }
+            Self::AnyPassword => is_password(value),
+            Self::Mixed => is_mixed(value),
+            Self::MixedOrId => {
+                let is_id = value.len() == 36 && value.iter().filter(|byte| **byte == b'-').count() == 4;
+                if is_id { !is_made_up(value) } else { is_mixed(value) }
+            }
+            Self::Basic => has_login(value),
+            Self::EncodedKey => is_encoded_key(value),
             Self::KeyLines => !has_template(value),
         }
     }
@@ -109,6 +138,60 @@ fn is_password(value: &[u8]) -> bool {
         || value.starts_with(b":")
         || value.starts_with(b"[");
     !is_usual && !is_filled_in && !is_made_up(value) && memchr::memmem::find(&lower, b"password").is_none()
+}
+
+/// What other rows tell by their makers' prefixes: each is told once.
+fn has_own_rule(value: &[u8]) -> bool {
+    const BEGINNINGS: [&str; 14] = [
+        "eyJ",
+        "ya29.",
+        "ghp_",
+        "gho_",
+        "ghu_",
+        "ghs_",
+        "ghr_",
+        "github_pat_",
+        "glpat-",
+        "npm_",
+        "sk-",
+        "xox",
+        "hf_",
+        "ofs_",
+    ];
+    BEGINNINGS.iter().any(|beginning| value.starts_with(beginning.as_bytes()))
+}
+
+fn is_mixed(value: &[u8]) -> bool {
+    let has = |test: fn(&u8) -> bool| value.iter().any(test);
+    has(u8::is_ascii_digit)
+        && has(u8::is_ascii_lowercase)
+        && has(u8::is_ascii_uppercase)
+        && !is_made_up(value)
+        && !has_own_rule(value)
+}
+
+/// `name:password` of printable characters; not those that stand in every guide.
+fn has_login(value: &[u8]) -> bool {
+    let Some(text) = decoded(value) else { return false };
+    let Some(colon) = memchr::memchr(b':', &text) else { return false };
+    let (name, password) = (&text[..colon], &text[colon + 1..]);
+    let is_text = text.iter().all(|byte| (b' '..=b'~').contains(byte));
+    // of RFC 7617 and RFC 6749, and of every page about them
+    const OF_STANDARDS: [&[u8]; 4] =
+        [b"open sesame", b"OpenSesame", b"gX1fBat3bV", b"7Fjfp0ZBr1KtDRbnfVdmIw"];
+    let is_known = OF_STANDARDS.iter().any(|known| password.starts_with(known));
+    is_text && !name.is_empty() && password.len() >= 6 && is_password(password) && !is_known
+}
+
+/// Whether it says so at its beginning: a certificate begins in the same way.
+fn is_encoded_key(value: &[u8]) -> bool {
+    const HEAD: usize = 80;
+    let head = decoded(&value[..value.len().min(HEAD)]);
+    head.is_some_and(|head| memchr::memmem::find(&head, b"PRIVATE KEY-----").is_some())
+}
+
+fn decoded(value: &[u8]) -> Option<Vec<u8>> {
+    base64::engine::general_purpose::STANDARD.decode(value).ok()
 }
 
 /// `behind` begins with the host of an address.
@@ -231,9 +314,20 @@ pub(super) const RULES: &[Rule] = &[
     prefixed("linear-key", &["lin_api_"], r"^lin_api_[A-Za-z0-9]{40}\b"),
     prefixed("notion-token", &["ntn_", "secret_"], r"^(?:ntn_[0-9]{11}[A-Za-z0-9]{35}|secret_[A-Za-z0-9]{43})\b"),
     prefixed("figma-token", &["figd_"], r"^figd_[A-Za-z0-9_-]{40}"),
+    Rule { within_word: true, ..prefixed("teams-webhook", &[".webhook.office.com/"], r"^\.webhook\.office\.com/webhookb2/[0-9a-f-]{36}@[0-9a-f-]{36}/IncomingWebhook/([0-9a-f]{32})\b") },
+    named("heroku-key", &["heroku"], r#"^(?i:heroku)[A-Za-z0-9_. -]{0,24}(?i:key|token|secret)["'` ]{0,3}\s{0,3}(?:=>|:=|=|:)\s{0,5}["'`]?([0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12})\b"#),
+    named("cloudflare-key", &["cloudflare", "cf_api"], r#"^(?i:cloudflare|cf_api)[A-Za-z0-9_. -]{0,24}(?i:key|token|secret)["'` ]{0,3}\s{0,3}(?:=>|:=|=|:)\s{0,5}["'`]?([A-Za-z0-9_-]{40}|[0-9a-f]{37})(?:[^A-Za-z0-9_-]|$)"#),
+    named("datadog-key", &["datadog", "dd_api_key", "dd_app_key"], r#"^(?i:datadog[A-Za-z0-9_. -]{0,24}key|dd_(?:api|app)_key)["'` ]{0,3}\s{0,3}(?:=>|:=|=|:)\s{0,5}["'`]?([0-9a-f]{40}|[0-9a-f]{32})\b"#),
     prefixed("age-secret-key", &["age-secret-key-1"], r"^AGE-SECRET-KEY-1[QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L]{58}\b"),
     // of no maker in particular
     checked(Rule { within_word: true, entropy: 3.5, ..prefixed("private-key", &["-----begin "], r#"^-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\\+[nr]|[\s"'+,;#/*>|-]){1,16}(?:(?:Proc-Type|DEK-Info|Version|Comment|Hash): [^\n\\]{0,100}(?:\\+[nr]|[\s"'+,;#/*-]){1,16}){0,4}([A-Za-z0-9+/=]{40,})"#) }, Check::KeyLines),
+    checked(Rule { within_word: true, entropy: 3.5, ..prefixed("putty-private-key", &["putty-user-key-file-"], r"^PuTTY-User-Key-File-[23]: [^\n]{1,60}\n(?:[^\n]{0,200}\n){1,60}?Private-Lines: [0-9]{1,4}\r?\n([A-Za-z0-9+/=]{40,})") }, Check::KeyLines),
+    checked(Rule { entropy: 3.5, ..prefixed("encoded-private-key", &["ls0tls1crudjtib"], r"^LS0tLS1CRUdJTiB[A-Za-z0-9+/]{100,3900}") }, Check::EncodedKey),
+    checked(Rule { by_context: true, entropy: 2.75, ..prefixed("netrc-password", &["machine "], r"^(?i:machine)[ \t]{1,8}[A-Za-z0-9.-]{1,253}\s{1,40}login\s{1,8}\S{1,128}\s{1,40}password\s{1,8}(\S{8,256})") }, Check::AnyPassword),
+    checked(named("npm-login", &["_authtoken"], r#"^(?i:_authToken)\s{0,3}[=:]\s{0,3}["']?([A-Za-z0-9+/=_.-]{20,400})"#), Check::MixedOrId),
+    checked(named("basic-login", &["_auth", "\"auth\"", "authorization"], r#"^(?:_auth\s{0,3}=|"auth"\s{0,8}:|(?i:authorization)["'`]?\s{0,3}[:=,]\s{0,3}["'`]?(?i:basic)\s)\s{0,3}["']?([A-Za-z0-9+/]{12,600}={0,2})"#), Check::Basic),
+    checked(Rule { entropy: 4.0, ..named("bearer-token", &["authorization"], r#"^(?i:authorization)["'`]?\]?\s{0,3}[:=,]\s{0,3}["'`]?(?i:bearer)\s{1,3}([A-Za-z0-9_.~+/-]{24,400}={0,2})"#) }, Check::Mixed),
+    checked(Rule { by_context: true, ..prefixed("http-address-password", &["https://", "http://"], r#"^(?i:https?)://[^\s:/@"'<>`]{1,64}:([^\s/@"'<>`]{8,128})@"#) }, Check::WebPassword),
     checked(Rule { by_context: true, entropy: 3.5, ..prefixed("json-web-token", &["eyj"], r"^eyJ[A-Za-z0-9_-]{10,1500}\.eyJ[A-Za-z0-9_-]{10,2000}\.[A-Za-z0-9_-]{20,700}") }, Check::WebToken),
     checked(Rule { by_context: true, entropy: 2.5, ..prefixed("database-url", &["postgres://", "postgresql://", "mysql://", "mariadb://", "mongodb://", "mongodb+srv://", "redis://", "rediss://", "amqp://", "amqps://", "mssql://", "sqlserver://", "clickhouse://", "postgresql+", "mysql+"], r#"^(?i:postgres(?:ql)?|mysql|mariadb|mongodb|rediss?|amqps?|mssql|sqlserver|clickhouse)(?:\+[a-z0-9]{2,12})?://[^\s:/@"'<>`]{0,64}:([^\s/@"'<>`]{8,128})@"#) }, Check::Password),
 ];

@@ -1,5 +1,6 @@
 //! One pass over a file: where a keyword of a rule stands, the rule looks; then the known values.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::OnceLock;
@@ -113,6 +114,13 @@ impl Scanner {
     /// Everything in a file that is new and looks like a secret, or is one, in the order of the lines.
     #[must_use]
     pub fn scan(&self, content: &Content<'_>) -> Vec<Finding> {
+        let now = narrowed(content.now);
+        let before: Vec<_> = content.before.iter().map(|before| narrowed(before)).collect();
+        let before: Vec<&[u8]> = before.iter().map(|before| &**before).collect();
+        self.scan_narrow(&Content { path: content.path, now: &now, before: &before })
+    }
+
+    fn scan_narrow(&self, content: &Content<'_>) -> Vec<Finding> {
         let mut lines = Lines { now: content.now, counted_to: 0, line: 1 };
         let values = self.values(content);
         let old = those_in(values.iter().map(|found| found.value), content.before);
@@ -193,6 +201,18 @@ impl Scanner {
         text.truncate(FINGERPRINT_DIGITS);
         text
     }
+}
+
+/// Text of two bytes a character, as some editors and shells of Windows write it, as text of one: it says so at its beginning.
+fn narrowed(content: &[u8]) -> Cow<'_, [u8]> {
+    let unit: fn([u8; 2]) -> u16 = match content {
+        [0xff, 0xfe, ..] => u16::from_le_bytes,
+        [0xfe, 0xff, ..] => u16::from_be_bytes,
+        _ => return Cow::Borrowed(content),
+    };
+    let units = content[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
+    let chars = char::decode_utf16(units).map(|read| read.unwrap_or(char::REPLACEMENT_CHARACTER));
+    Cow::Owned(chars.collect::<String>().into_bytes())
 }
 
 /// What a rule takes for a key.

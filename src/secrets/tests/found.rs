@@ -233,4 +233,58 @@ gCTsp¦OVdXN3K/+tSLIMjfgFP1dn4t4QVNkW1sx5RgXclYbuIpFIwPyOGcJiPyx0e
         "offshoot-token",
         r##"OFFSHOOT_TOKEN=of¦s_xk3deg0dqcf5_4esf5dhrd3drcjv4khwn¦gp0gedq95x770wsnsfw9y6veh4myk94c"##,
     ),
+    ("http-address-password", r##"index-url = https:/¦/ada:FOcVwWBhqG5KSFdPE0SPgjtH@pypi.corp.io/simple"##),
+    (
+        "http-address-password",
+        r##"git clone https:/¦/oauth2:fb1F6w70WAKadYEjW1W5bSapfQ7Dh3yE@gitlab.acme.io/acme/widgets.git"##,
+    ),
+    ("netrc-password", r##"mach¦ine api.acme.io login ada password g42ipqnX1fkkjbd9"##),
+    (
+        "netrc-password",
+        r##"mach¦ine api.acme.io
+  login ada
+  password 3oQGXy9KTUMAFGrM"##,
+    ),
+    ("npm-login", r##"//npm.corp.io/:_auth¦Token=3fd989e6-0f21-0402-362d-53c9efc6d892"##),
+    ("npm-login", r##"//npm.corp.io/:_auth¦Token="2Huu6mXrxWUREVXXPHzGIz3qyV4J1TQt7frRgjix""##),
+    ("basic-login", r##"_au¦th=YWRhOjdZU2RuNjBMTkpNUkxk"##),
+    ("basic-login", r##""registry.acme.io": { "au¦th": "YWRhOkhiMlU5TGhPUzBpcllrUHZkUg==" }"##),
+    (
+        "basic-login",
+        r##"curl -H 'Authori¦zation: Basic c3ZjOkhVTkw5eWY0U3RmeERQTlYyYWRD' https://api.acme.io/"##,
+    ),
+    (
+        "bearer-token",
+        r##"curl -H 'Authori¦zation: Bearer V1jFzYI20eBahcyXic6YOZq0M7qO60lI5QfecJUy' https://api.acme.io/"##,
+    ),
+    ("bearer-token", r##""Authori¦zation": "Bearer jw9APP8Dy_3XzZmBNQR2yTBGTCuSsH5LM-Em9iJLwbL132Zn","##),
+    (
+        "encoded-private-key",
+        r##"    client-key-data: LS0tLS1¦CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpQZE9TekFMUXNrRGZsVzVUQmpHRE1xejdrRDJ5K25BeGFnV1QwaSt5amZBY3ZYUWR2TS9WU2lPbjZubm9xUHJ6ClhURFNqdTQvN1AvalVvQ2NqQ2JoUERDZVBTV1EzRTZPQWxGeW9ha3lQNmt5bmlpQUZnQ2ZBSTNzNHRtNkxhcEgKNGdaQ0I1RnUzdFZQZXduMURqcEZmeHkvTkN6cFFOM0srd3c0MERWLzlEQ0RZOStCci9ocS94QUY4TlV6T1hoagpDdFhRTHFkMzNGU1BxVXhTWStvSEhqZVZVUlpyaGcyTnhDTmF4K3lQcGtMd0pMS0lYT283ZUVkVGVUUXkwTUE1Ci9IVVNNV1R2WmhKWEVya1VMN05yMkRuWk96T1RzWDJ5MXZ4aWozemdzZVkrUFFsd1dQQm1tRXh5U3JSaE1PdUoKc0ZHSUU2QnBqeGxxbk9qV1pOZ296WERnYWZ0ZzJoZTFadU5jdmVJTlNEYjhBRDYrT3pveFZNYlhpTm44ejNjVwotLS0tLUVORCBSU0EgUFJJVkFURSBLRVktLS0tLQo="##,
+    ),
+    (
+        "encoded-private-key",
+        r##"tls.key: LS0tLS1¦CRUdJTiBFQyBQUklWQVRFIEtFWS0tLS0tClBkT1N6QUxRc2tEZmxXNVRCakdETXF6N2tEMnkrbkF4YWdXVDBpK3lqZkFjdlhRZHZNL1ZTaU9uNm5ub3FQcnoKWFREU2p1NC83UC9qVW9DY2pDYmhQRENlUFNXUTNFNk9BbEZ5b2FreVA2a3luaWlBRmdDZkFJM3M0dG02TGFwSAo0Z1pDQjVGdTN0VlBld24xRGpwRmZ4eS9OQ3pwUU4zSyt3dzQwRFYvOURDRFk5K0JyL2hxL3hBRjhOVXpPWGhqCkN0WFFMcWQzM0ZTUHFVeFNZK29ISGplVlVSWnJoZzJOeENOYXgreVBwa0x3SkxLSVhPbzdlRWRUZVRReTBNQTUKL0hVU01XVHZaaEpYRXJrVUw3TnIyRG5aT3pPVHNYMnkxdnhpajN6Z3NlWStQUWx3V1BCbW1FeHlTclJoTU91SgpzRkdJRTZCcGp4bHFuT2pXWk5nb3pYRGdhZnRnMmhlMVp1TmN2ZUlOU0RiOEFENitPem94Vk1iWGlObjh6M2NXCi0tLS0tRU5EIEVDIFBSSVZBVEUgS0VZLS0tLS0K"##,
+    ),
+    (
+        "putty-private-key",
+        r##"PuTTY-User-Key-¦File-3: ssh-ed25519
+Encryption: none
+Comment: ada@laptop
+Public-Lines: 2
+RCZ3IwEF6y5kyy3JBNWqb9Mt8sCG3CRKbKeyv6xQrM3hwwjhCS6jkdFKsvw8f46Q
+qXYilvBSbELgGOBomUOLc877
+Private-Lines: 1
+9n2cldhT+7JZjyUDevwBJSMglyU59Fo95X07mVvp/DKOHQ9UODdfdFd2lA2D+FNQ
+Private-MAC: 73aff5cfd4501150bf8e28d3e14be535893b80598e7d8a50f510dc6c4393a96e"##,
+    ),
+    ("heroku-key", r##"HEROKU_¦API_KEY=78c34030-49d3-e847-4f2a-7dccc06616cd"##),
+    ("cloudflare-key", r##"CLOUDFLARE_¦API_TOKEN="omtTtvM5riija1IYLsD6c060ZGUfpDNhmMLm43B3""##),
+    ("cloudflare-key", r##"cloudflare_¦api_key: a209da99098b260ff3ac1c97570cf1dcb9210"##),
+    ("datadog-key", r##"DD_¦API_KEY=7c907cbeac0ddd60132f96aa87e5a4bb"##),
+    ("datadog-key", r##"datadog_¦app_key: "15d4dcc513d4654c340b67c01ffff3195f80135f""##),
+    (
+        "teams-webhook",
+        r##"https://acme.webhook.¦office.com/webhookb2/3b92c074-23fb-388d-fa93-ee3419300aed@2e779eda-3145-54f6-25b6-5a91d1cbb537/IncomingWebhook/1bd6a2ba11015b11f5c9538f28f41ec3/6f2e5fa8-b4ec-fe5d-c94f-a78e5fa039c7"##,
+    ),
 ];

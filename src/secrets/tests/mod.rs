@@ -74,6 +74,27 @@ fn the_same_value_has_one_fingerprint_and_what_was_there_before_is_not_told() {
     assert!(text.lines().all(|line| !shown.contains(&line[line.len() - 12..])), "{shown}");
 }
 
+/// As `>` of PowerShell writes it, and in the other order of bytes; a value of the server too.
+#[test]
+fn text_of_two_bytes_a_character_is_searched() {
+    let secret: secrecy::SecretString = "canary-value-of-the-server".into();
+    let scanner = Scanner::new(Known::new([("secrets.canary".to_owned(), &secret)]), "of the server".into());
+    let key = found::FOUND[0].1.replace('¦', "");
+    let text = format!("a\u{e9}\r\n{key}\r\ncanary-value-of-the-server\r\n");
+    for (mark, bytes) in
+        [([0xff, 0xfe], u16::to_le_bytes as fn(u16) -> [u8; 2]), ([0xfe, 0xff], u16::to_be_bytes)]
+    {
+        let wide = [mark.to_vec(), text.encode_utf16().flat_map(bytes).collect()].concat();
+        let scan = |before: &[&[u8]]| {
+            let found = scanner.scan(&Content { path: b"a.ps1", now: &wide, before });
+            found.into_iter().map(|one| one.line).collect::<Vec<_>>()
+        };
+        assert_eq!(scan(&[]), [2, 3]);
+        assert_eq!(scan(&[text.as_bytes()]), Vec::<u64>::new(), "it was there before, in other letters");
+        assert_eq!(scan(&[&wide]), Vec::<u64>::new());
+    }
+}
+
 /// Neither one endless line nor a file that is nothing but the beginnings of keys takes long: each byte is met a bounded
 /// number of times.
 #[test]
