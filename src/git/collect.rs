@@ -12,7 +12,7 @@ use super::give_up::GiveUp;
 use super::lfs::{ABSORBED_MAX, Beyond};
 use super::measure::SizeCaps;
 use super::repository::{Repository, descends};
-use super::shadow::{has_refused, met_bound};
+use super::shadow::{met_bound, refusal};
 use super::stage::{Note, StageRules, Staged, shown, stage};
 use super::worktree::{Head, Place, mend, read_head};
 use super::{diff, disk, index, refs, tamper};
@@ -161,11 +161,8 @@ fn make(
     if found.is_none() {
         staged.notes.push(Note::new(b"", "its branch was gone: the files were committed on top of the base"));
     }
-    if has_refused(place) {
-        staged.notes.push(Note::new(
-            b"",
-            "git refused its commits as malformed: the files were committed without them",
-        ));
+    if let Some(refusal) = refusal(place) {
+        staged.notes.push(Note::new(b"", refusal.told()));
     }
     let parent_tree = library.find_commit(parent).map_err(GitError::library("read a commit"))?.tree_id();
     let head = if parent_tree == staged.tree { parent } else { commit(&library, staged.tree, parent, spec)? };

@@ -11,12 +11,14 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::io::{AsyncRead, AsyncReadExt as _};
-use tokio::process::{Child, Command};
+use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 use super::disk;
 use super::error::{GitError, last_lines};
+use super::give_up::GiveUp;
 use super::leash::{self, Leash};
+use super::lines::split_lines;
 use super::network;
 use super::settings::GitSettings;
 use crate::clock::Clock;
@@ -149,6 +151,25 @@ impl Git {
         }
     }
 
+    /// As [`Self::run_local`], until nobody waits any more: [`GitError::GivenUp`] then, and no process is left. Each line of what it
+    /// writes goes to `each`, however many there are; what is beyond 4 KiB of one is dropped.
+    pub(super) async fn read_lines(
+        &self,
+        call: Call<'_>,
+        give_up: &GiveUp,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), GitError> {
+        let (step, deadline) = (call.step, call.deadline);
+        let child = self.0.command(call).spawn().map_err(GitError::io("start git"))?;
+        let read = async |stdout: ChildStdout| split_lines(stdout, each).await.map(|()| (Vec::new(), false));
+        let ended = watch_with(child, step, deadline, give_up.given_up(), read).await?;
+        let output = ended.ok_or(GitError::GivenUp)?;
+        if output.success {
+            return Ok(());
+        }
+        Err(GitError::Program { step, text: last_lines(&output.stderr) })
+    }
+
     /// As [`Self::run`], for long work that gives way when `stop` is done: `None` then, and no process is left. If this
     /// server is killed, the next one ends the program.
     pub(super) async fn run_unless(
@@ -264,12 +285,24 @@ pub(super) async fn finish(
     watch(child, step, deadline, std::future::pending()).await?.ok_or(GitError::Abandoned)
 }
 
-/// `None`: it was told to stop. Once killed, its end is waited for: whoever goes on meets nobody of the group.
+/// As [`watch_with`], keeping the beginning of what is written.
 async fn watch(
+    child: Child,
+    step: &'static str,
+    deadline: Duration,
+    stop: impl Future<Output = ()>,
+) -> Result<Option<Output>, GitError> {
+    watch_with(child, step, deadline, stop, async |stdout| read_bounded(stdout, STDOUT_BYTES_MAX).await).await
+}
+
+/// `None`: it was told to stop. Once killed, its end is waited for: whoever goes on meets nobody of the group. `read` gives what is
+/// kept of the output, and whether there was more.
+async fn watch_with(
     mut child: Child,
     step: &'static str,
     deadline: Duration,
     stop: impl Future<Output = ()>,
+    read: impl AsyncFnOnce(ChildStdout) -> std::io::Result<(Vec<u8>, bool)>,
 ) -> Result<Option<Output>, GitError> {
     let group = ProcessGroup::of(child.id());
     let (Some(stdout), Some(stderr)) = (child.stdout.take(), child.stderr.take()) else {
@@ -278,8 +311,7 @@ async fn watch(
     // The program is reaped only after its output has ended, so its group's id cannot belong to anybody else while
     // the group may still be killed.
     let mut all = pin!(async {
-        let (stdout, stderr) =
-            tokio::join!(read_bounded(stdout, STDOUT_BYTES_MAX), read_bounded(stderr, STDERR_BYTES_MAX));
+        let (stdout, stderr) = tokio::join!(read(stdout), read_bounded(stderr, STDERR_BYTES_MAX));
         (stdout, stderr, child.wait().await)
     });
     let ended = tokio::select! {

@@ -25,6 +25,8 @@ pub struct GitSettings {
     /// Of the large files of one result, and of those that an agent has stored by itself, in bytes as they are read: a hole in a file
     /// takes no room in a worktree, and is written out in an object.
     pub large_bytes_max: u64,
+    /// Of one file in what an agent has committed by itself, in bytes: as of one that the server commits for it.
+    pub file_bytes_max: u64,
     /// The deadline of a clone or a fetch.
     pub fetch_deadline: Duration,
     /// The deadline of a push.
@@ -50,6 +52,7 @@ impl GitSettings {
             maker: String::new(),
             allowed_protocols: String::from("https:http:ssh:git:file"),
             large_bytes_max: 20 << 30,
+            file_bytes_max: 100 << 20,
             fetch_deadline: Duration::from_secs(60 * 60),
             push_deadline: Duration::from_secs(10 * 60),
             query_deadline: Duration::from_secs(60),

@@ -7,7 +7,7 @@
 //!
 //! What is made in a shadow comes back by [`Repository::absorb`]. No program and no library opens the shadow as a
 //! repository: where HEAD and the branch are is read as plain bytes, object files are linked into a repository of our own
-//! making, and git fetches from there with its checks of objects.
+//! making ([`Quarantine`]) and measured there, and git fetches from there with its checks of objects.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -15,13 +15,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use git2::Oid;
-use secrecy::SecretString;
 
 use super::collect::resolve;
 use super::error::GitError;
 use super::give_up::GiveUp;
 use super::lfs::Beyond;
-use super::program::Call;
+use super::quarantine::{Quarantine, Refusal, is_lasting, is_refusal};
 use super::repository::{Repository, blocking};
 use super::worktree::{Head, Place, head_in, read_head, write_own_registration};
 use super::{disk, index, lfs, ref_files, refs, tamper};
@@ -29,8 +28,6 @@ use crate::failpoint::{self, Edge};
 
 /// Where in a shadow the objects of the clone are lent.
 const LENT: &str = "lent";
-/// Objects that one absorption takes over: git itself packs them long before.
-const OBJECT_FILES_MAX: usize = 1_000_000;
 /// Remote branches and tags that are shown in a shadow; a repository with more is shown without the rest.
 const REFS_MAX: usize = 100_000;
 
@@ -91,21 +88,37 @@ impl State {
 }
 
 impl Repository {
+    /// Where the shadow of a worktree is, or would be.
+    ///
+    /// # Errors
+    /// [`GitError::InvalidArgument`].
+    pub fn shadow_path(&self, worktree: &Path) -> Result<PathBuf, GitError> {
+        Ok(dir(&Place::new(&self.path, worktree)?))
+    }
+
     /// The shadow for whoever works in the worktree next. One that is there is kept, with all that was made in it, unless
     /// the server has moved the worktree or its branch since.
     ///
     /// # Errors
     /// [`GitError::Tampered`], [`GitError::WorktreeBroken`], [`GitError::Library`], [`GitError::Io`].
     pub async fn lend(&self, worktree: &Path) -> Result<Shadow, GitError> {
-        self.absorb(worktree).await?;
+        self.lend_unless(worktree, &GiveUp::default()).await
+    }
+
+    /// As [`Self::lend`], until nobody waits any more: [`GitError::GivenUp`] then.
+    ///
+    /// # Errors
+    /// As of [`Self::lend`].
+    pub async fn lend_unless(&self, worktree: &Path, give_up: &GiveUp) -> Result<Shadow, GitError> {
+        self.absorb_unless(worktree, give_up).await?;
         let place = Place::new(&self.path, worktree)?;
         let _held = self.lock.administer().await;
         self.verified(move |_| lay_out(&place)).await
     }
 
     /// Brings the commits of HEAD and of the worktree's own branch from its shadow into the clone, and moves both there to
-    /// where they are. Commits that git's checks refuse stay where they are, which [`Repository::collect`] notes. Nothing
-    /// happens without a shadow, or when nothing has changed since.
+    /// where they are. Commits that git's checks refuse, or that are too large to be read, stay where they are, which
+    /// [`Repository::collect`] notes. Nothing happens without a shadow, or when nothing has changed since.
     ///
     /// # Errors
     /// [`GitError::Tampered`], [`GitError::Program`] when git has failed for another reason than the commits,
@@ -119,6 +132,26 @@ impl Repository {
         failpoint::around(Edge::AbsorbShadow, self.absorb_now(worktree, give_up)).await
     }
 
+    /// As [`Self::absorb`], for the last time: what fails in a way that another try would not change is given up, as if git had
+    /// refused it, so that no worktree stays for ever because of what an agent has left in its shadow.
+    ///
+    /// # Errors
+    /// As of [`Self::absorb`], where the next call may do better.
+    pub async fn absorb_or_leave(&self, worktree: &Path) -> Result<(), GitError> {
+        let error = match self.absorb(worktree).await {
+            Err(error) if is_lasting(&error) => error,
+            absorbed => return absorbed,
+        };
+        tracing::warn!(%error, "what was committed in a worktree is given up: it cannot be taken over");
+        let place = Place::new(&self.path, worktree)?;
+        let _held = self.lock.administer().await;
+        self.verified(move |_| match look(&place)? {
+            Some((branch, state)) => settle(&place, &branch, &state, Some(Refusal::Failed)),
+            None => Ok(()),
+        })
+        .await
+    }
+
     async fn absorb_now(&self, worktree: &Path, give_up: &GiveUp) -> Result<(), GitError> {
         let place = Place::new(&self.path, worktree)?;
         let looked = {
@@ -127,7 +160,7 @@ impl Repository {
         };
         let Some((branch, state)) = looked else { return Ok(()) };
         let _used = self.lock.enter().await;
-        let refused = self.take_objects(&place, &state).await?;
+        let refused = self.take_objects(&place, &branch, &state, give_up).await?;
         let left = Left { refused, beyond: self.take_large_files(&place, give_up).await? };
         let _held = self.lock.administer().await;
         self.verified(move |_| settle(&place, &branch, &state, &left)).await
@@ -148,40 +181,52 @@ impl Repository {
         .await
     }
 
-    /// True: git refused them.
-    async fn take_objects(&self, place: &Place, state: &State) -> Result<bool, GitError> {
+    /// Why they stay where they are, if they do.
+    async fn take_objects(
+        &self,
+        place: &Place,
+        branch: &str,
+        state: &State,
+        give_up: &GiveUp,
+    ) -> Result<Option<Refusal>, GitError> {
         // its name says that it is on its way: one that a killed server has left is swept
-        let quarantine = place.clone.join("offshoot").join(self.git.unique("absorb"));
-        let (dir, from, tips) = (quarantine.clone(), place.clone(), state.tips());
-        let filled = self.verified(move |clone| fill_quarantine(&dir, &from, &clone, &tips)).await;
-        let fetched = match filled {
-            Ok(0) => None,
-            Ok(tips) => Some(self.fetch_from(&quarantine, tips).await),
-            Err(error) => Some(Err(error)),
+        let path = place.clone.join("offshoot").join(self.git.unique("absorb"));
+        let (dir, from, branch, tips) = (path.clone(), place.clone(), branch.to_owned(), state.tips());
+        let filled = self.verified(move |clone| {
+            let known = State::of_clone(&from, &branch)?.tips();
+            let objects = self::dir(&from).join("objects");
+            Ok((Quarantine::fill(dir, &objects, &clone, &tips)?, known))
+        });
+        let taken = match filled.await {
+            Ok((quarantine, known)) => self.take_from(&quarantine, &known, give_up).await,
+            Err(error) => Err(error),
         };
-        let delete = move || disk::remove_any(&quarantine).map_err(GitError::io("remove a quarantine"));
+        let delete = move || disk::remove_any(&path).map_err(GitError::io("remove a quarantine"));
         blocking(delete).await?;
-        match fetched {
-            None | Some(Ok(())) => Ok(false),
-            Some(Err(GitError::Program { text, .. })) if is_refusal(&text) => {
+        match taken {
+            Err(GitError::Program { text, .. }) if is_refusal(&text) => {
                 tracing::warn!(text, "git refuses what was committed in a worktree");
-                Ok(true)
+                Ok(Some(Refusal::Malformed))
             }
-            Some(Err(error)) => Err(error),
+            taken => taken,
         }
     }
 
-    async fn fetch_from(&self, quarantine: &Path, tips: usize) -> Result<(), GitError> {
-        let (step, deadline) = ("take over an agent's commits", self.git.settings().checkout_deadline);
-        let mut args: Vec<_> =
-            ["fetch", "--quiet", "--no-tags", "--no-write-fetch-head", "--no-auto-maintenance"]
-                .map(std::ffi::OsString::from)
-                .to_vec();
-        args.extend(["--".into(), quarantine.into()]);
-        args.extend((0..tips).map(|tip| format!("refs/heads/{tip}").into()));
-        let config = vec![("fetch.fsckObjects".to_owned(), SecretString::from("true"))];
-        let call = Call { step, git_dir: Some(&self.path), work_tree: None, args, config, deadline };
-        self.git.run_local(call).await
+    async fn take_from(
+        &self,
+        quarantine: &Quarantine,
+        known: &[Oid],
+        give_up: &GiveUp,
+    ) -> Result<Option<Refusal>, GitError> {
+        if quarantine.tips.is_empty() {
+            return Ok(None);
+        }
+        let refusal = quarantine.judge(&self.git, &self.path, known, give_up).await?;
+        match refusal {
+            Some(refusal) => tracing::warn!(?refusal, "what was committed in a worktree is too large"),
+            None => quarantine.fetch(&self.git, &self.path, give_up).await?,
+        }
+        Ok(refusal)
     }
 }
 
@@ -198,7 +243,7 @@ fn real_file(place: &Place) -> PathBuf {
     place.record.join("shadow-real")
 }
 
-/// Left where git refused the last commits.
+/// Left where the last commits were refused; says why.
 fn refused_file(place: &Place) -> PathBuf {
     place.record.join("shadow-refused")
 }
@@ -210,8 +255,8 @@ fn beyond_file(place: &Place) -> PathBuf {
 
 /// What was not taken over.
 struct Left {
-    /// The commits.
-    refused: bool,
+    /// The commits, and why.
+    refused: Option<Refusal>,
     beyond: Option<Beyond>,
 }
 
@@ -221,9 +266,10 @@ impl Left {
             Beyond::Bytes => &b"bytes"[..],
             Beyond::Files => b"files",
         });
-        for (file, text) in
-            [(refused_file(place), self.refused.then_some(&b""[..])), (beyond_file(place), word)]
-        {
+        for (file, text) in [
+            (refused_file(place), self.refused.map(|refusal| refusal.word().as_bytes())),
+            (beyond_file(place), word),
+        ] {
             match text {
                 Some(text) => disk::replace_file(&file, text)?,
                 None => disk::remove_any(&file)?,
@@ -244,9 +290,11 @@ pub(super) fn registration(place: &Place) -> Result<Option<PathBuf>, GitError> {
     Ok(is_current.then_some(inside))
 }
 
-/// Whether commits that were made in the worktree were refused.
-pub(super) fn has_refused(place: &Place) -> bool {
-    refused_file(place).symlink_metadata().is_ok()
+/// Why commits that were made in the worktree were refused, if they were.
+pub(super) fn refusal(place: &Place) -> Option<Refusal> {
+    let is_there = refused_file(place).symlink_metadata().is_ok();
+    let word = disk::read_small(&refused_file(place)).ok().flatten().unwrap_or_default();
+    is_there.then(|| Refusal::parse(&word))
 }
 
 /// Which bound kept large files of its commits out of the clone.
@@ -270,89 +318,6 @@ fn look(place: &Place) -> Result<Option<(String, State)>, GitError> {
     let state = State::of_shadow(place, &branch);
     let is_known = is_as_in(&seen_file(place), &state)?;
     Ok((!is_known).then_some((branch, state)))
-}
-
-/// Whether git says of objects that they are malformed, damaged or missing. Anything else may be otherwise at the next try:
-/// commits are not given up for a machine that had no memory, descriptors or processes left, which git also takes for damage.
-fn is_refusal(text: &str) -> bool {
-    const OF_OBJECTS: &[&str] = &[
-        "fsck error",
-        "not our ref",
-        "couldn't find remote ref",
-        "is corrupt",
-        "bad object",
-        "bad tree object",
-        "unable to read ",
-        "did not receive expected object",
-        "unresolved delta",
-        "remote did not send all",
-    ];
-    const OF_THE_MACHINE: &[&str] = &[
-        "out of memory",
-        "cannot allocate memory",
-        "too many open files",
-        "resource temporarily unavailable",
-        "no space left on device",
-        "disk quota exceeded",
-        "input/output error",
-        "died of signal",
-    ];
-    let text = text.to_ascii_lowercase();
-    let has = |phrases: &[&str]| phrases.iter().any(|phrase| text.contains(phrase));
-    has(OF_OBJECTS) && !has(OF_THE_MACHINE)
-}
-
-/// A bare repository of ours with the object files of the shadow, and refs to what is wanted, numbered from 0. Gives
-/// how many there are; none: the clone has it all.
-fn fill_quarantine(quarantine: &Path, place: &Place, clone: &Path, tips: &[Oid]) -> Result<usize, GitError> {
-    let library = refs::open(clone)?;
-    let missing: Vec<_> = tips.iter().filter(|tip| library.find_commit(**tip).is_err()).collect();
-    if missing.is_empty() {
-        return Ok(0);
-    }
-    let failed = GitError::io("fill a quarantine");
-    fs::create_dir_all(quarantine).and_then(|()| tamper::lay_out(quarantine)).map_err(&failed)?;
-    let objects = quarantine.join("objects");
-    let alternates = [clone.join("objects").as_os_str().as_encoded_bytes(), b"\n"].concat();
-    fs::write(objects.join("info/alternates"), alternates).map_err(&failed)?;
-    link_objects(&dir(place).join("objects"), &objects).map_err(&failed)?;
-    for (number, tip) in missing.iter().enumerate() {
-        fs::write(quarantine.join(format!("refs/heads/{number}")), format!("{tip}\n")).map_err(&failed)?;
-    }
-    Ok(missing.len())
-}
-
-/// Links what is named as objects and packs are, and is a plain file; nothing else is taken, above all no `info`.
-fn link_objects(from: &Path, to: &Path) -> io::Result<()> {
-    let mut left = OBJECT_FILES_MAX;
-    let mut link_dir = |name: &str, is_wanted: &dyn Fn(&str) -> bool| -> io::Result<()> {
-        let (from, to) = (from.join(name), to.join(name));
-        if !disk::is_real_dir(&from) {
-            return Ok(());
-        }
-        fs::create_dir_all(&to)?;
-        for entry in fs::read_dir(&from)? {
-            let entry = entry?;
-            let name = entry.file_name();
-            let is_object = name.to_str().is_some_and(is_wanted) && entry.file_type()?.is_file();
-            if is_object {
-                left = left.checked_sub(1).ok_or(io::ErrorKind::InvalidData)?;
-                fs::hard_link(entry.path(), to.join(name))?;
-            }
-        }
-        Ok(())
-    };
-    if !disk::is_real_dir(from) {
-        return Ok(());
-    }
-    let is_hex = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte));
-    for number in 0..=u8::MAX {
-        link_dir(&format!("{number:02x}"), &|name| name.len() == 38 && is_hex(name))?;
-    }
-    link_dir("pack", &|name| {
-        let stem = name.strip_suffix(".pack").or_else(|| name.strip_suffix(".idx"));
-        stem.and_then(|stem| stem.strip_prefix("pack-")).is_some_and(|id| id.len() == 40 && is_hex(id))
-    })
 }
 
 /// Moves the worktree in the clone to where it is in the shadow, as far as its commits were taken over. Only its own branch
@@ -434,38 +399,4 @@ fn packed_refs(place: &Place, branch: &str, real: &State) -> Result<String, GitE
         let _ = writeln!(text, "{tip} {branch}");
     }
     Ok(text)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// As git 2.47 says it.
-    #[test]
-    fn only_what_is_wrong_with_objects_refuses_them() {
-        for text in [
-            "error: object e0b0: missingEmail: invalid author/committer line - missing email\nfatal: fsck error in packed object\nfatal: index-pack failed",
-            "fatal: git upload-pack: not our ref 2a6f\nfatal: remote error: upload-pack: not our ref 2a6f",
-            "fatal: couldn't find remote ref refs/heads/0",
-            "fatal: loose object ff22 (stored in ./objects/ff/22) is corrupt\nfatal: the remote end hung up unexpectedly",
-            "remote: fatal: bad tree object 621c\nerror: git upload-pack: git-pack-objects died with error.",
-            "remote: fatal: unable to read 7481\nremote: aborting due to possible repository corruption on the remote side.",
-            "error: inflate: data stream error\nfatal: pack has bad object at offset 147: inflate returned -3",
-            "fatal: did not receive expected object e2c4\nfatal: index-pack failed",
-        ] {
-            assert!(is_refusal(text), "{text}");
-        }
-        for text in [
-            "fatal: Out of memory, malloc failed (tried to allocate 300001 bytes)\nfatal: index-pack failed",
-            "error: cannot create standard error pipe for pack-objects: Too many open files\nfatal: protocol error: bad pack header",
-            "error: unable to open object: Too many open files\nfatal: git upload-pack: not our ref 2a6f",
-            "error: cannot fork() for git-upload-pack: Resource temporarily unavailable\nfatal: unable to fork",
-            "error: git upload-pack: git-pack-objects died with error.\nremote: aborting due to possible repository corruption on the remote side.",
-            "error: index-pack died of signal 9\nfatal: index-pack failed",
-            "fatal: write error: No space left on device",
-            "",
-        ] {
-            assert!(!is_refusal(text), "{text}");
-        }
-    }
 }

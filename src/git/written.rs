@@ -25,6 +25,8 @@ pub struct WrittenBounds {
     pub bytes_max: u64,
     /// Larger files are passed over, and named.
     pub file_bytes_max: u64,
+    /// Longer messages, with all else that a commit says of itself, are named too, and not looked at.
+    pub words_bytes_max: u64,
 }
 
 /// A file that a commit writes, or the message of the commit.
@@ -42,8 +44,10 @@ pub struct Written<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Looked<T> {
     pub found: Vec<T>,
-    /// Paths of files that were passed over for their size; unprintable bytes escaped. At most 20.
+    /// Paths of files of git-lfs that were passed over for their size; unprintable bytes escaped. At most 20.
     pub passed_over: Vec<String>,
+    /// The same of files and commits in the history itself, where no remote that has bounds takes them.
+    pub too_large: Vec<String>,
     /// False: there was more than the bounds allow, and the rest was not looked at.
     pub is_whole: bool,
 }
@@ -71,7 +75,8 @@ impl Repository {
         self.verified(move |clone| {
             let library = refs::open(&clone)?;
             let commits = commits(&library, base, head, &published)?;
-            let looked = Looked { found: Vec::new(), passed_over: Vec::new(), is_whole: true };
+            let looked =
+                Looked { found: Vec::new(), passed_over: Vec::new(), too_large: Vec::new(), is_whole: true };
             let mut walk = Walk { library: &library, bounds, bytes: 0, look, looked };
             for (at, oid) in commits.into_iter().enumerate() {
                 if at == bounds.commits_max || !walk.looked.is_whole {
@@ -125,10 +130,15 @@ struct Walk<'l, T, L> {
 impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
     fn commit(&mut self, oid: Oid) -> Result<(), GitError> {
         let failed = GitError::library("read a commit of the result");
-        let commit = self.library.find_commit(oid).map_err(&failed)?;
+        let (bytes, _) = self.library.odb().and_then(|odb| odb.read_header(oid)).map_err(&failed)?;
         let id = CommitId::from(oid);
-        let message = words(&commit);
-        self.show(&Written { commit: &id, path: b"", now: &message, before: &[] })?;
+        let commit = self.library.find_commit(oid).map_err(&failed)?;
+        if bytes as u64 > self.bounds.words_bytes_max {
+            name(&mut self.looked.too_large, format!("the message of commit {}", &id.as_str()[..12]));
+        } else {
+            let message = words(&commit);
+            self.show(&Written { commit: &id, path: b"", now: &message, before: &[] })?;
+        }
         let trees =
             commit.parents().map(|parent| parent.tree()).collect::<Result<Vec<_>, _>>().map_err(&failed)?;
         let tree = commit.tree().map_err(&failed)?;
@@ -170,7 +180,7 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
         // what is a commit of another repository is not in this one
         let Ok((bytes, ObjectType::Blob)) = size(now) else { return Ok(()) };
         if bytes > self.bounds.file_bytes_max {
-            self.pass_over(path);
+            name(&mut self.looked.too_large, shown(path));
             return Ok(());
         }
         self.bytes += bytes;
@@ -186,7 +196,7 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
             Behind::Nothing => Cow::Borrowed(blob.content()),
             Behind::Content(content) => Cow::Owned(content),
             Behind::TooLarge => {
-                self.pass_over(path);
+                name(&mut self.looked.passed_over, shown(path));
                 return Ok(());
             }
             Behind::TooMuch => {
@@ -204,12 +214,6 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
         }
         let before: Vec<&[u8]> = contents.iter().map(|content| &**content).collect();
         self.show(&Written { commit, path, now: &now, before: &before })
-    }
-
-    fn pass_over(&mut self, path: &[u8]) {
-        if self.looked.passed_over.len() < PASSED_OVER_MAX {
-            self.looked.passed_over.push(shown(path));
-        }
     }
 
     /// What a pointer of git-lfs stands for: it is pushed with it.
@@ -237,6 +241,12 @@ impl<T, L: FnMut(&Written<'_>) -> ControlFlow<(), Vec<T>>> Walk<'_, T, L> {
             ControlFlow::Break(()) => return Err(GitError::GivenUp),
         }
         Ok(())
+    }
+}
+
+fn name(list: &mut Vec<String>, one: String) {
+    if list.len() < PASSED_OVER_MAX {
+        list.push(one);
     }
 }
 

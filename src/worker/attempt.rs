@@ -19,7 +19,7 @@ use crate::domain::options::{EffectiveOptions, Publish, RunOptions};
 use crate::domain::reason::{Reason, ReasonCode};
 use crate::domain::retry::how_far;
 use crate::domain::time::Timestamp;
-use crate::git::{CommitId, InUse};
+use crate::git::{CommitId, GiveUp, InUse};
 use crate::metrics;
 use crate::wire::callback::render_callback;
 
@@ -329,6 +329,11 @@ impl<'a> Line<'a> {
             return Err(Halt::Shutdown);
         }
         Ok(())
+    }
+
+    /// What long work hears a cancel by, and the end of the server.
+    pub(super) fn give_up(&self) -> GiveUp {
+        GiveUp::new(vec![self.signals.cancel.clone(), self.signals.shutdown.clone()])
     }
 
     /// What ends a step that was given up because of a signal.

@@ -375,6 +375,8 @@ pub(super) async fn sweep_one(worker: &Worker, path: &Path, chain: &[Job]) -> Re
     let Ok(client) = tools.store.get_client(&last.client_id).await else { return Ok(()) };
     let repository = tools.repository(&client)?;
     let whose = last_at_work(chain).unwrap_or(last);
+    // of what cannot be brought out of a sandbox the files are kept all the same
+    repository.absorb_or_leave(path).await?;
     let base = base_for(&repository, &client, path, chain).await?;
     let name = format!("refs/offshoot/{}/{}-swept", whose.id, whose.attempt);
     let spec = tools.snapshot_spec(name, chain.iter().any(ran_away));

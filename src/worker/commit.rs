@@ -6,7 +6,7 @@ use super::steps::check_worktree;
 use super::text;
 use crate::domain::job::{Effects, Phase};
 use crate::domain::reason::ReasonCode;
-use crate::git::{Collected, CommitSpec, GitError, GiveUp};
+use crate::git::{Collected, CommitSpec, GitError};
 
 impl Line<'_> {
     /// Commits what is there, and gives the commit it began at; `None` when nothing changed.
@@ -63,7 +63,7 @@ impl Line<'_> {
             // of the attempt, not of now: repeated after a crash the commit is the same
             committed_at: self.job.started_at.unwrap_or(self.job.created_at).as_ms() / 1_000,
             file_bytes_max: self.tools.settings.file_bytes_max,
-            give_up: GiveUp::new(vec![self.signals.cancel.clone(), self.signals.shutdown.clone()]),
+            give_up: self.give_up(),
         };
         let repository = self.tools.repository(&self.client)?;
         match repository.collect(&work.worktree, &Self::commit_id(base)?, spec).await {

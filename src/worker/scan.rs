@@ -20,6 +20,9 @@ const COMMITS_MAX: usize = 10_000;
 /// Versions of files, all together: at the speed of one core that takes some ten seconds.
 const BYTES_MAX: u64 = 4 << 30;
 
+/// Of one commit: no message that somebody wrote has a tenth of it.
+const WORDS_BYTES_MAX: u64 = 1 << 20;
+
 /// Findings that are named in the reason, and in the job's messages.
 const NAMED_MAX: usize = 5;
 const SAID_MAX: usize = 100;
@@ -106,6 +109,7 @@ impl Line<'_> {
             commits_max: COMMITS_MAX,
             bytes_max: BYTES_MAX,
             file_bytes_max: self.tools.settings.file_bytes_max,
+            words_bytes_max: WORDS_BYTES_MAX,
         };
         let (scanner, last) = (Arc::clone(&self.tools.settings.scanner), head.clone());
         let mut told = HashSet::new();
@@ -126,6 +130,15 @@ impl Line<'_> {
     }
 
     async fn tell_of_gaps(&self, looked: &Looked<Found>) -> Step<()> {
+        let is_denied = self.tools.settings.policy.secrets == Guard::Deny;
+        for one in &looked.too_large {
+            let text = format!("{one} is too large to be searched for secrets");
+            if is_denied {
+                let message = format!("{text}, and policy.secrets is \"deny\". Nothing was pushed.");
+                return Err(Halt::told(ReasonCode::SecretDetected, &message));
+            }
+            self.warn(&format!("{text}.")).await?;
+        }
         for path in &looked.passed_over {
             self.warn(&format!("{path} is too large to be searched for secrets.")).await?;
         }
@@ -136,7 +149,7 @@ impl Line<'_> {
             "The change has more than {COMMITS_MAX} commits or {} GiB of files: too much to be searched for secrets.",
             BYTES_MAX >> 30
         );
-        if self.tools.settings.policy.secrets == Guard::Deny {
+        if is_denied {
             return Err(Halt::told(ReasonCode::SecretDetected, &format!("{text} Nothing was pushed.")));
         }
         self.warn(&text).await

@@ -90,8 +90,12 @@ async fn a_look_at_all_that_was_written_ends_when_nobody_waits_for_it() {
     let path = rig.worktree().await;
     commit(&path, "first");
     let head = commit(&path, "second");
-    let bounds =
-        offshoot::git::WrittenBounds { commits_max: 10, bytes_max: 1 << 20, file_bytes_max: 1 << 20 };
+    let bounds = offshoot::git::WrittenBounds {
+        commits_max: 10,
+        bytes_max: 1 << 20,
+        file_bytes_max: 1 << 20,
+        words_bytes_max: 1 << 20,
+    };
     let looks = async |wanted: usize| {
         let count = Arc::new(AtomicUsize::new(0));
         let looked = Arc::clone(&count);

@@ -274,7 +274,8 @@ async fn a_large_file_is_looked_at_as_content_beside_the_content_that_it_had() {
     fs::write(path.join("a.bin"), "large content, and more").unwrap();
     let head = rig.snapshot().await.unwrap().commit;
     let look = async |bytes_max: u64| {
-        let bounds = WrittenBounds { commits_max: 9, bytes_max, file_bytes_max: 1 << 20 };
+        let bounds =
+            WrittenBounds { commits_max: 9, bytes_max, file_bytes_max: 1 << 20, words_bytes_max: 1 << 20 };
         let look = |written: &Written<'_>| {
             let before: Vec<_> = written.before.iter().map(|before| before.to_vec()).collect();
             let found = (written.path == b"a.bin").then(|| (written.now.to_vec(), before));

@@ -6,11 +6,13 @@ use std::fs;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use offshoot::clock::Clock;
-use offshoot::git::{CommitId, Git, Repository, Shadow};
+use offshoot::git::{CommitId, Git, GitError, GitSettings, GiveUp, Repository, Shadow};
+use tokio_util::sync::CancellationToken;
 
-use crate::git_fixture::{BRANCH, Rig, add_commit, command, run, settings_at};
+use crate::git_fixture::{BRANCH, Rig, add_commit, command, run, settings_at, spec};
 
 /// Git as whoever is in the sandbox has it: only the objects' path is another, as nothing is bound here.
 fn inside(rig: &Rig, shadow: &Shadow, args: &[&str]) -> Command {
@@ -158,19 +160,157 @@ async fn commits_are_not_given_up_for_a_machine_that_had_no_room() {
         fails.display()
     );
     crate::stand::install_program(&program, &script);
-    let mut settings = settings_at(rig.dir.path());
-    settings.program = program;
-    let git = Git::probe(settings, Clock::system()).await.unwrap();
-    let repository = Repository::new(git, rig.repository.path().to_owned(), &rig.locks).unwrap();
+    let repository = other(&rig, |settings| settings.program = program).await;
     fs::write(&fails, "fatal: Out of memory, malloc failed\nfatal: index-pack failed\n").unwrap();
     for _ in 0..2 {
         let error = repository.absorb(&rig.worktree_path()).await.unwrap_err();
         assert!(error.to_string().contains("Out of memory"), "{error}");
+        let error = repository.absorb_or_leave(&rig.worktree_path()).await.unwrap_err();
+        assert!(error.to_string().contains("Out of memory"), "for the last time as well: {error}");
     }
     fs::remove_file(fails).unwrap();
     repository.absorb(&rig.worktree_path()).await.unwrap();
     let collected = rig.collect().await;
     assert_eq!((&collected.head, collected.notes.len()), (&one, 0), "{:?}", collected.notes);
+}
+
+/// Otherwise the worktree and its shadow would stay for ever, and with them the clone of a client that is to be removed.
+#[tokio::test]
+async fn what_cannot_be_taken_over_by_any_try_is_given_up_at_last() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    let one = commits(&rig, &shadow, "one");
+    let program = rig.dir.path().join("git");
+    let script = "#!/bin/sh\ncase \"$1\" in fetch) echo 'fatal: of no kind that is known' >&2; exit 128;; esac\nexec git \"$@\"\n";
+    crate::stand::install_program(&program, script);
+    let repository = other(&rig, |settings| settings.program = program).await;
+    let worktree = rig.worktree_path();
+    assert!(repository.absorb(&worktree).await.is_err());
+    repository.absorb_or_leave(&worktree).await.unwrap();
+    repository.absorb(&worktree).await.unwrap();
+    let collected = repository.collect(&worktree, &rig.base, spec()).await.unwrap();
+    assert_ne!(collected.head, one);
+    assert_eq!(rig.content(&collected.head, "one"), b"one", "the files are kept");
+    let told: Vec<_> = collected.notes.iter().map(|note| note.text).collect();
+    assert!(told.len() == 1 && told[0].contains("could not be taken over"), "{told:?}");
+}
+
+/// A repository whose git does what it does, with other bounds or by another program.
+async fn other(rig: &Rig, change: impl FnOnce(&mut GitSettings)) -> Repository {
+    let mut settings = settings_at(rig.dir.path());
+    change(&mut settings);
+    let git = Git::probe(settings, Clock::system()).await.unwrap();
+    Repository::new(git, rig.repository.path().to_owned(), &rig.locks).unwrap()
+}
+
+fn hashed(rig: &Rig, shadow: &Shadow, kind: &str, content: &[u8]) -> String {
+    let file = rig.dir.path().join("object");
+    fs::write(&file, content).unwrap();
+    does(rig, shadow, &["hash-object", "-t", kind, "--literally", "-w", &file.display().to_string()])
+}
+
+/// A commit on the tree and the base of the worktree, with this message.
+fn said(rig: &Rig, shadow: &Shadow, tree: &str, message: &str) -> CommitId {
+    let by = "A <a@example.com> 1700000000 +0000";
+    let text = format!("tree {tree}\nparent {}\nauthor {by}\ncommitter {by}\n\n{message}", rig.base);
+    hashed(rig, shadow, "commit", text.as_bytes()).parse().unwrap()
+}
+
+/// Packed they are small, and whoever parses one has all of it in memory.
+#[tokio::test]
+async fn what_is_too_large_to_be_read_stays_inside_and_the_files_come() {
+    type Deed = fn(&Rig, &Shadow);
+    let deeds: [(&str, &str, Deed); 7] = [
+        ("a long message", "more than 1 MiB", |rig, shadow| {
+            let tree = does(rig, shadow, &["rev-parse", "HEAD^{tree}"]);
+            point(rig, shadow, &said(rig, shadow, &tree, &"a\n".repeat(600_000)));
+        }),
+        ("a message of some length", "", |rig, shadow| {
+            let tree = does(rig, shadow, &["rev-parse", "HEAD^{tree}"]);
+            point(rig, shadow, &said(rig, shadow, &tree, &"a\n".repeat(500_000)));
+        }),
+        ("a large directory", "more than 64 MiB", |rig, shadow| {
+            let tree = hashed(rig, shadow, "tree", &vec![b'a'; (64 << 20) + 1]);
+            point(rig, shadow, &said(rig, shadow, &tree, "x"));
+        }),
+        ("directories in directories without end", "malformed", |rig, shadow| {
+            let library = git2::Repository::open_bare(&shadow.shadow).unwrap();
+            let blob = library.blob(b"deep").unwrap();
+            let mut tree = library.treebuilder(None).unwrap();
+            tree.insert("f", blob, 0o100_644).unwrap();
+            let mut id = tree.write().unwrap();
+            for _ in 0..5_000 {
+                let mut tree = library.treebuilder(None).unwrap();
+                tree.insert("d", id, 0o040_000).unwrap();
+                id = tree.write().unwrap();
+            }
+            point(rig, shadow, &said(rig, shadow, &id.to_string(), "x"));
+        }),
+        ("a large file in the history", "larger than a remote takes", |rig, shadow| {
+            fs::write(rig.worktree_path().join("big"), vec![b'a'; 20_001]).unwrap();
+            does(rig, shadow, &["add", "big"]);
+            does(rig, shadow, &["commit", "-qm", "big"]);
+            does(rig, shadow, &["rm", "-q", "big"]);
+            does(rig, shadow, &["commit", "-qm", "gone"]);
+            does(rig, shadow, &["repack", "-adq"]);
+        }),
+        ("a large file that was never committed", "", |rig, shadow| {
+            fs::write(rig.worktree_path().join("big"), vec![b'a'; 20_001]).unwrap();
+            does(rig, shadow, &["add", "big"]);
+            does(rig, shadow, &["rm", "-q", "-f", "big"]);
+            commits(rig, shadow, "two");
+        }),
+        ("a file of some size", "", |rig, shadow| {
+            fs::write(rig.worktree_path().join("big"), vec![b'a'; 20_000]).unwrap();
+            does(rig, shadow, &["add", "big"]);
+            does(rig, shadow, &["commit", "-qm", "big"]);
+        }),
+    ];
+    for (what, expected, deed) in deeds {
+        let rig = Rig::new().await;
+        let shadow = lent(&rig).await;
+        commits(&rig, &shadow, "one");
+        deed(&rig, &shadow);
+        let repository = other(&rig, |settings| settings.file_bytes_max = 20_000).await;
+        let collected = repository.collect(&rig.worktree_path(), &rig.base, spec()).await.unwrap();
+        assert_eq!(rig.content(&collected.head, "one"), b"one", "{what}: the files are there");
+        let told: Vec<_> = collected.notes.iter().map(|note| note.text).collect();
+        assert_eq!(told.len(), usize::from(!expected.is_empty()), "{what}: {told:?}");
+        assert!(told.iter().all(|text| text.contains(expected)), "{what}: {told:?}");
+        rig.fsck();
+    }
+}
+
+/// However long git has to do with them.
+#[tokio::test]
+async fn a_cancel_is_heard_while_commits_are_taken_over() {
+    for step in ["cat-file", "fetch"] {
+        let rig = Rig::new().await;
+        let shadow = lent(&rig).await;
+        commits(&rig, &shadow, "one");
+        let (program, at_it) = (rig.dir.path().join("git"), rig.dir.path().join("at-it"));
+        let script = format!(
+            "#!/bin/sh\ncase \"$1\" in {step}) touch {}; exec sleep 600;; esac\nexec git \"$@\"\n",
+            at_it.display()
+        );
+        crate::stand::install_program(&program, &script);
+        let repository = other(&rig, |settings| settings.program = program).await;
+        let cancel = CancellationToken::new();
+        let mut spec = spec();
+        spec.give_up = GiveUp::new(vec![cancel.clone()]);
+        let worktree = rig.worktree_path();
+        let canceller = async {
+            while !at_it.exists() {
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            cancel.cancel();
+        };
+        let both = async { tokio::join!(repository.collect(&worktree, &rig.base, spec), canceller) };
+        let (collected, ()) = tokio::time::timeout(Duration::from_secs(60), both).await.expect(step);
+        assert!(matches!(collected, Err(GitError::GivenUp)), "{step}: {collected:?}");
+        let left = fs::read_dir(rig.repository.path().join("offshoot")).unwrap().count();
+        assert_eq!(left, 1, "{step}: no quarantine stays");
+    }
 }
 
 /// Each is done to a shadow that has a commit of its own; none brings anything into the clone but the files.

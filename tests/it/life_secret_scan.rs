@@ -130,6 +130,19 @@ async fn a_key_that_one_commit_adds_and_the_next_takes_out_is_found() {
     stand.finish().await;
 }
 
+/// A file of the last tree would be refused for its size; one of the history goes out with the push just the same.
+#[tokio::test]
+async fn what_is_too_large_to_be_searched_is_not_pushed() {
+    let stand = Stand::new().await;
+    let script =
+        "head -c 104857601 /dev/zero > big; git add -A; git commit -qm one; git rm -q big; echo x > y.txt";
+    let id = submit(&stand, "large", script, json!({"publish": "branch"})).await;
+    let job = stand.failed(&id, "secret_detected").await;
+    assert!(message(&job).contains("big is too large to be searched for secrets"), "{job:#}");
+    assert_eq!(stand.git(&["for-each-ref", "--format=%(refname)"]), "refs/heads/main");
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn what_others_have_published_is_not_this_jobs() {
     let stand = Stand::new().await;
