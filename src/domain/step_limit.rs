@@ -69,9 +69,9 @@ limits! {
     Processes, "processes", ResourceLimit, Processes, "limits.step_processes_max", "the kernel in a scope; the server everywhere",
         "Processes and threads of the step.";
     WorktreeBytes, "worktree_bytes", ResourceLimit, WorktreeBytes, "limits.worktree_bytes_max", "the server",
-        "Disk blocks that the files of the worktree take; what the clone shares is not among them.";
+        "Disk blocks that the files of the worktree take, and of the repository that it has for itself in the sandbox; what the clone shares is not among them.";
     WorktreeFiles, "worktree_files", ResourceLimit, WorktreeFiles, "limits.worktree_files_max", "the server",
-        "Files, directories and links in the worktree.";
+        "Files, directories and links in the worktree, or in the repository that it has for itself in the sandbox.";
 }
 
 impl StepLimit {

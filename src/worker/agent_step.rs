@@ -10,7 +10,6 @@ use secrecy::ExposeSecret as _;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::with_said;
-use super::limits::flooded;
 use super::step_end::{Exited, StepEnd};
 use super::steps::{FIRST_TURN, check_worktree, look, unless_it_lives};
 use super::turns::Ask;
@@ -123,7 +122,7 @@ impl Line<'_> {
                     return Err(halt);
                 }
                 // nobody has measured what it wrote last
-                if let Some(limit) = flooded(self.tools.settings.step_limits, worktree).await {
+                if let Some(limit) = self.has_flooded(worktree).await {
                     return Err(self.limited(limit));
                 }
                 self.was_done("its supervisor was killed").await?;

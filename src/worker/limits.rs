@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::task::{JoinError, JoinHandle, spawn_blocking};
 use tokio::time::{Instant, sleep_until};
 
+use super::attempt::Line;
 use crate::domain::step_limit::StepLimit;
 use crate::git::{SizeCaps, WorktreeSize, measure_worktree};
 use crate::process::{OomKills, StepDir, Survivor, TreeUse, TreeWatch};
@@ -70,11 +71,42 @@ impl StepLimits {
     }
 }
 
+/// Where a step writes what stays on the disk: its worktree, and the repository that stands in the place of the clone in a sandbox.
+#[derive(Clone, Debug)]
+pub(super) struct Grounds {
+    pub(super) worktree: PathBuf,
+    pub(super) shadow: Option<PathBuf>,
+}
+
+impl Grounds {
+    /// The bytes of both together. Files are counted in each by itself: a commit of a large worktree has an object for every file.
+    fn measure(&self, caps: &SizeCaps, stop: &AtomicBool) -> WorktreeSize {
+        let size = measure_worktree(&self.worktree, caps, stop);
+        let Some(shadow) = self.shadow.as_ref().filter(|_| !caps.are_passed_by(&size)) else { return size };
+        let left = SizeCaps { bytes_max: caps.bytes_max - size.bytes, files_max: caps.files_max };
+        let inside = measure_worktree(shadow, &left, stop);
+        WorktreeSize { bytes: size.bytes + inside.bytes, files: size.files.max(inside.files) }
+    }
+}
+
+impl Line<'_> {
+    pub(super) fn grounds(&self, worktree: &Path) -> Grounds {
+        let repository = self.tools.repository(&self.client).ok();
+        let shadow = repository.and_then(|repository| repository.shadow_path(worktree).ok());
+        Grounds { worktree: worktree.to_owned(), shadow }
+    }
+
+    /// As [`flooded`], of a worktree of this job.
+    pub(super) async fn has_flooded(&self, worktree: &Path) -> Option<StepLimit> {
+        flooded(self.tools.settings.step_limits, &self.grounds(worktree)).await
+    }
+}
+
 /// The limit that a worktree is beyond in which nothing runs any more: what was written since the last look, or while nobody
 /// looked, counts too.
-pub(super) async fn flooded(limits: StepLimits, worktree: &Path) -> Option<StepLimit> {
-    let path = worktree.to_owned();
-    let measure = spawn_blocking(move || measure_worktree(&path, &limits.worktree, &AtomicBool::new(false)));
+async fn flooded(limits: StepLimits, grounds: &Grounds) -> Option<StepLimit> {
+    let grounds = grounds.clone();
+    let measure = spawn_blocking(move || grounds.measure(&limits.worktree, &AtomicBool::new(false)));
     let limit = limits.judge_worktree(&measure.await.ok()?)?;
     tracing::warn!(?limit, "the worktree is too large at the end of its step");
     Some(limit)
@@ -83,7 +115,7 @@ pub(super) async fn flooded(limits: StepLimits, worktree: &Path) -> Option<StepL
 /// Looks at one step from time to time, on threads that may block.
 pub(super) struct LimitWatch {
     limits: StepLimits,
-    worktree: PathBuf,
+    grounds: Grounds,
     /// With a look under way that has it.
     tree: TreeWatch,
     members: Vec<Survivor>,
@@ -105,11 +137,11 @@ enum Looked {
 }
 
 impl LimitWatch {
-    pub(super) fn new(step: &StepDir, worktree: &Path, limits: StepLimits) -> Self {
+    pub(super) fn new(step: &StepDir, grounds: Grounds, limits: StepLimits) -> Self {
         let now = Instant::now();
         Self {
             limits,
-            worktree: worktree.to_owned(),
+            grounds,
             tree: TreeWatch::new(step),
             members: Vec::new(),
             oom_kills: OomKills::of_machine(),
@@ -124,7 +156,7 @@ impl LimitWatch {
 
     /// As [`flooded`], of its worktree.
     pub(super) async fn flooded(&self) -> Option<StepLimit> {
-        flooded(self.limits, &self.worktree).await
+        flooded(self.limits, &self.grounds).await
     }
 
     /// Who belonged to the step at the last look.
@@ -167,8 +199,8 @@ impl LimitWatch {
                 Looked::Tree(tree, used, began.elapsed())
             });
         }
-        let (path, caps, stop) = (self.worktree.clone(), self.limits.worktree, Arc::clone(&self.stop));
-        spawn_blocking(move || Looked::Size(measure_worktree(&path, &caps, &stop), began.elapsed()))
+        let (grounds, caps, stop) = (self.grounds.clone(), self.limits.worktree, Arc::clone(&self.stop));
+        spawn_blocking(move || Looked::Size(grounds.measure(&caps, &stop), began.elapsed()))
     }
 
     fn judge(&mut self, looked: Result<Looked, JoinError>) -> Option<StepLimit> {
@@ -240,6 +272,28 @@ mod tests {
             (size(5_001, 1), size(1, 21)),
             (Some(StepLimit::WorktreeBytes), Some(StepLimit::WorktreeFiles))
         );
+    }
+
+    #[test]
+    fn what_stands_in_the_place_of_the_clone_counts_too() {
+        let dir = tempfile::tempdir().unwrap();
+        let (worktree, shadow) = (dir.path().join("worktree"), dir.path().join("shadow"));
+        for (path, files) in [(&worktree, 3), (&shadow, 5)] {
+            std::fs::create_dir(path).unwrap();
+            (0..files).for_each(|n| std::fs::write(path.join(n.to_string()), [7_u8; 10_000]).unwrap());
+        }
+        let caps = SizeCaps { bytes_max: 1 << 30, files_max: 1_000 };
+        let measure = |shadow: Option<&PathBuf>, caps: &SizeCaps| {
+            let grounds = Grounds { worktree: worktree.clone(), shadow: shadow.cloned() };
+            grounds.measure(caps, &AtomicBool::new(false))
+        };
+        let (alone, both) = (measure(None, &caps), measure(Some(&shadow), &caps));
+        assert_eq!((alone.files, both.files), (3, 5), "the larger of the two");
+        assert!(both.bytes >= alone.bytes + 50_000, "{alone:?} {both:?}");
+        let small = SizeCaps { bytes_max: alone.bytes + 20_000, ..caps };
+        assert!(small.are_passed_by(&measure(Some(&shadow), &small)));
+        assert!(!small.are_passed_by(&measure(None, &small)));
+        assert_eq!(measure(Some(&dir.path().join("nowhere")), &caps), alone);
     }
 
     #[test]

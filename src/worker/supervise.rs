@@ -93,7 +93,7 @@ impl Line<'_> {
         let mut tail = Tail::open(step, Default::default());
         let mut asked = Asked::default();
         let allowance = self.allowance().await?;
-        let mut limits = LimitWatch::new(step, worktree, self.tools.settings.step_limits);
+        let mut limits = LimitWatch::new(step, self.grounds(worktree), self.tools.settings.step_limits);
         let mut hit = None;
         let mut interruptions = Interruptions::of(&self.tools.store, self.lease, name);
         let state = loop {

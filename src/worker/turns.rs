@@ -9,7 +9,6 @@ use std::path::Path;
 use super::attempt::{AgentWork, Line};
 use super::halt::{Halt, Step};
 use super::inward::unheard;
-use super::limits::flooded;
 use super::steps::FIRST_TURN;
 use super::verify::{Refused, refused_for_good};
 use super::visit::VISITED;
@@ -181,7 +180,7 @@ impl Line<'_> {
             return Ok(true);
         }
         // what an earlier server, or nobody, has seen the end of may be too large
-        if let Some(limit) = flooded(self.tools.settings.step_limits, worktree).await {
+        if let Some(limit) = self.has_flooded(worktree).await {
             return Err(self.limited(limit));
         }
         match self.tools.store.leave_agent(self.lease).await? {

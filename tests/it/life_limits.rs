@@ -65,6 +65,31 @@ async fn a_worktree_that_grows_too_large_is_snapshotted_in_part_and_removed() {
     stand.finish().await;
 }
 
+/// It lies on the disk of the clones, and is written by the same agent.
+#[tokio::test]
+async fn what_stands_in_the_place_of_the_clone_is_no_way_around_the_limit() {
+    let found = offshoot::isolation::Sandbox::new(crate::git_fixture::PATH.into()).find().await;
+    if let offshoot::isolation::Found::Fails { why } = found {
+        let what = format!("a flood beside the worktree ({why})");
+        return crate::left_out::leave_out(crate::left_out::Need::Bubblewrap, &what);
+    }
+    let mut stand =
+        Stand::built(Plan { limits: "worktree_bytes_max = 5242880".to_owned(), ..Plan::default() }).await;
+    stand.set_env("OFFSHOOT_DEFAULTS_ISOLATION", "sandbox");
+    stand.start().await;
+    for (branch, script) in [
+        ("slow", "head -c 20000000 /dev/urandom > $(git rev-parse --git-common-dir)/fill; sleep 1000"),
+        ("quick", "head -c 20000000 /dev/urandom > $(git rev-parse --git-common-dir)/fill; echo x > x.txt"),
+    ] {
+        let id = shell(&stand, branch, script).await;
+        let job = stand.failed(&id, "resource_limit").await;
+        let message = job["reason"]["message"].as_str().unwrap();
+        assert!(message.contains("5242880 bytes in the worktree (limits.worktree_bytes_max)"), "{message}");
+        assert_eq!(stand.tip(branch), None);
+    }
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn a_worktree_of_too_many_files_ends_its_step() {
     let stand = stand("worktree_files_max = 2000").await;
