@@ -80,7 +80,8 @@ impl App {
 
     /// What a job is kept in that says nothing about it, and why.
     fn isolation(&self) -> (&'static str, String) {
-        if self.0.settings.defaults.isolation == Some(Isolation::None) {
+        let is_free = !self.0.settings.always_sandboxed;
+        if is_free && self.0.settings.defaults.isolation == Some(Isolation::None) {
             return ("none", "defaults.isolation is none".to_owned());
         }
         match self.0.settings.sandbox.known() {

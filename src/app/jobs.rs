@@ -12,7 +12,7 @@ use crate::domain::branch::BranchName;
 use crate::domain::client::{Client, NewClient, RepositoryName};
 use crate::domain::id::{ClientId, JobId};
 use crate::domain::job::{JobView, NewJob, NewJobRequest, Start};
-use crate::domain::options::{Above, EffectiveOptions, Layer, Publish, RunOptions};
+use crate::domain::options::{Above, EffectiveOptions, Isolation, Layer, Publish, RunOptions};
 use crate::domain::profile::{Profile, UsedProfile};
 use crate::domain::token::Scope;
 use crate::store::{AnswerKey, KeyedAnswer, StoreError};
@@ -129,7 +129,15 @@ impl App {
         self.check_allowed(caller, options, reading)?;
         let none = RunOptions::default();
         let (profile, client) = (profile.map_or(&none, |used| &used.options), client.unwrap_or(&none));
-        refuse_above(caller, options, &RunOptions::merge(&[profile, client, &settings.defaults]))?;
+        let owner = RunOptions::merge(&[profile, client, &settings.defaults]);
+        refuse_above(caller, options, &owner)?;
+        refuse_thinner_walls(caller, options, &owner)?;
+        if settings.always_sandboxed && options.isolation == Some(Isolation::None) {
+            reading.fault(
+                "/options/isolation",
+                "must not be none: policy.isolation is \"sandbox\" on this server",
+            );
+        }
         let merged = RunOptions::merge(&[options, profile, client, &settings.defaults]);
         let login = self.login(&merged, &none);
         rules::carried_out(&login, options, &merged, settings, reading);
@@ -306,6 +314,19 @@ fn refuse_above(caller: &Caller, options: &RunOptions, owner: &RunOptions) -> Re
     let name = name.camel_case();
     Err(AppError::Forbidden(format!(
         "options.{name} can be at most {most} for a token that may only submit: so much the profile, the client, [defaults] or the server allow; more needs the scope operate"
+    )))
+}
+
+/// Whoever is limited to some clients stays behind the walls that the owner has put up: an agent outside of them reaches the clones
+/// and worktrees of all others, and the secrets of the server.
+fn refuse_thinner_walls(caller: &Caller, options: &RunOptions, owner: &RunOptions) -> Result<(), AppError> {
+    let given = owner.isolation.unwrap_or(Isolation::Auto);
+    let Some(asked) = options.isolation.filter(|asked| asked.is_thinner_than(given)) else { return Ok(()) };
+    if caller.reach.is_whole() {
+        return Ok(());
+    }
+    Err(AppError::Forbidden(format!(
+        "options.isolation cannot be {asked} for a token that is limited to some clients: the profile, the client or [defaults] say {given}, and an agent outside of the sandbox would reach the other clients"
     )))
 }
 

@@ -42,6 +42,8 @@ pub struct Settings {
     pub max_concurrent_jobs: u32,
     /// What the programs of jobs may run in.
     pub sandbox: Arc<Sandbox>,
+    /// Whether they run nowhere else, whatever their options say.
+    pub always_sandboxed: bool,
     /// Who is told what becomes of jobs.
     pub targets: Targets,
 }
@@ -67,6 +69,7 @@ impl Settings {
             disk_free_bytes_min: config.limits.disk_free_bytes_min,
             max_concurrent_jobs: config.server.max_concurrent_jobs,
             sandbox: Arc::default(),
+            always_sandboxed: config.sandbox.always,
             targets: Targets::default(),
         }
     }

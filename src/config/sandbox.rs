@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use super::paths::{PlatformDirs, resolve};
 use super::values::Values;
 
-/// `[sandbox]`, and `policy.network`. All paths are absolute.
+/// `[sandbox]`, and of `[policy]` the network and the isolation. All paths are absolute.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SandboxSettings {
     pub read: Vec<PathBuf>,
@@ -14,6 +14,8 @@ pub struct SandboxSettings {
     pub hide: Vec<PathBuf>,
     /// Whether any program of a job may have a network.
     pub network: bool,
+    /// No program of a job runs outside of the sandbox, whatever the options say.
+    pub always: bool,
 }
 
 pub(super) fn build(values: &mut Values, dirs: Option<&PlatformDirs>) -> SandboxSettings {
@@ -29,7 +31,8 @@ pub(super) fn build(values: &mut Values, dirs: Option<&PlatformDirs>) -> Sandbox
     };
     let (read, write, hide) = (paths("sandbox.read"), paths("sandbox.write"), paths("sandbox.hide"));
     let network = values.text("policy.network").is_none_or(|word| word != "deny");
-    SandboxSettings { read, write, hide, network }
+    let always = values.text("policy.isolation").is_some_and(|word| word == "sandbox");
+    SandboxSettings { read, write, hide, network, always }
 }
 
 /// What is told of directories that the server looks for programs in and that the owner lends to be written: they can only be read

@@ -173,6 +173,7 @@ fn isolation(config: &Config, env: &Environment) -> IsolationSettings {
         hidden: hidden.collect(),
         lent: read.chain(sandbox.write.iter().map(Bind::writable)).collect(),
         denies_network: !sandbox.network,
+        always: sandbox.always,
     }
 }
 

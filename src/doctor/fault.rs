@@ -104,7 +104,7 @@ faults! {
         "There is no sandbox here: agents can read what the user can read who runs offshoot.",
         "sudo apt install bubblewrap";
     SandboxDemanded, "isolation", "sandbox_demanded", Fail,
-        "Jobs are to run in a sandbox (defaults.isolation), and there is none here: each would fail.",
+        "Jobs are to run in a sandbox (defaults.isolation, policy.isolation), and there is none here: each would fail.",
         "sudo apt install bubblewrap";
     SandboxNotInForce, "isolation", "sandbox_not_in_force", Warn,
         "The sandbox works here, but the running server does not use it.",

@@ -60,7 +60,9 @@ pub(super) async fn isolation(patient: &Patient<'_>) -> Vec<Finding> {
     const CHECK: &str = "isolation";
     let path = patient.env.get("PATH").unwrap_or_default().to_owned();
     let found = Sandbox::new(path).find().await;
-    let wanted = patient.config().ok().and_then(|config| config.defaults.isolation);
+    let wanted = patient.config().ok().and_then(|config| {
+        if config.sandbox.always { Some(Isolation::Sandbox) } else { config.defaults.isolation }
+    });
     // what the server says counts: it may have another PATH than whoever asks
     let said = patient.server.health();
     if let Some(health) = said.filter(|health| health.isolation == "sandbox") {

@@ -406,9 +406,44 @@ async fn where_the_sandbox_does_not_work_nothing_that_needs_it_is_started() {
     stand.finish().await;
 }
 
-/// Nothing of an attempt that runs without walls could be kept from the network that the owner has taken away since.
+/// Whatever the options say, wherever they are written: what asks for none is refused, and what does not gets the sandbox or nothing.
 #[tokio::test]
-async fn a_network_that_is_denied_later_is_denied_to_what_began_without_walls() {
+async fn where_all_is_behind_the_walls_no_option_leads_out() {
+    let mut stand = Stand::built(Plan::default()).await;
+    std::fs::create_dir(stand.path("broken")).unwrap();
+    crate::stand::install_program(&stand.path("broken/bwrap"), "#!/bin/sh\nexit 1\n");
+    stand.set_env("PATH", format!("{}:{PATH}", stand.path("broken").display()));
+    stand.set_env("OFFSHOOT_DEFAULTS_ISOLATION", "none");
+    stand.add_config("[policy]\nisolation = \"sandbox\"\n");
+    stand.start().await;
+    let ran = stand.path("ran");
+    let prompt = format!("touch {}; echo x > x.txt", ran.display());
+    let job = |isolation: Option<&str>| {
+        let mut options = json!({"agent": "sh", "publish": "none"});
+        if let Some(isolation) = isolation {
+            options["isolation"] = json!(isolation);
+        }
+        json!({"prompt": prompt, "branchName": "n", "options": options})
+    };
+    for isolation in [None, Some("auto")] {
+        let id = stand.submit(job(isolation)).await;
+        stand.failed(&id, "sandbox_unavailable").await;
+    }
+    assert!(!ran.exists());
+    assert_eq!(stand.get("/health").await["isolation"], "none", "it does not work here");
+    stand.finish().await;
+}
+
+/// Nothing of an attempt that runs without walls could be kept from the network that the owner has taken away since, or behind those
+/// that he has put up since.
+#[tokio::test]
+async fn what_the_owner_denies_later_is_denied_to_what_began_without_walls() {
+    for policy in ["network = \"deny\"", "isolation = \"sandbox\""] {
+        denied_later(policy).await;
+    }
+}
+
+async fn denied_later(policy: &str) {
     let mut stand = Stand::built(Plan::default()).await;
     stand.start().await;
     let ran = stand.path("ran");
@@ -418,13 +453,13 @@ async fn a_network_that_is_denied_later_is_denied_to_what_began_without_walls() 
     let id = stand.submit(body).await;
     stand.wait_for_tool(&id).await;
     stand.kill9().await;
-    stand.add_config("[policy]\nnetwork = \"deny\"\n");
+    stand.add_config(&format!("[policy]\n{policy}\n"));
     stand.start_again().await;
     stand.open_gate("g");
     let job = stand.failed(&id, "sandbox_unavailable").await;
     let (attempts, said) = (job["attempts"].as_array().unwrap(), job["reason"]["message"].as_str().unwrap());
     assert_eq!((attempts.len(), &attempts[0]["isolation"]), (1, &"none".into()));
-    assert!(said.contains("policy.network is \"deny\" by now"), "{said}");
+    assert!(said.contains(&format!("policy.{} by now", policy.replace(" =", " is"))), "{said}");
     assert!(!ran.exists(), "a step of it ran with the network");
     stand.finish().await;
 }

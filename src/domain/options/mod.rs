@@ -240,6 +240,19 @@ words! {
     }
 }
 
+impl Isolation {
+    /// Whether it keeps an agent less than the other does.
+    #[must_use]
+    pub fn is_thinner_than(self, other: Self) -> bool {
+        let thickness = |one| match one {
+            Self::None => 0,
+            Self::Auto => 1,
+            Self::Sandbox => 2,
+        };
+        thickness(self) < thickness(other)
+    }
+}
+
 words! {
     /// Whether the programs of a job have a network.
     Network {

@@ -73,6 +73,73 @@ async fn a_limited_token_sees_its_clients_and_counts_nothing_else() {
     assert_eq!(get("/jobs/job-aaaa").await.json()["number"], 1);
 }
 
+/// An agent outside of the sandbox reaches the clones of all: whoever is limited to some clients gets it only where the owner says so.
+#[tokio::test]
+async fn a_limited_token_does_not_take_its_agents_out_of_the_sandbox() {
+    let bench = Bench::new().await;
+    let (_, widgets) = submit(&bench, &job("widgets", "a")).await;
+    let (_, gadgets) = submit(&bench, &job("gadgets", "b")).await;
+    let change = async |client: &str, isolation: &str| {
+        let body = json!({"options": {"isolation": isolation}});
+        let answer = bench.call(Method::PATCH, &format!("/clients/{client}"), &[], &body).await;
+        assert_eq!(answer.status, 200, "{}", answer.json());
+    };
+    change(&gadgets, "sandbox").await;
+    let limited = bench.token(Scope::Operate, Some(&[&widgets, &gadgets])).await;
+    let whole = bench.token(Scope::Operate, None).await;
+    let mut branch = 0;
+    let mut ask = async |token: &str, repo: &str, isolation: &str| {
+        branch += 1;
+        let mut body = job(repo, &format!("i{branch}"));
+        body["options"] = json!({"isolation": isolation});
+        body["runAt"] = json!("2099-01-01T00:00:00Z");
+        bench.call_with(token, Method::POST, "/jobs", &body).await
+    };
+    for (repo, isolation, allowed) in [
+        ("widgets", "none", false),
+        ("widgets", "auto", true),
+        ("widgets", "sandbox", true),
+        ("gadgets", "auto", false),
+        ("gadgets", "sandbox", true),
+    ] {
+        let answer = ask(&limited, repo, isolation).await;
+        if allowed {
+            assert_eq!(answer.status, 201, "{repo} {isolation}: {}", answer.json());
+            let id = answer.json()["id"].as_str().unwrap().to_owned();
+            bench.post(&format!("/jobs/{id}/cancel"), &json!({})).await;
+        } else {
+            let body = answer.problem(403, "forbidden");
+            let detail = body["detail"].as_str().unwrap();
+            assert!(detail.contains(&format!("options.isolation cannot be {isolation}")), "{detail}");
+        }
+    }
+    let answer = ask(&whole, "widgets", "none").await;
+    assert_eq!(answer.status, 201, "{}", answer.json());
+    // nor by doing again what somebody else had run outside
+    let id = answer.json()["id"].as_str().unwrap().to_owned();
+    bench.post(&format!("/jobs/{id}/cancel"), &json!({})).await;
+    let again = json!({"prompt": "more"});
+    let path = format!("/jobs/{id}/follow-up");
+    bench.call_with(&limited, Method::POST, &path, &again).await.problem(403, "forbidden");
+    change(&widgets, "none").await;
+    let answer = ask(&limited, "widgets", "none").await;
+    assert_eq!(answer.status, 201, "where the owner says so: {}", answer.json());
+}
+
+/// Nobody at all, where the owner has put all of them behind the walls.
+#[tokio::test]
+async fn nobody_takes_an_agent_out_of_the_sandbox_where_the_policy_says_so() {
+    let bench = Bench::with(|settings| settings.always_sandboxed = true).await;
+    let ask = async |isolation: &str, branch: &str| {
+        let mut body = job("widgets", branch);
+        body["options"] = json!({"isolation": isolation});
+        bench.post("/jobs", &body).await
+    };
+    assert_eq!(ask("none", "a").await.pointers(422, "invalid"), ["/options/isolation"]);
+    assert_eq!(ask("auto", "b").await.status, 201);
+    assert_eq!(ask("sandbox", "c").await.status, 201);
+}
+
 /// Every call about one job, one delivery or one client, also those that come later: of others there is none.
 #[tokio::test]
 async fn for_a_limited_token_a_job_of_others_is_not_there_whatever_is_asked_about_it() {

@@ -19,7 +19,7 @@ use crate::agent::{Agent, OwnPlaces};
 use crate::domain::agent_kind::AgentKind;
 use crate::domain::options::{Isolation, Network, RunOptions};
 use crate::domain::reason::ReasonCode;
-use crate::git::Shadow;
+use crate::git::{GitError, Shadow};
 use crate::isolation::{Bind, Found, Inside, Sandbox, closed, hidden, sockets, wrapper};
 
 /// Where programs look for their own places.
@@ -41,6 +41,10 @@ const RUN_OUTSIDE: &[&str] = &["git", "git-lfs", "gh", "bwrap", "systemd-run", "
 const BEGAN_WITHOUT: &str = "The attempt began without the sandbox, and policy.network is \"deny\" by now: none of its programs \
     is started any more, and a new job runs inside";
 
+/// The same where none may run outside of the sandbox.
+const BEGAN_OUTSIDE: &str = "The attempt began without the sandbox, and policy.isolation is \"sandbox\" by now: none of its \
+    programs is started any more, and a new job runs inside";
+
 /// What the owner decided about sandboxes.
 #[derive(Clone, Debug, Default)]
 pub struct IsolationSettings {
@@ -51,6 +55,8 @@ pub struct IsolationSettings {
     pub lent: Vec<Bind>,
     /// No job may have a network.
     pub denies_network: bool,
+    /// No program of a job runs outside of the sandbox.
+    pub always: bool,
 }
 
 /// In what an attempt runs.
@@ -69,11 +75,11 @@ impl Walls {
 
 impl Tools {
     /// By the options of an attempt that begins. Where no network is wanted there has to be a sandbox, whatever they say: nothing
-    /// else could hold it.
+    /// else could hold it. The owner may want it for all.
     pub(super) async fn walls_for(&self, options: &RunOptions) -> Walls {
         let network = self.has_network(options);
         let sandboxed = match options.isolation.unwrap_or(Isolation::Auto) {
-            _ if !network => true,
+            _ if !network || self.settings.isolation.always => true,
             Isolation::Sandbox => true,
             Isolation::None => false,
             Isolation::Auto => self.settings.isolation.sandbox.find().await.works(),
@@ -142,6 +148,8 @@ impl Line<'_> {
         let unavailable = |why: &str| Halt::fault(ReasonCode::SandboxUnavailable, &format!("{why}."));
         match (self.walls.sandboxed, self.walls.network) {
             (true, _) => {}
+            // it began before the owner put all behind the walls
+            (false, _) if self.tools.settings.isolation.always => return Err(unavailable(BEGAN_OUTSIDE)),
             (false, true) => return Ok(Vec::new()),
             // it began before the owner took the network away, and nothing else could hold that
             (false, false) => return Err(unavailable(BEGAN_WITHOUT)),
@@ -151,7 +159,10 @@ impl Line<'_> {
             Found::Works { program, line, filter, .. } => (program, line, filter),
             Found::Fails { why } => return Err(unavailable(&why)),
         };
-        let shadow = self.tools.repository(&self.client)?.lend(worktree).await?;
+        let shadow = match self.tools.repository(&self.client)?.lend_unless(worktree, &self.give_up()).await {
+            Err(GitError::GivenUp) => return Err(self.given_up()),
+            lent => lent?,
+        };
         let variables = self.tools.variables(env);
         let path = variables.get("PATH").map_or("", String::as_str);
         let (entry, agent) = self.agent()?;
