@@ -34,6 +34,7 @@ pub(in crate::app) fn settings() -> Settings {
         disk_free_bytes_min: 0,
         max_concurrent_jobs: 2,
         sandbox: std::sync::Arc::default(),
+        always_sandboxed: false,
         targets: crate::notify::Targets::default(),
     }
 }

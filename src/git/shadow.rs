@@ -145,8 +145,9 @@ impl Repository {
         tracing::warn!(%error, "what was committed in a worktree is given up: it cannot be taken over");
         let place = Place::new(&self.path, worktree)?;
         let _held = self.lock.administer().await;
+        let left = Left { refused: Some(Refusal::Failed), beyond: None };
         self.verified(move |_| match look(&place)? {
-            Some((branch, state)) => settle(&place, &branch, &state, Some(Refusal::Failed)),
+            Some((branch, state)) => settle(&place, &branch, &state, &left),
             None => Ok(()),
         })
         .await
