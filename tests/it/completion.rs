@@ -1,11 +1,12 @@
 //! What shells offer after Tab, asked by the shells themselves: with a whole server, with one that does not answer, and with none.
 
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::json;
 use tokio::net::TcpListener;
 use tokio::process::Command;
+use tokio::time::Instant;
 
 use crate::cli::{Ran, command, finish};
 use crate::cli_fake::{Answer, Fake, job};
