@@ -56,6 +56,7 @@ impl Door {
             disk_free_bytes_min: 0,
             max_concurrent_jobs: 2,
             sandbox: Arc::default(),
+            always_sandboxed: false,
             targets: offshoot::notify::Targets::default(),
         };
         let (_, probes) = watch::channel(Vec::new());
