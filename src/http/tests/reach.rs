@@ -92,7 +92,7 @@ async fn a_limited_token_does_not_take_its_agents_out_of_the_sandbox() {
         branch += 1;
         let mut body = job(repo, &format!("i{branch}"));
         body["options"] = json!({"isolation": isolation});
-        body["runAt"] = json!("2099-01-01T00:00:00Z");
+        body["runAt"] = json!("2027-01-01T00:00:00Z");
         bench.call_with(token, Method::POST, "/jobs", &body).await
     };
     for (repo, isolation, allowed) in [
