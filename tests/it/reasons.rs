@@ -135,7 +135,7 @@ const MET_BY: &[(&str, &str)] = &[
     ("history_rewritten", "life_reasons::a_result_that_cannot_be_taken_is_kept_and_the_agent_is_told_something_else"),
     ("repo_tampered", "life_branches::a_clone_that_the_agent_changed_stops_its_client"),
     ("policy_denied", "life_policy::the_owner_decides"),
-    ("sandbox_unavailable", "life_sandbox::what_the_owner_denies_later_is_denied_to_what_began_without_walls"),
+    ("sandbox_unavailable", "life_sandbox::where_all_is_behind_the_walls_no_option_leads_out"),
     ("secret_detected", "life_secret_scan::a_key_that_one_commit_adds_and_the_next_takes_out_is_found"),
     ("unsupported_filter", "life_reasons::a_result_that_cannot_be_taken_is_kept_and_the_agent_is_told_something_else"),
     ("unsupported_option", "life_agents::what_the_owner_sets_later_and_the_agent_cannot_do_is_said_to_be_his"),
