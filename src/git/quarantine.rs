@@ -128,7 +128,7 @@ impl Quarantine {
         let format = "--batch-check=%(objecttype) %(objectsize) %(objectname)";
         let args = [args, vec![format.into()]].concat();
         git.read_lines(self.call("measure an agent's commits", git, args), give_up, |line| {
-            judged.object(line)
+            judged.object(line);
         })
         .await?;
         self.lend(clone).map_err(GitError::io("fill a quarantine"))?;
