@@ -157,7 +157,7 @@ pub(super) static KEYS: &[Key] = &[
     unset("retention", "failed_artifact_days", DAYS, "30", "The same where the job failed."),
     unset("retention", "cancelled_artifact_days", DAYS, "30", "The same where the job was cancelled."),
     set("retention", "event_days", DAYS, "90", "How long events are kept."),
-    set("retention", "audit_days", DAYS, "365", "How long it is kept who has changed what and who was refused; of more than 100,000 calls the newest."),
+    set("retention", "audit_days", DAYS, "365", "How long it is kept who has changed what and who was refused: at most 100,000 changes and 10,000 refusals; of more the tokens with the most lose their oldest."),
     set("retention", "worktree_days", DAYS, "7", "How long worktrees are kept where keep_worktree says that they are."),
     unset("retention", "failed_worktree_days", DAYS, "7", "The same where the job failed; set, it keeps those worktrees also where keep_worktree says nothing."),
     unset("retention", "cancelled_worktree_days", DAYS, "7", "The same where the job was cancelled."),

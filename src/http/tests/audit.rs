@@ -248,6 +248,36 @@ async fn of_too_many_rows_the_newest_stay() {
     }
 }
 
+/// As many as a token likes, so they go first, and its own before those of others: no change goes for them.
+#[tokio::test]
+async fn refusals_push_out_no_change_and_none_of_another_token() {
+    let bench = Bench::new().await;
+    let (noisy, quiet) = (bench.token(Scope::Read, None).await, bench.token(Scope::Read, None).await);
+    let pause = async |token: &str| {
+        bench.call_with(token, Method::POST, "/queue/pause", &json!({})).await.problem(403, "forbidden");
+    };
+    pause(&quiet).await;
+    let changes = rows(&bench).await.len() - 1;
+    let database = rusqlite::Connection::open(bench.dir.path().join("offshoot.db")).unwrap();
+    let fill = "INSERT INTO audit (at, token, name, call, target, request_id, peer, status)
+        WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 111000)
+        SELECT 9000000000000, 'tok-noisy', 'n', 'POST /x', '/x', i, NULL, 403 FROM n";
+    database.execute(fill, []).unwrap();
+    let count = |what: &str| -> i64 {
+        database.query_row(&format!("SELECT count(*) FROM audit WHERE {what}"), [], |row| row.get(0)).unwrap()
+    };
+    // they are counted by the server itself, not only when the janitor comes
+    for _ in 0..500 {
+        pause(&noisy).await;
+    }
+    assert!(count("status = 403") < 111_000, "{}", count("status = 403"));
+    let begin = Timestamp::from_ms(0);
+    while bench.store.forget_audit(begin).await.unwrap() > 0 {}
+    assert_eq!(count("status = 403"), 10_000);
+    assert_eq!((count("status <> 403"), count("token = 'tok-noisy'")), (changes.try_into().unwrap(), 9_499));
+    assert!(database.execute_batch("DELETE FROM audit").is_err(), "the trigger is as it was");
+}
+
 /// Which conversation, of several that bear one id; how far a removal went. Nothing else of a query: it may be a secret.
 #[tokio::test]
 async fn what_a_query_decides_is_written_down_and_nothing_else_of_it() {
