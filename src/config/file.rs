@@ -43,12 +43,19 @@ pub(super) fn read(path: &Path, required: bool, values: &mut Values) {
     }
     parse(&text, values);
     let open_to_others = file.metadata().is_ok_and(|found| found.mode() & 0o077 != 0);
-    let secret = values.entries().find(|(_, entry)| entry.key.is_hidden() && entry.value.is_str());
+    let secret = values.entries().find(|(_, entry)| may_be_secret(entry.key, &entry.value));
     if let (true, Some((key, _))) = (open_to_others, secret) {
         let rule = format!("holds {key} and can be read by others");
         let remedy = format!("chmod 600 {}", path_word(path));
         values.problems.push(fault(rule).remedy(remedy).permission());
     }
+}
+
+/// What others must not read: a secret that stands here itself, and the texts that an agent gets as variables, for what is in them
+/// nobody knows.
+fn may_be_secret(key: &keys::Key, value: &Value) -> bool {
+    let holds_text = || value.as_table().is_some_and(|table| table.values().any(Value::is_str));
+    (key.is_hidden() && value.is_str()) || (matches!(key.kind, Kind::Variables) && holds_text())
 }
 
 /// Takes every key of `text` into `values`; whatever is not known is a problem with its line.

@@ -44,7 +44,7 @@ Every key there is, made from `src/config/keys.rs` (`UPDATE_DOCS=1 cargo test --
 - A misspelt key or variable is an error that names the nearest one. Faults are told all at once, and the server does not start (exit code 78).
 - In a variable a list is written with commas or as JSON, a map as JSON; an empty variable is as good as none. `<NAME>` is the name in capitals; names that
   are to be set so have no hyphen.
-- A file with secrets in it has to be of mode 0600. A secret may also come as a systemd credential that bears the key's name (`server.secret`).
+- A file with secrets in it has to be of mode 0600, and so has one with texts in `set_env`: what is in them nobody knows. A secret may also come as a systemd credential that bears the key's name (`server.secret`).
 - The command line finds the server by `OFFSHOOT_URL`, else by this configuration, and its token by `OFFSHOOT_TOKEN`, else by `server.secret`.
 ";
 

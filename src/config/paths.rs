@@ -3,13 +3,14 @@
 use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
-use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use directories::{BaseDirs, ProjectDirs};
 
 use super::error::{ConfigError, Problem};
 use super::values::Values;
+use crate::domain::phrases::shell_word;
 
 /// `sun_path` has 104 bytes on macOS and the BSDs, the closing NUL included (unix(4)); Linux has 108.
 pub const SOCKET_PATH_BYTES_MAX: usize = 103;
@@ -69,11 +70,13 @@ impl Paths {
         self.data_dir.join("run")
     }
 
-    /// Creates what is missing, for this user alone (0700), and proves that it can be written.
+    /// Creates what is missing, for this user alone (0700), closes to others what was there, and proves that it can be written. Gives
+    /// the directories that others could enter until now, each with its mode: what they have read they have read.
     ///
     /// # Errors
-    /// Exit code 77: a directory belongs to somebody else or cannot be written. Names the key, not only the path.
-    pub fn ensure(&self) -> Result<(), ConfigError> {
+    /// Exit code 77: a directory belongs to somebody else, can be written by everybody, or cannot be written. Names the key, not only
+    /// the path.
+    pub fn ensure(&self) -> Result<Vec<(PathBuf, u32)>, ConfigError> {
         let run_dir = self.run_dir();
         let all = [
             ("paths.data_dir", &self.data_dir),
@@ -82,23 +85,50 @@ impl Paths {
             ("paths.worktrees_dir", &self.worktrees_dir),
             ("paths.files_dir", &self.files_dir),
         ];
-        let problems: Vec<Problem> = all
-            .iter()
-            .filter_map(|(key, dir)| ensure_one(dir).err().map(|rule| unusable(key, dir, &rule)))
-            .collect();
-        if problems.is_empty() { Ok(()) } else { Err(ConfigError { problems, file: None }) }
+        let (mut problems, mut closed) = (Vec::new(), Vec::new());
+        for (key, dir) in all {
+            match ensure_one(dir) {
+                Ok(Some(mode)) => closed.push((dir.clone(), mode)),
+                Ok(None) => {}
+                Err(fault) => problems.push(unusable(key, dir, &fault)),
+            }
+        }
+        if problems.is_empty() { Ok(closed) } else { Err(ConfigError { problems, file: None }) }
     }
 }
 
-fn unusable(key: &str, dir: &Path, rule: &str) -> Problem {
-    let shown = dir.display();
-    let remedy =
-        format!("make {shown} a directory of your own (ls -ld {shown}), or set {key} to another one");
+/// Bits of a mode by which others than the owner get in.
+const OTHERS: u32 = 0o077;
+/// The one by which everybody may put something there.
+const EVERYBODY_WRITES: u32 = 0o002;
+
+enum Fault {
+    /// Not a directory of our own that can be written.
+    Unfit(String),
+    /// What lies in it may be anybody's: another database, with a token of his.
+    Public(u32),
+}
+
+fn unusable(key: &str, dir: &Path, fault: &Fault) -> Problem {
+    let shown = shell_word(&dir.display().to_string());
+    let (rule, remedy) = match fault {
+        Fault::Unfit(rule) => (
+            rule.clone(),
+            format!("make {shown} a directory of your own (ls -ld {shown}), or set {key} to another one"),
+        ),
+        Fault::Public(mode) => (
+            format!(
+                "can be written by every user of this machine (mode {mode:04o}): what lies in it may be anybody's"
+            ),
+            format!("look whose it is (ls -la {shown}), then: chmod 700 {shown}"),
+        ),
+    };
     Problem::new(key, rule).remedy(remedy).permission()
 }
 
-fn ensure_one(dir: &Path) -> Result<(), String> {
-    let cannot = |what: &str, error: &io::Error| format!("cannot be {what}: {}", error.kind());
+/// The mode that it had, where others could get in.
+fn ensure_one(dir: &Path) -> Result<Option<u32>, Fault> {
+    let cannot = |what: &str, error: &io::Error| Fault::Unfit(format!("cannot be {what}: {}", error.kind()));
     fs::DirBuilder::new()
         .recursive(true)
         .mode(0o700)
@@ -106,11 +136,21 @@ fn ensure_one(dir: &Path) -> Result<(), String> {
         .map_err(|error| cannot("created", &error))?;
     let found = fs::metadata(dir).map_err(|error| cannot("read", &error))?;
     if found.uid() != nix::unistd::geteuid().as_raw() {
-        return Err("belongs to another user".to_owned());
+        return Err(Fault::Unfit("belongs to another user".to_owned()));
+    }
+    let mode = found.mode() & 0o7777;
+    if mode & EVERYBODY_WRITES != 0 {
+        return Err(Fault::Public(mode));
+    }
+    let others = mode & OTHERS != 0;
+    if others {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o700))
+            .map_err(|error| cannot("closed to others", &error))?;
     }
     // Asking the kernel also covers file systems that are mounted read-only.
     nix::unistd::access(dir, nix::unistd::AccessFlags::W_OK | nix::unistd::AccessFlags::X_OK)
-        .map_err(|error| cannot("written", &error.into()))
+        .map_err(|error| cannot("written", &error.into()))?;
+    Ok(others.then_some(mode))
 }
 
 /// Takes the paths out of `values`; `None` when a problem was noted.

@@ -84,7 +84,13 @@ impl Ground {
         clock: &Clock,
     ) -> Result<Self, StartError> {
         let (data_dir, limits) = (&config.paths.data_dir, parts::store_limits(config));
-        config.paths.ensure()?;
+        for (dir, mode) in config.paths.ensure()? {
+            tracing::warn!(
+                dir = %dir.display(),
+                mode = format!("{mode:04o}"),
+                "others could look into a directory of this server: it has mode 0700 now"
+            );
+        }
         let lock = failpoint::at(Edge::TakeLock, || InstanceLock::take(data_dir))?;
         let store = match Store::open_through(brought.vfs.as_deref(), data_dir, clock.clone(), limits) {
             Err(error @ StoreError::Corrupt(_)) => {

@@ -128,7 +128,10 @@ faults! {
         "The data directory cannot be made or written, or belongs to somebody else.",
         "ls -ld DIR";
     DataDirOpen, "data_dir", "data_dir_open", Warn,
-        "Other users can look into the data directory.",
+        "Other users can look into the data directory, or into that of the clones, the worktrees or the files. The server closes it to them when it starts.",
+        "chmod 700 DIR";
+    DataDirPublic, "data_dir", "data_dir_public", Fail,
+        "Every user can write into such a directory, so what lies in it may be anybody's: look whose it is (`ls -la`). The server does not start with it.",
         "chmod 700 DIR";
     DataDirRemote, "data_dir", "data_dir_remote", Fail,
         "The data directory lies on a network file system, where SQLite loses what it promised.",

@@ -82,9 +82,31 @@ fn rule_of(error: &crate::config::ConfigError) -> String {
 pub(super) fn data_dir(patient: &Patient<'_>) -> Vec<Finding> {
     const CHECK: &str = "data_dir";
     match patient.config() {
-        Ok(config) => directory(CHECK, &config.paths.data_dir),
+        Ok(config) => {
+            let paths = &config.paths;
+            let mut findings = directory(CHECK, &paths.data_dir);
+            findings.extend(
+                [&paths.repos_dir, &paths.worktrees_dir, &paths.files_dir]
+                    .into_iter()
+                    .filter_map(|dir| open(dir)),
+            );
+            findings
+        }
         Err(why) => vec![Finding::skipped(CHECK, why)],
     }
+}
+
+/// Whether others get into a directory that is there. The server closes it when it starts; what everybody may write it refuses.
+fn open(dir: &Path) -> Option<Finding> {
+    let mode = dir.metadata().ok()?.mode() & 0o7777;
+    let shown = dir.display().to_string();
+    let detail = format!("{shown} has mode {mode:04o}");
+    let fault = match mode {
+        public if public & 0o002 != 0 => Fault::DataDirPublic,
+        open if open & 0o077 != 0 => Fault::DataDirOpen,
+        _ => return None,
+    };
+    Some(Finding::of(fault, detail).with("DIR", &shown))
 }
 
 fn directory(check: &'static str, dir: &Path) -> Vec<Finding> {
@@ -107,10 +129,7 @@ fn directory(check: &'static str, dir: &Path) -> Vec<Finding> {
         if found.uid() != nix::unistd::geteuid().as_raw() {
             return unusable("belongs to another user");
         }
-        if found.mode() & 0o077 != 0 {
-            let detail = format!("{shown} has mode {:04o}", found.mode() & 0o7777);
-            findings.push(Finding::of(Fault::DataDirOpen, detail).with("DIR", &shown));
-        }
+        findings.extend(open(dir));
     }
     if let Some(kind) = network_file_system(there) {
         findings.push(Finding::of(Fault::DataDirRemote, format!("{shown} lies on {kind}")));
@@ -202,6 +221,8 @@ mod tests {
         std::fs::create_dir_all(&dir).unwrap();
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o755)).unwrap();
         assert_eq!(codes(&directory("data_dir", &dir)), [Some("data_dir_open")]);
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o757)).unwrap();
+        assert_eq!(codes(&directory("data_dir", &dir)), [Some("data_dir_public")]);
         std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
         assert_eq!(codes(&directory("data_dir", &dir)), [None]);
         std::fs::write(home.path().join("file"), "").unwrap();

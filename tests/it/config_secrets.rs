@@ -1,5 +1,6 @@
 //! Secrets: where they come from, who may read their files, and that nothing shows them.
 
+use std::fs::Permissions;
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -177,6 +178,21 @@ fn a_configuration_file_with_a_secret_must_be_private_too() {
     let error = load(home.path(), &[], Some(&config)).unwrap_err();
     assert_eq!(error.exit_code(), 77);
     assert!(error.to_string().contains("holds server.secret and can be read by others"), "{error}");
+    // the texts of variables may be anything; names of secrets are none
+    let text = "[agents.claude]\nset_env = { ANTHROPIC_API_KEY = \"sk-ant-canary\" }";
+    write(&config, text, 0o640);
+    let pairs = [("AGENT_API_SECRET", SECRET)];
+    let error = load(home.path(), &pairs, Some(&config)).unwrap_err();
+    assert_eq!(error.exit_code(), 77);
+    assert!(error.to_string().contains("holds agents.claude.set_env and can be read by others"), "{error}");
+    assert!(error.to_string().contains("chmod 600") && !error.to_string().contains("canary"), "{error}");
+    write(&config, text, 0o600);
+    load(home.path(), &pairs, Some(&config)).unwrap();
+    let secret = home.path().join("key");
+    write(&secret, "sk-ant-canary", 0o600);
+    let named = "[agents.claude]\nset_env = { ANTHROPIC_API_KEY = { secret = \"key\" } }\n[secrets]\nkey";
+    write(&config, &format!("{named} = {{ file = \"{}\" }}", secret.display()), 0o644);
+    load(home.path(), &pairs, Some(&config)).unwrap();
 }
 
 #[test]
@@ -201,10 +217,30 @@ fn directories_are_made_private_and_a_foreign_or_closed_one_is_named() {
     let flags = Flags { data_dir: Some(data_dir.clone()), ..Flags::default() };
     let env = Environment::from_pairs([("HOME", home.path())]);
     let config = Config::load(&flags, &env, None).unwrap();
-    config.paths.ensure().unwrap();
-    config.paths.ensure().unwrap();
-    let mode = std::fs::metadata(config.paths.run_dir()).unwrap().permissions().mode();
-    assert_eq!(mode & 0o7777, 0o700);
+    assert_eq!(config.paths.ensure().unwrap(), []);
+    assert_eq!(config.paths.ensure().unwrap(), []);
+    let mode = |dir: &Path| std::fs::metadata(dir).unwrap().permissions().mode() & 0o7777;
+    let chmod = |dir: &Path, mode| std::fs::set_permissions(dir, Permissions::from_mode(mode)).unwrap();
+    assert_eq!(mode(&config.paths.run_dir()), 0o700);
+    // who could look in can no more, and it is told
+    let paths = config.paths.clone();
+    for (dir, open) in [(&paths.data_dir, 0o755), (&paths.worktrees_dir, 0o775), (&paths.repos_dir, 0o711)] {
+        chmod(dir, open);
+        assert_eq!(paths.ensure().unwrap(), [(dir.clone(), open)]);
+        assert_eq!(mode(dir), 0o700, "{dir:?}");
+    }
+    // who could put something there may have
+    for dir in [&paths.data_dir, &paths.repos_dir, &paths.worktrees_dir, &paths.files_dir] {
+        chmod(dir, 0o777);
+        let error = paths.ensure().unwrap_err();
+        let told = error.to_string();
+        assert_eq!((error.exit_code(), mode(dir)), (77, 0o777));
+        assert!(
+            told.contains("mode 0777") && told.contains(&format!("chmod 700 {}", dir.display())),
+            "{told}"
+        );
+        chmod(dir, 0o700);
+    }
     let mut blocked = config.paths;
     blocked.files_dir = home.path().join("d/file/below");
     write(&home.path().join("d/file"), "", 0o600);

@@ -1,6 +1,7 @@
 //! The file under the store: damaged, newer, empty, cut off, upgraded, written by many at once.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -35,6 +36,21 @@ fn checkpoint(file: &Path) {
 
 fn open(dir: &tempfile::TempDir) -> Result<Store, StoreError> {
     Store::open(dir.path(), Clock::manual(NOW_MS, 9), LIMITS)
+}
+
+/// Whatever the mode of the directory and of what was there: an earlier server left these open.
+#[tokio::test]
+async fn the_files_of_a_database_are_its_owners_alone() {
+    let (dir, file) = closed(1).await;
+    let beside = |ending: &str| PathBuf::from(format!("{}{ending}", file.display()));
+    let mode = |file: &Path| fs::metadata(file).unwrap().permissions().mode() & 0o7777;
+    assert_eq!(mode(&file), 0o600, "made by the store");
+    fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+    let store = open(&dir).unwrap();
+    for file in [file.clone(), beside("-wal"), beside("-shm")] {
+        assert_eq!(mode(&file), 0o600, "{file:?}");
+    }
+    drop(store);
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 //! `docs/troubleshooting.md` has every code and every reason to wait, in order, and types only commands that there are.
 //! The commands of the guides are looked at in the same way.
 
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
@@ -107,6 +108,7 @@ fn docs_guides_show_configuration_that_loads() {
             let block = block.split("```").next().unwrap();
             let file = home.path().join("config.toml");
             std::fs::write(&file, block).unwrap();
+            std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
             let flags = Flags { serving: true, ..Flags::default() };
             let loaded = Config::load(&flags, &env, Some(&file));
             let config = loaded.unwrap_or_else(|error| panic!("{}: {error}\n{block}", page.display()));

@@ -1,7 +1,8 @@
 //! Where the database lies, and how connections to it are made.
 
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::io;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use r2d2_sqlite::SqliteConnectionManager;
@@ -49,9 +50,13 @@ impl Place {
         Self { file, vfs: self.vfs.clone() }
     }
 
-    /// Makes the file when there is none.
+    /// Makes the file when there is none. It is its owner's alone, and so is what SQLite makes beside it, in the mode of the database.
     pub(super) fn open(&self) -> Result<Connection, StoreError> {
-        Ok(Connection::open(self.name())?)
+        let connection = Connection::open(self.name())?;
+        for file in [self.file.clone(), self.beside("-wal"), self.beside("-shm")] {
+            close_to_others(&file);
+        }
+        Ok(connection)
     }
 
     /// Changes nothing: with this connection SQLite neither makes the file nor folds its log in.
@@ -83,5 +88,13 @@ impl Place {
             }
             _ => self.file.clone(),
         }
+    }
+}
+
+/// One that is there. That its directory is closed too is the server's business; whoever cannot change this can still read.
+fn close_to_others(file: &Path) {
+    let is_open = file.metadata().is_ok_and(|found| found.permissions().mode() & 0o077 != 0);
+    if is_open && let Err(error) = std::fs::set_permissions(file, Permissions::from_mode(0o600)) {
+        tracing::warn!(%error, file = %file.display(), "others may be able to read a file of the database");
     }
 }
