@@ -45,6 +45,7 @@ pub fn classify(address: IpAddr) -> AddressClass {
     match (unwrap_embedded(address), ends_at(address)) {
         (IpAddr::V4(v4), _) => classify_v4(v4),
         (_, IpAddr::V4(v4)) if classify_v4(v4) == AddressClass::Metadata => AddressClass::Metadata,
+        (IpAddr::V6(v6), _) if may_be_translated_to_metadata(v6) => AddressClass::Metadata,
         (IpAddr::V6(v6), _) => classify_v6(v6),
     }
 }
@@ -87,6 +88,20 @@ fn behind_a_network(address: Ipv6Addr) -> Option<Ipv4Addr> {
     }
 }
 
+/// 64:ff9b:1::/48 is for the translators of a network (RFC 8215), whose prefixes may have any of the lengths of RFC 6052: which one is
+/// known to the network alone, so each place in which the IPv4 address may stand is looked at.
+fn may_be_translated_to_metadata(address: Ipv6Addr) -> bool {
+    let bytes = address.octets();
+    if bytes[..6] != [0, 0x64, 0xff, 0x9b, 0, 1] {
+        return false;
+    }
+    // byte 8 is passed over (RFC 6052, section 2.2)
+    [[6, 7, 9, 10], [7, 9, 10, 11], [9, 10, 11, 12], [12, 13, 14, 15]].into_iter().any(|at| {
+        let inner = Ipv4Addr::from(at.map(|at: usize| bytes[at]));
+        classify_v4(inner) == AddressClass::Metadata
+    })
+}
+
 fn joined(high: u16, low: u16) -> Ipv4Addr {
     let ([a, b], [c, d]) = (high.to_be_bytes(), low.to_be_bytes());
     Ipv4Addr::new(a, b, c, d)
@@ -116,8 +131,11 @@ fn classify_v4(address: Ipv4Addr) -> AddressClass {
 fn classify_v6(address: Ipv6Addr) -> AddressClass {
     use AddressClass::{LinkLocal, Loopback, Metadata, Multicast, Private, Public, Reserved, Tailnet};
     match address.segments() {
-        // AWS; Google; Scaleway
-        [0xfd00, 0x0ec2, ..] | [0xfd20, 0xce, ..] | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42] => Metadata,
+        // AWS; Google; Scaleway; OpenStack
+        [0xfd00, 0x0ec2, ..]
+        | [0xfd20, 0xce, ..]
+        | [0xfd00, 0x42, 0, 0, 0, 0, 0, 0x42]
+        | [0xfe80, 0, 0, 0, 0, 0, 0xa9fe, 0xa9fe] => Metadata,
         [0, 0, 0, 0, 0, 0, 0, 0 | 1] => Loopback,
         [0xfd7a, 0x115c, 0xa1e0, ..] => Tailnet,
         [0xfc00..=0xfdff | 0xfec0..=0xfeff, ..] => Private,
