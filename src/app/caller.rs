@@ -111,8 +111,17 @@ impl Caller {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// The bearer of a token with this key that is good for ever.
+    pub(in super::super) fn named(key: &str) -> Caller {
+        let mut caller = bearer(Scope::Read, None, &Clock::manual(0, 1)).0;
+        if let Some(life) = caller.life.as_mut().and_then(Arc::get_mut) {
+            life.id = TokenId::from_random(key);
+        }
+        caller
+    }
 
     fn bearer(scope: Scope, expires_at: Option<i64>, clock: &Clock) -> (Caller, CancellationToken) {
         let revoked = CancellationToken::new();

@@ -36,8 +36,8 @@ pub enum AppError {
     Conflict { code: &'static str, detail: String, existing: Option<String>, jobs: Vec<JobName> },
     #[error("the queue is full: {max} jobs wait; try again later")]
     QueueFull { max: u32 },
-    #[error("{max} streams are open, which is the most at once; close one or try again later")]
-    TooManyStreams { max: usize },
+    #[error("{max} streams are open{whose}, which is the most at once; close one or try again later")]
+    TooManyStreams { max: usize, whose: &'static str },
     /// The git remote did not do what was asked; the text is git's.
     #[error("{0}")]
     Remote(String),

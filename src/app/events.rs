@@ -57,7 +57,7 @@ impl App {
     /// [`AppError::NotFound`], [`AppError::TooManyStreams`].
     pub async fn follow_job(&self, caller: &Caller, job: &str, after: After) -> Result<Follower, AppError> {
         let number = self.view(caller, job).await?.job.number;
-        self.follow(Some(number), Reach::WHOLE, after).await
+        self.follow(caller, Some(number), Reach::WHOLE, after).await
     }
 
     /// Follows the history of all jobs that the caller sees.
@@ -65,13 +65,19 @@ impl App {
     /// # Errors
     /// [`AppError::TooManyStreams`].
     pub async fn follow_all(&self, caller: &Caller, after: After) -> Result<Follower, AppError> {
-        self.follow(None, caller.reach.clone(), after).await
+        self.follow(caller, None, caller.reach.clone(), after).await
     }
 
-    async fn follow(&self, job: Option<JobNumber>, reach: Reach, after: After) -> Result<Follower, AppError> {
+    async fn follow(
+        &self,
+        caller: &Caller,
+        job: Option<JobNumber>,
+        reach: Reach,
+        after: After,
+    ) -> Result<Follower, AppError> {
         let store = self.0.store.clone();
         // before the first look, so that nothing is missed in between
-        let ear = self.0.streams.enter(&store, job)?;
+        let ear = self.0.streams.enter(caller, &store, job)?;
         let after = match after {
             After::Event(number) => number,
             After::Latest => store.newest_event().await?,

@@ -125,7 +125,7 @@ impl App {
             }
         };
         let store = self.0.store.clone();
-        let ear = self.0.streams.enter(&store, Some(job))?;
+        let ear = self.0.streams.enter(caller, &store, Some(job))?;
         Ok(LogFollower { store, job, attempt: first, is_only_one: attempt.is_some(), offset: 0, ear })
     }
 

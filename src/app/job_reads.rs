@@ -168,6 +168,9 @@ impl App {
         query: &DiffQuery,
     ) -> Result<(wire::diff::Diff, Patch), AppError> {
         let context = in_range("?context", query.context, 0, CONTEXT_LINES_MAX)?;
+        if query.path.as_ref().is_some_and(|path| path.contains('\0')) {
+            return Err(AppError::invalid("?path", "must not contain NUL: no path does"));
+        }
         let view = self.view(caller, job).await?;
         let (base_sha, head_sha) = result_of(&view).ok_or(AppError::NotFound("a result of this job"))?;
         let commit = |sha: &str| sha.parse::<CommitId>().map_err(AppError::git);

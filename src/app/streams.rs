@@ -4,11 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, broadcast};
+use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
 use super::App;
+use super::caller::Caller;
 use super::error::AppError;
+use super::shares::{Full, Rule, Share, Shares};
 use crate::domain::id::JobNumber;
 use crate::metrics;
 use crate::store::{Change, Store};
@@ -16,19 +18,24 @@ use crate::store::{Change, Store};
 /// Streams at once. Each may hold a page of 64 KiB, the same as JSON, and some 400 KiB that its connection has not passed
 /// on yet: 64 MiB if every reader is slow at the same time. A quarter of the connections, so that plain requests get
 /// through beside them.
-pub(super) const STREAMS_MAX: usize = 128;
+const STREAMS_MAX: usize = 128;
+/// Of one named token: half, so that one that opens all it may leaves as many to the others.
+const STREAMS_PER_TOKEN_MAX: usize = 64;
+/// Of the built-in token alone: its owner has to get through, and a dashboard has one for each page.
+const STREAMS_KEPT: usize = 16;
 /// Hints may be lost: so often the rows are looked at without one.
 const LOOK: Duration = Duration::from_secs(30);
 
 /// The streams of a server.
 pub(super) struct Streams {
-    free: Arc<Semaphore>,
+    places: Arc<Shares>,
     closing: CancellationToken,
 }
 
 impl Default for Streams {
     fn default() -> Self {
-        Self { free: Arc::new(Semaphore::new(STREAMS_MAX)), closing: CancellationToken::new() }
+        let rule = Rule { places: STREAMS_MAX, per_token: STREAMS_PER_TOKEN_MAX, kept: STREAMS_KEPT };
+        Self { places: Shares::new(rule), closing: CancellationToken::new() }
     }
 }
 
@@ -38,19 +45,32 @@ pub(super) struct Ear {
     /// Whose changes matter; `None`: everybody's.
     job: Option<JobNumber>,
     pub(super) closing: CancellationToken,
-    _place: OwnedSemaphorePermit,
+    _place: Share,
     _counted: metrics::Held,
 }
 
 impl Streams {
     /// From here on every change is heard.
-    pub(super) fn enter(&self, store: &Store, job: Option<JobNumber>) -> Result<Ear, AppError> {
-        let place = Arc::clone(&self.free).try_acquire_owned();
+    pub(super) fn enter(
+        &self,
+        caller: &Caller,
+        store: &Store,
+        job: Option<JobNumber>,
+    ) -> Result<Ear, AppError> {
+        let place = self.places.take(caller).map_err(|full| match (full, caller.is_built_in()) {
+            (Full::OfToken, _) => {
+                AppError::TooManyStreams { max: STREAMS_PER_TOKEN_MAX, whose: " with this token" }
+            }
+            (Full::All, true) => AppError::TooManyStreams { max: STREAMS_MAX, whose: "" },
+            (Full::All, false) => {
+                AppError::TooManyStreams { max: STREAMS_MAX - STREAMS_KEPT, whose: " with named tokens" }
+            }
+        })?;
         Ok(Ear {
             changes: store.watch(),
             job,
             closing: self.closing.clone(),
-            _place: place.map_err(|_| AppError::TooManyStreams { max: STREAMS_MAX })?,
+            _place: place,
             _counted: metrics::STREAMS.hold(),
         })
     }

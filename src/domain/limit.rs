@@ -39,12 +39,14 @@ impl Limit {
         match self {
             Self::QueueFull => "A job was refused because `server.queue_max` jobs wait.",
             Self::Connections => {
-                "As many connections as allowed were open: one that rested was closed, or the next one waited."
+                "As many connections as allowed were open: one gave way, or the next one waited."
             }
             Self::PeerConnections => {
-                "A peer had as many connections as one may have: one that rested was closed, or the new one."
+                "A network had as many connections as one may have: one of them gave way, or the new one was closed."
             }
-            Self::Streams => "A stream was refused because 128 are open.",
+            Self::Streams => {
+                "A stream was refused because 128 are open, or as many as its token or all named tokens may have."
+            }
             Self::TokenRate => {
                 "A request was refused because its token met `server.token_requests_per_minute`."
             }

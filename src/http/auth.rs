@@ -59,7 +59,8 @@ pub(super) async fn authenticate(
     if request.method().is_safe() && OPEN.contains(&request.uri().path()) {
         return next.run(request).await;
     }
-    let caller = match caller(&state, &request).and_then(|caller| may_come_now(&state, caller)) {
+    let caller = caller(&state, &request).inspect(|caller| knows(&request, caller));
+    let caller = match caller.and_then(|caller| may_come_now(&state, caller)) {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),
     };
@@ -78,6 +79,13 @@ pub(super) async fn check_scope(State(state): State<AppState>, request: Request,
     match allowed {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
+    }
+}
+
+/// From here on the connection is this caller's: it does not give way to those of strangers.
+pub(super) fn knows(request: &Request, caller: &Caller) {
+    if let Some(connection) = request.extensions().get::<Connection>() {
+        connection.belongs_to((!caller.is_built_in()).then(|| caller.key()));
     }
 }
 

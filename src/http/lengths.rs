@@ -14,10 +14,19 @@ const HEAD_BYTES_MAX: usize = 128 * 1024;
 /// As many headers as the library takes.
 const HEADERS_MAX: usize = 100;
 
-/// A head of more than 128 KiB, which was not kept: whether it has both is not known. It is the last one that is read here, so it has
-/// to be the last one of its connection (`serve.rs` closes it); with Transfer-Encoding it is refused (`guard.rs`).
+/// What is not read on.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct TooLarge;
+pub(super) enum Unread {
+    /// A head of more than 128 KiB, which was not kept: whether it has both is not known. It is the last one that is read here, so it
+    /// has to be the last one of its connection (`serve.rs` closes it); with Transfer-Encoding it is refused (`guard.rs`).
+    TooLarge,
+    /// HTTP/2 without asking (RFC 9113, section 3.3). The library would speak it; none of the limits here know it, so the connection ends.
+    OtherProtocol,
+}
+
+/// How the preface of HTTP/2 begins, which a client sends instead of a request. It has the form of a head, so it is whole here before
+/// the library has read all of it.
+const HTTP_2: &[u8] = b"PRI * HTTP/2";
 
 /// Where the peer is in what it sends.
 #[derive(Debug)]
@@ -38,7 +47,7 @@ impl Default for Lengths {
 
 impl Lengths {
     /// Reads on; whether a head that ends here has both.
-    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<bool, TooLarge> {
+    pub(super) fn read(&mut self, mut bytes: &[u8]) -> Result<bool, Unread> {
         while !bytes.is_empty() {
             match self {
                 Self::Over => break,
@@ -54,11 +63,15 @@ impl Lengths {
                     let line = bytes.iter().position(|byte| *byte == b'\n').map_or(bytes.len(), |at| at + 1);
                     if head.len() + line > HEAD_BYTES_MAX {
                         *self = Self::Over;
-                        return Err(TooLarge);
+                        return Err(Unread::TooLarge);
                     }
                     head.extend_from_slice(&bytes[..line]);
                     bytes = &bytes[line..];
                     if head.ends_with(b"\n\n") || head.ends_with(b"\n\r\n") {
+                        if head.starts_with(HTTP_2) {
+                            *self = Self::Over;
+                            return Err(Unread::OtherProtocol);
+                        }
                         let (both, next) = after(head);
                         *self = next.unwrap_or_else(|| Self::Head(std::mem::take(head)));
                         if both {
@@ -148,7 +161,6 @@ mod tests {
             // refused by the library, which closes
             format!("POST /a HTTP/1.1\r\nContent-Length : 3\r\n\r\n{BOTH}"),
             format!("POST /a HTTP/1.1\r\nContent-Length: +3\r\n\r\n{BOTH}"),
-            format!("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n{BOTH}"),
             BOTH[..BOTH.len() - 1].to_owned(),
         ];
         for text in unseen {
@@ -157,11 +169,22 @@ mod tests {
     }
 
     #[test]
+    fn another_protocol_is_seen_before_the_library_has_its_whole_preface() {
+        let preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+        for size in [1, 7, preface.len()] {
+            let mut lengths = Lengths::default();
+            let mut pieces = preface.chunks(size);
+            let seen = pieces.position(|piece| lengths.read(piece) == Err(Unread::OtherProtocol));
+            assert!(seen.is_some_and(|at| at * size < preface.len() - 1), "{size}: {seen:?}");
+        }
+    }
+
+    #[test]
     fn no_more_of_a_head_is_kept_than_one_may_have() {
         let mut lengths = Lengths::default();
         let blanks = vec![b' '; HEAD_BYTES_MAX];
         assert_eq!(lengths.read(b"GET / HTTP/1.1\r\nA:"), Ok(false));
-        assert_eq!(lengths.read(&blanks), Err(TooLarge));
+        assert_eq!(lengths.read(&blanks), Err(Unread::TooLarge));
         assert!(matches!(lengths, Lengths::Over), "{lengths:?}");
     }
 }

@@ -87,6 +87,7 @@ struct Shared {
     hosts: guard::Hosts,
     in_flight: idempotency::InFlight,
     large_bodies: body::LargeBodies,
+    open_bodies: body::OpenBodies,
 }
 
 impl AppState {
@@ -103,6 +104,7 @@ impl AppState {
             hosts: guard::Hosts::new(settings.address, &settings.allowed_hosts),
             in_flight: idempotency::InFlight::default(),
             large_bodies: body::LargeBodies::default(),
+            open_bodies: body::OpenBodies::default(),
         }))
     }
 }

@@ -82,9 +82,9 @@ mod tests {
     use std::sync::Arc;
 
     use axum::extract::Extension;
-    use axum::routing::get;
+    use axum::routing::{get, post};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-    use tokio::net::TcpStream;
+    use tokio::net::{TcpSocket, TcpStream};
     use tokio::sync::Notify;
     use tokio::task::JoinSet;
     use tokio::time::{sleep, timeout};
@@ -126,8 +126,14 @@ mod tests {
             });
             axum::body::Body::from_stream(pieces)
         };
+        let upload = async |Extension(connection): Extension<Connection>, request: Request| {
+            let (_busy, awaited) = (connection.enter(), connection.awaits());
+            let body = axum::body::to_bytes(request.into_body(), 4_096).await;
+            if awaited.came() && body.is_ok() { "whole" } else { "broken" }
+        };
         let router = Router::new()
             .route("/", get(async || "quick"))
+            .route("/upload", post(upload))
             .route("/slow", get(slow))
             .route("/flood", get(flood));
         set.spawn(async move {
@@ -215,6 +221,53 @@ mod tests {
             for mut stream in half.into_iter().take(2 * crowd) {
                 assert_eq!(answer(&mut stream).await, "", "{crowd}");
             }
+        }
+    }
+
+    /// Bodies that never end, from many addresses of this machine: they are of one peer, and wait for nothing that somebody else needs.
+    #[tokio::test]
+    async fn whoever_keeps_a_body_waiting_makes_room_at_once() {
+        let long = ConnectionLimits { head: LONG * 6, idle: LONG * 6, ..LIMITS };
+        // on other systems only the first address is there
+        let ends: &[u8] = if cfg!(target_os = "linux") { &[2, 3, 4, 5] } else { &[1] };
+        for (per_peer, connections, crowd) in [(100, 8, 8), (4, 100, 4)] {
+            let limits = ConnectionLimits { per_peer, connections, ..long };
+            let mut set = JoinSet::new();
+            let (address, _stop) = server_within(limits, &mut set, Arc::default()).await;
+            let mut half = Vec::new();
+            for number in 0..4 * crowd {
+                let socket = TcpSocket::new_v4().unwrap();
+                socket.bind(SocketAddr::from(([127, 0, 0, ends[number % ends.len()]], 0))).unwrap();
+                let mut stream = socket.connect(address).await.unwrap();
+                let begun = b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\n{";
+                stream.write_all(begun).await.unwrap();
+                half.push(stream);
+            }
+            let mut whole = TcpStream::connect(address).await.unwrap();
+            whole.write_all(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").await.unwrap();
+            assert!(answer(&mut whole).await.ends_with("quick"), "{crowd}");
+            for mut stream in half.into_iter().take(2 * crowd) {
+                assert_eq!(answer(&mut stream).await, "", "{crowd}");
+            }
+        }
+    }
+
+    /// None of the limits here knows streams within a connection.
+    #[tokio::test]
+    async fn http_2_is_not_spoken() {
+        let limits = ConnectionLimits { head: LONG * 6, idle: LONG * 6, ..LIMITS };
+        let mut set = JoinSet::new();
+        let (address, _stop) = server_within(limits, &mut set, Arc::default()).await;
+        let preface: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
+        for pieces in [vec![preface], preface.chunks(5).collect()] {
+            let mut stream = TcpStream::connect(address).await.unwrap();
+            stream.set_nodelay(true).unwrap();
+            for piece in pieces {
+                // closed under it is as good
+                let _ = stream.write_all(piece).await;
+                tokio::task::yield_now().await;
+            }
+            assert_eq!(answer(&mut stream).await, "");
         }
     }
 

@@ -81,9 +81,10 @@ impl WrongTokens {
     }
 }
 
-/// Whoever has one IPv6 address has a network of them.
-fn network(peer: IpAddr) -> IpAddr {
+/// Whom an address stands for: whoever has one IPv6 address has a network of them, and whoever is on this machine all of its loopback.
+pub(super) fn network(peer: IpAddr) -> IpAddr {
     match peer.to_canonical() {
+        own if own.is_loopback() => Ipv4Addr::LOCALHOST.into(),
         IpAddr::V6(address) => {
             let [a, b, c, d, ..] = address.segments();
             Ipv6Addr::new(a, b, c, d, 0, 0, 0, 0).into()
@@ -120,6 +121,16 @@ mod tests {
             );
         }
         assert!(rates.full_until.lock().unwrap().len() <= TOKENS_REMEMBERED);
+    }
+
+    #[test]
+    fn an_address_stands_for_its_network_and_loopback_for_this_machine() {
+        let of = |text: &str| network(text.parse().unwrap()).to_string();
+        for own in ["127.0.0.1", "127.9.8.7", "::1", "::ffff:127.0.0.5"] {
+            assert_eq!(of(own), "127.0.0.1", "{own}");
+        }
+        assert_eq!(of("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!((of("10.0.0.1"), of("::ffff:10.0.0.2")), ("10.0.0.1".to_owned(), "10.0.0.2".to_owned()));
     }
 
     #[test]

@@ -42,7 +42,8 @@ data: {\"seq\":41,\"type\":\"agent.tool_use\",\"job\":7,\"jobId\":\"job-…\",\"
   `GET /jobs/:id/messages`; the stream goes on behind `after` of its data.
 - A comment every 15 s says that the server is there. A reader that takes nothing for 30 s is cut off and resumes; it
   never holds up an agent. When the server ends, streams end without `done`.
-- At most 128 streams are open at once; one more is answered 429 `too_many_streams` with `Retry-After`.
+- At most 128 streams are open at once, 64 of one named token, 112 of all named ones; one more is answered 429 `too_many_streams` with
+  `Retry-After`. The last 16 are the built-in token's.
 
 `GET /ws/jobs/:id` gives the same through a WebSocket: each event is a text frame of the JSON above, `reset` and `done` are
 `{\"type\":\"done\",\"data\":{…}}`; pings every 15 s; `?after=` as above; closed with 1000 after `done`, 1001 when the server ends.

@@ -114,6 +114,14 @@ class Server:
         except urllib.error.HTTPError as error:
             raise SystemExit(f"{path}: {error.read().decode()}") from error
 
+    def status(self, path: str) -> int:
+        request = urllib.request.Request(self.url + path, headers={"authorization": f"Bearer {self.secret}"})
+        try:
+            with urllib.request.urlopen(request, timeout=90) as answer:
+                return int(answer.status)
+        except urllib.error.HTTPError as error:
+            return error.code
+
     def faults(self) -> list[str]:
         """What the attack has left of it."""
         if self.process.poll() is not None:
@@ -143,10 +151,18 @@ def furnish(server: Server) -> list[str]:
     return ["1", job["id"], token["id"], client["id"]]
 
 
+def odd(server: Server) -> list[str]:
+    """What is drawn too seldom, asked about a job that has something to show: no text of a caller is a fault of the server."""
+    asked = [f"/jobs/1/diff?path={text}" for text in ("%00", "a%00b", "..%00", "%FF", ":(top)", "%0A")]
+    answered = [(path, server.status(path)) for path in ("/jobs/1/diff", *asked)]
+    return [f"{path}: {status}" for path, status in answered if status >= 500 or ("%00" in path and status != 422)]
+
+
 def attack(arguments: argparse.Namespace) -> int:
     work = arguments.inside
     server = Server(arguments.bin, work)
     (work / "ids.dict").write_text("".join(f"{json.dumps(each)}\n" for each in furnish(server)))
+    early = odd(server)
     for name in ("schemathesis.toml", "hooks.py"):
         shutil.copy(HERE / name, work)
     report, further = work / "report.json", list(arguments.further)
@@ -158,7 +174,7 @@ def attack(arguments: argparse.Namespace) -> int:
             "--max-examples", max(EXAMPLES_MIN, arguments.cases // CALLS), "--no-color", "--report", "json", "--report-json-path", report,
             *further]
     status = subprocess.run(list(map(str, argv)), cwd=work).returncode
-    faults = ([f"schemathesis ended with {status}"] if status else []) + server.faults()
+    faults = early + ([f"schemathesis ended with {status}"] if status else []) + server.faults()
     cases = json.loads(report.read_text())["test_cases"]["generated"] if report.exists() else 0
     if cases < arguments.cases:
         faults.append(f"only {cases} of {arguments.cases} cases were made")

@@ -14,7 +14,9 @@ use tower::ServiceExt as _;
 
 use super::super::{body, idempotency};
 use super::{Bench, HOST, SECRET, request};
+use crate::app::Caller;
 use crate::domain::time::Timestamp;
+use crate::domain::token::Scope;
 use crate::store::{Asked, Call};
 
 #[tokio::test]
@@ -182,26 +184,31 @@ async fn the_document() {
     assert_eq!(status, 5);
 }
 
-/// A request goes on when its caller has gone, and what it takes of memory with it.
+/// A request goes on when its caller has gone, and what it takes of memory with it: of one token two, of all that have a name three,
+/// with the owner four.
 #[tokio::test]
 async fn who_goes_away_gives_no_place_back_that_is_still_needed() {
     let bench = Bench::new().await;
     let state = bench.state();
+    let (one, other) = (bench.caller(Scope::Submit).await, bench.caller(Scope::Admin).await);
     let router = Router::new()
         .route("/jobs", post(std::future::pending::<StatusCode>))
         .layer(from_fn_with_state(state.clone(), idempotency::repeat_answers))
         .layer(from_fn_with_state(state, body::read_body))
         .layer(axum::Extension(Call::new(Asked::default(), Timestamp::from_ms(0), Some(200))));
     tokio::time::pause();
-    let send = |seconds: u64| {
+    let send = |caller: &Caller, seconds: u64| {
         let bytes = vec![b' '; 1024 * 1024 + 1];
         let headers = [("content-type", "application/json"), ("content-length", &*bytes.len().to_string())];
-        let sent = request(Method::POST, "/jobs", &headers, Body::from(bytes));
+        let mut sent = request(Method::POST, "/jobs", &headers, Body::from(bytes));
+        sent.extensions_mut().insert(caller.clone());
         timeout(Duration::from_secs(seconds), router.clone().oneshot(sent))
     };
-    for _ in 0..4 {
-        assert!(send(1).await.is_err(), "nobody waits for it any more");
+    for (caller, may) in [(one, 2), (other, 1), (Caller::built_in(), 1)] {
+        for _ in 0..may {
+            assert!(send(&caller, 1).await.is_err(), "nobody waits for it any more");
+        }
+        let refused = send(&caller, 60).await.expect("an answer").unwrap();
+        assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE, "{}", caller.name);
     }
-    let refused = send(60).await.expect("an answer").unwrap();
-    assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
 }

@@ -8,11 +8,12 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
-use super::{Answer, Bench, request};
+use super::{Answer, Bench, SECRET, request};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::event::MessageKind;
 use crate::domain::job::Outcome;
 use crate::domain::time::Timestamp;
+use crate::domain::token::Scope;
 use crate::store::{Ingest, IngestedMessage};
 
 const LONG: Duration = Duration::from_secs(10);
@@ -48,8 +49,13 @@ struct Open {
 
 impl Open {
     async fn new(bench: &Bench, path: &str) -> Self {
-        let response =
-            bench.router.clone().oneshot(request(Method::GET, path, &[], Body::empty())).await.unwrap();
+        Self::with(bench, SECRET, path).await
+    }
+
+    async fn with(bench: &Bench, token: &str, path: &str) -> Self {
+        let token = format!("Bearer {token}");
+        let asked = request(Method::GET, path, &[("authorization", &token)], Body::empty());
+        let response = bench.router.clone().oneshot(asked).await.unwrap();
         assert_eq!(response.status().as_u16(), 200);
         Self { body: response.into_body().into_data_stream(), text: String::new() }
     }
@@ -237,6 +243,32 @@ async fn so_many_streams_and_no_more() {
     }
     open.pop();
     Open::new(&bench, "/jobs/1/events").await.until("job.queued").await;
+}
+
+/// Half of the places are one token's at most, and the last ones are the owner's.
+#[tokio::test]
+async fn no_token_has_all_streams_and_the_owner_gets_through() {
+    let bench = Bench::new().await;
+    started(&bench).await;
+    let (one, other) = (bench.token(Scope::Read, None).await, bench.token(Scope::Operate, None).await);
+    let mut open = Vec::new();
+    let refused = async |token: &str| {
+        for path in ["/events", "/jobs/1/log?follow=true"] {
+            let answer = tokio::time::timeout(LONG, bench.get_with(token, path)).await;
+            answer.expect("it is refused").problem(429, "too_many_streams");
+        }
+    };
+    for (token, may) in [(&one, 64), (&other, 48)] {
+        for _ in 0..may {
+            open.push(Open::with(&bench, token, "/jobs/1/events").await);
+        }
+        refused(token).await;
+    }
+    for _ in 0..16 {
+        Open::with(&bench, SECRET, "/events").await;
+        open.push(Open::new(&bench, "/jobs/1/events").await);
+    }
+    refused(SECRET).await;
 }
 
 #[tokio::test]

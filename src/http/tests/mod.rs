@@ -9,6 +9,7 @@ mod gc;
 mod jobs;
 mod lengths;
 mod lists;
+mod open_forms;
 mod profiles;
 mod queue;
 mod reach;

@@ -72,6 +72,9 @@ async fn the_diff_in_three_forms() {
     assert_eq!(elsewhere["files"], json!([]));
     bench.get("/jobs/1/diff?format=html").await.problem(422, "invalid");
     bench.get("/jobs/1/diff?context=-1").await.problem(422, "invalid");
+    for nul in ["%00", "a%00b", "..%00"] {
+        bench.get(&format!("/jobs/1/diff?path={nul}")).await.problem(422, "invalid");
+    }
 }
 
 #[tokio::test]

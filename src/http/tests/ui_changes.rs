@@ -130,9 +130,14 @@ async fn every_kind_of_change_is_shown_and_does_nothing() {
     }
     let lock = bench.page(&cookie, "/ui/jobs/1/changes?path=Cargo.lock").await.text();
     assert!(lock.contains("a lock"), "{lock}");
-    for (address, status) in
-        [("?path=src", 404), ("?path=../x", 404), ("?file=99", 404), ("?file=-1", 422), ("?line=x", 400)]
-    {
+    for (address, status) in [
+        ("?path=src", 404),
+        ("?path=../x", 404),
+        ("?path=a%00b", 404),
+        ("?file=99", 404),
+        ("?file=-1", 422),
+        ("?line=x", 400),
+    ] {
         assert_eq!(
             bench.page(&cookie, &format!("/ui/jobs/1/changes{address}")).await.status,
             status,

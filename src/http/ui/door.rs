@@ -6,7 +6,7 @@ use axum::middleware::Next;
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 
 use super::super::AppState;
-use super::super::auth::{bearer, may_come_now, while_good};
+use super::super::auth::{bearer, knows, may_come_now, while_good};
 use super::super::badges::is_secure;
 use super::super::connection::Connection;
 use super::super::guard::{SEC_FETCH_SITE, single};
@@ -26,6 +26,7 @@ pub(super) async fn let_in(State(state): State<AppState>, mut request: Request, 
     let Some(caller) = state.0.badges.bearer(request.headers(), &state.0.app) else {
         return turned_away(&request);
     };
+    knows(&request, &caller);
     let caller = match may_come_now(&state, caller) {
         Ok(caller) => caller,
         Err(refused) => return refused.into_response(),

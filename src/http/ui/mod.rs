@@ -201,7 +201,7 @@ pub(super) fn router(state: &AppState, pages: Pages) -> Router {
         .route("/ui/sign-out", post(door::sign_out))
         .route("/ui/theme", post(door::set_theme))
         .route("/ui/assets/{name}", get(door::asset))
-        .layer(from_fn_with_state(state.clone(), body::read_form));
+        .layer(from_fn_with_state(state.clone(), body::read_open_form));
     inside
         .merge(open)
         .with_state(state.clone())
