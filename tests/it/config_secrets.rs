@@ -14,7 +14,7 @@ const SECRET: &str = "f00dfacef00dfacef00dfacef00dface";
 
 fn write(path: &Path, text: &str, mode: u32) {
     std::fs::write(path, text).unwrap();
-    std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    std::fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
 }
 
 fn load(home: &Path, pairs: &[(&str, &str)], file: Option<&Path>) -> Result<Config, ConfigError> {
@@ -98,12 +98,12 @@ fn where_people_are_told_may_stand_in_files_and_what_is_wrong_with_one_is_said_o
     assert_eq!(entry.url.unwrap().expose_secret(), "https://ntfy.example/hush");
     assert_eq!(entry.token.unwrap().expose_secret(), "hush-token");
     for (path, key) in [(&url, "url"), (&token, "token")] {
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o644)).unwrap();
         let (code, error) = told();
         assert_eq!(code, 77, "{error}");
         assert!(error.contains(&format!("notify.x.{key}_file names a file of mode 0644")), "{error}");
         assert!(error.contains("chmod 600"), "{error}");
-        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
     }
     write(&url, "ntfy.example/hush", 0o600);
     write(&token, "hush token", 0o600);

@@ -95,7 +95,7 @@ fn docs_guides_show_configuration_that_loads() {
     for (name, content) in [("github-token", value), ("anthropic-key", value), ("app.pem", pem)] {
         let file = config.join(name);
         std::fs::write(&file, content).unwrap();
-        std::fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+        std::fs::set_permissions(&file, PermissionsExt::from_mode(0o600)).unwrap();
     }
     let secret = "a-secret-of-more-than-32-characters-as-said";
     let env =
