@@ -8,6 +8,8 @@
 use crate::tidy_source::{Source, files_below, root, sources};
 
 const LINES_MAX: usize = 500;
+#[rustfmt::skip] // pages that are in no folder of ours
+const EXAMPLES: [&str; 7] = ["README.md", "prompt.md", "AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "GEMINI.md", "SKILL.md"];
 
 /// What a folder may import of the crate, besides itself. The direction is from the programs down to `domain`.
 #[rustfmt::skip] // one row a folder
@@ -23,10 +25,8 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("acp", &["agent"]),
     ("process", &["failpoint"]),
     ("isolation", &[]),
-    // what the owner excepts is read with the configuration
     ("webhook", &["domain"]),
-    // `process` for the group of a program alone
-    ("awake", &["process"]),
+    ("awake", &["process"]), // for the group of a program alone, as `notify`
     ("notify", &["domain", "process", "webhook", "wire"]),
     ("secrets", &[]),
     ("git", &["clock", "failpoint"]),
@@ -80,8 +80,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     // it asks as the server would: `worker` for an agent's program, `forge` for the token, `isolation` for the sandbox, and
     // `git` for what is new enough
     ("doctor", &["api_client", "clock", "config", "domain", "forge", "git", "isolation", "wire", "worker"]),
-    // how a path is quoted in what people type
-    ("service", &["domain"]),
+    ("service", &["domain"]), // how a path is quoted in what people type
     ("cli", &["api_client", "clock", "config", "doctor", "domain", "service", "wire"]),
     ("demo", &["api_client", "cli", "clock", "config", "daemon", "forge", "git", "webhook", "wire"]),
     ("main", &["acp", "cli", "config", "daemon", "demo", "failpoint", "isolation", "process"]),
@@ -343,8 +342,7 @@ fn own_words(path: &str, text: &str) -> Vec<String> {
     for word in text.split(|c| !part(c)).filter(|word| word.ends_with(".md") && word.len() > 3) {
         let name = word.rsplit('/').next().unwrap_or(word);
         let here = root().join(path).parent().map(|dir| dir.join(word).exists()).unwrap_or_default();
-        let of_agents = ["AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "GEMINI.md", "SKILL.md"];
-        let is_example = ["README.md", "prompt.md"].contains(&name) || of_agents.contains(&name);
+        let is_example = EXAMPLES.contains(&name);
         if !here
             && !root().join(word).exists()
             && !is_example
