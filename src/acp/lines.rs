@@ -260,7 +260,7 @@ mod tests {
             br#"{"jsonrpc":"2.0","id":3,"error":{"code":-32603}}"#,
             br#"{"jsonrpc":"2.0","id":3,"error":{"code":"E","message":"m"}}"#,
             br#"{"jsonrpc":"2.0","id":3,"error":"boom"}"#,
-            br#"{"jsonrpc":"2.0","id":3,"result":{},"error":null}"#,
+            br#"{"jsonrpc":"2.0","id":3,"result":{},"error":{"code":-1,"message":"m"}}"#,
             br#"{"jsonrpc":"2.0","id":[3],"result":{}}"#,
             br#"[{"jsonrpc":"2.0","id":3,"result":{}}]"#,
             // the protocol's reader could make nothing of these
