@@ -104,7 +104,8 @@ impl Tools {
         let found = words.filter_map(|word| {
             let file =
                 find_program(word, &path).or_else(|| word.contains('/').then(|| PathBuf::from(word)))?;
-            file.is_absolute().then_some(file)
+            // and a directory behind it is what it works in, which its owner may have lent
+            (file.is_absolute() && !file.is_dir()).then_some(file)
         });
         Outside {
             programs: found.collect(),
