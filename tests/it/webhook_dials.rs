@@ -34,7 +34,7 @@ async fn whoever_is_refused_by_the_table_is_refused_by_the_sender() {
             refused += 1;
         }
     }
-    assert_eq!(refused, 256, "the figure of docs/reliability.md");
+    assert_eq!(refused, 261, "the figure of docs/reliability.md");
 }
 
 /// The spelling with another port.
