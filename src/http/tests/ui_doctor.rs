@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::Notify;
+use tokio::time::timeout;
 
 use super::ui_pages::{HOSTILE, assert_harmless};
 use super::{Bench, SECRET};
@@ -111,7 +113,9 @@ async fn one_look_at_a_time() {
         looks.may_end.notify_one();
         second
     };
-    let (first, second) = tokio::join!(bench.form(&cookie, PAGE, &[]), second);
+    let both = async { tokio::join!(bench.form(&cookie, PAGE, &[]), second) };
+    let (first, second) =
+        timeout(Duration::from_secs(60), both).await.expect("there are two at once, and each waits");
     assert_eq!((first.status.as_u16(), second.status.as_u16()), (200, 409));
     assert!(second.text().contains("looked at already"), "{}", second.text());
     assert_eq!(looks.begun.load(Ordering::SeqCst), 1);
