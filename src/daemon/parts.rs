@@ -103,13 +103,14 @@ pub(super) fn doctor(config: &Config, env: &Environment, clock: &Clock) -> Arc<E
                 config_file: config.private_files.last().cloned(),
                 config: Ok(config),
                 server: ServerLook::Answers { url, own: true, health: Box::new(health), clients },
+                within: Some(EXAMINED_WITHIN),
                 // whoever installed it knows of it
                 service: None,
                 env: &env,
                 clock,
                 online: false,
             };
-            examine_server(&patient, EXAMINED_WITHIN).await
+            examine_server(&patient).await
         })
     })
 }

@@ -4,9 +4,12 @@ use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::Path;
 
+use futures_util::future::join_all;
 use secrecy::ExposeSecret as _;
+use tokio::time::timeout;
 
 use super::fault::Fault;
+use super::not_over;
 use super::patient::Patient;
 use super::service::mend_of_server;
 use crate::config::{AgentEntry, Config, Origin};
@@ -26,16 +29,19 @@ pub(super) async fn agents(patient: &Patient<'_>) -> Vec<Finding> {
         Err(why) => return vec![Finding::skipped(CHECK, why)],
     };
     let used = config.defaults.agent.as_deref().unwrap_or(USUAL);
-    let mut findings = Vec::new();
-    for (name, entry) in &config.agents {
-        if name != used && !is_named_by_owner(config, name) {
-            continue;
-        }
-        let finding = one(patient, name, entry).await;
+    let wanted = config.agents.iter().filter(|(name, _)| *name == used || is_named_by_owner(config, name));
+    // side by side: one that hangs keeps no other from being told of
+    let looks = wanted.map(|(name, entry)| async move {
+        let finding = match patient.within {
+            None => one(patient, name, entry).await,
+            Some(limit) => timeout(limit, one(patient, name, entry))
+                .await
+                .unwrap_or_else(|_| Finding::skipped(CHECK, not_over(limit))),
+        };
         let finding = if name == used { finding } else { of_lesser_weight(finding) };
-        findings.push(finding.about(name));
-    }
-    findings
+        finding.about(name)
+    });
+    join_all(looks).await
 }
 
 /// Whether the entry is more than ready-made.
@@ -70,7 +76,8 @@ async fn one(patient: &Patient<'_>, name: &str, entry: &AgentEntry) -> Finding {
         // whatever is installed may lie elsewhere
         finding = finding.mended_by(how_to_name(patient, name));
     }
-    if finding.verdict != Verdict::Ok {
+    // the running server has nobody but itself to be compared with, as it was before
+    if finding.verdict != Verdict::Ok || patient.is_server() {
         return finding;
     }
     let of_server = patient.server.own_health().and_then(|health| {

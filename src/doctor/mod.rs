@@ -32,12 +32,16 @@ pub use table::{CHECKS, Check};
 
 use std::time::Duration;
 
-use tokio::time::{Instant, timeout_at};
+use futures_util::future::join_all;
+use tokio::time::timeout;
 
 use crate::wire::doctor::{Finding, Report};
 
 /// What a server is not told of itself: whoever installed it knows where its file is.
 const OF_THE_SHELL: &[&str] = &["service"];
+
+/// A check that gives up parts of itself in time is not given up as a whole.
+const GRACE: Duration = Duration::from_secs(1);
 
 /// Makes all checks, in the order of the table, and tells each finding as it comes.
 pub async fn examine(patient: &Patient<'_>, mut tell: impl FnMut(&Finding)) -> Report {
@@ -51,19 +55,19 @@ pub async fn examine(patient: &Patient<'_>, mut tell: impl FnMut(&Finding)) -> R
     Report::of(findings)
 }
 
-/// What a running server finds of its own side, within `limit`; a check that is not over by then says so. `patient` is the server
-/// itself: its environment, its configuration, and what it would say of its health.
-pub async fn examine_server(patient: &Patient<'_>, limit: Duration) -> Report {
-    let until = Instant::now() + limit;
-    let mut findings = Vec::new();
-    for check in CHECKS.iter().filter(|check| !OF_THE_SHELL.contains(&check.name)) {
-        match timeout_at(until, (check.look)(patient)).await {
-            Ok(found) => findings.extend(found),
-            Err(_) => {
-                let detail = format!("not over within {} s; from a shell:  offshoot doctor", limit.as_secs());
-                findings.push(Finding::skipped(check.name, detail));
-            }
-        }
-    }
-    Report::of(findings)
+/// What a running server finds of its own side, within [`Patient::within`] and [`GRACE`]; what is not over by then says so, and keeps
+/// nothing else from being looked at. `patient` is the server itself: its environment, its configuration, and what it would say of
+/// its health.
+pub async fn examine_server(patient: &Patient<'_>) -> Report {
+    let limit = patient.within.unwrap_or(Duration::MAX);
+    let checks = CHECKS.iter().filter(|check| !OF_THE_SHELL.contains(&check.name));
+    let looks = checks.map(|check| async move {
+        let found = timeout(limit.saturating_add(GRACE), (check.look)(patient)).await;
+        found.unwrap_or_else(|_| vec![Finding::skipped(check.name, not_over(limit))])
+    });
+    Report::of(join_all(looks).await.into_iter().flatten().collect())
+}
+
+fn not_over(limit: Duration) -> String {
+    format!("not over within {} s; from a shell:  offshoot doctor", limit.as_secs())
 }

@@ -21,6 +21,8 @@ pub struct Patient<'a> {
     /// The file that was read, or would be.
     pub config_file: Option<PathBuf>,
     pub server: ServerLook,
+    /// How long everything may take when it is the running server itself that looks; `None`: a shell does, and waits for each answer.
+    pub within: Option<Duration>,
     /// `None`: none is installed.
     pub service: Option<InstalledService>,
     pub clock: Clock,
@@ -92,6 +94,11 @@ impl ServerLook {
 }
 
 impl Patient<'_> {
+    /// Whether the running server looks: what it says of its health is then only an older look of its own.
+    pub(super) fn is_server(&self) -> bool {
+        self.within.is_some()
+    }
+
     /// The configuration, or why a check that needs it cannot be made.
     pub(super) fn config(&self) -> Result<&Config, &'static str> {
         self.config.as_ref().map_err(|_| "the configuration cannot be read")

@@ -45,6 +45,7 @@ pub(in crate::cli) fn run(
             config: as_served(global, env),
             config_file: Config::file(env, global.config.as_deref()).map(|(path, _)| path),
             server: ask_server(global, env).await,
+            within: None,
             service: service::installed(global, env).await,
             clock: Clock::system(),
             online: flags.online,
