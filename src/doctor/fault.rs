@@ -125,7 +125,7 @@ faults! {
         "GitHub could not be asked (looked at with --online only).",
         "curl -sSI URL";
     DataDirUnusable, "data_dir", "data_dir_unusable", Fail,
-        "The data directory cannot be made or written, or belongs to somebody else.",
+        "The data directory, or that of the clones, the worktrees or the files, cannot be made or written, or belongs to somebody else.",
         "ls -ld DIR";
     DataDirOpen, "data_dir", "data_dir_open", Warn,
         "Other users can look into the data directory, or into that of the clones, the worktrees or the files. The server closes it to them when it starts.",

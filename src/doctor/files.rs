@@ -85,11 +85,12 @@ pub(super) fn data_dir(patient: &Patient<'_>) -> Vec<Finding> {
         Ok(config) => {
             let paths = &config.paths;
             let mut findings = directory(CHECK, &paths.data_dir);
-            findings.extend(
-                [&paths.repos_dir, &paths.worktrees_dir, &paths.files_dir]
-                    .into_iter()
-                    .filter_map(|dir| open(dir)),
-            );
+            // what is well with the others needs no line; by default they are not there before the data directory is
+            for dir in [&paths.repos_dir, &paths.worktrees_dir, &paths.files_dir] {
+                if !dir.starts_with(&paths.data_dir) || dir.exists() {
+                    findings.extend(unfit(dir));
+                }
+            }
             findings
         }
         Err(why) => vec![Finding::skipped(CHECK, why)],
@@ -109,33 +110,44 @@ fn open(dir: &Path) -> Option<Finding> {
     Some(Finding::of(fault, detail).with("DIR", &shown))
 }
 
-fn directory(check: &'static str, dir: &Path) -> Vec<Finding> {
+/// What keeps the server from starting with this directory, or what it changes about it.
+fn unfit(dir: &Path) -> Option<Finding> {
     let shown = dir.display().to_string();
     let unusable =
-        |why: &str| vec![Finding::of(Fault::DataDirUnusable, format!("{shown} {why}")).with("DIR", &shown)];
-    let Some(there) = dir.ancestors().find(|dir| dir.exists()) else {
-        return unusable("cannot be made");
-    };
+        |why: &str| Some(Finding::of(Fault::DataDirUnusable, format!("{shown} {why}")).with("DIR", &shown));
+    let Some(there) = nearest(dir) else { return unusable("cannot be made") };
     if !there.is_dir() {
         return unusable(&format!("cannot be made: {} is no directory", there.display()));
     }
     if nix::unistd::access(there, AccessFlags::W_OK | AccessFlags::X_OK).is_err() {
-        let words = if there == dir { "cannot be written" } else { "cannot be made" };
-        return unusable(words);
+        return unusable(if there == dir { "cannot be written" } else { "cannot be made" });
     }
-    let mut findings = Vec::new();
-    if there == dir {
-        let Ok(found) = dir.metadata() else { return unusable("cannot be read") };
-        if found.uid() != nix::unistd::geteuid().as_raw() {
-            return unusable("belongs to another user");
-        }
-        findings.extend(open(dir));
+    if there != dir {
+        return None;
     }
-    if let Some(kind) = network_file_system(there) {
+    let Ok(found) = dir.metadata() else { return unusable("cannot be read") };
+    // before its mode: nobody closes what is somebody else's
+    if found.uid() != nix::unistd::geteuid().as_raw() {
+        return unusable("belongs to another user");
+    }
+    open(dir)
+}
+
+/// It, or the first above it that is there.
+fn nearest(dir: &Path) -> Option<&Path> {
+    dir.ancestors().find(|dir| dir.exists())
+}
+
+fn directory(check: &'static str, dir: &Path) -> Vec<Finding> {
+    let shown = dir.display().to_string();
+    let mut findings: Vec<Finding> = unfit(dir).into_iter().collect();
+    let there = nearest(dir);
+    let is_unusable = findings.iter().any(|found| found.code == Some(Fault::DataDirUnusable.code()));
+    if let Some(kind) = there.filter(|_| !is_unusable).and_then(network_file_system) {
         findings.push(Finding::of(Fault::DataDirRemote, format!("{shown} lies on {kind}")));
     }
     if findings.is_empty() {
-        let words = if there == dir { shown } else { format!("{shown}, made at the first start") };
+        let words = if there == Some(dir) { shown } else { format!("{shown}, made at the first start") };
         findings.push(Finding::ok(check, words));
     }
     findings
@@ -195,8 +207,7 @@ fn judge_disk(dir: &Path, free: u64, floor: u64) -> Finding {
 
 /// Of the disk of `dir`, or of the nearest directory above it that is there.
 fn free_bytes(dir: &Path) -> Option<u64> {
-    let there = dir.ancestors().find(|dir| dir.exists())?;
-    let at = nix::sys::statvfs::statvfs(there).ok()?;
+    let at = nix::sys::statvfs::statvfs(nearest(dir)?).ok()?;
     // what they count in differs between systems
     #[allow(clippy::useless_conversion, reason = "u32 on macOS")]
     Some(u64::from(at.blocks_available()).saturating_mul(at.fragment_size()))
@@ -207,6 +218,9 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+    use crate::clock::Clock;
+    use crate::config::{Config, Environment, Flags};
+    use crate::doctor::ServerLook;
 
     fn codes(findings: &[Finding]) -> Vec<Option<&str>> {
         findings.iter().map(|finding| finding.code).collect()
@@ -227,6 +241,43 @@ mod tests {
         assert_eq!(codes(&directory("data_dir", &dir)), [None]);
         std::fs::write(home.path().join("file"), "").unwrap();
         assert_eq!(codes(&directory("data_dir", &home.path().join("file/b"))), [Some("data_dir_unusable")]);
+    }
+
+    /// As the server will: whose it is counts before who gets in.
+    #[test]
+    fn a_directory_in_which_nothing_can_be_put_is_not_only_closed() {
+        let home = tempfile::tempdir().unwrap();
+        let [dir, file] = ["dir", "file"].map(|name| home.path().join(name));
+        std::fs::write(&file, "").unwrap();
+        std::fs::create_dir(&dir).unwrap();
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o555)).unwrap();
+        if nix::unistd::geteuid().is_root() {
+            // root writes everywhere, but not as the owner
+            std::os::unix::fs::chown(&dir, Some(65_534), None).unwrap();
+        }
+        let env = |key: &str, place: &Path| {
+            let place = place.to_str().unwrap();
+            let home = home.path().to_str().unwrap();
+            Environment::from_pairs([("HOME", home), (key, place)])
+        };
+        for key in ["REPOS", "WORKTREES", "FILES"] {
+            for place in [&dir, &file, &file.join("below")] {
+                let env = env(&format!("OFFSHOOT_PATHS_{key}_DIR"), place);
+                let patient = Patient {
+                    config: Config::load(&Flags::default(), &env, None),
+                    env: &env,
+                    config_file: None,
+                    server: ServerLook::NotAsked { why: String::new() },
+                    within: None,
+                    service: None,
+                    clock: Clock::system(),
+                    online: false,
+                };
+                let found = data_dir(&patient);
+                assert_eq!(codes(&found), [None, Some("data_dir_unusable")], "{key} {place:?}: {found:?}");
+            }
+        }
+        std::fs::set_permissions(&dir, PermissionsExt::from_mode(0o700)).unwrap();
     }
 
     #[test]
