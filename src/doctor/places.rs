@@ -7,12 +7,12 @@ use crate::worker::find_program;
 
 /// What a server runs besides the agents, as far as it is found: repositories need it, or the token is asked of it.
 pub(super) fn beside_the_agents(config: &Config) -> impl Iterator<Item = &'static str> {
-    let asks_gh = config.github.token.is_none();
+    let asks_gh = config.github.token.is_none() && config.github.app.is_none();
     ["git", "git-lfs", "gh"].into_iter().filter(move |name| *name != "gh" || asks_gh)
 }
 
-/// The directories of PATH in which this environment finds the agents, git, git-lfs and, without a configured token, gh, in its
-/// order: another one that is searched before them could have another program of that name.
+/// The directories of PATH in which this environment finds the agents, git, git-lfs and, without a configured token or App, gh, in
+/// its order: another one that is searched before them could have another program of that name.
 #[must_use]
 pub fn where_programs_are(config: &Config, env: &Environment) -> Vec<PathBuf> {
     let path = env.get("PATH").unwrap_or_default();
@@ -36,7 +36,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
-    use crate::config::Flags;
+    use crate::config::{Flags, GithubApp};
 
     #[test]
     fn programs_lie_where_the_shell_finds_them_and_in_its_order() {
@@ -65,7 +65,10 @@ mod tests {
         let mut config = Config::load(&Flags::default(), &env, None).unwrap();
         let chosen = |config: &Config| where_programs_are(config, &env);
         assert_eq!(chosen(&config), [1, 2, 5, 6].map(|at: usize| dirs[at].clone()));
-        // nobody asks gh where a token is configured
+        // nobody asks gh where an App or a token is configured
+        config.github.app = Some(GithubApp { id: 1, key: "of an App".into(), installation_id: 2 });
+        assert_eq!(chosen(&config), [1, 2, 5].map(|at: usize| dirs[at].clone()));
+        config.github.app = None;
         config.github.token = Some("ghp_x".into());
         assert_eq!(chosen(&config), [1, 2, 5].map(|at: usize| dirs[at].clone()));
     }
