@@ -126,7 +126,7 @@ fn dispatch(cli: Cli, env: &Environment, local: &Local, out: &mut Output) -> Res
             let before = Some(told.clone());
             let install = commands::ServiceVerb::Install { print: false, force: false, before };
             commands::service::run(install, &cli.global, env, out)
-                .map_err(|error| commands::init::written_before(error, &told))
+                .map_err(|error| commands::init::written_before(error, &told, env))
         }
         Verb::Service(verb) => commands::service::run(verb, &cli.global, env, out),
         Verb::Completions { shell } => commands::shell::completions(shell, out).map(done),

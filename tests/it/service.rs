@@ -381,6 +381,35 @@ async fn an_init_whose_service_fails_says_that_the_configuration_is_there() {
     }
 }
 
+/// What is told to be typed is about the configuration that was written, and not about the one that is in the usual place.
+#[tokio::test]
+async fn an_init_for_another_configuration_names_it_in_what_is_to_be_typed() {
+    let home = Home::new();
+    assert_eq!(home.run(&["init"]).await.code, 0);
+    let config = home.path("elsewhere/my.toml").display().to_string();
+    home.program("loginctl", "[ \"$1\" = show-user ] && echo no && exit; exit 1");
+    let ran = home.run(&["init", "--service", "--config", &config]).await;
+    assert!(ran.code == 1 && !home.path(UNIT).exists(), "{ran:?}");
+    let told = ran.err.lines().find_map(|line| line.split_once("once that is mended:")).unwrap().1;
+    home.program("loginctl", "[ \"$1\" = show-user ] && echo yes; true");
+    let path = format!("PATH={}:$PATH", home.path("bin").display());
+    let offshoot = told.trim().replacen("offshoot", env!("CARGO_BIN_EXE_offshoot"), 1);
+    let mut shell = Command::new("/bin/sh");
+    shell.args(["-c", &format!("{path} {offshoot}")]).env_clear().env("HOME", home.path(""));
+    shell.env("PATH", "/usr/bin:/bin").env("USER", "u").kill_on_drop(true);
+    shell.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::piped());
+    let ran = finish(shell, "").await;
+    let unit = home.read(UNIT);
+    let starts = unit.lines().find(|line| line.starts_with("ExecStart=")).unwrap_or_default();
+    assert!(ran.code == 0 && starts.contains(&config), "{told}: {ran:?} {unit}");
+
+    let again = home.run(&["init", "--config", &config]).await;
+    let ran = home.run(&["init", "--config", home.path("a.toml").to_str().unwrap()]).await;
+    assert!(again.err.contains(&format!("offshoot config show --origin --config {config}")), "{again:?}");
+    let serve = format!("offshoot serve --config {}\n", home.path("a.toml").display());
+    assert!(ran.code == 0 && ran.err.ends_with(&serve), "{ran:?}");
+}
+
 #[tokio::test]
 async fn the_status_is_of_the_service_and_says_why_nobody_answers() {
     let home = Home::new();

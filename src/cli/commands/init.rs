@@ -101,18 +101,29 @@ pub(in crate::cli) fn run(
         out.say(&format!("  put a GitHub token into it, the server does not start before:  {}", edit(&file)));
     }
     if !decided.service {
-        out.say("  see what is missing:  offshoot doctor\n  start the server:     offshoot serve");
+        let (doctor, serve) = (naming("doctor", &file, env), naming("serve", &file, env));
+        out.say(&format!("  see what is missing:  {doctor}\n  start the server:     {serve}"));
     }
     Ok(decided.service.then_some(told))
 }
 
 /// A service that was not installed, and that `told`, what [`run`] has written, is there all the same.
-pub(in crate::cli) fn written_before(error: CliError, told: &Value) -> CliError {
+pub(in crate::cli) fn written_before(error: CliError, told: &Value, env: &Environment) -> CliError {
+    let file = Path::new(told["config"].as_str().unwrap_or_default());
     let files = told["written"].as_array().into_iter().flatten().filter_map(Value::as_str);
     let written = files.collect::<Vec<_>>().join(", ");
     error
         .detail(format!("the configuration is written, and stays: {written}"))
-        .hint("the service alone, once that is mended", "offshoot service install")
+        .hint("the service alone, once that is mended", naming("service install", file, env))
+}
+
+/// The command for this configuration: without its name the usual one would be read, which may be another.
+fn naming(verb: &str, file: &Path, env: &Environment) -> String {
+    let usual = Config::file(env, None).and_then(|(usual, _)| std::path::absolute(usual).ok());
+    match usual.is_some_and(|usual| usual == file) {
+        true => format!("offshoot {verb}"),
+        false => format!("offshoot {verb} --config {}", path_word(file)),
+    }
 }
 
 /// What somebody has in the place is not written over; where it only lacks a secret, that is what helps.
@@ -121,12 +132,12 @@ fn is_there(file: &Path, env: &Environment) -> CliError {
     if !file.exists() {
         return error.hint("it is a link that leads nowhere; look", format!("ls -l {}", path_word(file)));
     }
-    let error = error.hint("see what it says", "offshoot config show --origin");
+    let error = error.hint("see what it says", naming("config show --origin", file, env));
     match Config::load(&Flags::default(), env, Some(file)) {
         Ok(config) if config.server.secret.is_none() => how_to_add_a_secret(file)
             .into_iter()
             .fold(error, |error, (label, command)| error.hint(&label, command)),
-        _ => error.hint("see what is missing", "offshoot doctor"),
+        _ => error.hint("see what is missing", naming("doctor", file, env)),
     }
 }
 
