@@ -4,7 +4,8 @@
 //! name and what was typed behind `--`. So an old script never offers what a new program does not know.
 //!
 //! Promises: an answer within [`DEADLINE`] and a little, whatever the server does; no word on the terminal and nothing changed
-//! anywhere; without a server commands and flags alone.
+//! anywhere; without a server commands and flags alone. A server counts what comes with a wrong token: then each Tab is one of the
+//! few that it answers with 401 before it makes that address wait.
 //!
 //! Must not know: which commands there are. What an argument takes is told by what its help calls it (`JOB`, `CLIENT`).
 //!
@@ -135,11 +136,23 @@ fn for_bash(found: &[CompletionCandidate], cut: usize, comp_type: Option<usize>,
         let value = candidate.get_value().to_string_lossy();
         let value = value.get(cut..).unwrap_or_default();
         match candidate.get_help().map(ToString::to_string) {
-            Some(help) if lists => format!("{value}  ({})", help.lines().next().unwrap_or_default()),
+            Some(help) if lists => {
+                format!("{value}  ({})", no_pattern(help.lines().next().unwrap_or_default()))
+            }
             _ => value.to_owned(),
         }
     });
     told.collect::<Vec<_>>().join(separator)
+}
+
+/// Bash looks for files that are called as the list says, and with `nullglob` or `failglob` takes away what no file is called.
+fn no_pattern(help: &str) -> String {
+    let mut text = help.replace(['*', '?', '\\'], " ").replace('[', "(").replace(']', ")");
+    for opens in ["+(", "@(", "!("] {
+        // patterns too, with `extglob`
+        text = text.replace(opens, &opens.replace('(', " ("));
+    }
+    text
 }
 
 /// The definition of the command line with what the server would be asked for.
@@ -173,19 +186,28 @@ struct Asker {
     global: Global,
     /// The job that was named before, for what it has.
     job: Option<String>,
-    /// What was named before needs no second naming.
+    /// The jobs and callbacks that were named before need no second naming.
     given: Vec<String>,
     env: Environment,
 }
 
 impl Asker {
     fn of(before: &[OsString], env: Environment) -> Self {
-        let given = before.iter().filter_map(|word| word.to_str()).map(str::to_owned).collect();
-        let matches = Cli::command().ignore_errors(true).try_get_matches_from(before).unwrap_or_default();
-        let mut innermost: &ArgMatches = &matches;
-        while let Some((_, below)) = innermost.subcommand() {
+        let mut root = Cli::command().ignore_errors(true);
+        let matches = root.try_get_matches_from_mut(before).unwrap_or_default();
+        let (mut innermost, mut command, mut path): (&ArgMatches, _, _) = (&matches, &root, Vec::new());
+        while let Some((name, below)) = innermost.subcommand() {
+            path.push(name);
             innermost = below;
+            command = command.find_subcommand(name).unwrap_or(command);
         }
+        // a number behind another flag names no job
+        let path = path.join(" ");
+        let names = command
+            .get_arguments()
+            .filter(|argument| Offer::of(&path, argument).is_some_and(Offer::is_named_once));
+        let given = names.filter_map(|argument| innermost.try_get_raw(argument.get_id().as_str()).ok()?);
+        let given = given.flatten().filter_map(OsStr::to_str).map(str::to_owned).collect();
         let text = |name: &str| innermost.try_get_one::<String>(name).ok().flatten().cloned();
         let config = innermost.try_get_one::<PathBuf>("config").ok().flatten().cloned();
         let global = Global { json: false, url: text("url"), config, color: Colour::Never };
@@ -200,9 +222,7 @@ impl Asker {
         // a name that nobody resolves is waited for on a thread of its own, and that is not waited for
         runtime.shutdown_background();
         let found = found.ok().and_then(Result::ok).unwrap_or_default();
-        // an attempt may well have the number of the job that was named
-        let may_repeat = !matches!(offer, Offer::Jobs(_) | Offer::Deliveries(_));
-        let is_new = |name: &String| may_repeat || !self.given.contains(name);
+        let is_new = |name: &String| !offer.is_named_once() || !self.given.contains(name);
         let found = found.into_iter().filter(|(name, _)| name.starts_with(typed) && is_new(name));
         found.map(|(value, about)| CompletionCandidate::new(value).help(Some(about.into()))).collect()
     }
@@ -248,6 +268,15 @@ mod tests {
         assert_eq!(named.job.as_deref(), Some("142"));
         let before = asker("offshoot --url http://h:2 cancel 142");
         assert_eq!(before.global.url.as_deref(), Some("http://h:2"));
-        assert!(before.given.contains(&"142".to_owned()));
+        assert_eq!(before.given, ["142"]);
+        // what is the value of another flag was not named
+        for (line, given) in [
+            ("offshoot logs --attempt 2", &[][..]),
+            ("offshoot logs 7 -n 142", &["7"]),
+            ("offshoot submit --priority 3 --after 4 --after 5", &["4", "5"]),
+            ("offshoot webhook redeliver 8 9", &["8", "9"]),
+        ] {
+            assert_eq!(asker(line).given, given, "{line}");
+        }
     }
 }

@@ -37,6 +37,11 @@ pub(super) enum Offer {
 }
 
 impl Offer {
+    /// Whether what was named before is not meant again. An attempt may well have the number of the job that was named.
+    pub(super) fn is_named_once(self) -> bool {
+        matches!(self, Self::Jobs(_) | Self::Deliveries(_))
+    }
+
     /// By what the help of the command at `path` calls it.
     pub(super) fn of(path: &str, argument: &Arg) -> Option<Self> {
         let name = argument.get_value_names().and_then(<[_]>::first)?.as_str();
