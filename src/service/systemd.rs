@@ -139,7 +139,8 @@ pub(super) fn env_file(owner: &Owner) -> PathBuf {
     owner.config_home.join("offshoot/env")
 }
 
-/// The variables of such a file, the last of a name last.
+/// The variables of such a file, the last of a name last. Line by line: systemd.exec(5) also goes on behind a `\` at the end of a line and
+/// to the closing quote of a text of several lines, which nobody needs for a PATH.
 pub(super) fn variables(text: &str) -> Vec<(String, String)> {
     let lines = text.lines().map(str::trim).filter(|line| !line.starts_with(['#', ';']));
     let named = lines.filter_map(|line| line.split_once('='));
@@ -199,7 +200,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_of_variables_is_read_as_the_system_reads_it() {
+    fn a_file_of_variables_is_read_line_by_line() {
         let text = "# PATH=/no\n;PATH=/no\n\nA=1\n PATH = /x:/y \nB=\"two words\"\nC='it\"'\nD=\"\nnothing\nPATH=/z\n";
         let pairs =
             [("A", "1"), ("PATH", "/x:/y"), ("B", "two words"), ("C", "it\""), ("D", "\""), ("PATH", "/z")];
