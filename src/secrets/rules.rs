@@ -6,7 +6,7 @@
 
 use base64::Engine as _;
 
-use super::made_up::{has_github_checksum, has_template, is_made_up};
+use super::made_up::{entropy, has_github_checksum, has_template, is_made_up};
 
 /// A kind of key.
 pub(super) struct Rule {
@@ -53,6 +53,8 @@ pub(super) enum Check {
     Basic,
     /// The lines of a private key, in base64 once more.
     EncodedKey,
+    /// A token that has a row of its own, in base64: so the values of a Kubernetes Secret are written.
+    EncodedToken,
     /// Lines of a key, which have runs of one character by nature.
     KeyLines,
 }
@@ -91,6 +93,7 @@ impl Check {
             }
             Self::Basic => has_login(value),
             Self::EncodedKey => is_encoded_key(value),
+            Self::EncodedToken => is_encoded_token(value),
             Self::KeyLines => !has_template(value),
         }
     }
@@ -142,7 +145,11 @@ fn is_password(value: &[u8]) -> bool {
 
 /// What other rows tell by their makers' prefixes: each is told once.
 fn has_own_rule(value: &[u8]) -> bool {
-    const BEGINNINGS: [&str; 14] = [
+    const BEGINNINGS: [&str; 18] = [
+        "AKIA",
+        "AIza",
+        "sk_live_",
+        "rk_live_",
         "eyJ",
         "ya29.",
         "ghp_",
@@ -188,6 +195,14 @@ fn is_encoded_key(value: &[u8]) -> bool {
     const HEAD: usize = 80;
     let head = decoded(&value[..value.len().min(HEAD)]);
     head.is_some_and(|head| memchr::memmem::find(&head, b"PRIVATE KEY-----").is_some())
+}
+
+/// Of so many characters as a token has, and drawn: its first few alone are met by chance in a long text of base64.
+fn is_encoded_token(value: &[u8]) -> bool {
+    let Some(text) = decoded(value) else { return false };
+    let token = text.trim_ascii_end();
+    let is_one = token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
+    is_one && token.len() >= 20 && has_own_rule(token) && entropy(token) >= 3.0 && !is_made_up(token)
 }
 
 fn decoded(value: &[u8]) -> Option<Vec<u8>> {
@@ -323,6 +338,7 @@ pub(super) const RULES: &[Rule] = &[
     checked(Rule { within_word: true, entropy: 3.5, ..prefixed("private-key", &["-----begin "], r#"^-----BEGIN (?:[A-Z0-9]{2,12} ){0,3}PRIVATE KEY(?: BLOCK)?-----(?:\\+[nr]|[\s"'+,;#/*>|-]){1,16}(?:(?:Proc-Type|DEK-Info|Version|Comment|Hash): [^\n\\]{0,100}(?:\\+[nr]|[\s"'+,;#/*-]){1,16}){0,4}([A-Za-z0-9+/=]{40,})"#) }, Check::KeyLines),
     checked(Rule { within_word: true, entropy: 3.5, ..prefixed("putty-private-key", &["putty-user-key-file-"], r"^PuTTY-User-Key-File-[23]: [^\n]{1,60}\n(?:[^\n]{0,200}\n){1,60}?Private-Lines: [0-9]{1,4}\r?\n([A-Za-z0-9+/=]{40,})") }, Check::KeyLines),
     checked(Rule { entropy: 3.5, ..prefixed("encoded-private-key", &["ls0tls1crudjtib"], r"^LS0tLS1CRUdJTiB[A-Za-z0-9+/]{100,3900}") }, Check::EncodedKey),
+    checked(prefixed("encoded-token", &["z2hwx", "z2hvx", "z2h1x", "z2hzx", "z2hyx", "z2l0ahvix3bhdf", "z2xwyxqt", "c2styw50l", "c2stchjva", "qutjq", "qul6y", "c2tfbgl2zv", "cmtfbgl2zv", "eg94yi", "eg94cc", "bnbtx", "agzf"], r"^[A-Za-z0-9+/]{27,600}={0,2}"), Check::EncodedToken),
     checked(Rule { by_context: true, entropy: 2.75, ..prefixed("netrc-password", &["machine "], r"^(?i:machine)[ \t]{1,8}[A-Za-z0-9.-]{1,253}\s{1,40}login\s{1,8}\S{1,128}\s{1,40}password\s{1,8}(\S{8,256})") }, Check::AnyPassword),
     checked(named("npm-login", &["_authtoken"], r#"^(?i:_authToken)\s{0,3}[=:]\s{0,3}["']?([A-Za-z0-9+/=_.-]{20,400})"#), Check::MixedOrId),
     checked(named("basic-login", &["_auth", "\"auth\"", "authorization"], r#"^(?:_auth\s{0,3}=|"auth"\s{0,8}:|(?i:authorization)["'`]?\s{0,3}[:=,]\s{0,3}["'`]?(?i:basic)\s)\s{0,3}["']?([A-Za-z0-9+/]{12,600}={0,2})"#), Check::Basic),

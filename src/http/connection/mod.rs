@@ -6,7 +6,7 @@
 //! Must not know: routes, bodies, what is answered. A request says that it has begun ([`Connection::enter`]), that its body is awaited,
 //! and whose it is.
 //!
-//! Fails: by the end of the connection. Tested: in `serve.rs` and `crowd.rs` by sockets and by itself, whole in `tests/it`.
+//! Fails: by the end of the connection. Tested: here by itself, in `serve.rs` and `crowd.rs` by sockets, whole in `tests/it`.
 
 mod listener;
 
@@ -297,5 +297,27 @@ impl Awaited {
 impl Drop for Awaited {
     fn drop(&mut self) {
         self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the library says by itself, to who has not asked for anything yet, is no reason to wait longer for a request.
+    #[tokio::test(start_paused = true)]
+    async fn only_an_answer_gives_time_for_a_further_request() {
+        let connection = Connection::new(ConnectionLimits::default(), IpAddr::from([192, 0, 2, 1]));
+        let deadline = || connection.with(|activity| activity.deadline);
+        let first = deadline();
+        tokio::time::advance(HEAD_WITHIN / 2).await;
+        connection.has_written();
+        assert_eq!(deadline(), first);
+
+        drop(connection.enter());
+        assert_eq!(deadline(), Instant::now() + IDLE_MAX);
+        tokio::time::advance(IDLE_MAX / 2).await;
+        connection.has_written();
+        assert_eq!(deadline(), Instant::now() + IDLE_MAX);
     }
 }

@@ -259,6 +259,17 @@ gCTsp¦OVdXN3K/+tSLIMjfgFP1dn4t4QVNkW1sx5RgXclYbuIpFIwPyOGcJiPyx0e
     ),
     ("bearer-token", r##""Authori¦zation": "Bearer jw9APP8Dy_3XzZmBNQR2yTBGTCuSsH5LM-Em9iJLwbL132Zn","##),
     (
+        "encoded-token",
+        r##"  api-key: c2stYW¦50LWFwaTAzLUkzZnNqQjJXN1ZxenhEVEJiVHM0Vjh1M3NpVExzS0NpNTFnWExibkdPUjAyOEJ4SUlHcUE5QVBISmVIUjllMWJqSTlpSDBQR3VJT09VR1draVVOUTJYTWhybjB3V0FB"##,
+    ),
+    ("encoded-token", r##"  token: "Z2hwX2¦pOVWd0eG1UbFZhRW5yWW45OTZQamQzMFJuZ25FMFpBM1F5RA==""##),
+    ("encoded-token", r##"data: {"aws": "QUtJQV¦FDR043S1VEUkNSRVZTNTM="}"##),
+    ("encoded-token", r##"  stripe: c2tfbG¦l2ZV9OaEtyQk44cnFQYmIxck9uNkdqYkY0YmcK"##),
+    (
+        "encoded-token",
+        r##"  slack: eG94Yi¦04NTIyODc4MzQyNS03Njk2NjEyNjU4NjEtb2FJRWRobUtKeHg0MjhEWkgyVmxUaHVB"##,
+    ),
+    (
         "encoded-private-key",
         r##"    client-key-data: LS0tLS1¦CRUdJTiBSU0EgUFJJVkFURSBLRVktLS0tLQpQZE9TekFMUXNrRGZsVzVUQmpHRE1xejdrRDJ5K25BeGFnV1QwaSt5amZBY3ZYUWR2TS9WU2lPbjZubm9xUHJ6ClhURFNqdTQvN1AvalVvQ2NqQ2JoUERDZVBTV1EzRTZPQWxGeW9ha3lQNmt5bmlpQUZnQ2ZBSTNzNHRtNkxhcEgKNGdaQ0I1RnUzdFZQZXduMURqcEZmeHkvTkN6cFFOM0srd3c0MERWLzlEQ0RZOStCci9ocS94QUY4TlV6T1hoagpDdFhRTHFkMzNGU1BxVXhTWStvSEhqZVZVUlpyaGcyTnhDTmF4K3lQcGtMd0pMS0lYT283ZUVkVGVUUXkwTUE1Ci9IVVNNV1R2WmhKWEVya1VMN05yMkRuWk96T1RzWDJ5MXZ4aWozemdzZVkrUFFsd1dQQm1tRXh5U3JSaE1PdUoKc0ZHSUU2QnBqeGxxbk9qV1pOZ296WERnYWZ0ZzJoZTFadU5jdmVJTlNEYjhBRDYrT3pveFZNYlhpTm44ejNjVwotLS0tLUVORCBSU0EgUFJJVkFURSBLRVktLS0tLQo="##,
     ),

@@ -297,6 +297,13 @@ MIIE
         r##"certificate-authority-data: LS0tLS1CRUdJTiBDRVJUSUZJQ0FURS0tLS0tCm12Sk1HSE1FcjVQQXVCTjI5L3JOMDJvTFR4U01aYmZxbU5zVXlIeUJ3TWlncHJpSjBLSW0rWGtNUWh1Q3k1eEYKcTYzYmNSU2FoNkJXR3QvRzZXRno2MHhwVTQzN3BLWDUyVkFaSDM0Nzlsa3BsdFh2NStpYmg4blJidzZSRndUVQpxY1RWMThiUGtzVjhWbG41VUVOeFoyNVpSY0NkMUIrVkdGVWs4dlFVQ0pzQ2pPMkhmaXB3UHlEUkdqamxFSnFTCmpPem5lRm1zRTJkUVhmZThFM0ZxSTRBZnZjUm1oOG5OdTFGall1TmRSZ05oZDM3eUgrSWQvTGNkL0FpREhGOE4KLS0tLS1FTkQgQ0VSVElGSUNBVEUtLS0tLQo="##,
     ),
     ("src/a.txt", r##"client-key-data: REDACTED"##),
+    ("src/a.txt", r##"  token: Z2hwX3h4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eHh4eA=="##),
+    ("src/a.txt", r##"  key: c2stYW50LXlvdXItYXBpLWtleS1nb2VzLWhlcmUtMDAwMA=="##),
+    (
+        "src/a.txt",
+        r##"data:image/png;base64,bnBtXECTMC/RMYibItVNZPljra0DH2i2WnD3k3kQ8/uDC8l1em7tRMJDv4pQ6WPqTsyi5VJ9hwIa7KiwYSgbcS2Del+EKPlXcdKqDm3S3p8lQxNg8wO6CS1kOcwaj"##,
+    ),
+    ("src/a.txt", r##"  region: QUl6YWxlYXMgYXJlIHBpbmssIGFuZCBzbyBpcyB0aGUgbW9ybmluZyBza3k="##),
     ("src/a.txt", r##"PuTTY-User-Key-File-2: ssh-rsa is what it begins with"##),
     ("src/a.txt", r##"HEROKU_APP_ID=7d2f5054-0a7e-dca5-b4ee-c0a0f98b7fd2"##),
     ("src/a.txt", r##"HEROKU_API_KEY=${HEROKU_API_KEY}"##),
