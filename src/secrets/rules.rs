@@ -40,12 +40,11 @@ pub(super) enum Check {
     BehindDigits,
     /// A password in an address: of a host that others can reach, and not one of those that everybody has.
     Password,
-    /// A password that somebody has put into the address of a page, or of a repository: as above, with digits in it, and no token that
-    /// has a row of its own.
+    /// A password that somebody has put into the address of a page, or of a repository: as above, with digits in it.
     WebPassword,
     /// A password, wherever it is for.
     AnyPassword,
-    /// Drawn by lot from capitals, small letters and digits, and no token that has a row of its own.
+    /// Drawn by lot from capitals, small letters and digits.
     Mixed,
     /// As above, or an id of four hyphens.
     MixedOrId,
@@ -53,13 +52,18 @@ pub(super) enum Check {
     Basic,
     /// The lines of a private key, in base64 once more.
     EncodedKey,
-    /// A token that has a row of its own, in base64: so the values of a Kubernetes Secret are written.
+    /// A token with a prefix of its maker's, in base64: so the values of a Kubernetes Secret are written.
     EncodedToken,
     /// Lines of a key, which have runs of one character by nature.
     KeyLines,
 }
 
 impl Check {
+    /// Whether it takes any value of some length: what another row knows by its shape is that row's to judge, and told once.
+    pub(super) fn is_general(self) -> bool {
+        matches!(self, Self::WebPassword | Self::Mixed | Self::MixedOrId)
+    }
+
     pub(super) fn holds(self, before: &[u8], value: &[u8], behind: &[u8]) -> bool {
         match self {
             Self::Drawn => !is_made_up(value),
@@ -80,10 +84,7 @@ impl Check {
             }
             Self::Password => is_password(value) && is_reachable(behind),
             Self::WebPassword => {
-                is_password(value)
-                    && is_reachable(behind)
-                    && value.iter().any(u8::is_ascii_digit)
-                    && !has_own_rule(value)
+                is_password(value) && is_reachable(behind) && value.iter().any(u8::is_ascii_digit)
             }
             Self::AnyPassword => is_password(value),
             Self::Mixed => is_mixed(value),
@@ -143,38 +144,12 @@ fn is_password(value: &[u8]) -> bool {
     !is_usual && !is_filled_in && !is_made_up(value) && memchr::memmem::find(&lower, b"password").is_none()
 }
 
-/// What other rows tell by their makers' prefixes: each is told once.
-fn has_own_rule(value: &[u8]) -> bool {
-    const BEGINNINGS: [&str; 18] = [
-        "AKIA",
-        "AIza",
-        "sk_live_",
-        "rk_live_",
-        "eyJ",
-        "ya29.",
-        "ghp_",
-        "gho_",
-        "ghu_",
-        "ghs_",
-        "ghr_",
-        "github_pat_",
-        "glpat-",
-        "npm_",
-        "sk-",
-        "xox",
-        "hf_",
-        "ofs_",
-    ];
-    BEGINNINGS.iter().any(|beginning| value.starts_with(beginning.as_bytes()))
-}
-
 fn is_mixed(value: &[u8]) -> bool {
     let has = |test: fn(&u8) -> bool| value.iter().any(test);
     has(u8::is_ascii_digit)
         && has(u8::is_ascii_lowercase)
         && has(u8::is_ascii_uppercase)
         && !is_made_up(value)
-        && !has_own_rule(value)
 }
 
 /// `name:password` of printable characters; not those that stand in every guide.
@@ -197,12 +172,34 @@ fn is_encoded_key(value: &[u8]) -> bool {
     head.is_some_and(|head| memchr::memmem::find(&head, b"PRIVATE KEY-----").is_some())
 }
 
+/// What the keywords of the row are the base64 of.
+const ENCODED: [&str; 17] = [
+    "ghp_",
+    "gho_",
+    "ghu_",
+    "ghs_",
+    "ghr_",
+    "github_pat_",
+    "glpat-",
+    "sk-ant-",
+    "sk-proj-",
+    "AKIA",
+    "AIza",
+    "sk_live_",
+    "rk_live_",
+    "xoxb-",
+    "xoxp-",
+    "npm_",
+    "hf_",
+];
+
 /// Of so many characters as a token has, and drawn: its first few alone are met by chance in a long text of base64.
 fn is_encoded_token(value: &[u8]) -> bool {
     let Some(text) = decoded(value) else { return false };
     let token = text.trim_ascii_end();
     let is_one = token.iter().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.'));
-    is_one && token.len() >= 20 && has_own_rule(token) && entropy(token) >= 3.0 && !is_made_up(token)
+    let begins = |prefix: &&str| token.starts_with(prefix.as_bytes());
+    is_one && token.len() >= 20 && ENCODED.iter().any(begins) && entropy(token) >= 3.0 && !is_made_up(token)
 }
 
 fn decoded(value: &[u8]) -> Option<Vec<u8>> {

@@ -1,6 +1,5 @@
 //! One pass over a file: where a keyword of a rule stands, the rule looks; then the known values.
 
-use std::borrow::Cow;
 use std::collections::HashSet;
 use std::fmt;
 use std::sync::OnceLock;
@@ -114,13 +113,20 @@ impl Scanner {
     /// Everything in a file that is new and looks like a secret, or is one, in the order of the lines.
     #[must_use]
     pub fn scan(&self, content: &Content<'_>) -> Vec<Finding> {
-        let now = narrowed(content.now);
-        let before: Vec<_> = content.before.iter().map(|before| narrowed(before)).collect();
-        let before: Vec<&[u8]> = before.iter().map(|before| &**before).collect();
-        self.scan_narrow(&Content { path: content.path, now: &now, before: &before })
+        let narrow: Vec<_> = content.before.iter().filter_map(|before| narrowed(before)).collect();
+        let before: Vec<&[u8]> =
+            content.before.iter().copied().chain(narrow.iter().map(Vec::as_slice)).collect();
+        let mut findings = self.scan_bytes(&Content { before: &before, ..*content });
+        // its first two bytes prove nothing: what follows may be of one byte a character all the same, or become so further down
+        if let Some(now) = narrowed(content.now) {
+            findings.extend(self.scan_bytes(&Content { path: content.path, now: &now, before: &before }));
+            findings.sort_by_key(|finding| finding.line);
+            findings.dedup();
+        }
+        findings
     }
 
-    fn scan_narrow(&self, content: &Content<'_>) -> Vec<Finding> {
+    fn scan_bytes(&self, content: &Content<'_>) -> Vec<Finding> {
         let mut lines = Lines { now: content.now, counted_to: 0, line: 1 };
         let values = self.values(content);
         let old = those_in(values.iter().map(|found| found.value), content.before);
@@ -145,7 +151,8 @@ impl Scanner {
     /// What looks like a key, each once for each rule, new or not.
     fn values<'c>(&self, content: &Content<'c>) -> Vec<Value<'c>> {
         let mut judged = HashSet::new();
-        let mut values = Vec::new();
+        let mut known_shapes = HashSet::new();
+        let mut values: Vec<Value<'c>> = Vec::new();
         let mut bytes = 0;
         let is_lock_file = is_lock_file(content.path);
         for word in self.keywords.find_overlapping_iter(content.now) {
@@ -155,8 +162,11 @@ impl Scanner {
                 continue;
             }
             let Some(start) = word.start().checked_sub(rule.lead) else { continue };
-            let Some(value) = self.value(at, content.now, start) else { continue };
-            if !judged.insert((at, value)) {
+            let Some((value, is_key)) = self.value(at, content.now, start) else { continue };
+            if !rule.check.is_general() && known_shapes.len() < VALUES_MAX {
+                known_shapes.insert(value);
+            }
+            if !is_key || !judged.insert((at, value)) {
                 continue;
             }
             values.push(Value { rule, start, value });
@@ -165,11 +175,12 @@ impl Scanner {
                 break;
             }
         }
+        values.retain(|found| !found.rule.check.is_general() || !known_shapes.contains(found.value));
         values
     }
 
-    /// What the rule takes for a key from `start` on.
-    fn value<'c>(&self, at: usize, now: &'c [u8], start: usize) -> Option<&'c [u8]> {
+    /// What has the rule's shape from `start` on, and whether the rule takes it for a key.
+    fn value<'c>(&self, at: usize, now: &'c [u8], start: usize) -> Option<(&'c [u8], bool)> {
         let rule = &RULES[at];
         let before = &now[start.saturating_sub(BEFORE_BYTES)..start];
         let before = memchr::memrchr(b'\n', before).map_or(before, |at| &before[at + 1..]);
@@ -186,8 +197,7 @@ impl Scanner {
         let value = found.get(1).or_else(|| found.get(0))?;
         let behind = &reach[value.end()..];
         let value = &reach[value.range()];
-        let is_key = entropy(value) >= rule.entropy && rule.check.holds(before, value, behind);
-        is_key.then_some(value)
+        Some((value, entropy(value) >= rule.entropy && rule.check.holds(before, value, behind)))
     }
 
     fn fingerprint(&self, rule: &Rule, value: &[u8]) -> String {
@@ -203,16 +213,17 @@ impl Scanner {
     }
 }
 
-/// Text of two bytes a character, as some editors and shells of Windows write it, as text of one: it says so at its beginning.
-fn narrowed(content: &[u8]) -> Cow<'_, [u8]> {
+/// Text of two bytes a character, as some editors and shells of Windows write it, as text of one. It says so at its beginning;
+/// `None` where it does not.
+fn narrowed(content: &[u8]) -> Option<Vec<u8>> {
     let unit: fn([u8; 2]) -> u16 = match content {
         [0xff, 0xfe, ..] => u16::from_le_bytes,
         [0xfe, 0xff, ..] => u16::from_be_bytes,
-        _ => return Cow::Borrowed(content),
+        _ => return None,
     };
     let units = content[2..].chunks_exact(2).map(|pair| unit([pair[0], pair[1]]));
     let chars = char::decode_utf16(units).map(|read| read.unwrap_or(char::REPLACEMENT_CHARACTER));
-    Cow::Owned(chars.collect::<String>().into_bytes())
+    Some(chars.collect::<String>().into_bytes())
 }
 
 /// What a rule takes for a key.

@@ -298,4 +298,20 @@ Private-MAC: 73aff5cfd4501150bf8e28d3e14be535893b80598e7d8a50f510dc6c4393a96e"##
         "teams-webhook",
         r##"https://acme.webhook.¦office.com/webhookb2/3b92c074-23fb-388d-fa93-ee3419300aed@2e779eda-3145-54f6-25b6-5a91d1cbb537/IncomingWebhook/1bd6a2ba11015b11f5c9538f28f41ec3/6f2e5fa8-b4ec-fe5d-c94f-a78e5fa039c7"##,
     ),
+    (
+        "vault-token",
+        r##"Authori¦zation: Bearer hvs.CAESI5ASCnTVeHhkFptyyNMxQa7LDWcDQ6ni8LTJGwsxQceWQJLmtLaciEjI0S2xiBIev4Noyx2jed2AMaK7Jhw0YawgXDpx6Vpv"##,
+    ),
+    ("grafana-token", r##"Authori¦zation: Bearer glsa_k8rYmgEcPcnVOzpT5P06ka4qc9xu85y5_044a28b2"##),
+    (
+        "pypi-token",
+        r##"https://ada:pypi-Ag¦EIcHlwaS5vcmcqZKB7rbPEcQDEN96kzobSgtdutrQpSZ9sojMuQEabfxEqIKHjoLWNDcbGyjGgf3qGE3Ico@upload.acme.io/"##,
+    ),
+    (
+        "digitalocean-token",
+        r##"git clone https://oauth2:dop_¦v1_30d6801c6f1d40d6c97dca32616894033f5f48092d085bae14c0473ec385050c@git.acme.io/a/b"##,
+    ),
+    ("http-address-password", r##"https://ada:xo¦xo7Lq9Zt2W@pypi.corp.io/simple"##),
+    ("http-address-password", r##"https://ada:sk¦-7Lq9Zt2Wm4@pypi.corp.io/simple"##),
+    ("bearer-token", r##"Authori¦zation: Bearer eyJrIjoiJoqaGcFJIDSZntXHnQMWRRCxWvjb5b6bXfwS2oLKuuOowLs7Q"##),
 ];

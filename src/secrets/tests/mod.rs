@@ -95,6 +95,30 @@ fn text_of_two_bytes_a_character_is_searched() {
     }
 }
 
+/// As a picture or a sound may begin, and what another shell has appended to text of two bytes.
+#[test]
+fn a_mark_at_the_beginning_hides_nothing_behind_it() {
+    let scanner = scanner();
+    let key = found::FOUND[0].1.replace('¦', "");
+    let wide: Vec<u8> = "a\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    for begin in [&[0xff, 0xfe][..], &[0xfe, 0xff], &[&[0xff, 0xfe][..], &wide].concat()] {
+        let now = [begin, b"first\n", key.as_bytes(), b"\n"].concat();
+        let lines = |before: &[&[u8]]| {
+            scanner
+                .scan(&Content { path: b"a", now: &now, before })
+                .into_iter()
+                .map(|one| one.line)
+                .collect::<Vec<_>>()
+        };
+        let breaks = begin.iter().filter(|byte| **byte == b'\n').count() as u64;
+        assert_eq!(lines(&[]), [2 + breaks]);
+        assert_eq!(lines(&[&now]), Vec::<u64>::new());
+        let then: Vec<u8> =
+            [0xff, 0xfe].into_iter().chain(key.encode_utf16().flat_map(u16::to_le_bytes)).collect();
+        assert_eq!(lines(&[&then]), Vec::<u64>::new(), "it was there before, in other letters");
+    }
+}
+
 /// Neither one endless line nor a file that is nothing but the beginnings of keys takes long: each byte is met a bounded
 /// number of times.
 #[test]
