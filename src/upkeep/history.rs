@@ -98,7 +98,7 @@ impl Inner {
         let before = self.now() - self.settings.audit;
         let mut count = 0;
         if order.dry_run {
-            count = self.store.count_old_audit(before, EVENTS_COUNTED).await?;
+            count = self.store.count_forgettable_audit(before, EVENTS_COUNTED.into()).await?;
         } else {
             for _ in 0..BATCHES_MAX {
                 let gone = self.store.forget_audit(before).await?;

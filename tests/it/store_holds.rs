@@ -393,6 +393,7 @@ async fn people_are_told_of_another_limit_and_not_of_the_same_one_again() {
         (96, weekly, None),
         // it does not say which
         (96, None, None),
+        (97, weekly, None),
     ] {
         let lease = bench.claim().await.lease;
         let until = bench.now() + Duration::from_secs(hours * 3_600);

@@ -193,7 +193,7 @@ async fn rows_stay_as_they_are_until_their_time_is_over() {
     bench.clock.advance_ms(1_000);
     assert_eq!(bench.post("/queue/pause", &json!({})).await.status, 200);
     let past = Timestamp::from_ms(bench.clock.now_ms());
-    assert_eq!(bench.store.count_old_audit(past, 9).await.unwrap(), 3);
+    assert_eq!(bench.store.count_forgettable_audit(past, 9).await.unwrap(), 3);
     assert_eq!(bench.store.forget_audit(past).await.unwrap(), 3);
     assert_eq!(rows(&bench).await.len(), 1);
     assert!(database.execute_batch("DELETE FROM audit").is_err());
@@ -242,10 +242,13 @@ async fn of_too_many_rows_the_newest_stay() {
         database.query_row("SELECT min(seq), count(*) FROM audit", [], |row| Ok((row.get(0)?, row.get(1)?)))
     };
     let begin = Timestamp::from_ms(0);
+    let told = || bench.store.count_forgettable_audit(begin, 9_000);
+    assert_eq!(told().await.unwrap(), 2_500, "a dry run tells of them");
     for (gone, expected) in [(2_000, (2_001, MOST + 500)), (500, (2_501, MOST)), (0, (2_501, MOST))] {
         assert_eq!(bench.store.forget_audit(begin).await.unwrap(), gone);
         assert_eq!(oldest().unwrap(), expected);
     }
+    assert_eq!(told().await.unwrap(), 0);
 }
 
 /// As many as a token likes, so they go first, and its own before those of others: no change goes for them.
@@ -272,8 +275,15 @@ async fn refusals_push_out_no_change_and_none_of_another_token() {
     }
     assert!(count("status = 403") < 111_000, "{}", count("status = 403"));
     let begin = Timestamp::from_ms(0);
-    while bench.store.forget_audit(begin).await.unwrap() > 0 {}
+    let (told, was) = (bench.store.count_forgettable_audit(begin, u64::MAX).await.unwrap(), count("1"));
+    loop {
+        match bench.store.forget_audit(begin).await.unwrap() {
+            0 => break,
+            gone => assert!(gone <= 2_000, "{gone}"),
+        }
+    }
     assert_eq!(count("status = 403"), 10_000);
+    assert_eq!(u64::try_from(was - count("1")).unwrap(), told);
     assert_eq!((count("status <> 403"), count("token = 'tok-noisy'")), (changes.try_into().unwrap(), 9_499));
     assert!(database.execute_batch("DELETE FROM audit").is_err(), "the trigger is as it was");
 }

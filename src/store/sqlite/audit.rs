@@ -68,19 +68,12 @@ impl Store {
             .await
     }
 
-    /// How many rows are from before, at most `max`.
+    /// How many rows [`Self::forget_audit`] would take until nothing is left to take, at most `max`.
     ///
     /// # Errors
     /// What the database said.
-    pub async fn count_old_audit(&self, before: Timestamp, max: u32) -> Result<u64, StoreError> {
-        self.database
-            .read(move |connection| {
-                let sql = "SELECT count(*) FROM (SELECT 1 FROM audit WHERE at < ?1 LIMIT ?2)";
-                Ok(connection
-                    .prepare_cached(sql)?
-                    .query_row(params![before.as_ms(), max], |row| row.get(0))?)
-            })
-            .await
+    pub async fn count_forgettable_audit(&self, before: Timestamp, max: u64) -> Result<u64, StoreError> {
+        self.database.read(move |connection| Ok(count_forgettable(connection, before)?.min(max))).await
     }
 
     /// Forgets rows from before, and of too many changes or refusals the oldest of the tokens that have the most, at most 2,000 at
@@ -198,7 +191,21 @@ fn forget(connection: &Connection, before: Timestamp) -> Result<u64, StoreError>
     if old > 0 {
         return Ok(old);
     }
-    Ok(thin(connection, Rows::Refusals)? + thin(connection, Rows::Changes)?)
+    match thin(connection, Rows::Refusals)? {
+        0 => thin(connection, Rows::Changes),
+        gone => Ok(gone),
+    }
+}
+
+fn count_forgettable(connection: &Connection, before: Timestamp) -> Result<u64, StoreError> {
+    let (old, changes, refusals): (u64, u64, u64) = connection
+        .prepare_cached(
+            "SELECT count(*) FILTER (WHERE at < ?1), count(*) FILTER (WHERE at >= ?1 AND status <> ?2),
+                 count(*) FILTER (WHERE at >= ?1 AND status = ?2) FROM audit",
+        )?
+        .query_row(params![before.as_ms(), REFUSED], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    let over = |rows: Rows, count: u64| count.saturating_sub(rows.most());
+    Ok(old + over(Rows::Changes, changes) + over(Rows::Refusals, refusals))
 }
 
 fn forget_old(connection: &Connection, before: Timestamp) -> Result<u64, StoreError> {

@@ -118,7 +118,8 @@ fn hold(
             "INSERT INTO holds (login, reason_code, reason_message, since, until, due_at, limit_window, probe)
              VALUES (?1, ?2, ?3, ?4, ?5, ?7, ?8, NULL)
              ON CONFLICT (login) DO UPDATE SET reason_code = ?2, reason_message = ?3, until = ?5, due_at = ?7,
-                 limit_window = ?8,
+                 -- who does not name the limit says nothing of another one
+                 limit_window = CASE WHEN reason_code = ?2 THEN coalesce(?8, limit_window) ELSE ?8 END,
                  -- a job from before the hold may end while the probe is still out
                  probe = nullif(probe, ?6)
              WHERE probe IS ?6 OR NOT (reason_code = ?9 AND ?2 = ?9 AND until > ?5 AND due_at > ?7)",
@@ -135,7 +136,6 @@ fn hold(
             ReasonCode::UsageLimit.as_str(),
         ])?;
     let is_known = held_for.is_some_and(|(code, limit)| {
-        // who does not name the limit says nothing of another one
         code == reason.code.as_str()
             && (window.is_none() || window.map(LimitWindow::as_str) == limit.as_deref())
     });
