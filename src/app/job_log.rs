@@ -1,8 +1,6 @@
-//! The output of an attempt: as people read it, or as the agent wrote it.
+//! The output of an attempt, as people read it.
 
 use std::path::PathBuf;
-
-use futures_util::{Stream, StreamExt as _, stream};
 
 use super::App;
 use super::caller::Caller;
@@ -10,10 +8,18 @@ use super::error::AppError;
 use super::streams::Ear;
 use crate::domain::id::JobNumber;
 use crate::store::{Store, StoreError};
-use crate::worker::{AgentStep, agent_output};
 
 /// Output in one piece, bytes: what a reader is behind by costs no more memory than this.
 const PIECE_BYTES_MAX: u64 = 64 * 1_024;
+
+/// What is read on and on, in pieces of a bounded size.
+pub trait Pieces: Send {
+    /// The next piece; `None` at the end. Nothing is lost when the future is dropped.
+    ///
+    /// # Errors
+    /// What the store or the file system said.
+    fn next(&mut self) -> impl Future<Output = Result<Option<Vec<u8>>, AppError>> + Send;
+}
 
 /// Reads the output of a job on, piece by piece.
 pub struct LogFollower {
@@ -25,12 +31,8 @@ pub struct LogFollower {
     ear: Ear,
 }
 
-impl LogFollower {
-    /// The next piece; `None` at the end. Nothing is lost when the future is dropped.
-    ///
-    /// # Errors
-    /// What the store or the file system said.
-    pub async fn next(&mut self) -> Result<Option<Vec<u8>>, AppError> {
+impl Pieces for LogFollower {
+    async fn next(&mut self) -> Result<Option<Vec<u8>>, AppError> {
         loop {
             if self.ear.closing.is_cancelled() {
                 return Ok(None);
@@ -79,33 +81,6 @@ impl App {
         }
     }
 
-    /// What the agent of an attempt has written to its standard output so far, byte for byte; the turns in which it repaired
-    /// its work behind the first.
-    ///
-    /// # Errors
-    /// As [`Self::job_log`].
-    pub async fn raw_job_log(
-        &self,
-        caller: &Caller,
-        job: &str,
-        attempt: Option<i64>,
-    ) -> Result<impl Stream<Item = std::io::Result<Vec<u8>>> + Send + use<>, AppError> {
-        let (job, attempt) = self.attempt(caller, job, attempt).await?;
-        let steps = self.0.store.list_steps(job, attempt).await?;
-        let mut turns: Vec<_> =
-            steps.into_iter().map(|step| step.name).filter(|name| name.starts_with("agent-")).collect();
-        if turns.is_empty() {
-            return Err(AppError::NotFound("output of this attempt"));
-        }
-        turns.sort_by_key(|name| turn_number(name));
-        let output = |name: &String| {
-            let run_dir = &self.0.settings.run_dir;
-            agent_output(&AgentStep { store: &self.0.store, run_dir, job, attempt, name })
-        };
-        let outputs = turns.iter().map(output).collect::<Result<Vec<_>, _>>();
-        Ok(stream::iter(outputs.map_err(|error| AppError::Internal(error.to_string()))?).flatten())
-    }
-
     /// What an attempt said and says, until it is over; of the newest and of those after it when none is named, until the
     /// job is over.
     ///
@@ -117,19 +92,27 @@ impl App {
         job: &str,
         attempt: Option<i64>,
     ) -> Result<LogFollower, AppError> {
-        let (job, first) = match attempt {
-            Some(_) => self.attempt(caller, job, attempt).await?,
-            None => {
-                let job = self.view(caller, job).await?.job;
-                (job.number, job.attempt.max(1))
-            }
-        };
+        let (job, first) = self.followed_from(caller, job, attempt).await?;
         let store = self.0.store.clone();
         let ear = self.0.streams.enter(caller, &store, Some(job))?;
         Ok(LogFollower { store, job, attempt: first, is_only_one: attempt.is_some(), offset: 0, ear })
     }
 
-    async fn attempt(
+    /// The job and the attempt to begin at: the one that is named, else the newest, or the first that will be.
+    pub(super) async fn followed_from(
+        &self,
+        caller: &Caller,
+        job: &str,
+        attempt: Option<i64>,
+    ) -> Result<(JobNumber, u32), AppError> {
+        if attempt.is_some() {
+            return self.attempt(caller, job, attempt).await;
+        }
+        let job = self.view(caller, job).await?.job;
+        Ok((job.number, job.attempt.max(1)))
+    }
+
+    pub(super) async fn attempt(
         &self,
         caller: &Caller,
         job: &str,
@@ -142,9 +125,4 @@ impl App {
         }
         Ok((job.number, attempt))
     }
-}
-
-/// `agent-10` comes after `agent-2` and `agent-2-2`.
-fn turn_number(name: &str) -> Vec<u32> {
-    name.split('-').filter_map(|part| part.parse().ok()).collect()
 }

@@ -16,7 +16,7 @@ use super::connection::{Busy, Connection};
 use super::events::busy;
 use super::problem::{self, ApiError};
 use super::query::Query;
-use crate::app::{App, AppError, DiffFormat, DiffQuery, JobQuery, LogFollower};
+use crate::app::{App, AppError, DiffFormat, DiffQuery, JobQuery, Pieces};
 use crate::wire::diff::Diff;
 use crate::wire::job::{Job, JobPage, JobSummary};
 use crate::wire::message::MessagePage;
@@ -112,14 +112,14 @@ pub(super) async fn get_log(
 ) -> Result<Response, ApiError> {
     let attempt = query.integer("attempt")?;
     let (follow, raw) = (query.flag("follow")?, query.flag("raw")?);
+    let busy = || busy(connection.as_ref());
     if follow && raw {
-        let detail =
-            "is not supported together with raw: follow the readable output, or read the raw one so far";
-        return Err(AppError::not_supported("?follow", detail).into());
+        let follower = app.follow_raw_job_log(&caller, &id, attempt).await?;
+        return Ok(text(Body::from_stream(followed(follower, busy()))));
     }
     if follow {
         let follower = app.follow_job_log(&caller, &id, attempt).await?;
-        return Ok(text(Body::from_stream(followed(follower, busy(connection.as_ref())))));
+        return Ok(text(Body::from_stream(followed(follower, busy()))));
     }
     if raw {
         return Ok(text(Body::from_stream(app.raw_job_log(&caller, &id, attempt).await?)));
@@ -137,7 +137,7 @@ pub(super) async fn get_log(
 
 /// The pieces as they come; one that cannot be read breaks the answer off, so that nobody takes it for whole.
 fn followed(
-    follower: LogFollower,
+    follower: impl Pieces,
     busy: Option<Busy>,
 ) -> impl Stream<Item = Result<Vec<u8>, std::io::Error>> {
     stream::unfold(Some((follower, busy)), |state| async move {

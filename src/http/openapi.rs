@@ -83,10 +83,7 @@ const FURTHER: &[(&str, &[(u16, &str)])] = &[
     ),
     ("get_job", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
     ("list_messages", &[(404, "No such job"), AMBIGUOUS, (422, "Out of range")]),
-    (
-        "get_log",
-        &[(404, "No such job, attempt or output"), AMBIGUOUS, (422, "follow together with raw"), STREAMS],
-    ),
+    ("get_log", &[(404, "No such job, attempt or output"), AMBIGUOUS, STREAMS]),
     ("job_events", &[(404, "No such job"), AMBIGUOUS, STREAMS]),
     ("all_events", &[STREAMS]),
     ("job_socket", &[(404, "No such job"), AMBIGUOUS, (426, "No WebSocket was asked for"), STREAMS]),

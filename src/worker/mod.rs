@@ -83,7 +83,7 @@ pub use clone_removals::{
 };
 pub use inside::IsolationSettings;
 pub use limits::StepLimits;
-pub use output::{AgentStep, agent_output};
+pub use output::{AgentStep, agent_output, agent_tail};
 pub use program::{ProgramLook, ask_program, find_program, look_at_program, native_command, spoken_command};
 pub use remotes::{Remotes, forge_name};
 pub use runner::Runner;

@@ -8,7 +8,7 @@ use futures_util::{Stream, stream};
 use tokio::time::timeout;
 
 use crate::domain::id::JobNumber;
-use crate::process::{self, ProcessError, StepDir, StepName, Tail, Tailed};
+use crate::process::{self, LogPosition, ProcessError, StepDir, StepName, Tail, Tailed};
 use crate::store::Store;
 
 /// A record that is there is given out at once; what takes longer is not there yet.
@@ -31,10 +31,7 @@ pub struct AgentStep<'a> {
 pub fn agent_output(
     step: &AgentStep<'_>,
 ) -> Result<impl Stream<Item = io::Result<Vec<u8>>> + Send + use<>, ProcessError> {
-    let number = u64::try_from(step.job.0).unwrap_or(0);
-    let name = StepName::new(step.store.instance(), number, step.attempt, step.name)?;
-    let dir = step.store.logs().step_dir(step.job, step.attempt, step.name);
-    let tail = Tail::open(&StepDir::new(dir, step.run_dir, name)?, Default::default());
+    let tail = agent_tail(step, LogPosition::default())?;
     Ok(stream::unfold(tail, |mut tail| async move {
         loop {
             match timeout(NOTHING_MORE, tail.next()).await {
@@ -47,4 +44,15 @@ pub fn agent_output(
             }
         }
     }))
+}
+
+/// Everything that the step writes from `from` on.
+///
+/// # Errors
+/// As [`agent_output`].
+pub fn agent_tail(step: &AgentStep<'_>, from: LogPosition) -> Result<Tail, ProcessError> {
+    let number = u64::try_from(step.job.0).unwrap_or(0);
+    let name = StepName::new(step.store.instance(), number, step.attempt, step.name)?;
+    let dir = step.store.logs().step_dir(step.job, step.attempt, step.name);
+    Ok(Tail::open(&StepDir::new(dir, step.run_dir, name)?, from))
 }

@@ -51,8 +51,8 @@ Inward it takes `{\"type\":\"message\",\"id\":\"…\",\"text\":\"…\"}` and `{\
 agent](#words-for-the-agent). Each frame is answered, `{\"type\":\"accepted\",\"id\":…}` or `{\"type\":\"refused\",\"id\":…,\"problem\":{…}}`,
 where the problem is that of an HTTP answer. A frame has at most 1 MiB.
 
-`GET /jobs/:id/log?follow=true` gives the readable output alone as text until the job is over; `offshoot logs -f JOB` prints
-the messages and goes on over a restart of the server.
+`GET /jobs/:id/log?follow=true` gives the readable output alone as text until the job is over, with `&raw=true` what the agent
+itself writes, byte for byte; `offshoot logs -f JOB` prints the messages and goes on over a restart of the server.
 
 ## Words for the agent
 

@@ -123,6 +123,42 @@ async fn the_agent_repairs_its_work_in_the_same_conversation() {
     stand.finish().await;
 }
 
+/// From before the job begins, over the turns of its agent, to its end; and what is read afterwards is the same.
+#[tokio::test]
+async fn what_the_agent_writes_is_followed_byte_for_byte_from_turn_to_turn() {
+    let stand = Stand::new().await;
+    stand.post("/queue/pause", &json!({})).await;
+    let verify = json!([stand.gated("looks"), wants_good(&stand)]);
+    let id =
+        submit(&stand, "f", &format!("{BAD}{}", stand.gate_mark("first")), json!({"verify": verify})).await;
+    let url = format!("{}/jobs/{id}/log?follow=true&raw=true", stand.base_url());
+    let asked = reqwest::Client::new().get(url).bearer_auth(stand::SECRET).send().await.unwrap();
+    assert_eq!(asked.status(), 200);
+    let (mut asked, mut text) = (asked, String::new());
+    let mut until = async |text: &mut String, what: &str| {
+        while what.is_empty() || !text.contains(what) {
+            let piece = tokio::time::timeout(stand::PATIENCE, asked.chunk()).await.expect(what).unwrap();
+            let Some(piece) = piece else { break };
+            text.push_str(std::str::from_utf8(&piece).unwrap());
+        }
+    };
+    stand.post("/queue/resume", &json!({})).await;
+    until(&mut text, "\"subtype\":\"init\"").await;
+    assert!(!text.contains("\"type\":\"result\""), "{text}");
+    stand.open_gate("first");
+    until(&mut text, "\"type\":\"result\"").await;
+    stand.has_run("looks", 1).await;
+    stand.open_gate("looks");
+    until(&mut text, "").await;
+    assert_eq!(text.matches("\"subtype\":\"init\"").count(), 2, "{text}");
+    stand.completed(&id).await;
+    for follow in [false, true] {
+        let whole = stand.get_text(&format!("/jobs/{id}/log?raw=true&follow={follow}")).await;
+        assert_eq!(whole, text, "{follow}");
+    }
+    stand.finish().await;
+}
+
 #[tokio::test]
 async fn no_more_is_repaired_than_the_owner_allows() {
     let stand = Stand::new().await;

@@ -345,6 +345,6 @@ async fn the_output_is_followed_to_the_end_of_the_job() {
     assert_eq!(log.text, "in the first attempt\nin the second\n");
     assert!(tokio::time::timeout(LONG, first.body.next()).await.expect("its attempt is over").is_none());
     assert_eq!(bench.get("/jobs/1/log?follow=true").await.body, b"in the second\n");
-    bench.get("/jobs/1/log?follow=true&raw=true").await.problem(422, "not_supported");
+    bench.get("/jobs/1/log?follow=true&raw=true&attempt=3").await.problem(404, "not_found");
     bench.get("/jobs/1/log?follow=true&attempt=3").await.problem(404, "not_found");
 }

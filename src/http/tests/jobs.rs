@@ -315,8 +315,6 @@ async fn reading_what_is_not_there_yet() {
     bench.post("/jobs", &job("a")).await;
     bench.get("/jobs/1/diff").await.problem(404, "not_found");
     bench.get("/jobs/1/log").await.problem(404, "not_found");
-    let both = bench.get("/jobs/1/log?follow=true&raw=true").await;
-    assert_eq!(both.pointers(422, "not_supported"), ["?follow"]);
     assert_eq!(bench.get("/jobs/1/messages").await.json(), json!({"messages": [], "nextCursor": null}));
     assert_eq!(bench.get("/jobs/1/deliveries").await.json(), json!({"deliveries": []}));
     bench.post("/jobs/1/deliveries/dlv-abcd/redeliver", &json!({})).await.problem(404, "not_found");
