@@ -5,6 +5,9 @@ lint:
     cargo clippy --all-targets --locked -- -D warnings
 fmt:
     cargo fmt --all
+# what everything costs beside what the machine can do (docs/performance.md); half an hour, or some groups of it: just bench queue git
+bench *groups:
+    cargo bench --locked -- {{groups}}
 doc:
     RUSTDOCFLAGS="-D warnings" cargo doc --no-deps --locked
 demo *args:
