@@ -67,7 +67,6 @@ impl App {
         request.attachments = files.iter().map(AttachedFile::told).collect();
         AppError::of_reading(&reading)?;
         let named = named.ok_or_else(|| AppError::invalid("/clientId", "is required"))?;
-        self.refuse_when_full().await?;
         let client = self.ensure_client(named).await?;
         let login = self.login(&request.own_options(), &client.options);
         let (start, done_by_hand) = (Start::Agent, false);
@@ -283,6 +282,7 @@ impl App {
             Named::Known(client) => return Ok(*client),
             Named::New(repository) => repository,
         };
+        self.refuse_when_full().await?;
         let new = NewClient {
             os_client_id: None,
             name: repository.repo().to_owned(),

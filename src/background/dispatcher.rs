@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use tokio::sync::broadcast;
+use tokio::sync::broadcast::{self, error::TryRecvError};
 use tokio::task::{Id, JoinSet};
 use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::{Pulse, REPAIR_PERIOD, Woken, next_change};
 use crate::domain::attempt::{Assignment, Lease};
 use crate::domain::id::JobNumber;
+use crate::domain::limit::Limit;
 use crate::metrics;
 use crate::store::{Change, Store, StoreError};
 use crate::worker::{Runner, Signals, Worker};
@@ -129,8 +130,24 @@ impl<R: Runner> Dispatcher<R> {
             woken = next_change(&mut self.changes, due, matters) => match woken {
                 Woken::By(Change::CancelRequested(job)) => self.cancel(job),
                 Woken::HintsLost => self.look_for_cancels().await,
-                Woken::ByTime | Woken::By(_) => {}
+                // a round looks at all rows: one is enough for all the hints that are there
+                Woken::By(_) => self.take_waiting_hints().await,
+                Woken::ByTime => {}
             },
+        }
+    }
+
+    async fn take_waiting_hints(&mut self) {
+        loop {
+            match self.changes.try_recv() {
+                Ok(Change::CancelRequested(job)) => self.cancel(job),
+                Ok(_) => {}
+                Err(TryRecvError::Lagged(_)) => {
+                    metrics::LIMITS.increment([Limit::Hints.as_str()]);
+                    self.look_for_cancels().await;
+                }
+                Err(TryRecvError::Empty | TryRecvError::Closed) => return,
+            }
         }
     }
 

@@ -10,8 +10,8 @@ use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
 use super::{
-    answers, attachments, audit, chains, clients, events, finish, forget, inward, logins, profiles, rows,
-    turns, visits,
+    answers, attachments, audit, chains, clients, events, finish, forget, inward, logins, profiles,
+    queue_size, rows, turns, visits,
 };
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
@@ -52,24 +52,27 @@ impl Store {
     ) -> Result<JobView, StoreError> {
         let id = JobId::from_random(&self.clock.random_text(RANDOM_LENGTH));
         let (now, bounds) = (self.moment(), self.bounds());
-        let view = self
+        let (view, is_over) = self
             .database
             .write(Edge::Submit, move |connection| {
                 let (number, failed) = insert(connection, now.wall, &id, new, &bounds)?;
                 // the answer is the job as it was inserted, whatever becomes of it at once
                 let view = view(connection, now, &bounds, number)?;
+                let is_over = failed.is_some();
                 if let Some(reason) = failed {
                     let cause = Cause::DependencyFailed(reason);
                     finish::apply(connection, now, &bounds, number, cause, &render)?;
                 }
                 answers::keep(connection, now, answer, &view)?;
                 audit::made(format!("/jobs/{}", view.job.id));
-                Ok(view)
+                Ok((view, is_over))
             })
             .await?;
         self.tell(Change::JobMoved(view.job.number));
         self.tell(Change::Queue);
-        self.tell(Change::Deliveries);
+        if is_over {
+            self.tell(Change::Deliveries);
+        }
         Ok(view)
     }
 
@@ -132,10 +135,8 @@ fn insert(
     new: NewJob,
     bounds: &Bounds,
 ) -> Result<(JobNumber, Option<Reason>), StoreError> {
-    let queued: u32 = connection
-        .prepare_cached("SELECT count(*) FROM (SELECT 1 FROM jobs WHERE status = 'queued' LIMIT ?1)")?
-        .query_row([bounds.limits.queued_max], |row| row.get(0))?;
-    if queued >= bounds.limits.queued_max {
+    let queued = queue_size::kept(connection)?.unwrap_or_default();
+    if queued >= i64::from(bounds.limits.queued_max) {
         return Err(StoreError::QueueFull { max: bounds.limits.queued_max });
     }
     let client = rows::client_number(connection, &new.client_id)?;

@@ -9,7 +9,7 @@ mod embedded {
 }
 
 /// The newest schema this binary knows.
-pub const SCHEMA_VERSION: i64 = 24;
+pub const SCHEMA_VERSION: i64 = 25;
 
 /// SQLite before 3.51.3 can corrupt a database when a WAL is reset at the wrong moment.
 const SQLITE_MIN: i32 = 3_051_003;

@@ -42,6 +42,7 @@ mod notices;
 mod place;
 mod profiles;
 mod queue;
+mod queue_size;
 mod reach;
 mod readings;
 mod reconcile;
@@ -134,6 +135,7 @@ impl Database {
         reconcile::reconcile(&mut connection, logs, artifacts)?;
         let (instance, epoch) = failpoint::at(Edge::TakeEpoch, || begin_epoch(&connection, clock))?;
         let steady = resume_steady(&connection, clock)?;
+        queue_size::keep(&connection)?;
         let readers = readers(&place)?;
         let (failed, _) = watch::channel(false);
         let writer = Ok(writer::Writer::start(connection, failed.clone())?);

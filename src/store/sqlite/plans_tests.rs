@@ -164,7 +164,7 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
         assert!(uses(connection, first, "jobs_queued_by_client"), "and the client's own");
         assert!(uses(connection, first, "jobs_running"), "and counts what runs by client");
         assert!(
-            uses(connection, "(rank, turn, number) <", "INDEX jobs_queued"),
+            uses(connection, "(rank, turn, number) >", "INDEX jobs_queued"),
             "a position is counted there"
         );
         assert!(uses(connection, "SELECT id, number, branch FROM jobs", "INDEX jobs_live_branch"));

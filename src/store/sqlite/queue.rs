@@ -11,7 +11,7 @@ use super::super::view::{Accounts, QueuePage, QueuePlace, QueueState, QueuedJob,
 use super::super::{Change, Store};
 use super::disk::Bounds;
 use super::jobs::queued_view;
-use super::{clear_meta, meta, rows, set_meta, usage};
+use super::{clear_meta, meta, queue_size, rows, set_meta, usage};
 use crate::domain::hold::Hold;
 use crate::domain::id::ClientId;
 use crate::domain::job::{Job, Phase, Waiting, WaitingFor};
@@ -22,6 +22,8 @@ use crate::failpoint::Edge;
 
 /// Queued jobs on one page.
 const PAGE: usize = 200;
+/// Jobs that are counted from the end of the queue before it is tried from its beginning.
+const NEAR: i64 = 500;
 /// No limit in SQL: jobs of others are passed over one by one, and `server.queue_max` bounds their number.
 const WHOLE_QUEUE: i64 = -1;
 
@@ -147,9 +149,11 @@ impl Store {
                 let next: Option<u64> = connection
                     .prepare_cached(
                         "SELECT min(wait) FROM (
-                             SELECT min(not_before) - ?2 AS wait FROM jobs WHERE status = 'queued' AND not_before > ?2
+                             SELECT min(not_before) - ?2 AS wait FROM jobs INDEXED BY jobs_not_before
+                             WHERE status = 'queued' AND not_before > ?2
                              UNION ALL
-                             SELECT min(run_at) - ?1 FROM jobs WHERE status = 'queued' AND run_at > ?1
+                             SELECT min(run_at) - ?1 FROM jobs INDEXED BY jobs_run_at
+                             WHERE status = 'queued' AND run_at > ?1
                              UNION ALL
                              SELECT min(min(until - ?1, due_at - ?2)) FROM holds
                              WHERE probe IS NULL AND until > ?1 AND due_at > ?2
@@ -285,9 +289,21 @@ impl QueueContext {
     }
 }
 
-/// 1 + the queued jobs before the one of `row`.
+/// 1 + the queued jobs before the one of `row`. Where the size of the queue is known they are counted from the end if that is
+/// near, as it is for most new jobs.
 pub(super) fn position(connection: &Connection, row: &Row<'_>) -> rusqlite::Result<i64> {
     let QueuePlace { rank, turn, number } = place(row)?;
+    if let Some(size) = queue_size::kept(connection)? {
+        let behind: i64 = connection
+            .prepare_cached(
+                "SELECT count(*) FROM (SELECT 1 FROM jobs INDEXED BY jobs_queued
+                 WHERE status = 'queued' AND (rank, turn, number) > (?1, ?2, ?3) LIMIT ?4)",
+            )?
+            .query_row([rank, turn, number, NEAR], |found| found.get(0))?;
+        if behind < NEAR {
+            return Ok(size - behind);
+        }
+    }
     connection
         .prepare_cached(
             "SELECT 1 + count(*) FROM jobs INDEXED BY jobs_queued

@@ -1,0 +1,1 @@
+-- As at schema 24; what is new is made of the rows that are there.
