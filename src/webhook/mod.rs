@@ -22,6 +22,7 @@ mod retry_after;
 pub mod schedule;
 mod send;
 mod signature;
+mod tls;
 
 pub use crate::domain::address_class::{AddressClass, classify};
 pub use crate::domain::allow::{AllowEntry, AllowEntryError};

@@ -13,6 +13,7 @@ use super::retry_after::parse_retry_after;
 use super::signature::{
     HEADER_AGENT_SIGNATURE, HEADER_ID, HEADER_SIGNATURE, HEADER_TIMESTAMP, SigningSecrets,
 };
+use super::tls::Tls;
 
 /// Longest wait for a connection, in seconds: long enough for a lost packet to be sent three times.
 pub const CONNECT_SECONDS_MAX: u64 = 5;
@@ -36,6 +37,7 @@ pub struct SendLimits {
 pub struct Sender {
     policy: Policy,
     limits: SendLimits,
+    tls: Tls,
 }
 
 /// What one try sends.
@@ -143,7 +145,7 @@ impl SendRequest<'_> {
 impl Sender {
     #[must_use]
     pub fn new(policy: Policy, limits: SendLimits) -> Self {
-        Self { policy, limits }
+        Self { policy, limits, tls: Tls::default() }
     }
 
     /// The rules this sender follows, for judging a URL when it is handed in.
@@ -234,7 +236,12 @@ impl Sender {
 
     /// A client for this try alone: it knows no addresses but the vetted ones.
     fn client(&self, addresses: Vec<SocketAddr>) -> Result<reqwest::Client, Failure> {
+        let tls = self.tls.config().map_err(|error| Failure {
+            text: format!("the system's certificates cannot be used: {error}"),
+            kind: FailureKind::Connect,
+        })?;
         reqwest::Client::builder()
+            .tls_backend_preconfigured(tls)
             .user_agent(USER_AGENT)
             .dns_resolver(Vetted(addresses))
             .no_proxy()
