@@ -365,10 +365,15 @@ pub(super) fn branch_conflict(
     let above = serde_json::to_string(&parents).unwrap_or_else(|_| "[]".to_owned());
     let mut statement = connection.prepare_cached(
         // '0' is the character behind '/': the range holds exactly the names below the branch
-        "SELECT id, number, branch FROM jobs INDEXED BY jobs_live_branch
-         WHERE client = ?1 AND status IN ('queued', 'running') AND number NOT IN (SELECT value FROM json_each(?5))
-           AND (branch_key IN (SELECT value FROM json_each(?2)) OR (branch_key > ?3 AND branch_key < ?4))
-         ORDER BY number DESC LIMIT 1",
+        // two looks into the index: with OR it would be one at every live job of the client
+        "SELECT id, number, branch FROM (
+             SELECT id, number, branch FROM jobs INDEXED BY jobs_live_branch
+             WHERE client = ?1 AND status IN ('queued', 'running')
+                 AND branch_key IN (SELECT value FROM json_each(?2))
+             UNION ALL
+             SELECT id, number, branch FROM jobs INDEXED BY jobs_live_branch
+             WHERE client = ?1 AND status IN ('queued', 'running') AND branch_key > ?3 AND branch_key < ?4)
+         WHERE number NOT IN (SELECT value FROM json_each(?5)) ORDER BY number DESC LIMIT 1",
     )?;
     let found = statement
         .query_row(params![client, above, format!("{key}/"), format!("{key}0"), except], named_branch);

@@ -167,7 +167,11 @@ async fn submitting_claiming_and_finishing_read_no_table_from_end_to_end() {
             uses(connection, "(rank, turn, number) >", "INDEX jobs_queued"),
             "a position is counted there"
         );
-        assert!(uses(connection, "SELECT id, number, branch FROM jobs", "INDEX jobs_live_branch"));
+        assert!(uses(
+            connection,
+            "SELECT id, number, branch FROM jobs",
+            "INDEX jobs_live_branch (client=? AND branch_key=?)"
+        ));
         assert!(uses(connection, "SELECT max(turn) FROM (", "INDEX jobs_queued_by_client"));
         assert!(uses(connection, "SELECT job, any_end FROM waits", "INDEX waits_by_dependency"));
         assert!(uses(connection, "SELECT state, tries, last_status", "INDEX deliveries_by_job"));
