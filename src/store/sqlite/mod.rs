@@ -388,3 +388,7 @@ impl StoreError {
 #[cfg(test)]
 #[path = "plans_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "counts_tests.rs"]
+mod counts;

@@ -95,8 +95,12 @@ fn uses(connection: &Connection, part_of_sql: &str, index: &str) -> bool {
 }
 
 async fn store() -> (tempfile::TempDir, Store, ClientId) {
+    store_with(LIMITS).await
+}
+
+pub(super) async fn store_with(limits: Limits) -> (tempfile::TempDir, Store, ClientId) {
     let dir = tempfile::tempdir().unwrap();
-    let store = Store::open(dir.path(), Clock::manual(1_000_000, 3), LIMITS).unwrap();
+    let store = Store::open(dir.path(), Clock::manual(1_000_000, 3), limits).unwrap();
     let new = NewClient {
         os_client_id: None,
         name: "widgets".to_owned(),
@@ -109,7 +113,7 @@ async fn store() -> (tempfile::TempDir, Store, ClientId) {
     (dir, store, client)
 }
 
-fn new_job(client: &ClientId, branch: &str) -> NewJob {
+pub(super) fn new_job(client: &ClientId, branch: &str) -> NewJob {
     NewJob {
         client_id: client.clone(),
         request: NewJobRequest {
