@@ -30,6 +30,7 @@ mod config;
 mod config_example;
 mod config_secrets;
 mod configuration_page;
+mod counted;
 mod demo;
 mod docs_links;
 mod doctor;
