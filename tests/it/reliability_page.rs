@@ -6,7 +6,7 @@ use std::fs;
 use crate::tidy_source::{root, sources};
 
 /// Those that promise and say what holds it.
-const PAGES: [&str; 9] = [
+const PAGES: [&str; 10] = [
     "reliability.md",
     "security.md",
     "attach.md",
@@ -16,6 +16,7 @@ const PAGES: [&str; 9] = [
     "profiles.md",
     "usage.md",
     "dashboard.md",
+    "performance.md",
 ];
 const COLUMNS: [&str; 6] = ["promise", "how it is tested", "figure reached", "command", "broken once", ""];
 
