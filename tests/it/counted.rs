@@ -87,7 +87,8 @@ async fn a_job_starts_git_as_often_as_it_needs_and_no_more() {
         stand.submit(json!({"prompt": "Greet", "branchName": "two", "options": {"publish": "branch"}})).await;
     assert_eq!(stand.completed(&second).await["outcome"], "branch_pushed");
     let of_job = runs().split_off(before);
-    assert!(of_job.len() <= 3, "{of_job:#?}");
+    let what: Vec<_> = of_job.iter().map(|run| run.split(' ').next().unwrap()).collect();
+    assert_eq!(what, ["fetch", "read-tree", "push", "update-ref"], "{of_job:#?}");
     stand.finish().await;
 }
 
@@ -105,9 +106,8 @@ async fn an_event_is_small_whatever_the_agent_says() {
             Ok((row.get(0)?, row.get(1)?))
         })
         .unwrap();
-    assert!(events > 500, "every line is one: {events}");
-    // beside them are six numbers
-    assert!(bytes / events <= 60, "{} bytes each", bytes / events);
+    // 250,000 characters were said; beside these bytes an event has six numbers
+    assert!(events >= 5 && bytes / events <= 60, "{} bytes each", bytes / events);
     drop(database);
     stand.finish().await;
 }
