@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, params};
 use super::super::error::StoreError;
 use super::super::view::StepRecord;
 use super::super::{Change, Store};
-use super::{deaths, inward, jobs, logins, rows, visits};
+use super::{conflicts, deaths, inward, jobs, logins, rows, visits};
 use crate::domain::attempt::{Attempt, Lease};
 use crate::domain::branch::BranchName;
 use crate::domain::id::JobNumber;
@@ -124,7 +124,7 @@ impl Store {
                 let client = connection
                     .prepare_cached("SELECT client FROM jobs WHERE number = ?1")?
                     .query_row([lease.job.0], |row| row.get(0))?;
-                if let Some(conflict) = jobs::branch_conflict(connection, client, &branch, &moved)? {
+                if let Some(conflict) = conflicts::branch_conflict(connection, client, &branch, &moved)? {
                     return Err(StoreError::BranchBusy(conflict));
                 }
                 for job in moved {

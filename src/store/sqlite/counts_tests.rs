@@ -5,9 +5,9 @@ use std::ffi::c_int;
 
 use rusqlite::{Connection, ffi};
 
-use super::super::error::StoreError;
-use super::super::{Limits, Store};
-use super::tests::{new_job, store_with};
+use super::super::super::error::StoreError;
+use super::super::super::{Limits, Store};
+use super::{new_job, store_with};
 use crate::domain::attempt::AttemptEnd;
 use crate::domain::id::{ClientId, JobNumber, JobRef};
 use crate::domain::job::Outcome;

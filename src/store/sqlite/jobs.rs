@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, OptionalExtension as _, params};
 
-use super::super::error::{BranchConflict, StoreError};
+use super::super::error::StoreError;
 use super::super::steady::Moment;
 use super::super::view::{CancelRequest, KeyedAnswer};
 use super::super::{Change, Store};
@@ -10,8 +10,8 @@ use super::disk::Bounds;
 use super::queue::QueueContext;
 use super::waits::Dependencies;
 use super::{
-    answers, attachments, audit, chains, clients, events, finish, forget, inward, logins, profiles,
-    queue_size, rows, turns, visits,
+    answers, attachments, audit, chains, clients, conflicts, events, finish, forget, inward, logins,
+    profiles, queue_size, rows, turns, visits,
 };
 use crate::domain::branch::BranchName;
 use crate::domain::delivery::{CallbackSummary, DeliveryState, RenderedCallback};
@@ -164,7 +164,7 @@ fn insert(
         dependencies.queue_behind(connection, client, &branch, root)?;
     }
     let before = dependencies.before(connection)?;
-    if let Some(conflict) = conflict(connection, client, &branch, root, &before)? {
+    if let Some(conflict) = conflicts::conflict(connection, client, &branch, root, &before)? {
         return Err(StoreError::BranchBusy(conflict));
     }
     let rank = -i64::from(new.request.priority);
@@ -301,83 +301,11 @@ fn next_number(connection: &Connection) -> Result<JobNumber, StoreError> {
     Ok(JobNumber(last.unwrap_or(0) + 1))
 }
 
-/// The live job that one on this branch, of this chain, cannot run beside; but for those of `except`.
-pub(super) fn conflict(
-    connection: &Connection,
-    client: i64,
-    branch: &BranchName,
-    root: Option<&JobId>,
-    except: &[i64],
-) -> Result<Option<BranchConflict>, StoreError> {
-    let of_branch = branch_conflict(connection, client, branch, except)?;
-    match (of_branch, root) {
-        (None, Some(root)) => chain_conflict(connection, root, except),
-        (found, _) => Ok(found),
-    }
-}
-
-/// A chain has one worktree, whatever branches its jobs are on.
-fn chain_conflict(
-    connection: &Connection,
-    root: &JobId,
-    except: &[i64],
-) -> Result<Option<BranchConflict>, StoreError> {
-    let except = serde_json::to_string(except).unwrap_or_else(|_| "[]".to_owned());
-    let found = connection
-        .prepare_cached(
-            "SELECT id, number, branch FROM jobs WHERE root_id = ?1 AND status IN ('queued', 'running')
-                 AND number NOT IN (SELECT value FROM json_each(?2))
-             ORDER BY number DESC LIMIT 1",
-        )?
-        .query_row(params![root.as_str(), except], named_branch)
-        .optional()?;
-    found.map(busy).transpose()
-}
-
 fn branch_of_chain(connection: &Connection, root: &JobId) -> Result<BranchName, StoreError> {
     let newest: String = connection
         .prepare_cached("SELECT branch FROM jobs WHERE root_id = ?1 ORDER BY number DESC LIMIT 1")?
         .query_row([root.as_str()], |row| row.get(0))?;
     BranchName::parse(&newest).map_err(|_| StoreError::Corrupt("a branch is not readable".to_owned()))
-}
-
-fn named_branch(row: &rusqlite::Row<'_>) -> rusqlite::Result<(String, i64, String)> {
-    Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-}
-
-fn busy((id, number, branch): (String, i64, String)) -> Result<BranchConflict, StoreError> {
-    let job = JobId::parse(&id).map_err(|_| StoreError::Corrupt("a job id is not readable".to_owned()))?;
-    Ok(BranchConflict { job, number: JobNumber(number), branch })
-}
-
-/// The newest live job of the client, but for those of `except`, whose branch is `branch`, a directory above or below it, or its
-/// twin in another case.
-pub(super) fn branch_conflict(
-    connection: &Connection,
-    client: i64,
-    branch: &BranchName,
-    except: &[i64],
-) -> Result<Option<BranchConflict>, StoreError> {
-    let key = branch.as_str().to_ascii_lowercase();
-    let mut parents: Vec<&str> = key.match_indices('/').map(|(at, _)| &key[..at]).collect();
-    parents.push(&key);
-    let except = serde_json::to_string(except).unwrap_or_else(|_| "[]".to_owned());
-    let above = serde_json::to_string(&parents).unwrap_or_else(|_| "[]".to_owned());
-    let mut statement = connection.prepare_cached(
-        // '0' is the character behind '/': the range holds exactly the names below the branch
-        // two looks into the index: with OR it would be one at every live job of the client
-        "SELECT id, number, branch FROM (
-             SELECT id, number, branch FROM jobs INDEXED BY jobs_live_branch
-             WHERE client = ?1 AND status IN ('queued', 'running')
-                 AND branch_key IN (SELECT value FROM json_each(?2))
-             UNION ALL
-             SELECT id, number, branch FROM jobs INDEXED BY jobs_live_branch
-             WHERE client = ?1 AND status IN ('queued', 'running') AND branch_key > ?3 AND branch_key < ?4)
-         WHERE number NOT IN (SELECT value FROM json_each(?5)) ORDER BY number DESC LIMIT 1",
-    )?;
-    let found = statement
-        .query_row(params![client, above, format!("{key}/"), format!("{key}0"), except], named_branch);
-    found.optional()?.map(busy).transpose()
 }
 
 pub(super) fn resolve(connection: &Connection, job: &JobRef) -> Result<JobNumber, StoreError> {

@@ -22,6 +22,7 @@ mod checkpoint;
 mod claim;
 mod client_removal;
 mod clients;
+mod conflicts;
 mod deaths;
 mod deliveries;
 mod delivery_lists;
@@ -388,7 +389,3 @@ impl StoreError {
 #[cfg(test)]
 #[path = "plans_tests.rs"]
 mod tests;
-
-#[cfg(test)]
-#[path = "counts_tests.rs"]
-mod counts;

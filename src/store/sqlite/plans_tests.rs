@@ -2,6 +2,9 @@
 //!
 //! Every statement that a connection has prepared is looked at, so that a new one in these paths cannot hide.
 
+#[path = "counts_tests.rs"]
+mod counts;
+
 use rusqlite::{Connection, ffi};
 
 use super::super::view::JobFilter;

@@ -7,7 +7,7 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 
 use super::super::error::StoreError;
-use super::jobs;
+use super::conflicts;
 use crate::domain::branch::BranchName;
 use crate::domain::id::{JobId, JobNumber};
 use crate::domain::job::Status;
@@ -58,7 +58,7 @@ impl Dependencies {
         branch: &BranchName,
         root: Option<&JobId>,
     ) -> Result<(), StoreError> {
-        while let Some(found) = jobs::conflict(connection, client, branch, root, &self.before(connection)?)? {
+        while let Some(found) = conflicts::conflict(connection, client, branch, root, &self.before(connection)?)? {
             self.earlier.push(found.number.0);
         }
         Ok(())
