@@ -109,6 +109,12 @@ pub trait Agent: Send + Sync {
         Vec::new()
     }
 
+    /// What its file of logins is to be when a run has ended that had a copy: `own` as it is, with the tokens that the run has
+    /// renewed; `None` where there is nothing to change. Nothing else of `copy` may come through, since anybody may have written it.
+    fn renewed_login(&self, _own: &[u8], _copy: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
     /// A fresh reader for one step's output; paths below `working_dir` are shown without it.
     fn parser(&self, working_dir: &Path) -> Box<dyn StreamParser>;
 
@@ -123,6 +129,10 @@ pub struct OwnPlaces {
     pub dirs: Vec<PathBuf>,
     /// Files that it rewrites at every start, and that say what it runs: it gets a copy, and what it writes there is dropped.
     pub files: Vec<PathBuf>,
+    /// Files of logins that can say more than a login: it gets a copy, of which [`Agent::renewed_login`] comes back.
+    pub logins: Vec<PathBuf>,
+    /// What it would take for its settings wherever it is, and for which nothing can stand: removed at the end where there was none.
+    pub absent: Vec<PathBuf>,
     /// What makes it run programs or says what it is told, for every later run of the owner's too: only to be read.
     pub kept: Vec<Kept>,
     /// Directories of programs and scripts that it makes itself and then runs: empty at every start.

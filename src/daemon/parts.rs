@@ -175,7 +175,15 @@ fn isolation(config: &Config, env: &Environment) -> IsolationSettings {
         lent: read.chain(sandbox.write.iter().map(Bind::writable)).collect(),
         denies_network: !sandbox.network,
         always: sandbox.always,
+        run_outside: run_outside(config),
     }
+}
+
+/// This program, and those that tell people.
+fn run_outside(config: &Config) -> Vec<String> {
+    let own = std::env::current_exe().ok().and_then(|path| path.to_str().map(str::to_owned));
+    let told = config.notify.values().flat_map(|entry| entry.command.iter().cloned());
+    own.into_iter().chain(told).collect()
 }
 
 /// Finds what looks like a secret, and every one that this server holds.

@@ -301,7 +301,8 @@ const IN_SYSTEM: &[&str] = &[
 ];
 
 /// Directories of the user that the base directory specification lets stand elsewhere, with the variable that says where.
-const MOVED: &[(&str, &str)] = &[(".config", "XDG_CONFIG_HOME"), (".local/share", "XDG_DATA_HOME")];
+const MOVED: &[(&str, &str)] =
+    &[(".config", "XDG_CONFIG_HOME"), (".local/share", "XDG_DATA_HOME"), (".local/state", "XDG_STATE_HOME")];
 
 /// All of the above, for this home directory. `variable` looks into the environment that programs inside are given.
 #[must_use]
@@ -324,12 +325,24 @@ mod tests {
 
     #[test]
     fn what_is_hidden_moves_with_the_directories_of_the_user() {
-        let moved = |name: &str| (name == "XDG_CONFIG_HOME").then(|| PathBuf::from("/conf"));
+        let moved = |name: &str| {
+            let dir =
+                ["CONFIG", "DATA", "STATE"].into_iter().find(|dir| name == format!("XDG_{dir}_HOME"))?;
+            Some(PathBuf::from(format!("/{}", dir.to_lowercase())))
+        };
         let hidden = usual(Some(Path::new("/home/me")), moved);
-        for path in ["/home/me/.ssh", "/home/me/.config/gh", "/conf/gh", "/etc/shadow"] {
+        for path in [
+            "/home/me/.ssh",
+            "/home/me/.config/gh",
+            "/config/gh",
+            "/data/keyrings",
+            "/state/zsh",
+            "/etc/shadow",
+        ] {
             assert!(hidden.contains(&PathBuf::from(path)), "{path}");
         }
-        assert!(!hidden.iter().any(|path| path == Path::new("/conf")), "only what is named");
+        let whole = ["/config", "/data", "/state"].map(PathBuf::from);
+        assert!(!hidden.iter().any(|path| whole.contains(path)), "only what is named");
         assert!(usual(None, |_| None).iter().all(|path| path.is_absolute()));
     }
 

@@ -138,7 +138,11 @@ impl Line<'_> {
             let word = reading.waits_in_vain().map(Wait::word).or(interruptions.word());
             self.ask(step, idle, over, word, &mut asked).await;
         };
-        self.conclude((step, name), reading, state, (&asked, was_over), &limits).await
+        let end = self.conclude((step, name), reading, state, (&asked, was_over), &limits).await?;
+        if !matches!(end, StepEnd::NotReleased) {
+            self.take_back().await?;
+        }
+        Ok(end)
     }
 
     /// Passes on what the outside wants; a shim that is just ending needs no asking.

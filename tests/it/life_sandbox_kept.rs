@@ -33,19 +33,41 @@ const KINDS: &[Kind] = &[
             ".claude/skills/s/SKILL.md",
             ".claude/statusline.sh",
             ".claude/local/claude",
+            ".claude/.config.json",
         ],
         written: ".claude/projects/p/session.jsonl",
     },
     Kind {
         name: "codex",
         program: "agents/runner",
-        kept: &[".codex/config.toml", ".codex/.env", ".codex/AGENTS.md", ".codex/prompts/p.md"],
+        kept: &[
+            ".codex/config.toml",
+            ".codex/.env",
+            ".codex/AGENTS.md",
+            ".codex/prompts/p.md",
+            ".codex/requirements.toml",
+            ".codex/models_cache.json",
+            ".codex/automations/a/automation.toml",
+            ".codex/environments/e.toml",
+            ".codex/.tmp/plugins/p",
+            ".codex/worktrees/w/x",
+        ],
         written: ".codex/sessions/s.jsonl",
     },
     Kind {
         name: "gemini",
         program: "lent/deep/tools/runner",
-        kept: &[".gemini/settings.json", ".gemini/GEMINI.md", ".gemini/extensions/e.json"],
+        kept: &[
+            ".gemini/settings.json",
+            ".gemini/GEMINI.md",
+            ".gemini/extensions/e.json",
+            ".gemini/system.md",
+            ".gemini/memory.md",
+            ".gemini/antigravity/mcp_config.json",
+            ".gemini/antigravity-cli/settings.json",
+            ".gemini/config/mcp_config.json",
+            ".gemini/extension_integrity.json",
+        ],
         written: ".gemini/tmp/s.json",
     },
     Kind {
@@ -55,6 +77,18 @@ const KINDS: &[Kind] = &[
         written: ".local/share/opencode/storage/s.json",
     },
 ];
+
+const OLD_CONFIG: &str = ".claude/.config.json";
+const LOGINS: &str = ".local/share/opencode/auth.json";
+
+/// Opencode's file of logins, with an entry too from which it would take settings.
+fn logins(access: &str, expires: u64, has_more: bool) -> serde_json::Value {
+    let mut logins = json!({"a": {"type": "oauth", "access": access, "refresh": access, "expires": expires}});
+    if has_more {
+        logins["http://127.0.0.1:1"] = json!({"type": "wellknown", "key": "BASH_ENV", "token": "/evil"});
+    }
+    logins
+}
 
 /// Takes its prompt for a script, whatever its kind.
 const RUNNER: &str =
@@ -96,16 +130,21 @@ fn script(kind: &Kind, lent: &Path, note: &Path) -> String {
         "mv ~/.claude/local ~/.claude/local.old; mkdir ~/.claude/local; echo evil >> ~/.claude.json\n\
          mv {lent}/deep {lent}/old; mv {lent}/deep/tools {lent}/deep/old\n\
          mkdir -p {lent}/deep/bin {lent}/none/bin\n\
-         for at in deep/tools/runner deep/bin/git none/bin/git; do echo evil > {lent}/$at; done\n\
+         for at in deep/tools/runner deep/told/tell deep/bin/git none/bin/git; do echo evil > {lent}/$at; done\n\
          echo fine > {lent}/deep/note\n"
     );
     for path in kind.kept {
-        let new = "~/new-of-mine";
         writeln!(
             lines,
-            "mkdir -p $(dirname ~/{path}); echo evil > ~/{path}; echo evil > {lent}/new; mv -f {lent}/new ~/{path}; rm -rf ~/{path} {new}"
+            "mkdir -p $(dirname ~/{path}); echo evil > ~/{path}; echo evil > {lent}/new; mv -f {lent}/new ~/{path}; rm -rf ~/{path}"
         )
         .unwrap();
+    }
+    match kind.name {
+        // nothing can stand for it: it is looked for at the end
+        "claude" => writeln!(lines, "echo evil > ~/{OLD_CONFIG}").unwrap(),
+        "opencode" => writeln!(lines, "echo '{}' > ~/{LOGINS}", logins("new", 9, true)).unwrap(),
+        _ => {}
     }
     let written = kind.written;
     writeln!(lines, "mkdir -p $(dirname ~/{written}); echo session > ~/{written}").unwrap();
@@ -124,10 +163,15 @@ async fn what_is_run_outside_of_the_walls_cannot_be_changed_from_inside() {
         writeln!(config, "[agents.own-{0}]\nkind = \"{0}\"\ncommand = {program:?}", kind.name).unwrap();
     }
     fs::create_dir(lent.join("deep/bin")).unwrap();
+    // whoever tells people is run by the server itself
+    install(&stand, "lent/deep/told/tell");
+    let tell = stand.path("lent/deep/told/tell");
+    writeln!(config, "[notify.own]\nkind = \"command\"\ncommand = [{tell:?}]\non = [\"held\"]").unwrap();
     put(&home.join(".claude/settings.json"), "{ }");
     put(&home.join(".claude/statusline.sh"), "true");
     put(&home.join(".claude.json"), "{\"mcpServers\": {}}");
     put(&home.join(".codex/config.toml"), "# the owner's\n");
+    put(&home.join(LOGINS), &logins("old", 5, false).to_string());
     let [full, none] = ["deep/bin", "none/bin"].map(|name| lent.join(name).display().to_string());
     stand.set_env("PATH", format!("{full}:{none}:{PATH}"));
     stand.add_config(&config);
@@ -142,7 +186,15 @@ async fn what_is_run_outside_of_the_walls_cannot_be_changed_from_inside() {
         // it says nothing that an agent of its kind would: its job fails, or is tried again
         let told = stand.wait_until("its note", async || fs::read_to_string(&note).ok()).await;
         stand.cancel(&id).await;
-        let after = files(&home);
+        let job = stand.wait_for(&id, "its end", |job| !job["completedAt"].is_null()).await;
+        let removed = job["warnings"].to_string().contains(&format!("{OLD_CONFIG}, which would be settings"));
+        assert_eq!(removed, kind.name == "claude", "{}", job["warnings"]);
+        let mut after = files(&home);
+        if kind.name == "opencode" {
+            let text = after.insert(LOGINS.to_owned(), before[LOGINS].clone()).unwrap();
+            let expected = logins("new", 9, false);
+            assert_eq!(serde_json::from_str::<serde_json::Value>(&text).unwrap(), expected, "tokens alone");
+        }
         // an empty one stands where there was none, so that nobody can make it
         let is_new = |text: &str| !["", "{}\n"].contains(&text) && !text.starts_with("node_modules\n");
         let changed: Vec<_> = after
@@ -157,7 +209,9 @@ async fn what_is_run_outside_of_the_walls_cannot_be_changed_from_inside() {
         assert_eq!(told.contains("evil"), kind.name == "claude", "{told}");
         let at_lent = files(&lent);
         assert_eq!(at_lent.get("deep/note").map(String::as_str), Some("fine\n"), "beside them it writes");
-        assert_eq!(at_lent.get("deep/tools/runner").map(String::as_str), Some(RUNNER));
+        for program in ["deep/tools/runner", "deep/told/tell"] {
+            assert_eq!(at_lent.get(program).map(String::as_str), Some(RUNNER), "{program}");
+        }
         let names: Vec<_> = at_lent.keys().filter(|name| !name.starts_with("deep/")).collect();
         assert!(
             names.iter().all(|name| *name == "new") && !at_lent.contains_key("deep/bin/git"),

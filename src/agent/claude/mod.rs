@@ -54,6 +54,8 @@ const VERSION_MIN: Version = Version::new(2, 1, 0);
 
 /// Its own file of settings, projects and servers.
 const CONFIG: &str = ".claude.json";
+/// Its name of old, in the directory: where it is, it is taken instead, whatever it is.
+const OLD_CONFIG: &str = ".config.json";
 
 /// What it takes hooks, servers, commands and instructions from.
 const KEPT: &[(&str, Missing)] = &[
@@ -72,7 +74,7 @@ const KEPT: &[(&str, Missing)] = &[
     ("skills", Missing::Dir),
     ("workflows", Missing::Dir),
     ("local", Missing::Nothing),
-    (".config.json", Missing::Nothing),
+    (OLD_CONFIG, Missing::Nothing),
 ];
 
 /// Scripts that it writes and then reads into each shell; the doors of open editors and of other sessions.
@@ -140,7 +142,9 @@ impl Agent for Claude {
             files: place(env, "", CONFIG, "").into_iter().chain(named).collect(),
             kept: kept(&dirs, KEPT),
             fresh: below(&dirs, FRESH),
+            absent: below(&dirs, &[OLD_CONFIG]),
             dirs,
+            ..OwnPlaces::default()
         }
     }
 

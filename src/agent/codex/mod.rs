@@ -47,7 +47,10 @@ const KEPT: &[(&str, Missing)] = &[
     ("AGENTS.md", Missing::File("")),
     ("AGENTS.override.md", Missing::File("")),
     ("hooks.json", Missing::File("{}\n")),
+    ("requirements.toml", Missing::File("")),
     ("agents", Missing::Dir),
+    ("automations", Missing::Dir),
+    ("environments", Missing::Dir),
     ("plugins", Missing::Dir),
     ("prompts", Missing::Dir),
     ("rules", Missing::Dir),
@@ -56,7 +59,10 @@ const KEPT: &[(&str, Missing)] = &[
 ];
 
 /// Programs and scripts that it makes for a session.
-const FRESH: &[&str] = &["tmp", "shell_snapshots"];
+const FRESH: &[&str] = &["tmp", ".tmp", "shell_snapshots", "worktrees"];
+
+/// What the models are told first is in there.
+const MODELS: &str = "models_cache.json";
 
 impl Agent for Codex {
     fn kind(&self) -> AgentKind {
@@ -104,7 +110,13 @@ impl Agent for Codex {
 
     fn own_places(&self, env: &BTreeMap<String, String>) -> OwnPlaces {
         let dirs: Vec<_> = place(env, "CODEX_HOME", ".codex", "").into_iter().collect();
-        OwnPlaces { kept: kept(&dirs, KEPT), fresh: below(&dirs, FRESH), dirs, ..OwnPlaces::default() }
+        OwnPlaces {
+            files: below(&dirs, &[MODELS]),
+            kept: kept(&dirs, KEPT),
+            fresh: below(&dirs, FRESH),
+            dirs,
+            ..OwnPlaces::default()
+        }
     }
 
     /// The script of npm's package `@openai/codex` stands in its `bin`; the program in a package for the platform, beside

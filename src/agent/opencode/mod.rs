@@ -6,6 +6,7 @@
 //! a session id that is none of opencode's. Tested: the argument table here, events and verdicts against recorded
 //! transcripts in `tests/it`.
 
+mod login;
 mod shapes;
 mod stream;
 mod verdict;
@@ -44,6 +45,9 @@ const KEPT: &[(&str, Missing)] = &[
     ("", Missing::Dir),
     (".gitignore", Missing::File("node_modules\npackage.json\npackage-lock.json\nbun.lock\n.gitignore\n")),
 ];
+
+/// Its logins, and addresses from which it takes further settings.
+const LOGINS: &str = "auth.json";
 
 /// Language servers and search programs that it fetches, and repositories that it calls git for. So is its cache, with its plugins.
 const FRESH: &[&str] = &["bin", "snapshot"];
@@ -126,11 +130,16 @@ impl Agent for Opencode {
         let cache = own(("XDG_CACHE_HOME", ".cache"));
         OwnPlaces {
             // its configuration names programs, and some lie in there
+            logins: below(&dirs, &[LOGINS]),
             kept: kept(config.as_slice(), KEPT),
             fresh: below(&dirs, FRESH).into_iter().chain(cache).collect(),
             dirs,
             ..OwnPlaces::default()
         }
+    }
+
+    fn renewed_login(&self, own: &[u8], copy: &[u8]) -> Option<Vec<u8>> {
+        login::renewed(own, copy)
     }
 
     fn by_hand(&self, session_id: &str) -> Option<Vec<String>> {

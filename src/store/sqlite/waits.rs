@@ -58,7 +58,9 @@ impl Dependencies {
         branch: &BranchName,
         root: Option<&JobId>,
     ) -> Result<(), StoreError> {
-        while let Some(found) = conflicts::conflict(connection, client, branch, root, &self.before(connection)?)? {
+        while let Some(found) =
+            conflicts::conflict(connection, client, branch, root, &self.before(connection)?)?
+        {
             self.earlier.push(found.number.0);
         }
         Ok(())

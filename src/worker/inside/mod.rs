@@ -4,6 +4,7 @@
 //! (`own.rs`), and what the server or the owner runs outside of the walls cannot be changed from inside. Must not know: how walls are
 //! put up. Fails: closed, as `sandbox_unavailable` with the reason. Tested: `tests/it/life_sandbox.rs`.
 
+mod given;
 mod own;
 
 use std::collections::BTreeMap;
@@ -11,6 +12,7 @@ use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use self::given::Given;
 use super::attempt::Line;
 use super::halt::{Halt, Step};
 use super::{Tools, find_program};
@@ -34,7 +36,7 @@ const VARIABLES: &[&str] = &[
     "XDG_CACHE_HOME",
 ];
 
-/// What the server runs itself, outside of all walls.
+/// What the server runs itself, outside of all walls, on every machine.
 const RUN_OUTSIDE: &[&str] = &["git", "git-lfs", "gh", "bwrap", "systemd-run", "systemctl"];
 
 /// Why an attempt that an earlier server began does not go on where no job may have a network.
@@ -57,6 +59,8 @@ pub struct IsolationSettings {
     pub denies_network: bool,
     /// No program of a job runs outside of the sandbox.
     pub always: bool,
+    /// Programs and scripts, besides those of agents and [`RUN_OUTSIDE`], that are run outside of all walls.
+    pub run_outside: Vec<String>,
 }
 
 /// In what an attempt runs.
@@ -100,7 +104,8 @@ impl Tools {
         let path = self.settings.environment.get(OsStr::new("PATH")).cloned().unwrap_or_default();
         let commands = self.settings.agents.values().flat_map(|entry| &entry.command);
         // a script is a word behind the program that reads it
-        let words = commands.map(String::as_str).chain(RUN_OUTSIDE.iter().copied());
+        let others = self.settings.isolation.run_outside.iter();
+        let words = commands.chain(others).map(String::as_str).chain(RUN_OUTSIDE.iter().copied());
         let found = words.filter_map(|word| {
             let file =
                 find_program(word, &path).or_else(|| word.contains('/').then(|| PathBuf::from(word)))?;
@@ -155,6 +160,8 @@ impl Line<'_> {
             // it began before the owner took the network away, and nothing else could hold that
             (false, false) => return Err(unavailable(BEGAN_WITHOUT)),
         }
+        // of one before it whose end nobody has seen
+        self.take_back().await?;
         let settings = &self.tools.settings.isolation;
         let (bwrap, line, filter) = match settings.sandbox.find().await {
             Found::Works { program, line, filter, .. } => (program, line, filter),
@@ -189,11 +196,36 @@ impl Line<'_> {
             network: self.walls.network,
             as_root: self.tools.settings.as_root,
         };
-        match tokio::task::spawn_blocking(move || room.wrapper()).await {
+        let file = self.given_file();
+        let prepare = move || -> Result<Vec<String>, String> {
+            let (words, given) = room.wrapper()?;
+            given.write(&file)?;
+            Ok(words)
+        };
+        match tokio::task::spawn_blocking(prepare).await {
             Ok(Ok(words)) => Ok(words),
             Ok(Err(why)) => Err(unavailable(&why)),
             Err(error) => Err(Halt::internal("the sandbox cannot be put together", error)),
         }
+    }
+}
+
+impl Line<'_> {
+    /// Where it is written down what the step under way was given.
+    fn given_file(&self) -> PathBuf {
+        self.tools.store.logs().attempt_dir(self.lease.job, self.lease.attempt).join("given")
+    }
+
+    /// After a step has ended and nobody of it is left.
+    pub(super) async fn take_back(&self) -> Step<()> {
+        let (file, (_, agent)) = (self.given_file(), self.agent()?);
+        let said = tokio::task::spawn_blocking(move || Given::take_back(&file, agent)).await;
+        for text in
+            said.map_err(|error| Halt::internal("what a step was given cannot be taken back", error))?
+        {
+            self.warn(&text).await?;
+        }
+        Ok(())
     }
 }
 
@@ -226,7 +258,7 @@ struct Room {
 }
 
 impl Room {
-    fn wrapper(&self) -> Result<Vec<String>, String> {
+    fn wrapper(&self) -> Result<(Vec<String>, Given), String> {
         let home = self.variables.get("HOME").map(PathBuf::from).filter(|home| home.is_absolute());
         let places = self.agent.own_places_of(&self.command, &self.variables);
         let mut hidden = hidden::usual(home.as_deref(), |name| self.variables.get(name).map(PathBuf::from));
@@ -246,10 +278,10 @@ impl Room {
         };
         let (shut, others): (Vec<_>, Vec<_>) = sockets.into_iter().partition(is_own);
         hidden.extend(others);
-        let (own, held) = (self.own(&places)?, self.held(&places)?);
+        let ((own, given), held) = (self.own(&places)?, self.held(&places)?);
         let is_there = |bind: &&Bind| bind.from.exists();
         let lent: Vec<Bind> = self.settings.lent.iter().filter(is_there).cloned().collect();
-        wrapper(&Inside {
+        let words = wrapper(&Inside {
             program: &self.bwrap,
             working_dir: &self.worktree,
             home: home.as_deref(),
@@ -263,7 +295,8 @@ impl Room {
             line: self.line,
             filter: self.filter,
         })
-        .map_err(|error| error.to_string())
+        .map_err(|error| error.to_string())?;
+        Ok((words, given))
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use nix::libc;
 
 use super::Room;
+use super::given::Given;
 use crate::agent::{Kept, Missing, OwnPlaces};
 use crate::git::Shadow;
 use crate::isolation::{Bind, Held, is_fresh, of_dir, of_program};
@@ -25,7 +26,7 @@ const SCRIPTS_MAX: usize = 100;
 const OF_SCRIPTS: &[&str] = &["bin", "scripts", "lib", "mcp", "mcp-servers", "tools", "helpers"];
 
 impl Room {
-    pub(super) fn own(&self, places: &OwnPlaces) -> Result<Vec<Bind>, String> {
+    pub(super) fn own(&self, places: &OwnPlaces) -> Result<(Vec<Bind>, Given), String> {
         let Shadow { clone, shadow, objects, lent } = &self.shadow;
         let mut own = vec![
             Bind { from: shadow.clone(), to: clone.clone(), writable: true },
@@ -53,8 +54,24 @@ impl Room {
                 writable: true,
             }));
         }
+        let given = self.given(places)?;
+        own.extend(given.logins.iter().map(|(file, copy)| Bind {
+            from: copy.clone(),
+            to: file.clone(),
+            writable: true,
+        }));
         own.extend(self.programs.iter().filter(|program| is_fresh(program)).map(Bind::readable));
-        Ok(own)
+        Ok((own, given))
+    }
+
+    fn given(&self, places: &OwnPlaces) -> Result<Given, String> {
+        let mut logins = Vec::new();
+        for file in &places.logins {
+            make_missing(file, Missing::File("{}\n"))?;
+            logins.extend(self.copy(file, true)?.map(|copy| (file.clone(), copy)));
+        }
+        let absent = places.absent.iter().filter(|path| path.symlink_metadata().is_err()).cloned().collect();
+        Ok(Given { logins, absent })
     }
 
     /// The private copy of a file for one step; nothing where there is no such file. Where agents write beside it, a link would be their
