@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::git_fixture::{BRANCH, Rig, add_commit, command, run, settings_at, spec};
 
 /// Git as whoever is in the sandbox has it: only the objects' path is another, as nothing is bound here.
-fn inside(rig: &Rig, shadow: &Shadow, args: &[&str]) -> Command {
+pub(crate) fn inside(rig: &Rig, shadow: &Shadow, args: &[&str]) -> Command {
     let mut git = command(&rig.worktree_path(), args);
     git.env("GIT_DIR", shadow.shadow.join("worktrees/job1"))
         .env("GIT_WORK_TREE", rig.worktree_path())
@@ -23,20 +23,20 @@ fn inside(rig: &Rig, shadow: &Shadow, args: &[&str]) -> Command {
     git
 }
 
-fn does(rig: &Rig, shadow: &Shadow, args: &[&str]) -> String {
+pub(crate) fn does(rig: &Rig, shadow: &Shadow, args: &[&str]) -> String {
     let output = inside(rig, shadow, args).output().unwrap();
     assert!(output.status.success(), "git {args:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim_end().to_owned()
 }
 
-fn commits(rig: &Rig, shadow: &Shadow, name: &str) -> CommitId {
+pub(crate) fn commits(rig: &Rig, shadow: &Shadow, name: &str) -> CommitId {
     fs::write(rig.worktree_path().join(name), name).unwrap();
     does(rig, shadow, &["add", name]);
     does(rig, shadow, &["commit", "-qm", name]);
     does(rig, shadow, &["rev-parse", "HEAD"]).parse().unwrap()
 }
 
-async fn lent(rig: &Rig) -> Shadow {
+pub(crate) async fn lent(rig: &Rig) -> Shadow {
     let worktree = rig.worktree().await;
     rig.repository.lend(&worktree).await.unwrap()
 }
@@ -196,7 +196,7 @@ async fn what_cannot_be_taken_over_by_any_try_is_given_up_at_last() {
 }
 
 /// A repository whose git does what it does, with other bounds or by another program.
-async fn other(rig: &Rig, change: impl FnOnce(&mut GitSettings)) -> Repository {
+pub(crate) async fn other(rig: &Rig, change: impl FnOnce(&mut GitSettings)) -> Repository {
     let mut settings = settings_at(rig.dir.path());
     change(&mut settings);
     let git = Git::probe(settings, Clock::system()).await.unwrap();
@@ -210,7 +210,7 @@ fn hashed(rig: &Rig, shadow: &Shadow, kind: &str, content: &[u8]) -> String {
 }
 
 /// A commit on the tree and the base of the worktree, with this message.
-fn said(rig: &Rig, shadow: &Shadow, tree: &str, message: &str) -> CommitId {
+pub(crate) fn said(rig: &Rig, shadow: &Shadow, tree: &str, message: &str) -> CommitId {
     let by = "A <a@example.com> 1700000000 +0000";
     let text = format!("tree {tree}\nparent {}\nauthor {by}\ncommitter {by}\n\n{message}", rig.base);
     hashed(rig, shadow, "commit", text.as_bytes()).parse().unwrap()
@@ -392,6 +392,6 @@ fn foreign(rig: &Rig) -> (PathBuf, CommitId) {
     (path, commit)
 }
 
-fn point(_: &Rig, shadow: &Shadow, commit: &CommitId) {
+pub(crate) fn point(_: &Rig, shadow: &Shadow, commit: &CommitId) {
     fs::write(shadow.shadow.join(format!("refs/heads/{BRANCH}")), format!("{commit}\n")).unwrap();
 }

@@ -58,6 +58,7 @@ mod git_maintenance;
 mod git_remote;
 mod git_replay;
 mod git_shadow;
+mod git_shadow_packs;
 mod git_synced;
 mod git_vectors;
 mod image_files;

@@ -1,0 +1,148 @@
+//! Why commits that were made in a shadow do not come into the clone, and what the failures of taking them over say about that.
+
+use std::io;
+
+use super::error::GitError;
+
+/// Why the commits of a shadow stay there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Refusal {
+    /// So says git.
+    Malformed,
+    LargeCommit,
+    LargeTree,
+    LargeFile,
+    /// Nobody knows: it failed again and again.
+    Failed,
+}
+
+impl Refusal {
+    const ALL: [Self; 5] =
+        [Self::Malformed, Self::LargeCommit, Self::LargeTree, Self::LargeFile, Self::Failed];
+
+    /// As it is kept beside the shadow. An earlier version knew of the first one only, and wrote nothing.
+    pub(super) const fn word(self) -> &'static str {
+        match self {
+            Self::Malformed => "",
+            Self::LargeCommit => "large commit",
+            Self::LargeTree => "large tree",
+            Self::LargeFile => "large file",
+            Self::Failed => "failed",
+        }
+    }
+
+    pub(super) fn parse(word: &[u8]) -> Self {
+        Self::ALL.into_iter().find(|one| one.word().as_bytes() == word).unwrap_or(Self::Malformed)
+    }
+
+    /// For the job, as the text of a note.
+    pub(super) const fn told(self) -> &'static str {
+        match self {
+            Self::Malformed => "git refused its commits as malformed: the files were committed without them",
+            Self::LargeCommit => {
+                "one of its commits or tags has more than 1 MiB: the files were committed without its commits"
+            }
+            Self::LargeTree => {
+                "one of the directories in its commits has more than 64 MiB of names: the files were committed without its commits"
+            }
+            Self::LargeFile => {
+                "a file in the history of its commits is larger than a remote takes: the files were committed without its commits"
+            }
+            Self::Failed => {
+                "its commits could not be taken over, however often it was tried: the files were committed without them"
+            }
+        }
+    }
+}
+
+/// Whether another try would come to the same: nothing that a machine without room says, nor what another call is to hear.
+pub(super) fn is_lasting(error: &GitError) -> bool {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+    match error {
+        GitError::Program { text, .. } | GitError::Library { text, .. } => !is_of_the_machine(text),
+        GitError::Deadline { .. } => true,
+        // more object files than are taken over, and what its owner has closed
+        GitError::Io { source, .. } => {
+            matches!(source.kind(), InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied)
+        }
+        _ => false,
+    }
+}
+
+/// What git says where the machine had no room.
+fn is_of_the_machine(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "out of memory",
+        "cannot allocate memory",
+        "too many open files",
+        "resource temporarily unavailable",
+        "no space left on device",
+        "disk quota exceeded",
+        "input/output error",
+        "died of signal",
+    ];
+    let text = text.to_ascii_lowercase();
+    WORDS.iter().any(|phrase| text.contains(phrase))
+}
+
+/// Whether git says of objects that they are malformed, damaged or missing. Anything else may be otherwise at the next try:
+/// commits are not given up for a machine that had no memory, descriptors or processes left, which git also takes for damage.
+pub(super) fn is_refusal(text: &str) -> bool {
+    const OF_OBJECTS: &[&str] = &[
+        "fsck error",
+        "not our ref",
+        "couldn't find remote ref",
+        "is corrupt",
+        "bad object",
+        "bad tree object",
+        "unable to read ",
+        "did not receive expected object",
+        "unresolved delta",
+        "remote did not send all",
+        "maximum allowed tree depth",
+    ];
+    let lower = text.to_ascii_lowercase();
+    OF_OBJECTS.iter().any(|phrase| lower.contains(phrase)) && !is_of_the_machine(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As git 2.47 says it.
+    #[test]
+    fn only_what_is_wrong_with_objects_refuses_them() {
+        for text in [
+            "error: object e0b0: missingEmail: invalid author/committer line - missing email\nfatal: fsck error in packed object\nfatal: index-pack failed",
+            "fatal: git upload-pack: not our ref 2a6f\nfatal: remote error: upload-pack: not our ref 2a6f",
+            "fatal: couldn't find remote ref refs/heads/0",
+            "fatal: loose object ff22 (stored in ./objects/ff/22) is corrupt\nfatal: the remote end hung up unexpectedly",
+            "remote: fatal: bad tree object 621c\nerror: git upload-pack: git-pack-objects died with error.",
+            "remote: fatal: unable to read 7481\nremote: aborting due to possible repository corruption on the remote side.",
+            "error: inflate: data stream error\nfatal: pack has bad object at offset 147: inflate returned -3",
+            "error: exceeded maximum allowed tree depth\nerror: git upload-pack: git-pack-objects died with error.",
+            "fatal: did not receive expected object e2c4\nfatal: index-pack failed",
+        ] {
+            assert!(is_refusal(text), "{text}");
+        }
+        for text in [
+            "fatal: Out of memory, malloc failed (tried to allocate 300001 bytes)\nfatal: index-pack failed",
+            "error: cannot create standard error pipe for pack-objects: Too many open files\nfatal: protocol error: bad pack header",
+            "error: unable to open object: Too many open files\nfatal: git upload-pack: not our ref 2a6f",
+            "error: cannot fork() for git-upload-pack: Resource temporarily unavailable\nfatal: unable to fork",
+            "error: git upload-pack: git-pack-objects died with error.\nremote: aborting due to possible repository corruption on the remote side.",
+            "error: index-pack died of signal 9\nfatal: index-pack failed",
+            "fatal: write error: No space left on device",
+            "",
+        ] {
+            assert!(!is_refusal(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_refusal_is_kept_by_its_word() {
+        for refusal in Refusal::ALL {
+            assert_eq!(Refusal::parse(refusal.word().as_bytes()), refusal);
+        }
+    }
+}
