@@ -8,26 +8,35 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 const LINE_BYTES_MAX: usize = 4 * 1024;
 
 /// Reads to the end, line by line.
-pub(super) async fn split_lines(
-    mut from: impl AsyncRead + Unpin,
-    mut each: impl FnMut(&[u8]),
-) -> io::Result<()> {
-    let (mut line, mut block) = (Vec::new(), vec![0_u8; 16 * 1024]);
-    loop {
-        let count = from.read(&mut block).await?;
-        if count == 0 {
-            if !line.is_empty() {
-                each(&line);
-            }
-            return Ok(());
-        }
-        for piece in block[..count].split_inclusive(|byte| *byte == b'\n') {
+pub(super) async fn split_lines(from: impl AsyncRead + Unpin, mut each: impl FnMut(&[u8])) -> io::Result<()> {
+    let mut line = Vec::new();
+    each_block(from, |block| {
+        for piece in block.split_inclusive(|byte| *byte == b'\n') {
             let text = piece.strip_suffix(b"\n").unwrap_or(piece);
             line.extend_from_slice(&text[..text.len().min(LINE_BYTES_MAX - line.len())]);
             if text.len() < piece.len() {
                 each(&line);
                 line.clear();
             }
+        }
+    })
+    .await?;
+    if !line.is_empty() {
+        each(&line);
+    }
+    Ok(())
+}
+
+/// Reads to the end, block by block as it comes.
+pub(super) async fn each_block(
+    mut from: impl AsyncRead + Unpin,
+    mut each: impl FnMut(&[u8]),
+) -> io::Result<()> {
+    let mut block = vec![0_u8; 16 * 1024];
+    loop {
+        match from.read(&mut block).await? {
+            0 => return Ok(()),
+            count => each(&block[..count]),
         }
     }
 }

@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 
+use git2::Oid;
+
 use super::refusal::Refusal;
 
 /// What [`Measured::object`] reads of each.
@@ -19,6 +21,9 @@ const TREE_BYTES_MAX: u64 = 64 << 20;
 
 /// Objects that are too large and are remembered, to see whether a commit leads to them: with more the commits are refused.
 const LARGE_MAX: usize = 1_000;
+
+/// Directories of one list. In memory they take twenty bytes each.
+pub(super) const TREES_MAX: usize = 1_000_000;
 
 /// Objects without a size that are remembered.
 const UNMEASURED_MAX: usize = 1_000;
@@ -35,12 +40,15 @@ pub(super) struct Measured {
     /// Of the last list; by name.
     pub(super) unmeasured: Vec<Vec<u8>>,
     pub(super) has_more_large: bool,
+    /// Those of the last list.
+    pub(super) trees: Vec<Oid>,
 }
 
 impl Measured {
     pub(super) fn begin_list(&mut self) {
         (self.lines, self.has_more_large) = (0, false);
         self.unmeasured.clear();
+        self.trees.clear();
     }
 
     /// A line in [`FORMAT`]; `name missing` where git could not find it out.
@@ -56,11 +64,20 @@ impl Measured {
         };
         // what is no number we can read is more than any bound
         let bytes = std::str::from_utf8(bytes).ok().and_then(|text| text.parse().ok()).unwrap_or(u64::MAX);
+        if self.large_files.contains(base) && kind != b"blob" {
+            // git makes no such deltas
+            return self.refuse(Refusal::Malformed);
+        }
         match kind {
             b"commit" | b"tag" if bytes > WORDS_BYTES_MAX => self.refuse(Refusal::LargeCommit),
             b"tree" if bytes > TREE_BYTES_MAX => self.refuse(Refusal::LargeTree),
+            b"tree" => match std::str::from_utf8(name).ok().and_then(|name| Oid::from_str(name).ok()) {
+                Some(_) if self.trees.len() == TREES_MAX => self.refuse(Refusal::Many),
+                Some(tree) => self.trees.push(tree),
+                None => self.refuse(Refusal::Malformed),
+            },
             // whoever reads a delta reads what it is one of
-            _ if (kind == b"blob" && bytes > self.file_bytes_max) || self.large_files.contains(base) => {
+            b"blob" if bytes > self.file_bytes_max || self.large_files.contains(base) => {
                 if self.large_files.len() == LARGE_MAX && !self.large_files.contains(name) {
                     return self.refuse(Refusal::LargeFile);
                 }
@@ -114,7 +131,8 @@ mod tests {
         assert_eq!(judge(&["tree 67108865 b 0"]).0, Some(Refusal::LargeTree));
         assert_eq!(judge(&["tree 99999999999999999999 b 0"]).0, Some(Refusal::LargeTree));
         assert_eq!(judge(&["blob 101 c 0"]), (None, 1));
-        assert_eq!(judge(&["blob 101 c 0", "blob 7 d c", "tree 7 e d", "blob 7 f b"]), (None, 3));
+        assert_eq!(judge(&["blob 101 c 0", "blob 7 d c", "blob 7 f b"]), (None, 2));
+        assert_eq!(judge(&["blob 101 c 0", "tree 7 e c"]).0, Some(Refusal::Malformed));
         let many: Vec<_> = (0..=LARGE_MAX).map(|number| format!("blob 101 {number} 0")).collect();
         let many: Vec<_> = many.iter().map(String::as_str).collect();
         assert_eq!(judge(&many).0, Some(Refusal::LargeFile));

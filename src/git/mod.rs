@@ -42,6 +42,7 @@ mod copied;
 mod copy_in;
 mod copy_out;
 mod damage;
+mod depth;
 mod diff;
 mod diff_piece;
 mod disk;

@@ -1,6 +1,7 @@
 //! The one place where the git program is started.
 
 use std::ffi::{OsStr, OsString};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Stdio;
@@ -18,7 +19,7 @@ use super::disk;
 use super::error::{GitError, last_lines};
 use super::give_up::GiveUp;
 use super::leash::{self, Leash};
-use super::lines::split_lines;
+use super::lines::{each_block, split_lines};
 use super::network;
 use super::settings::GitSettings;
 use crate::clock::Clock;
@@ -159,9 +160,30 @@ impl Git {
         give_up: &GiveUp,
         each: impl FnMut(&[u8]),
     ) -> Result<(), GitError> {
+        self.read(call, Stdio::null(), give_up, async |stdout| split_lines(stdout, each).await).await
+    }
+
+    /// As [`Self::read_lines`], block by block, of a program that reads a file.
+    pub(super) async fn read_blocks(
+        &self,
+        call: Call<'_>,
+        asked: File,
+        give_up: &GiveUp,
+        each: impl FnMut(&[u8]),
+    ) -> Result<(), GitError> {
+        self.read(call, asked.into(), give_up, async |stdout| each_block(stdout, each).await).await
+    }
+
+    async fn read(
+        &self,
+        call: Call<'_>,
+        stdin: Stdio,
+        give_up: &GiveUp,
+        read: impl AsyncFnOnce(ChildStdout) -> std::io::Result<()>,
+    ) -> Result<(), GitError> {
         let (step, deadline) = (call.step, call.deadline);
-        let child = self.0.command(call).spawn().map_err(GitError::io("start git"))?;
-        let read = async |stdout: ChildStdout| split_lines(stdout, each).await.map(|()| (Vec::new(), false));
+        let child = self.0.command(call).stdin(stdin).spawn().map_err(GitError::io("start git"))?;
+        let read = async |stdout: ChildStdout| read(stdout).await.map(|()| (Vec::new(), false));
         let ended = watch_with(child, step, deadline, give_up.given_up(), read).await?;
         let output = ended.ok_or(GitError::GivenUp)?;
         if output.success {

@@ -3,17 +3,19 @@
 //! would fill the memory of whoever parses it, this server among them.
 
 use std::ffi::OsString;
-use std::fs;
-use std::io;
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write as _};
 use std::path::{Path, PathBuf};
 
 use git2::Oid;
 
+use super::depth::{Depths, TreeReader};
 use super::error::GitError;
 use super::give_up::GiveUp;
 use super::measured::{FORMAT, Measured, count_named};
 use super::program::{Call, Git};
 use super::refusal::Refusal;
+use super::repository::blocking;
 use super::{disk, refs, tamper};
 
 /// Files of objects that one absorption takes over: git itself packs them long before.
@@ -81,10 +83,17 @@ impl Quarantine {
         give_up: &GiveUp,
     ) -> Result<Option<Refusal>, GitError> {
         let mut measured = Measured { file_bytes_max: git.settings().file_bytes_max, ..Measured::default() };
+        let mut depths = Depths::default();
         self.measure_loose(git, &mut measured, give_up).await?;
-        self.measure_packs(git, &mut measured, give_up).await?;
+        self.read_trees(git, &self.dir, &measured, &mut depths, give_up).await?;
+        self.measure_packs(git, &mut measured, &mut depths, give_up).await?;
         if measured.refusal.is_some() {
             return Ok(measured.refusal);
+        }
+        let (clone_dir, known_commits) = (clone.to_owned(), known.to_vec());
+        let deep = blocking(move || depths.judge(&refs::open(&clone_dir)?, &known_commits)).await?;
+        if deep.is_some() {
+            return Ok(deep);
         }
         self.lend(clone).map_err(GitError::io("fill a quarantine"))?;
         if measured.large_files.is_empty() {
@@ -127,6 +136,7 @@ impl Quarantine {
         &self,
         git: &Git,
         measured: &mut Measured,
+        depths: &mut Depths,
         give_up: &GiveUp,
     ) -> Result<(), GitError> {
         let failed = GitError::io("fill a quarantine");
@@ -141,12 +151,43 @@ impl Quarantine {
             if measured.refusal.is_some() {
                 return Ok(());
             }
+            self.read_trees(git, &alone, measured, depths, give_up).await?;
             // the index last, as git does it
             for file in &files {
                 fs::rename(inside.join(file), self.dir.join("objects/pack").join(file)).map_err(&failed)?;
             }
         }
         Ok(())
+    }
+
+    /// What lies in the directories of the last list, in this repository of it.
+    async fn read_trees(
+        &self,
+        git: &Git,
+        dir: &Path,
+        measured: &Measured,
+        depths: &mut Depths,
+        give_up: &GiveUp,
+    ) -> Result<(), GitError> {
+        if measured.trees.is_empty() || measured.refusal.is_some() || depths.refusal.is_some() {
+            return Ok(());
+        }
+        let asked = self.asked(&measured.trees).map_err(GitError::io("fill a quarantine"))?;
+        let args = ["cat-file", "--batch"].map(OsString::from).to_vec();
+        let call = call(dir, "look how deep an agent's directories are", git, args);
+        let mut reader = TreeReader::default();
+        git.read_blocks(call, asked, give_up, |block| reader.push(block, depths)).await
+    }
+
+    /// A file of names, line by line, to be read from its beginning.
+    fn asked(&self, names: &[Oid]) -> io::Result<File> {
+        let path = self.dir.join("asked");
+        let mut file = BufWriter::new(File::create(&path)?);
+        for name in names {
+            writeln!(file, "{name}")?;
+        }
+        file.flush()?;
+        File::open(path)
     }
 
     /// The commits come into the clone, through git's checks of objects.

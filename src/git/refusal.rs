@@ -12,13 +12,24 @@ pub(super) enum Refusal {
     LargeCommit,
     LargeTree,
     LargeFile,
+    /// Directories in directories.
+    Deep,
+    /// More directories than are looked at.
+    Many,
     /// Nobody knows: it failed again and again.
     Failed,
 }
 
 impl Refusal {
-    const ALL: [Self; 5] =
-        [Self::Malformed, Self::LargeCommit, Self::LargeTree, Self::LargeFile, Self::Failed];
+    const ALL: [Self; 7] = [
+        Self::Malformed,
+        Self::LargeCommit,
+        Self::LargeTree,
+        Self::LargeFile,
+        Self::Deep,
+        Self::Many,
+        Self::Failed,
+    ];
 
     /// As it is kept beside the shadow. An earlier version knew of the first one only, and wrote nothing.
     pub(super) const fn word(self) -> &'static str {
@@ -27,6 +38,8 @@ impl Refusal {
             Self::LargeCommit => "large commit",
             Self::LargeTree => "large tree",
             Self::LargeFile => "large file",
+            Self::Deep => "deep",
+            Self::Many => "many",
             Self::Failed => "failed",
         }
     }
@@ -47,6 +60,12 @@ impl Refusal {
             }
             Self::LargeFile => {
                 "a file in the history of its commits is larger than a remote takes: the files were committed without its commits"
+            }
+            Self::Deep => {
+                "the directories in its commits lie more than 2,048 deep in each other: the files were committed without its commits"
+            }
+            Self::Many => {
+                "its commits have more than a million directories that are new: the files were committed without its commits"
             }
             Self::Failed => {
                 "its commits could not be taken over, however often it was tried: the files were committed without them"

@@ -44,7 +44,8 @@ fn blob(rig: &Rig, shadow: &Shadow, content: &str) -> (String, PathBuf) {
 
 /// The branch gets a commit on the base, whose one file this is.
 fn leads_to(rig: &Rig, shadow: &Shadow, blob: &str) {
-    let tree = asked(rig, shadow, &["mktree", "--missing"], format!("100644 blob {blob}\tone\n").as_bytes());
+    let tree =
+        asked(rig, shadow, &["mktree", "--missing"], format!("100644 blob {blob}\ta.txt\n").as_bytes());
     let tree = String::from_utf8(tree).unwrap();
     point(rig, shadow, &said(rig, shadow, tree.trim_end(), "x\n"));
 }
