@@ -161,8 +161,8 @@ fn make(
     if found.is_none() {
         staged.notes.push(Note::new(b"", "its branch was gone: the files were committed on top of the base"));
     }
-    if let Some(refusal) = refusal(place) {
-        staged.notes.push(Note::new(b"", refusal.told()));
+    if let Some(refused) = refusal(place) {
+        staged.notes.push(Note::new(&refused.path, refused.why.told()));
     }
     let parent_tree = library.find_commit(parent).map_err(GitError::library("read a commit"))?.tree_id();
     let head = if parent_tree == staged.tree { parent } else { commit(&library, staged.tree, parent, spec)? };

@@ -14,7 +14,7 @@ use super::error::GitError;
 use super::give_up::GiveUp;
 use super::measured::{FORMAT, Measured, count_named};
 use super::program::{Call, Git};
-use super::refusal::Refusal;
+use super::refusal::{LINK, Refusal, Refused};
 use super::repository::blocking;
 use super::{disk, refs, tamper};
 
@@ -60,7 +60,7 @@ impl Quarantine {
             fs::create_dir(own).map_err(&failed)?;
         }
         tamper::lay_out(&alone).map_err(&failed)?;
-        link_objects(shadow_objects, &dir.join("objects"), &waiting).map_err(&failed)?;
+        link_objects(shadow_objects, &dir.join("objects"), &waiting).map_err(GitError::io(LINK))?;
         for (number, tip) in tips.iter().enumerate() {
             fs::write(dir.join(format!("refs/heads/{number}")), format!("{tip}\n")).map_err(&failed)?;
         }
@@ -81,34 +81,41 @@ impl Quarantine {
         clone: &Path,
         known: &[Oid],
         give_up: &GiveUp,
-    ) -> Result<Option<Refusal>, GitError> {
+    ) -> Result<Option<Refused>, GitError> {
         let mut measured = Measured { file_bytes_max: git.settings().file_bytes_max, ..Measured::default() };
         let mut depths = Depths::default();
         self.measure_loose(git, &mut measured, give_up).await?;
         self.read_trees(git, &self.dir, &measured, &mut depths, give_up).await?;
         self.measure_packs(git, &mut measured, &mut depths, give_up).await?;
         if measured.refusal.is_some() {
-            return Ok(measured.refusal);
+            return Ok(measured.refusal.map(Refused::from));
         }
         let (clone_dir, known_commits) = (clone.to_owned(), known.to_vec());
         let deep = blocking(move || depths.judge(&refs::open(&clone_dir)?, &known_commits)).await?;
         if deep.is_some() {
-            return Ok(deep);
+            return Ok(deep.map(Refused::from));
         }
         self.lend(clone).map_err(GitError::io("fill a quarantine"))?;
         if measured.large_files.is_empty() {
             return Ok(None);
         }
-        let mut args = ["rev-list", "--objects", "--no-object-names"].map(OsString::from).to_vec();
+        let mut args = ["rev-list", "--objects"].map(OsString::from).to_vec();
         args.extend(self.tips.iter().map(|tip| tip.to_string().into()));
         args.push("--not".into());
         args.extend(known.iter().map(|tip| tip.to_string().into()));
         args.push("--".into());
-        let mut leads_there = false;
-        let look = |line: &[u8]| leads_there |= measured.large_files.contains(line);
+        let mut refused = None;
+        // its name, and where the first commit that leads there has it
+        let look = |line: &[u8]| {
+            let (name, path) = line.split_at(line.len().min(40));
+            if refused.is_none() && measured.large_files.contains(name) {
+                let path = path.get(1..).unwrap_or_default().to_vec();
+                refused = Some(Refused { why: Refusal::LargeFile, path });
+            }
+        };
         let call = call(&self.dir, "look for large files in an agent's commits", git, args);
         git.read_lines(call, give_up, look).await?;
-        Ok(leads_there.then_some(Refusal::LargeFile))
+        Ok(refused)
     }
 
     /// One without a size is damaged, as after a power failure, and is not taken along: a commit that leads to it is refused by git.

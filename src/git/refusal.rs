@@ -20,6 +20,33 @@ pub(super) enum Refusal {
     Failed,
 }
 
+/// The commits of a shadow that were refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Refused {
+    pub(super) why: Refusal,
+    /// Of the file, where it is for one: as it is in a commit. Otherwise empty.
+    pub(super) path: Vec<u8>,
+}
+
+impl Refused {
+    /// As it is kept beside the shadow: a word, and the path in a line of its own.
+    pub(super) fn text(&self) -> Vec<u8> {
+        let word = self.why.word().as_bytes();
+        if self.path.is_empty() { word.to_vec() } else { [word, b"\n", &self.path].concat() }
+    }
+
+    pub(super) fn parse(text: &[u8]) -> Self {
+        let (word, path) = text.split_at(text.iter().position(|byte| *byte == b'\n').unwrap_or(text.len()));
+        Self { why: Refusal::parse(word), path: path.get(1..).unwrap_or_default().to_vec() }
+    }
+}
+
+impl From<Refusal> for Refused {
+    fn from(why: Refusal) -> Self {
+        Self { why, path: Vec::new() }
+    }
+}
+
 impl Refusal {
     const ALL: [Self; 7] = [
         Self::Malformed,
@@ -32,7 +59,7 @@ impl Refusal {
     ];
 
     /// As it is kept beside the shadow. An earlier version knew of the first one only, and wrote nothing.
-    pub(super) const fn word(self) -> &'static str {
+    const fn word(self) -> &'static str {
         match self {
             Self::Malformed => "",
             Self::LargeCommit => "large commit",
@@ -44,7 +71,7 @@ impl Refusal {
         }
     }
 
-    pub(super) fn parse(word: &[u8]) -> Self {
+    fn parse(word: &[u8]) -> Self {
         Self::ALL.into_iter().find(|one| one.word().as_bytes() == word).unwrap_or(Self::Malformed)
     }
 
@@ -53,13 +80,13 @@ impl Refusal {
         match self {
             Self::Malformed => "git refused its commits as malformed: the files were committed without them",
             Self::LargeCommit => {
-                "one of its commits or tags has more than 1 MiB: the files were committed without its commits"
+                "one of its commits or tags has more than 1 MiB: the files were committed without its commits (a shorter message, or another one in a file, is taken)"
             }
             Self::LargeTree => {
-                "one of the directories in its commits has more than 64 MiB of names: the files were committed without its commits"
+                "one of the directories in its commits has more than 64 MiB of names: the files were committed without its commits (several directories in its place are taken)"
             }
             Self::LargeFile => {
-                "a file in the history of its commits is larger than a remote takes: the files were committed without its commits"
+                "in the history of its commits a file is larger than a result may bring: the files were committed without its commits (at most 100 MiB; leave it out of every commit, or keep it with git-lfs)"
             }
             Self::Deep => {
                 "the directories in its commits lie more than 2,048 deep in each other: the files were committed without its commits"
@@ -74,21 +101,42 @@ impl Refusal {
     }
 }
 
-/// Whether another try would come to the same: nothing that a machine without room says, nor what another call is to hear.
-pub(super) fn is_lasting(error: &GitError) -> bool {
-    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied};
+/// What another try would come to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Again {
+    /// Nobody knows: the machine had no room, a program was away, or whatever is not of the commits.
+    Otherwise,
+    /// The same, unless the machine was busy: what failed like this at two last tries does so for ever.
+    SameIfTwice,
+    Same,
+}
+
+/// The step in which files of an agent are linked.
+pub(super) const LINK: &str = "take an agent's objects";
+
+/// Nothing that a machine without room says counts, nor what another call is to hear.
+pub(super) fn again(error: &GitError) -> Again {
+    use io::ErrorKind::{InvalidData, IsADirectory, NotADirectory, NotFound, PermissionDenied, TooManyLinks};
     match error {
-        GitError::Program { text, .. } | GitError::Library { text, .. } => !is_of_the_machine(text),
-        GitError::Deadline { .. } => true,
-        // more object files than are taken over, and what its owner has closed
-        GitError::Io { source, .. } => {
-            matches!(source.kind(), InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied)
+        // killed from outside, or it has killed itself
+        GitError::Program { text, .. } if text.is_empty() => Again::SameIfTwice,
+        GitError::Program { text, .. } | GitError::Library { text, .. } if is_of_the_machine(text) => {
+            Again::Otherwise
         }
-        _ => false,
+        GitError::Program { .. } | GitError::Library { .. } => Again::Same,
+        GitError::Deadline { .. } => Again::SameIfTwice,
+        // more files than are taken over, and what an agent has closed, or linked as often as can be
+        GitError::Io { step: LINK, source } => match source.kind() {
+            InvalidData | IsADirectory | NotADirectory | NotFound | PermissionDenied | TooManyLinks => {
+                Again::Same
+            }
+            _ => Again::Otherwise,
+        },
+        _ => Again::Otherwise,
     }
 }
 
-/// What git says where the machine had no room.
+/// What git says where the machine had no room, or git itself was not whole.
 fn is_of_the_machine(text: &str) -> bool {
     const WORDS: &[&str] = &[
         "out of memory",
@@ -99,8 +147,15 @@ fn is_of_the_machine(text: &str) -> bool {
         "disk quota exceeded",
         "input/output error",
         "died of signal",
+        "cannot run",
+        "cannot exec",
+        "is not a git command",
+        "error while loading shared libraries",
+        "for adding an object to repository database",
+        "read-only file system",
     ];
-    let text = text.to_ascii_lowercase();
+    // for want of a stack: of what it was at
+    let text = text.to_ascii_lowercase().replace("died of signal 11", "");
     WORDS.iter().any(|phrase| text.contains(phrase))
 }
 
@@ -159,9 +214,40 @@ mod tests {
     }
 
     #[test]
+    fn only_what_another_try_would_not_change_is_given_up() {
+        let program = |text: &str| GitError::Program { step: "x", text: text.to_owned() };
+        let io = |step, kind: io::ErrorKind| GitError::Io { step, source: kind.into() };
+        for (error, expected) in [
+            (program("fatal: of no kind that is known"), Again::Same),
+            (program("error: pack-objects died of signal 11"), Again::Same),
+            (program("error: index-pack died of signal 9"), Again::Otherwise),
+            (program("fatal: cannot exec 'index-pack': No such file or directory"), Again::Otherwise),
+            (
+                program("error: insufficient permission for adding an object to repository database objects"),
+                Again::Otherwise,
+            ),
+            (program(""), Again::SameIfTwice),
+            (GitError::Deadline { step: "x", seconds: 1 }, Again::SameIfTwice),
+            (io(LINK, io::ErrorKind::PermissionDenied), Again::Same),
+            (io(LINK, io::ErrorKind::TooManyLinks), Again::Same),
+            (io(LINK, io::ErrorKind::StorageFull), Again::Otherwise),
+            (io("start git", io::ErrorKind::NotFound), Again::Otherwise),
+            (io("start git", io::ErrorKind::PermissionDenied), Again::Otherwise),
+            (io("fill a quarantine", io::ErrorKind::PermissionDenied), Again::Otherwise),
+            (GitError::GivenUp, Again::Otherwise),
+        ] {
+            assert_eq!(again(&error), expected, "{error}");
+        }
+    }
+
+    #[test]
     fn a_refusal_is_kept_by_its_word() {
         for refusal in Refusal::ALL {
-            assert_eq!(Refusal::parse(refusal.word().as_bytes()), refusal);
+            assert_eq!(Refused::parse(refusal.word().as_bytes()), refusal.into());
+            for path in [&b""[..], b"a/b c", b"\n\xff\n"] {
+                let refused = Refused { why: refusal, path: path.to_vec() };
+                assert_eq!(Refused::parse(&refused.text()), refused);
+            }
         }
     }
 }

@@ -21,7 +21,7 @@ use super::error::GitError;
 use super::give_up::GiveUp;
 use super::lfs::Beyond;
 use super::quarantine::Quarantine;
-use super::refusal::{Refusal, is_lasting, is_refusal};
+use super::refusal::{Again, Refusal, Refused, again, is_refusal};
 use super::repository::{Repository, blocking};
 use super::worktree::{Head, Place, head_in, read_head, write_own_registration};
 use super::{disk, index, lfs, ref_files, refs, tamper};
@@ -139,14 +139,22 @@ impl Repository {
     /// # Errors
     /// As of [`Self::absorb`], where the next call may do better.
     pub async fn absorb_or_leave(&self, worktree: &Path) -> Result<(), GitError> {
-        let error = match self.absorb(worktree).await {
-            Err(error) if is_lasting(&error) => error,
-            absorbed => return absorbed,
-        };
-        tracing::warn!(%error, "what was committed in a worktree is given up: it cannot be taken over");
+        let Err(error) = self.absorb(worktree).await else { return Ok(()) };
         let place = Place::new(&self.path, worktree)?;
+        let is_lasting = match again(&error) {
+            Again::Otherwise => false,
+            Again::SameIfTwice => {
+                let place = place.clone();
+                blocking(move || has_failed_before(&place)).await?
+            }
+            Again::Same => true,
+        };
+        if !is_lasting {
+            return Err(error);
+        }
+        tracing::warn!(%error, "what was committed in a worktree is given up: it cannot be taken over");
         let _held = self.lock.administer().await;
-        let left = Left { refused: Some(Refusal::Failed), beyond: None };
+        let left = Left { refused: Some(Refusal::Failed.into()), beyond: None };
         self.verified(move |_| match look(&place)? {
             Some((branch, state)) => settle(&place, &branch, &state, &left),
             None => Ok(()),
@@ -190,7 +198,7 @@ impl Repository {
         branch: &str,
         state: &State,
         give_up: &GiveUp,
-    ) -> Result<Option<Refusal>, GitError> {
+    ) -> Result<Option<Refused>, GitError> {
         // its name says that it is on its way: one that a killed server has left is swept
         let path = place.clone.join("offshoot").join(self.git.unique("absorb"));
         let (dir, from, branch, tips) = (path.clone(), place.clone(), branch.to_owned(), state.tips());
@@ -200,7 +208,7 @@ impl Repository {
             Ok((Quarantine::fill(dir, &objects, &clone, &tips)?, known))
         });
         let taken = match filled.await {
-            Ok((quarantine, known)) => self.take_from(&quarantine, &known, give_up).await,
+            Ok((quarantine, known)) => Box::pin(self.take_from(&quarantine, &known, give_up)).await,
             Err(error) => Err(error),
         };
         let delete = move || disk::remove_any(&path).map_err(GitError::io("remove a quarantine"));
@@ -208,7 +216,7 @@ impl Repository {
         match taken {
             Err(GitError::Program { text, .. }) if is_refusal(&text) => {
                 tracing::warn!(text, "git refuses what was committed in a worktree");
-                Ok(Some(Refusal::Malformed))
+                Ok(Some(Refusal::Malformed.into()))
             }
             taken => taken,
         }
@@ -219,16 +227,18 @@ impl Repository {
         quarantine: &Quarantine,
         known: &[Oid],
         give_up: &GiveUp,
-    ) -> Result<Option<Refusal>, GitError> {
+    ) -> Result<Option<Refused>, GitError> {
         if quarantine.tips.is_empty() {
             return Ok(None);
         }
-        let refusal = quarantine.judge(&self.git, &self.path, known, give_up).await?;
-        match refusal {
-            Some(refusal) => tracing::warn!(?refusal, "what was committed in a worktree is too large"),
+        let refused = quarantine.judge(&self.git, &self.path, known, give_up).await?;
+        match &refused {
+            Some(Refused { why, .. }) => {
+                tracing::warn!(?why, "what was committed in a worktree is too large");
+            }
             None => quarantine.fetch(&self.git, &self.path, give_up).await?,
         }
-        Ok(refusal)
+        Ok(refused)
     }
 }
 
@@ -250,6 +260,22 @@ fn refused_file(place: &Place) -> PathBuf {
     place.record.join("shadow-refused")
 }
 
+/// Left where the last try for these commits has failed in a way that a busy machine may be the reason of.
+fn failed_file(place: &Place) -> PathBuf {
+    place.record.join("shadow-failed")
+}
+
+/// Whether a last try for what is in the shadow now has failed before; the next one finds that this has.
+fn has_failed_before(place: &Place) -> Result<bool, GitError> {
+    let Some((_, state)) = look(place)? else { return Ok(false) };
+    if is_as_in(&failed_file(place), &state)? {
+        return Ok(true);
+    }
+    disk::replace_file(&failed_file(place), state.text().as_bytes())
+        .map_err(GitError::io("note that commits were not taken over"))?;
+    Ok(false)
+}
+
 /// Left where the last commits came without some of their large files, with the word for the bound.
 fn beyond_file(place: &Place) -> PathBuf {
     place.record.join("shadow-beyond")
@@ -258,20 +284,18 @@ fn beyond_file(place: &Place) -> PathBuf {
 /// What was not taken over.
 struct Left {
     /// The commits, and why.
-    refused: Option<Refusal>,
+    refused: Option<Refused>,
     beyond: Option<Beyond>,
 }
 
 impl Left {
     fn write(&self, place: &Place) -> io::Result<()> {
+        let refused = self.refused.as_ref().map(Refused::text);
         let word = self.beyond.map(|beyond| match beyond {
             Beyond::Bytes => &b"bytes"[..],
             Beyond::Files => b"files",
         });
-        for (file, text) in [
-            (refused_file(place), self.refused.map(|refusal| refusal.word().as_bytes())),
-            (beyond_file(place), word),
-        ] {
+        for (file, text) in [(refused_file(place), refused.as_deref()), (beyond_file(place), word)] {
             match text {
                 Some(text) => disk::replace_file(&file, text)?,
                 None => disk::remove_any(&file)?,
@@ -293,10 +317,10 @@ pub(super) fn registration(place: &Place) -> Result<Option<PathBuf>, GitError> {
 }
 
 /// Why commits that were made in the worktree were refused, if they were.
-pub(super) fn refusal(place: &Place) -> Option<Refusal> {
+pub(super) fn refusal(place: &Place) -> Option<Refused> {
     let is_there = refused_file(place).symlink_metadata().is_ok();
-    let word = disk::read_small(&refused_file(place)).ok().flatten().unwrap_or_default();
-    is_there.then(|| Refusal::parse(&word))
+    let text = disk::read_small(&refused_file(place)).ok().flatten().unwrap_or_default();
+    is_there.then(|| Refused::parse(&text))
 }
 
 /// Which bound kept large files of its commits out of the clone.
@@ -342,7 +366,7 @@ fn settle(place: &Place, branch: &str, state: &State, left: &Left) -> Result<(),
             index::write_of_commit(place, &library, tip)?;
         }
     }
-    left.write(place).map_err(&failed)?;
+    left.write(place).and_then(|()| disk::remove_any(&failed_file(place))).map_err(&failed)?;
     remember(place, state, &State::of_clone(place, branch)?).map_err(failed)
 }
 
@@ -379,7 +403,7 @@ fn make(place: &Place, branch: &str, real: &State) -> Result<(), GitError> {
     write_own_registration(place, &new).map_err(&failed)?;
     fs::rename(&new, dir(place)).map_err(&failed)?;
     // what the one before it has left is gone with it
-    disk::remove_any(&beyond_file(place)).map_err(&failed)?;
+    Left { refused: None, beyond: None }.write(place).map_err(&failed)?;
     let shadow = State::of_shadow(place, branch);
     remember(place, &shadow, real).map_err(failed)
 }

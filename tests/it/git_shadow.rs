@@ -195,6 +195,38 @@ async fn what_cannot_be_taken_over_by_any_try_is_given_up_at_last() {
     assert!(told.len() == 1 && told[0].contains("could not be taken over"), "{told:?}");
 }
 
+/// Neither a git that is away for a moment, as while it is renewed, nor a machine that is busy is a fault of the commits.
+#[tokio::test]
+async fn a_program_that_is_away_or_late_gives_nothing_up() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    let one = commits(&rig, &shadow, "one");
+    let (worktree, program) = (rig.worktree_path(), rig.dir.path().join("git"));
+    let late = "#!/bin/sh\ncase \"$1\" in fetch) exec sleep 600;; esac\nexec git \"$@\"\n";
+    crate::stand::install_program(&program, late);
+    let change = |settings: &mut GitSettings| {
+        (settings.program, settings.checkout_deadline) = (program.clone(), Duration::from_secs(2));
+    };
+    let repository = other(&rig, change).await;
+    let error = repository.absorb_or_leave(&worktree).await.unwrap_err();
+    assert!(matches!(error, GitError::Deadline { .. }), "{error}");
+    fs::remove_file(&program).unwrap();
+    for _ in 0..2 {
+        let error = repository.absorb_or_leave(&worktree).await.unwrap_err();
+        assert!(matches!(error, GitError::Io { .. }), "{error}");
+    }
+    rig.repository.absorb_or_leave(&worktree).await.unwrap();
+    assert_eq!(rig.repository.worktree_head(&worktree).await.unwrap(), Some(one));
+    let two = commits(&rig, &shadow, "two");
+    crate::stand::install_program(&program, late);
+    let error = repository.absorb_or_leave(&worktree).await.unwrap_err();
+    assert!(matches!(error, GitError::Deadline { .. }), "the first time for these: {error}");
+    repository.absorb_or_leave(&worktree).await.unwrap();
+    let collected = rig.collect().await;
+    assert_ne!(collected.head, two, "it was late twice");
+    assert_eq!(rig.content(&collected.head, "two"), b"two", "the files are kept");
+}
+
 /// A repository whose git does what it does, with other bounds or by another program.
 pub(crate) async fn other(rig: &Rig, change: impl FnOnce(&mut GitSettings)) -> Repository {
     let mut settings = settings_at(rig.dir.path());
@@ -210,52 +242,13 @@ fn hashed(rig: &Rig, shadow: &Shadow, kind: &str, content: &[u8]) -> String {
 }
 
 /// A directory in which this one lies so deep.
-fn above(shadow: &Shadow, tree: &str, levels: u32) -> String {
+pub(crate) fn above(shadow: &Shadow, tree: &str, levels: u32) -> String {
     let library = git2::Repository::open_bare(&shadow.shadow).unwrap();
     let odb = library.odb().unwrap();
     (0..levels).fold(tree.to_owned(), |tree, _| {
         let entry = [b"40000 d\0", &hex::decode(tree).unwrap()[..]].concat();
         odb.write(git2::ObjectType::Tree, &entry).unwrap().to_string()
     })
-}
-
-/// A git that takes any depth, as those before 2.43 do.
-fn without_bound(rig: &Rig) -> PathBuf {
-    let program = rig.dir.path().join("git");
-    let script = "#!/bin/sh\nif [ \"$1\" = fetch ]; then for one; do\n[ ! -e \"$one/HEAD\" ] || git config -f \"$one/config\" core.maxTreeDepth 1000000; done; fi\nexec git -c core.maxTreeDepth=1000000 \"$@\"\n";
-    crate::stand::install_program(&program, script);
-    program
-}
-
-/// Whoever walks them does it with a recursion, and what lies in a commit of the clone may be laid into others.
-#[tokio::test]
-async fn directories_in_directories_are_bounded_whatever_git_takes() {
-    let rig = Rig::new().await;
-    let shadow = lent(&rig).await;
-    let repository = other(&rig, |settings| settings.program = without_bound(&rig)).await;
-    let worktree = rig.worktree_path();
-    // there is a directory in it
-    let tree = does(&rig, &shadow, &["rev-parse", "HEAD^{tree}"]);
-    for (what, inner, outer, passes) in [
-        ("far too many", 0, 20_000, false),
-        ("one too many", 0, 2_048, false),
-        ("some", 0, 1_500, true),
-        ("one too many with those of the clone", 1_500, 548, false),
-        ("as many as may be with those of the clone", 1_500, 547, true),
-    ] {
-        let inner = above(&shadow, &tree, inner);
-        // what was taken over is in the clone alone
-        for dir in fs::read_dir(shadow.shadow.join("objects")).unwrap().map(|entry| entry.unwrap()) {
-            if dir.file_name().len() == 2 {
-                fs::remove_dir_all(dir.path()).unwrap();
-            }
-        }
-        point(&rig, &shadow, &said(&rig, &shadow, &above(&shadow, &inner, outer), what));
-        let tip = does(&rig, &shadow, &["rev-parse", BRANCH]);
-        repository.absorb(&worktree).await.expect(what);
-        let head = repository.worktree_head(&worktree).await.unwrap().unwrap();
-        assert_eq!(head.to_string() == tip, passes, "{what}");
-    }
 }
 
 /// A commit on the tree and the base of the worktree, with this message.
@@ -286,11 +279,13 @@ async fn what_is_too_large_to_be_read_stays_inside_and_the_files_come() {
             let file = does(rig, shadow, &["rev-parse", "HEAD^{tree}"]);
             point(rig, shadow, &said(rig, shadow, &above(shadow, &file, 5_000), "x"));
         }),
-        ("a large file in the history", "larger than a remote takes", |rig, shadow| {
-            fs::write(rig.worktree_path().join("big"), vec![b'a'; 20_001]).unwrap();
-            does(rig, shadow, &["add", "big"]);
+        ("a large file in the history", "at most 100 MiB", |rig, shadow| {
+            let file = "new dir/big file";
+            fs::create_dir(rig.worktree_path().join("new dir")).unwrap();
+            fs::write(rig.worktree_path().join(file), vec![b'a'; 20_001]).unwrap();
+            does(rig, shadow, &["add", file]);
             does(rig, shadow, &["commit", "-qm", "big"]);
-            does(rig, shadow, &["rm", "-q", "big"]);
+            does(rig, shadow, &["rm", "-q", file]);
             does(rig, shadow, &["commit", "-qm", "gone"]);
             does(rig, shadow, &["repack", "-adq"]);
         }),
@@ -317,8 +312,25 @@ async fn what_is_too_large_to_be_read_stays_inside_and_the_files_come() {
         let told: Vec<_> = collected.notes.iter().map(|note| note.text).collect();
         assert_eq!(told.len(), usize::from(!expected.is_empty()), "{what}: {told:?}");
         assert!(told.iter().all(|text| text.contains(expected)), "{what}: {told:?}");
+        let named = collected.notes.iter().map(|note| note.path.as_str());
+        let file = if what == "a large file in the history" { "new dir/big file" } else { "" };
+        assert!({ named }.all(|path| path == file), "{what}: {:?}", collected.notes);
         rig.fsck();
     }
+}
+
+/// The server has moved the worktree since: whoever works there next has committed nothing that was refused.
+#[tokio::test]
+async fn a_refusal_is_told_once_and_not_of_the_next_shadow() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    commits(&rig, &shadow, "one");
+    let tree = does(&rig, &shadow, &["rev-parse", "HEAD^{tree}"]);
+    point(&rig, &shadow, &said(&rig, &shadow, &tree, &"a\n".repeat(600_000)));
+    assert_eq!(rig.collect().await.notes.len(), 1);
+    assert_eq!(rig.collect().await.notes.len(), 1, "of the same shadow it stays true");
+    lent(&rig).await;
+    assert_eq!(rig.collect().await.notes, []);
 }
 
 /// However long git has to do with them.

@@ -1,4 +1,4 @@
-//! Packs in the repository of a sandbox: what git makes of them comes back, and what is made by hand passes no bound.
+//! Packs and directories in the repository of a sandbox: what git makes of them comes back, and what is made by hand passes no bound.
 
 #![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
@@ -10,7 +10,7 @@ use std::process::Stdio;
 use offshoot::git::Shadow;
 
 use crate::git_fixture::{BRANCH, Rig, add_commit, spec};
-use crate::git_shadow::{commits, does, inside, lent, other, point, said};
+use crate::git_shadow::{above, commits, does, inside, lent, other, point, said};
 
 /// A client whose file `a.txt` has a length of which deltas are made.
 async fn rig() -> (Rig, Shadow) {
@@ -151,7 +151,7 @@ async fn nothing_in_a_pack_passes_the_measuring() {
             put_pack(shadow, &pack, vec![(small.0.clone(), large.1, large.2), small.clone()]);
             leads_to(rig, shadow, &small.0);
         }),
-        ("a small one that hides a large one of this name", "larger than a remote takes", |rig, shadow| {
+        ("a small one that hides a large one of this name", "at most 100 MiB", |rig, shadow| {
             let (pack, [large, small]) = pair(rig, shadow);
             put_pack(shadow, &pack, vec![large.clone(), small.clone()]);
             let (_, hiding) = blob(rig, shadow, "small");
@@ -160,7 +160,7 @@ async fn nothing_in_a_pack_passes_the_measuring() {
             fs::rename(hiding, dir.join(&large.0[2..])).unwrap();
             leads_to(rig, shadow, &large.0);
         }),
-        ("a small delta of a large file", "larger than a remote takes", |rig, shadow| {
+        ("a small delta of a large file", "at most 100 MiB", |rig, shadow| {
             let (pack, [large, small]) = pair(rig, shadow);
             put_pack(shadow, &pack, vec![large, small.clone()]);
             leads_to(rig, shadow, &small.0);
@@ -254,5 +254,44 @@ async fn what_git_packs_in_a_sandbox_comes_back() {
         assert_eq!(collected.notes, [], "{what}");
         assert_eq!(rig.content(&collected.head, "one"), b"one", "{what}");
         rig.fsck();
+    }
+}
+
+/// A git that takes any depth, as those before 2.43 do.
+fn without_bound(rig: &Rig) -> PathBuf {
+    let program = rig.dir.path().join("git");
+    let script = "#!/bin/sh\nif [ \"$1\" = fetch ]; then for one; do\n[ ! -e \"$one/HEAD\" ] || git config -f \"$one/config\" core.maxTreeDepth 1000000; done; fi\nexec git -c core.maxTreeDepth=1000000 \"$@\"\n";
+    crate::stand::install_program(&program, script);
+    program
+}
+
+/// Whoever walks them does it with a recursion, and what lies in a commit of the clone may be laid into others.
+#[tokio::test]
+async fn directories_in_directories_are_bounded_whatever_git_takes() {
+    let rig = Rig::new().await;
+    let shadow = lent(&rig).await;
+    let repository = other(&rig, |settings| settings.program = without_bound(&rig)).await;
+    let worktree = rig.worktree_path();
+    // there is a directory in it
+    let tree = does(&rig, &shadow, &["rev-parse", "HEAD^{tree}"]);
+    for (what, inner, outer, passes) in [
+        ("far too many", 0, 20_000, false),
+        ("one too many", 0, 2_048, false),
+        ("some", 0, 1_500, true),
+        ("one too many with those of the clone", 1_500, 548, false),
+        ("as many as may be with those of the clone", 1_500, 547, true),
+    ] {
+        let inner = above(&shadow, &tree, inner);
+        // what was taken over is in the clone alone
+        for dir in fs::read_dir(shadow.shadow.join("objects")).unwrap().map(|entry| entry.unwrap()) {
+            if dir.file_name().len() == 2 {
+                fs::remove_dir_all(dir.path()).unwrap();
+            }
+        }
+        point(&rig, &shadow, &said(&rig, &shadow, &above(&shadow, &inner, outer), what));
+        let tip = does(&rig, &shadow, &["rev-parse", BRANCH]);
+        repository.absorb(&worktree).await.expect(what);
+        let head = repository.worktree_head(&worktree).await.unwrap().unwrap();
+        assert_eq!(head.to_string() == tip, passes, "{what}");
     }
 }
