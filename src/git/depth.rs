@@ -110,7 +110,7 @@ impl Depths {
             if left.get(&tree).is_some_and(|now| *now <= level) {
                 left.remove(&tree);
             } else if seen.insert(tree) {
-                pending.extend(directories(library, tree)?.into_iter().map(|below| (below, level + 1)));
+                pending.extend(trees_in(library, tree)?.into_iter().map(|below| (below, level + 1)));
             }
         }
         drop(seen);
@@ -133,13 +133,13 @@ fn walk(library: &Library, mut pending: Vec<(Oid, u32)>) -> Result<Option<Refusa
         if looks > TREES_MAX || pending.len() > ENTRIES_MAX {
             return Ok(Some(Refusal::Many));
         }
-        pending.extend(directories(library, tree)?.into_iter().map(|below| (below, level + 1)));
+        pending.extend(trees_in(library, tree)?.into_iter().map(|below| (below, level + 1)));
     }
     Ok(None)
 }
 
 /// Of one that is missing there are none: git finds that out.
-fn directories(library: &Library, tree: Oid) -> Result<Vec<Oid>, GitError> {
+fn trees_in(library: &Library, tree: Oid) -> Result<Vec<Oid>, GitError> {
     match library.find_tree(tree) {
         Ok(tree) => Ok(tree
             .iter()
