@@ -8,6 +8,7 @@ use git2::{ErrorCode, Oid, Repository as Library};
 use super::error::GitError;
 use super::measured::TREES_MAX;
 use super::refusal::Refusal;
+use super::unfold::{self, Unfolded};
 
 /// Directories in each other below the root of a commit: a path (PATH_MAX, limits.h) has no room for more, and git takes no more by
 /// itself since it has a bound (core.maxTreeDepth).
@@ -25,9 +26,18 @@ const DIRECTORY: u32 = 0o040_000;
 pub(super) struct Depths {
     numbers: HashMap<Oid, usize>,
     /// By number; `None`: it is not new.
-    below: Vec<Option<Vec<usize>>>,
+    below: Vec<Option<Tree>>,
     entries: usize,
     pub(super) refusal: Option<Refusal>,
+}
+
+/// A new directory.
+#[derive(Debug, Default)]
+struct Tree {
+    /// Those in it, with the length of their names.
+    trees: Vec<(usize, u64)>,
+    /// What is no directory.
+    others: Unfolded,
 }
 
 impl Depths {
@@ -49,35 +59,41 @@ impl Depths {
         number
     }
 
-    fn add(&mut self, tree: usize, below: Oid) {
+    fn add_other(&mut self, tree: usize, name: u64) {
+        if let Some(tree) = &mut self.below[tree] {
+            tree.others.add(Unfolded::of_name(name));
+        }
+    }
+
+    fn add(&mut self, tree: usize, below: Oid, name: u64) {
         let below = self.number(below);
         self.entries += 1;
         if self.entries > ENTRIES_MAX {
             self.refusal.get_or_insert(Refusal::Many);
         }
-        if let Some(entries) = &mut self.below[tree] {
-            entries.push(below);
+        if let Some(tree) = &mut self.below[tree] {
+            tree.trees.push((below, name));
         }
     }
 
     /// The deepest level of each that is not new; of a root it is 0. By levels, without a recursion.
-    fn foreign(&self) -> Result<HashMap<Oid, u32>, Refusal> {
+    fn foreign(&self) -> Result<Foreign, Refusal> {
         if let Some(refusal) = self.refusal {
             return Err(refusal);
         }
         let mut above = vec![0_usize; self.below.len()];
-        for below in self.below.iter().flatten().flatten() {
+        for (below, _) in self.below.iter().flatten().flat_map(|tree| &tree.trees) {
             above[*below] += 1;
         }
         let mut levels = vec![0_u32; self.below.len()];
         let mut ready: Vec<_> = (0..above.len()).filter(|number| above[*number] == 0).collect();
-        let mut done = 0;
+        let mut order = Vec::new();
         while let Some(number) = ready.pop() {
-            done += 1;
+            order.push(number);
             if levels[number] > DEPTH_MAX {
                 return Err(Refusal::Deep);
             }
-            for below in self.below[number].iter().flatten() {
+            for (below, _) in self.below[number].iter().flat_map(|tree| &tree.trees) {
                 levels[*below] = levels[*below].max(levels[number] + 1);
                 above[*below] -= 1;
                 if above[*below] == 0 {
@@ -86,22 +102,43 @@ impl Depths {
             }
         }
         // what lies in itself has a name that is not its own
-        if done < levels.len() {
+        if order.len() < levels.len() {
             return Err(Refusal::Malformed);
         }
         let foreign = self.numbers.iter().filter(|(_, number)| self.below[**number].is_none());
-        Ok(foreign.map(|(tree, number)| (*tree, levels[*number])).collect())
+        Ok(Foreign { levels: foreign.map(|(tree, number)| (*tree, levels[*number])).collect(), order })
+    }
+
+    /// The most that one of the new directories unfolds to.
+    fn most(&self, order: &[usize], foreign: &HashMap<Oid, Unfolded>) -> Unfolded {
+        let mut all = vec![Unfolded::default(); self.below.len()];
+        for (tree, number) in &self.numbers {
+            all[*number] = foreign.get(tree).copied().unwrap_or_default();
+        }
+        let mut most = Unfolded::default();
+        for number in order.iter().rev() {
+            let Some(tree) = &self.below[*number] else { continue };
+            let mut sum = tree.others;
+            for (below, name) in &tree.trees {
+                sum.add(all[*below].below(*name));
+            }
+            all[*number] = sum;
+            most = Unfolded { paths: most.paths.max(sum.paths), bytes: most.bytes.max(sum.bytes) };
+        }
+        most
     }
 
     /// Whether nothing lies too deep, with what the clone has of it. `known` are commits of the clone.
     pub(super) fn judge(&self, library: &Library, known: &[Oid]) -> Result<Option<Refusal>, GitError> {
-        let mut left = match self.foreign() {
-            Ok(left) => left,
+        let Foreign { levels: mut left, order } = match self.foreign() {
+            Ok(foreign) => foreign,
             Err(refusal) => return Ok(Some(refusal)),
         };
+        let foreign: Vec<Oid> = left.keys().copied().collect();
         // what lies no deeper than in a commit that is known ends where it ended there
-        let roots = known.iter().filter_map(|commit| library.find_commit(*commit).ok());
-        let mut pending: Vec<_> = roots.map(|commit| (commit.tree_id(), 0)).collect();
+        let known = known.iter().filter_map(|commit| library.find_commit(*commit).ok());
+        let roots: Vec<_> = known.map(|commit| commit.tree_id()).collect();
+        let mut pending: Vec<_> = roots.iter().map(|root| (*root, 0)).collect();
         let mut seen = HashSet::new();
         while !left.is_empty()
             && seen.len() < TREES_MAX
@@ -114,8 +151,26 @@ impl Depths {
             }
         }
         drop(seen);
-        walk(library, left.into_iter().collect())
+        if let Some(refusal) = walk(library, left.into_iter().collect())? {
+            return Ok(Some(refusal));
+        }
+        let Some(sizes) = unfold::sizes(library, &foreign)? else { return Ok(Some(Refusal::Many)) };
+        let most = self.most(&order, &sizes);
+        if most.is_small() {
+            return Ok(None);
+        }
+        // a repository that is as large already may grow
+        let Some(sizes) = unfold::sizes(library, &roots)? else { return Ok(Some(Refusal::Many)) };
+        let is_known = roots.iter().any(|root| sizes.get(root).is_some_and(|size| most.is_near(*size)));
+        Ok((!is_known).then_some(Refusal::Many))
     }
+}
+
+/// What lies in new directories and is not new, with its deepest level; and the numbers of all, what is above before what is below.
+#[derive(Debug)]
+struct Foreign {
+    levels: HashMap<Oid, u32>,
+    order: Vec<usize>,
 }
 
 fn walk(library: &Library, mut pending: Vec<(Oid, u32)>) -> Result<Option<Refusal>, GitError> {
@@ -161,6 +216,8 @@ pub(super) struct TreeReader {
     left: u64,
     tree: usize,
     mode: u32,
+    /// Bytes of the name.
+    name: u64,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -207,7 +264,10 @@ impl TreeReader {
                 At::Mode
             }
             (At::Name, 0) => At::Id,
-            (At::Name, _) => At::Name,
+            (At::Name, _) => {
+                self.name += 1;
+                At::Name
+            }
             (At::Id, _) => {
                 self.text.push(byte);
                 if self.text.len() < 20 { At::Id } else { self.entry(depths)? }
@@ -220,10 +280,12 @@ impl TreeReader {
 
     fn entry(&mut self, depths: &mut Depths) -> Option<At> {
         if self.mode & KIND == DIRECTORY {
-            depths.add(self.tree, Oid::from_bytes(&self.text).ok()?);
+            depths.add(self.tree, Oid::from_bytes(&self.text).ok()?, self.name);
+        } else {
+            depths.add_other(self.tree, self.name);
         }
         self.text.clear();
-        self.mode = 0;
+        (self.mode, self.name) = (0, 0);
         Some(if self.left == 0 { At::End } else { At::Mode })
     }
 }
@@ -269,7 +331,7 @@ mod tests {
         ]
         .concat();
         for block in [1, 2, 7, 1_000] {
-            let foreign = read(&text, block).foreign().unwrap();
+            let foreign = read(&text, block).foreign().unwrap().levels;
             assert_eq!(foreign, HashMap::from([(oid(3), 2)]), "{block}");
         }
     }
@@ -282,7 +344,7 @@ mod tests {
         let cut = format!("{} tree 9\n40000 d\0x\n", oid(1)).into_bytes();
         for text in [missing, blob, mode, long, cut] {
             let text = String::from_utf8_lossy(&text).into_owned();
-            assert_eq!(read(text.as_bytes(), 100).foreign(), Err(Refusal::Malformed), "{text}");
+            assert_eq!(read(text.as_bytes(), 100).foreign().unwrap_err(), Refusal::Malformed, "{text}");
         }
     }
 
@@ -293,10 +355,34 @@ mod tests {
                 .flat_map(|tree| written(tree, &[("40000 d", tree + 1), ("40000 e", tree + 1)]))
                 .collect()
         };
-        let last = read(&chain(DEPTH_MAX), 4_096).foreign().unwrap();
+        let last = read(&chain(DEPTH_MAX), 4_096).foreign().unwrap().levels;
         assert_eq!(last, HashMap::from([(oid(DEPTH_MAX), DEPTH_MAX)]));
-        assert_eq!(read(&chain(DEPTH_MAX + 1), 4_096).foreign(), Err(Refusal::Deep));
+        assert_eq!(read(&chain(DEPTH_MAX + 1), 4_096).foreign().unwrap_err(), Refusal::Deep);
         let ring = [written(1, &[("40000 d", 2)]), written(2, &[("40000 d", 1)])].concat();
-        assert_eq!(read(&ring, 4_096).foreign(), Err(Refusal::Malformed));
+        assert_eq!(read(&ring, 4_096).foreign().unwrap_err(), Refusal::Malformed);
+    }
+
+    /// Nine directories of ten names each are a hundred million paths and more.
+    #[test]
+    fn what_directories_unfold_to_is_counted_without_unfolding_them() {
+        let fan = |levels: u32| -> Vec<u8> {
+            let names: Vec<_> = (0..10).map(|name| format!("40000 {name}")).collect();
+            let entries = |below| names.iter().map(|name| (name.as_str(), below)).collect::<Vec<_>>();
+            let leaf = written(levels, &[("100644 file", 9)]);
+            (0..levels).flat_map(|tree| written(tree, &entries(tree + 1))).chain(leaf).collect()
+        };
+        let unfolded = |depths: &Depths, foreign: &HashMap<Oid, Unfolded>| {
+            depths.most(&depths.foreign().unwrap().order, foreign)
+        };
+        let none = HashMap::new();
+        let two = unfolded(&read(&fan(2), 7), &none);
+        // 10 + 100 directories and 100 files: "0/", "0/0/" and "0/0/file/"
+        assert_eq!(two, Unfolded { paths: 210, bytes: 10 * 2 + 100 * 4 + 100 * 9 });
+        assert!(two.is_small() && unfolded(&read(&fan(5), 7), &none).is_small());
+        assert!(!unfolded(&read(&fan(8), 7), &none).is_small());
+        assert!(!unfolded(&read(&fan(300), 7), &none).is_small(), "too many to be counted");
+        // what is not new counts as it is
+        let known = HashMap::from([(oid(2), Unfolded { paths: 100_000, bytes: 1 })]);
+        assert!(!unfolded(&read(&written(1, &[("40000 a", 2); 11]), 7), &known).is_small());
     }
 }

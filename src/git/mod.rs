@@ -81,6 +81,7 @@ mod stale;
 mod tamper;
 mod tree_walk;
 mod unfinished;
+mod unfold;
 mod unowned;
 mod wishes;
 mod worktree;

@@ -92,7 +92,7 @@ impl Refusal {
                 "the directories in its commits lie more than 2,048 deep in each other: the files were committed without its commits"
             }
             Self::Many => {
-                "its commits have more than a million directories that are new: the files were committed without its commits"
+                "directories in its commits are more than a million, or more than a million paths where each is written out: the files were committed without its commits"
             }
             Self::Failed => {
                 "its commits could not be taken over, however often it was tried: the files were committed without them"

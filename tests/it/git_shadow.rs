@@ -241,6 +241,19 @@ fn hashed(rig: &Rig, shadow: &Shadow, kind: &str, content: &[u8]) -> String {
     does(rig, shadow, &["hash-object", "-t", kind, "--literally", "-w", &file.display().to_string()])
 }
 
+/// A directory of ten names for one of ten names, so often, for that of HEAD.
+fn fan(rig: &Rig, shadow: &Shadow, levels: u32) -> String {
+    let mut tree = does(rig, shadow, &["rev-parse", "HEAD^{tree}"]);
+    for _ in 0..levels {
+        let id: Vec<u8> =
+            (0..20).map(|at| u8::from_str_radix(&tree[2 * at..2 * at + 2], 16).unwrap()).collect();
+        let entries: Vec<u8> =
+            (0..10).flat_map(|name| [format!("40000 {name}\0").as_bytes(), &id].concat()).collect();
+        tree = hashed(rig, shadow, "tree", &entries);
+    }
+    tree
+}
+
 /// A directory in which this one lies so deep.
 pub(crate) fn above(shadow: &Shadow, tree: &str, levels: u32) -> String {
     let library = git2::Repository::open_bare(&shadow.shadow).unwrap();
@@ -262,7 +275,7 @@ pub(crate) fn said(rig: &Rig, shadow: &Shadow, tree: &str, message: &str) -> Com
 #[tokio::test]
 async fn what_is_too_large_to_be_read_stays_inside_and_the_files_come() {
     type Deed = fn(&Rig, &Shadow);
-    let deeds: [(&str, &str, Deed); 7] = [
+    let deeds: [(&str, &str, Deed); 9] = [
         ("a long message", "more than 1 MiB", |rig, shadow| {
             let tree = does(rig, shadow, &["rev-parse", "HEAD^{tree}"]);
             point(rig, shadow, &said(rig, shadow, &tree, &"a\n".repeat(600_000)));
@@ -278,6 +291,15 @@ async fn what_is_too_large_to_be_read_stays_inside_and_the_files_come() {
         ("directories in directories without end", "more than 2,048 deep", |rig, shadow| {
             let file = does(rig, shadow, &["rev-parse", "HEAD^{tree}"]);
             point(rig, shadow, &said(rig, shadow, &above(shadow, &file, 5_000), "x"));
+        }),
+        ("a few directories that name each other", "more than a million paths", |rig, shadow| {
+            let commit = said(rig, shadow, &fan(rig, shadow, 8), "x");
+            point(rig, shadow, &commit);
+            // one in between is read too
+            does(rig, shadow, &["commit", "-q", "--allow-empty", "-m", "two"]);
+        }),
+        ("a directory that is there ten thousand times", "", |rig, shadow| {
+            point(rig, shadow, &said(rig, shadow, &fan(rig, shadow, 4), "x"));
         }),
         ("a large file in the history", "at most 100 MiB", |rig, shadow| {
             let file = "new dir/big file";
