@@ -5,6 +5,10 @@
 //! can only be read, and each directory between it and the mount that it lies in a mount of its own, as writable as it was.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::Read as _;
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::bubblewrap::Bind;
@@ -83,13 +87,48 @@ fn real(path: &Path) -> Option<PathBuf> {
     path.canonicalize().ok()
 }
 
+/// Of a file's first line, as the kernel reads it, and interpreters that are interpreted themselves (execve(2)).
+const FIRST_LINE_MAX: u64 = 256;
+const INTERPRETERS_MAX: usize = 5;
 /// Links that are followed one after the other; the kernel follows as many.
 const LINKS_MAX: usize = 40;
 
 /// What has to be held for a program to stay what it is, by the path that it is run by: the directory of each link on the way and of the
-/// file itself, or the packages of npm around it.
+/// file itself, or the packages of npm or the environment of Python around it; and the same for whatever its first line names, by its
+/// path or as a program in `dirs`.
 #[must_use]
-pub fn of_program(program: &Path) -> Vec<Held> {
+pub fn of_program(program: &Path, dirs: &[PathBuf]) -> Vec<Held> {
+    let mut held = Vec::new();
+    let mut programs = vec![program.to_owned()];
+    for _ in 0..=INTERPRETERS_MAX {
+        held.extend(programs.iter().flat_map(|program| of_file(program)));
+        programs = programs.iter().flat_map(|program| interpreters(program, dirs)).collect();
+    }
+    held
+}
+
+/// Each word of a first line that begins with `#!` and is a program: the interpreter, and what `env` looks up, whatever options stand
+/// before it.
+fn interpreters(program: &Path, dirs: &[PathBuf]) -> Vec<PathBuf> {
+    let mut line = Vec::new();
+    let open =
+        program.metadata().is_ok_and(|meta| meta.is_file()).then(|| File::open(program).ok()).flatten();
+    // what cannot be read is run by nobody
+    let _ = open.map(|file| file.take(FIRST_LINE_MAX).read_to_end(&mut line));
+    let Some(line) = line.strip_prefix(b"#!") else { return Vec::new() };
+    let words = line.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    let words = words.split(u8::is_ascii_whitespace).map(|word| word.strip_prefix(b"-S").unwrap_or(word));
+    let found = words.filter(|word| !word.is_empty()).filter_map(|word| {
+        let word = Path::new(OsStr::from_bytes(word));
+        let in_dirs = || dirs.iter().map(|dir| dir.join(word)).find(|path| path.is_file());
+        let is_name = word.components().count() == 1;
+        if word.is_absolute() { Some(word.to_owned()) } else { is_name.then(in_dirs).flatten() }
+    });
+    found.collect()
+}
+
+/// Without what runs it.
+fn of_file(program: &Path) -> Vec<Held> {
     let mut held = of_way(program);
     let mut file = program.to_owned();
     for _ in 0..LINKS_MAX {
@@ -97,6 +136,8 @@ pub fn of_program(program: &Path) -> Vec<Held> {
         file = dir.join(name);
         let packages = file.ancestors().filter(|path| path.ends_with("node_modules")).last();
         held.extend(packages.map(Held::whole));
+        let python = dir.parent().filter(|above| above.join("pyvenv.cfg").is_file());
+        held.extend(python.map(Held::whole));
         held.push(Held { or: Some(file.clone()), path: dir.clone() });
         match std::fs::read_link(&file) {
             Ok(target) => file = dir.join(target),
@@ -109,7 +150,7 @@ pub fn of_program(program: &Path) -> Vec<Held> {
 /// The same for a directory that programs are looked for in: itself, and the links that lead to it.
 #[must_use]
 pub fn of_dir(dir: &Path) -> Vec<Held> {
-    let mut held = if dir.is_symlink() { of_program(dir) } else { of_way(dir) };
+    let mut held = if dir.is_symlink() { of_file(dir) } else { of_way(dir) };
     held.push(Held::whole(dir));
     held
 }
@@ -117,7 +158,7 @@ pub fn of_dir(dir: &Path) -> Vec<Held> {
 /// Links before the last part.
 fn of_way(path: &Path) -> Vec<Held> {
     let links = path.ancestors().skip(1).filter(|above| above.is_symlink());
-    links.flat_map(of_program).collect()
+    links.flat_map(of_file).collect()
 }
 
 #[cfg(test)]
@@ -154,7 +195,7 @@ mod tests {
         file(&root.join("w/program"));
         let mounts = [Bind::writable(root.join("w"))];
         let program = root.join("w/program");
-        assert_eq!(pins(&mounts, &of_program(&program)), [Bind::readable(&program)]);
+        assert_eq!(pins(&mounts, &of_program(&program, &[])), [Bind::readable(&program)]);
         // a directory that programs are looked for in is held whole: another one could be put before them
         assert_eq!(pins(&mounts, &[Held::whole(root.join("w"))]), [Bind::readable(root.join("w"))]);
     }
@@ -167,7 +208,7 @@ mod tests {
         std::os::unix::fs::symlink(root.join("far"), root.join("w/link")).unwrap();
         let mounts = [Bind::writable(root.join("w"))];
         let whole = [Bind::readable(root.join("w"))];
-        assert_eq!(pins(&mounts, &of_program(&root.join("w/link/bin/program"))), whole);
+        assert_eq!(pins(&mounts, &of_program(&root.join("w/link/bin/program"), &[])), whole);
         assert_eq!(pins(&mounts, &of_dir(&root.join("w/link/bin"))), whole);
         assert_eq!(pins(&mounts, &of_dir(&root.join("w/link"))), whole);
     }
@@ -179,8 +220,31 @@ mod tests {
         std::fs::create_dir(root.join("bin")).unwrap();
         std::os::unix::fs::symlink("../n/node_modules/@x/tool/node_modules/y/cli.js", root.join("bin/tool"))
             .unwrap();
-        let held: Vec<_> = of_program(&root.join("bin/tool")).into_iter().map(|held| held.path).collect();
+        let held: Vec<_> =
+            of_program(&root.join("bin/tool"), &[]).into_iter().map(|held| held.path).collect();
         let package = root.join("n/node_modules/@x/tool/node_modules/y");
         assert_eq!(held, [root.join("bin"), root.join("n/node_modules"), package]);
+    }
+    #[test]
+    fn what_a_first_line_names_is_held_too_and_what_is_named_there() {
+        let (_dir, root) = temporary();
+        let at = |name: &str| root.join(name);
+        for (name, text) in [
+            ("read/tool", format!("#!{} -x\nsecond /line\n", at("w/bin/inner").display())),
+            ("w/bin/inner", format!("#! {}\n", at("v/bin/python").display())),
+            ("v/bin/python", String::new()),
+            ("v/pyvenv.cfg", String::new()),
+            ("read/by-env", "#!/usr/bin/env -S A=b found -q".to_owned()),
+        ] {
+            file(&at(name));
+            std::fs::write(at(name), text).unwrap();
+        }
+        file(&at("far/found"));
+        std::fs::create_dir(at("path")).unwrap();
+        std::os::unix::fs::symlink(at("far/found"), at("path/found")).unwrap();
+        let mounts = ["w", "v", "far"].map(|name| Bind::writable(at(name)));
+        let held = |name: &str| pins(&mounts, &of_program(&at(name), &[at("path")]));
+        assert_eq!(held("read/tool"), ["v", "w/bin"].map(|name| Bind::readable(at(name))));
+        assert_eq!(held("read/by-env"), [Bind::readable(at("far/found"))]);
     }
 }

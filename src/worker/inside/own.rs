@@ -123,9 +123,11 @@ impl Room {
             }
             held.extend(of_dir(dir));
         }
-        held.extend(
-            self.outside.programs.iter().chain(&self.programs).flat_map(|program| of_program(program)),
-        );
+        let path = self.variables.get("PATH").map(std::env::split_paths);
+        let dirs: Vec<PathBuf> =
+            self.outside.dirs.iter().cloned().chain(path.into_iter().flatten()).collect();
+        let programs = self.outside.programs.iter().chain(&self.programs);
+        held.extend(programs.flat_map(|program| of_program(program, &dirs)));
         Ok(held)
     }
 }
