@@ -74,7 +74,7 @@ pub(super) fn sizes(library: &Library, trees: &[Oid]) -> Result<Option<HashMap<O
             Err(error) => return Err(GitError::library("read a directory of the clone")(error)),
         };
         let (mut sum, before) = (Unfolded::default(), pending.len());
-        for entry in found.iter() {
+        for entry in &found {
             let name = entry.name_bytes().len() as u64;
             if entry.kind() != Some(ObjectType::Tree) {
                 sum.add(Unfolded::of_name(name));
