@@ -4,7 +4,7 @@
 //! A mount cannot be renamed or removed by whoever is behind it, but the directory around it can. So what is held becomes a mount that
 //! can only be read, and each directory between it and the mount that it lies in a mount of its own, as writable as it was.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::Read as _;
@@ -90,7 +90,7 @@ fn real(path: &Path) -> Option<PathBuf> {
 /// Of a file's first line, as the kernel reads it, and interpreters that are interpreted themselves (execve(2)).
 const FIRST_LINE_MAX: u64 = 256;
 const INTERPRETERS_MAX: usize = 5;
-/// Links that are followed one after the other; the kernel follows as many.
+/// Links that are followed from one path; the kernel follows as many.
 const LINKS_MAX: usize = 40;
 
 /// What has to be held for a program to stay what it is, by the path that it is run by: the directory of each link on the way and of the
@@ -127,22 +127,24 @@ fn interpreters(program: &Path, dirs: &[PathBuf]) -> Vec<PathBuf> {
     found.collect()
 }
 
-/// Without what runs it.
+/// Without what runs it. Each link leads to a path of its own, and so does each directory of that path which is one.
 fn of_file(program: &Path) -> Vec<Held> {
-    let mut held = of_way(program);
-    let mut file = program.to_owned();
-    for _ in 0..LINKS_MAX {
-        let (Some(dir), Some(name)) = (file.parent().and_then(real), file.file_name()) else { break };
-        file = dir.join(name);
+    let mut held = Vec::new();
+    let mut pending = vec![program.to_owned()];
+    let mut seen = HashSet::new();
+    while let Some(path) = pending.pop() {
+        if seen.len() > LINKS_MAX || !seen.insert(path.clone()) {
+            continue;
+        }
+        pending.extend(links_above(&path));
+        let (Some(dir), Some(name)) = (path.parent().and_then(real), path.file_name()) else { continue };
+        let file = dir.join(name);
         let packages = file.ancestors().filter(|path| path.ends_with("node_modules")).last();
         held.extend(packages.map(Held::whole));
         let python = dir.parent().filter(|above| above.join("pyvenv.cfg").is_file());
         held.extend(python.map(Held::whole));
-        held.push(Held { or: Some(file.clone()), path: dir.clone() });
-        match std::fs::read_link(&file) {
-            Ok(target) => file = dir.join(target),
-            Err(_) => break,
-        }
+        pending.extend(std::fs::read_link(&file).ok().map(|target| dir.join(target)));
+        held.push(Held { or: Some(file), path: dir });
     }
     held
 }
@@ -150,15 +152,15 @@ fn of_file(program: &Path) -> Vec<Held> {
 /// The same for a directory that programs are looked for in: itself, and the links that lead to it.
 #[must_use]
 pub fn of_dir(dir: &Path) -> Vec<Held> {
-    let mut held = if dir.is_symlink() { of_file(dir) } else { of_way(dir) };
+    let links = if dir.is_symlink() { vec![dir.to_owned()] } else { links_above(dir) };
+    let mut held: Vec<Held> = links.iter().flat_map(|link| of_file(link)).collect();
     held.push(Held::whole(dir));
     held
 }
 
 /// Links before the last part.
-fn of_way(path: &Path) -> Vec<Held> {
-    let links = path.ancestors().skip(1).filter(|above| above.is_symlink());
-    links.flat_map(of_file).collect()
+fn links_above(path: &Path) -> Vec<PathBuf> {
+    path.ancestors().skip(1).filter(|above| above.is_symlink()).map(Path::to_owned).collect()
 }
 
 #[cfg(test)]
@@ -225,6 +227,25 @@ mod tests {
         let package = root.join("n/node_modules/@x/tool/node_modules/y");
         assert_eq!(held, [root.join("bin"), root.join("n/node_modules"), package]);
     }
+
+    /// A directory that a link leads through may be one itself, as of the version in use; two may lead to each other.
+    #[test]
+    fn a_link_in_the_middle_of_where_a_link_leads_is_held() {
+        use std::os::unix::fs::symlink;
+        let (_dir, root) = temporary();
+        file(&root.join("lent/v1/bin/tool"));
+        std::fs::create_dir(root.join("b")).unwrap();
+        symlink("v1", root.join("lent/current")).unwrap();
+        symlink(root.join("lent/current/bin/tool"), root.join("b/tool")).unwrap();
+        let held = of_program(&root.join("b/tool"), &[]);
+        let link = Held { path: root.join("lent"), or: Some(root.join("lent/current")) };
+        assert!(held.contains(&link), "{held:?}");
+        assert!(held.iter().any(|held| held.path == root.join("lent/v1/bin")), "{held:?}");
+        symlink("two/x", root.join("one")).unwrap();
+        symlink("one/x", root.join("two")).unwrap();
+        assert!(!of_program(&root.join("one/tool"), &[]).is_empty());
+    }
+
     #[test]
     fn what_a_first_line_names_is_held_too_and_what_is_named_there() {
         let (_dir, root) = temporary();
