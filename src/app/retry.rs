@@ -7,7 +7,7 @@ use super::error::AppError;
 use super::rules;
 use super::{App, Created};
 use crate::domain::job::{Chain, Job, NewJob, NewJobRequest, Start};
-use crate::domain::options::{Publish, RunOptions};
+use crate::domain::options::{Isolation, Publish, RunOptions};
 use crate::domain::retry::{self, CannotRetry, RetryMode};
 use crate::domain::token::Scope;
 use crate::store::AnswerKey;
@@ -43,7 +43,11 @@ impl App {
         if client.deleted_at.is_some() {
             return Err(AppError::client_deleted());
         }
-        let options = options_of_retry(&job, asked.allow_secrets);
+        let mut options = options_of_retry(&job, asked.allow_secrets);
+        if self.0.settings.always_sandboxed && options.isolation == Some(Isolation::None) {
+            // nobody asks for it now: it is the old job's, which would run inside as well
+            options.isolation = None;
+        }
         let profile = job.request.profile.as_ref();
         if let Start::Publish { .. } = start {
             // what no agent can do does not matter where none runs

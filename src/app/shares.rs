@@ -45,8 +45,10 @@ pub struct Share {
 /// Why there is no place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Full {
-    /// All are taken, or all that the built-in token does not have for itself.
+    /// All are taken.
     All,
+    /// Named tokens have all but those that are kept for the built-in one.
+    Named,
     /// The caller's token has as many as one may.
     OfToken,
 }
@@ -71,7 +73,7 @@ impl Shares {
                 return Err(Full::OfToken);
             }
             if held.named.values().sum::<usize>() >= places - kept {
-                return Err(Full::All);
+                return Err(Full::Named);
             }
             *held.named.entry(key.clone()).or_default() += 1;
         }
@@ -130,11 +132,12 @@ mod tests {
         let mut held: Vec<_> = (0..4).map(|_| take(&one).unwrap()).collect();
         assert_eq!(take(&one).unwrap_err(), Full::OfToken);
         held.extend((0..2).map(|_| take(&other).unwrap()));
-        assert_eq!(take(&other).unwrap_err(), Full::All, "two are kept");
+        assert_eq!(take(&other).unwrap_err(), Full::Named, "two are kept");
         let mut own: Vec<_> = (0..2).map(|_| take(&owner).unwrap()).collect();
         assert_eq!(take(&owner).unwrap_err(), Full::All);
+        assert_eq!(take(&other).unwrap_err(), Full::All, "whoever has them");
         own.pop();
-        assert_eq!(take(&other).unwrap_err(), Full::All, "still kept");
+        assert_eq!(take(&other).unwrap_err(), Full::Named, "still kept");
         own.push(take(&owner).unwrap());
         held.pop();
         assert_eq!(take(&one).unwrap_err(), Full::OfToken);

@@ -57,12 +57,12 @@ impl Streams {
         store: &Store,
         job: Option<JobNumber>,
     ) -> Result<Ear, AppError> {
-        let place = self.places.take(caller).map_err(|full| match (full, caller.is_built_in()) {
-            (Full::OfToken, _) => {
+        let place = self.places.take(caller).map_err(|full| match full {
+            Full::OfToken => {
                 AppError::TooManyStreams { max: STREAMS_PER_TOKEN_MAX, whose: " with this token" }
             }
-            (Full::All, true) => AppError::TooManyStreams { max: STREAMS_MAX, whose: "" },
-            (Full::All, false) => {
+            Full::All => AppError::TooManyStreams { max: STREAMS_MAX, whose: "" },
+            Full::Named => {
                 AppError::TooManyStreams { max: STREAMS_MAX - STREAMS_KEPT, whose: " with named tokens" }
             }
         })?;

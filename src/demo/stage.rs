@@ -69,7 +69,10 @@ impl Stage {
         let config = Config::load(&flags, &environment, Some(&file))?;
         let listener = TcpListener::bind((std::net::Ipv4Addr::LOCALHOST, port.unwrap_or(0)))
             .await
-            .context("listening on loopback")?;
+            .with_context(|| {
+                let port = port.unwrap_or(0);
+                format!("port {port} cannot be used; try another one with --port, or leave it out for one that is free")
+            })?;
         let brought = Override {
             forge: Some(Arc::new(forge.clone())),
             listener: Some(listener),

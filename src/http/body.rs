@@ -223,7 +223,7 @@ impl LargeBodies {
         let Some(caller) = caller else { return Err(problem::internal()) };
         self.0.take_within(caller, within).await.map_err(|full| {
             let detail = match full {
-                Full::All => "too many large requests at once; try again",
+                Full::All | Full::Named => "too many large requests at once; try again",
                 Full::OfToken => "too many large requests of this token at once; try again",
             };
             busy(READ_WITHIN, detail)

@@ -30,7 +30,10 @@ impl Line<'_> {
             let tools = &work.verdict.tools;
             let count = tools.denied.len();
             if let Some(denial) = tools.decisive() {
-                let detail = format!("Denied were {count} uses, one of them of {}.", denial.tool);
+                let detail = match count {
+                    1 => format!("Denied was one use, of {}.", denial.tool),
+                    _ => format!("Denied were {count} uses, one of them of {}.", denial.tool),
+                };
                 return Err(Halt::fault(ReasonCode::PermissionDenied, &detail));
             }
             if let Some(denial) = tools.denied.first() {

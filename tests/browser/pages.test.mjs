@@ -247,7 +247,7 @@ test("the doctor is asked by a button, also without JavaScript, and says what to
     await page.getByRole("button", { name: "Look now" }).click();
     await page.getByRole("button", { name: "Look again" }).waitFor({ timeout: 60_000 });
     const rows = page.getByRole("region", { name: "Doctor" }).getByRole("listitem");
-    await rows.filter({ hasText: "data_dir" }).getByText("ok").waitFor();
+    await rows.filter({ hasText: "data_dir" }).getByText("ok", { exact: true }).waitFor();
     const mended = rows.filter({ hasText: "To mend it:" });
     assert.ok(await mended.count() > 0, "this world lacks a token of GitHub");
     assert.ok(await mended.first().locator("code").count() >= 2, "a code, and a command");

@@ -138,6 +138,13 @@ async fn nobody_takes_an_agent_out_of_the_sandbox_where_the_policy_says_so() {
     assert_eq!(ask("none", "a").await.pointers(422, "invalid"), ["/options/isolation"]);
     assert_eq!(ask("auto", "b").await.status, 201);
     assert_eq!(ask("sandbox", "c").await.status, 201);
+    // one from before: nobody asks for it when it is tried again
+    let database = rusqlite::Connection::open(bench.dir.path().join("offshoot.db")).unwrap();
+    let old = "UPDATE jobs SET options = json_set(options, '$.isolation', 'none') WHERE number = 1";
+    assert_eq!(database.execute(old, []).unwrap(), 1);
+    bench.post("/jobs/1/cancel", &json!({})).await;
+    let again = bench.post("/jobs/1/retry", &json!({})).await;
+    assert_eq!((again.status.as_u16(), &again.json()["options"]["isolation"]), (201, &Value::Null));
 }
 
 /// Every call about one job, one delivery or one client, also those that come later: of others there is none.
