@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
-use axum::body::Body;
+use axum::body::{Body, HttpBody as _};
 use axum::extract::{MatchedPath, Request, State};
 use axum::http::{HeaderValue, Method, header};
 use axum::middleware::Next;
 use axum::response::Response;
+use futures_util::{StreamExt as _, stream};
 use tokio::time::Instant;
 use tracing::Instrument as _;
 
 use super::AppState;
-use super::connection::Connection;
+use super::connection::{Busy, Connection};
 use super::problem;
 use super::ui::{self, ShownAsPage};
 use crate::metrics;
@@ -56,8 +57,23 @@ pub(super) async fn finish_answer(
     }
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    drop(busy);
-    response
+    match busy {
+        Some(busy) => response.map(|body| held(body, busy)),
+        None => response,
+    }
+}
+
+/// A body that is made piece by piece keeps its connection busy to its end, so that nobody takes the connection of a long download for
+/// one that rests. A body that is whole is on its way.
+fn held(body: Body, busy: Busy) -> Body {
+    if body.size_hint().exact().is_some() {
+        return body;
+    }
+    let mut pieces = body.into_data_stream();
+    Body::from_stream(stream::poll_fn(move |context| {
+        let _held = &busy;
+        pieces.poll_next_unpin(context)
+    }))
 }
 
 /// A method's name can be anything, and each one counted is kept for good.

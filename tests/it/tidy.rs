@@ -9,7 +9,7 @@ use crate::tidy_source::{Source, files_below, root, sources};
 
 const LINES_MAX: usize = 500;
 #[rustfmt::skip] // pages that are in no folder of ours
-const EXAMPLES: [&str; 7] = ["README.md", "prompt.md", "AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "GEMINI.md", "SKILL.md"];
+const EXAMPLES: [&str; 9] = ["README.md", "prompt.md", "AGENTS.md", "AGENTS.override.md", "CLAUDE.md", "GEMINI.md", "SKILL.md", "system.md", "memory.md"];
 
 /// What a folder may import of the crate, besides itself. The direction is from the programs down to `domain`.
 #[rustfmt::skip] // one row a folder

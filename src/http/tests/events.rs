@@ -1,5 +1,6 @@
 //! Streams through the router: what comes, in which form, from where on.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use axum::body::{Body, BodyDataStream};
@@ -8,6 +9,7 @@ use futures_util::StreamExt as _;
 use serde_json::{Value, json};
 use tower::ServiceExt as _;
 
+use super::super::connection::{Connection, ConnectionLimits, Spare};
 use super::{Answer, Bench, SECRET, request};
 use crate::domain::attempt::{AttemptEnd, Lease};
 use crate::domain::event::MessageKind;
@@ -320,6 +322,26 @@ async fn words_that_are_past_their_time_are_null() {
     let blocks = Open::new(&bench, "/jobs/1/events").await.end().await;
     assert_eq!(blocks[2].data["data"], json!({"stream": "stdout", "text": null, "messageSeq": 1}));
     assert_eq!(blocks[3].data["data"]["text"], "our own");
+}
+
+/// Nobody takes its connection for one that rests, whoever else needs one.
+#[tokio::test]
+async fn a_download_keeps_its_connection_busy_to_its_end() {
+    let bench = Bench::new().await;
+    let lease = started(&bench).await;
+    says(&bench, lease, "something").await;
+    ends(&bench, lease).await;
+    let connection = Connection::new(ConnectionLimits::default(), IpAddr::from([192, 0, 2, 1]));
+    let gives_way = || connection.gives_way(&Spare::Resting);
+    let mut asked = request(Method::GET, "/jobs/1/log", &[], Body::empty());
+    asked.extensions_mut().insert(connection.clone());
+    let mut body = bench.router.clone().oneshot(asked).await.unwrap().into_body().into_data_stream();
+    assert!(!gives_way());
+    while let Some(piece) = body.next().await {
+        assert!(!gives_way(), "{piece:?}");
+    }
+    drop(body);
+    assert!(gives_way());
 }
 
 #[tokio::test]
