@@ -55,7 +55,7 @@ pub async fn examine(patient: &Patient<'_>, mut tell: impl FnMut(&Finding)) -> R
     Report::of(findings)
 }
 
-/// What a running server finds of its own side, within [`Patient::within`] and [`GRACE`]; what is not over by then says so, and keeps
+/// What a running server finds of its own side, within [`Patient::within`] and a moment of grace; what is not over by then says so, and keeps
 /// nothing else from being looked at. `patient` is the server itself: its environment, its configuration, and what it would say of
 /// its health.
 pub async fn examine_server(patient: &Patient<'_>) -> Report {

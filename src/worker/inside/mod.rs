@@ -59,7 +59,7 @@ pub struct IsolationSettings {
     pub denies_network: bool,
     /// No program of a job runs outside of the sandbox.
     pub always: bool,
-    /// Programs and scripts, besides those of agents and [`RUN_OUTSIDE`], that are run outside of all walls.
+    /// Programs and scripts, besides those of agents and of git, that are run outside of all walls.
     pub run_outside: Vec<String>,
 }
 
