@@ -2,8 +2,10 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
-use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
+
+pub use super::clearing::remove_any;
 
 /// Administration files are a few hundred bytes; more is not ours.
 const SMALL_BYTES_MAX: u64 = 64 * 1024;
@@ -75,41 +77,6 @@ pub(super) fn sync_file_system(path: &Path) -> io::Result<()> {
     {
         File::open(path)?.sync_all()?;
         nix::unistd::sync();
-    }
-    Ok(())
-}
-
-/// Removes a file, a link or a whole tree, following nothing; directories without permission are opened up first.
-/// Absence is success.
-pub fn remove_any(path: &Path) -> io::Result<()> {
-    let meta = match path.symlink_metadata() {
-        Ok(meta) => meta,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error),
-    };
-    if !meta.is_dir() {
-        return fs::remove_file(path);
-    }
-    match fs::remove_dir_all(path) {
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-            open_up(path)?;
-            fs::remove_dir_all(path)
-        }
-        result => result,
-    }
-}
-
-/// Gives the owner access to every directory below `path`.
-fn open_up(path: &Path) -> io::Result<()> {
-    let mut open = vec![path.to_owned()];
-    while let Some(dir) = open.pop() {
-        fs::set_permissions(&dir, fs::Permissions::from_mode(0o700))?;
-        for entry in fs::read_dir(&dir)? {
-            let entry = entry?;
-            if entry.file_type()?.is_dir() {
-                open.push(entry.path());
-            }
-        }
     }
     Ok(())
 }

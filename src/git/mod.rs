@@ -35,6 +35,7 @@ mod archive;
 mod attributes;
 mod branches;
 mod bundle;
+mod clearing;
 mod clone;
 mod collect;
 mod commit_id;

@@ -122,7 +122,7 @@ pub(super) fn open_below(root: &OwnedFd, path: &[u8]) -> Result<OwnedFd, Errno> 
     Ok(dir)
 }
 
-fn list(dir: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
+pub(super) fn list(dir: &OwnedFd) -> Result<Vec<Vec<u8>>, Errno> {
     // A descriptor of its own: reading a directory moves the descriptor's position.
     let mut stream = Dir::openat(dir, ".", DIR_FLAGS, Mode::empty())?;
     let mut names = Vec::new();

@@ -129,8 +129,8 @@ impl Agent for Opencode {
         let config = own(("XDG_CONFIG_HOME", ".config"));
         let cache = own(("XDG_CACHE_HOME", ".cache"));
         OwnPlaces {
-            // its configuration names programs, and some lie in there
             logins: below(&dirs, &[LOGINS]),
+            // its configuration names programs, and some lie in there
             kept: kept(config.as_slice(), KEPT),
             fresh: below(&dirs, FRESH).into_iter().chain(cache).collect(),
             dirs,

@@ -7,11 +7,13 @@ use std::fs::{self, OpenOptions};
 use std::io::{Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
 
 use nix::libc;
 use serde::{Deserialize, Serialize};
 
 use crate::agent::Agent;
+use crate::git::remove_any;
 
 /// A file of logins has some kilobytes.
 const LOGIN_BYTES_MAX: u64 = 1 << 20;
@@ -49,14 +51,15 @@ impl Given {
                 tracing::warn!(%error, file = %own.display(), "a login that the agent may have renewed could not be kept");
             }
         }
-        let made = given.absent.iter().filter(|path| path.symlink_metadata().is_ok());
-        let said = made.filter_map(|path| take_away(path));
-        let said = said.collect();
+        let said = given.absent.iter().filter_map(|path| take_away(path)).collect();
         // kept until here: whoever is killed on the way does it all again
         let _ = fs::remove_file(file);
         said
     }
 }
+
+/// Two steps that end at once would each write what the other has not read.
+static RENEWING: Mutex<()> = Mutex::new(());
 
 /// In its place and not by a new file: the other steps have this one behind their walls, and would lose them with it.
 fn renew(own: &Path, copy: &Path, agent: &dyn Agent) -> std::io::Result<()> {
@@ -74,6 +77,7 @@ fn renew(own: &Path, copy: &Path, agent: &dyn Agent) -> std::io::Result<()> {
         }
         Ok(bytes)
     };
+    let _alone = RENEWING.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut own, mut copy) = (open(own, true)?, open(copy, false)?);
     let Some(renewed) = agent.renewed_login(&read(&mut own)?, &read(&mut copy)?) else { return Ok(()) };
     own.rewind()?;
@@ -83,9 +87,8 @@ fn renew(own: &Path, copy: &Path, agent: &dyn Agent) -> std::io::Result<()> {
 }
 
 fn take_away(path: &Path) -> Option<String> {
-    let is_dir = path.symlink_metadata().ok()?.is_dir();
-    let gone = if is_dir { fs::remove_dir_all(path) } else { fs::remove_file(path) };
-    Some(match gone {
+    path.symlink_metadata().ok()?;
+    Some(match remove_any(path) {
         Ok(()) => format!(
             "A program of the job made {}, which would be settings of the agent: it was removed.",
             path.display()
@@ -97,4 +100,44 @@ fn take_away(path: &Path) -> Option<String> {
             )
         }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::agent::registry::find_agent;
+    use crate::domain::agent_kind::AgentKind;
+
+    /// Whoever was killed on the way finds it again, and nobody is led elsewhere.
+    #[test]
+    fn what_was_given_is_taken_back_once_and_no_link_is_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        let agent = find_agent(AgentKind::Opencode);
+        let login = |access: &str, expires: u32| {
+            format!(
+                r#"{{"a": {{"type": "oauth", "access": "{access}", "refresh": "r", "expires": {expires}}}}}"#
+            )
+        };
+        fs::write(at("own"), login("old", 1)).unwrap();
+        fs::write(at("other"), login("other", 1)).unwrap();
+        symlink(at("other"), at("own-link")).unwrap();
+        fs::write(at("copy"), login("new", 2)).unwrap();
+        let logins = ["own", "own-link", "none"].map(|own| (at(own), at("copy")));
+        let given =
+            Given { logins: logins.into(), absent: vec![at("made"), at("not-made"), at("made-link")] };
+        given.write(&at("notes/given")).unwrap();
+        fs::create_dir_all(at("made/below")).unwrap();
+        symlink(at("other"), at("made-link")).unwrap();
+
+        let said = Given::take_back(&at("notes/given"), agent);
+        assert_eq!(said.len(), 2, "{said:?}");
+        let access = |name: &str| fs::read_to_string(at(name)).unwrap().contains("new");
+        assert_eq!((access("own"), access("other")), (true, false));
+        let left = ["made", "made-link", "notes/given"].map(|name| at(name).symlink_metadata().is_ok());
+        assert_eq!(left, [false; 3]);
+        assert_eq!(Given::take_back(&at("notes/given"), agent), Vec::<String>::new());
+    }
 }
