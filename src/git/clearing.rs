@@ -128,7 +128,7 @@ mod tests {
     fn depth_costs_neither_stack_nor_descriptors() {
         let home = tempfile::tempdir().unwrap();
         let root = home.path().join("deep");
-        for levels in [LEVELS - 2, LEVELS - 1, LEVELS, 3 * LEVELS, 20_000] {
+        for levels in [LEVELS - 2, LEVELS - 1, LEVELS, 3 * LEVELS, 8_000] {
             nest(&root, levels);
             let small = std::thread::Builder::new().stack_size(256 * 1024);
             let path = root.clone();

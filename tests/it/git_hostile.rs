@@ -9,7 +9,8 @@ use std::os::unix::fs::symlink;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use nix::sys::stat::{Mode, SFlag, makedev, mknod};
+use nix::fcntl::{OFlag, open, openat};
+use nix::sys::stat::{Mode, SFlag, makedev, mkdirat, mknod};
 use nix::unistd::mkfifo;
 use offshoot::git::{BranchStart, CommitId};
 
@@ -244,4 +245,22 @@ async fn what_an_agent_has_put_in_the_place_of_a_ref_stops_no_deletion() {
         tokio::time::timeout(std::time::Duration::from_secs(30), deleted).await.expect("it ends").unwrap();
     }
     assert!(outside.join("y.lock").exists() && !heads.join("pipe").exists());
+}
+
+/// Deeper than the stack of a thread and the descriptors of most servers: the place is free afterwards all the same.
+#[tokio::test]
+async fn directories_in_directories_without_end_are_removed() {
+    let rig = Rig::new().await;
+    let worktree = rig.worktree().await;
+    let flags = OFlag::O_DIRECTORY | OFlag::O_RDONLY;
+    let mut dir = open(&worktree, flags, Mode::empty()).unwrap();
+    for _ in 0..16_000 {
+        mkdirat(&dir, "d", Mode::S_IRWXU).unwrap();
+        dir = openat(&dir, "d", flags, Mode::empty()).unwrap();
+    }
+    drop(dir);
+    rig.repository.remove_worktree(&worktree).await.unwrap();
+    assert!(!worktree.exists());
+    assert!(rig.worktree().await.join(".git").exists());
+    rig.fsck();
 }
